@@ -1,0 +1,65 @@
+# Everything here runs in .venv, which `make install` makes from any Python >= 3.11.
+# Another Python: make install PYTHON=python3.12
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last: an install that was cut short has no stamp and is made anew.
+INSTALLED := $(VENV)/.installed
+UNFINISHED := $(VENV)/.unfinished
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-all check format wheel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='	' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+install: $(INSTALLED)  ## .venv with the pinned packages and this one, editable
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "make: no '$(PYTHON)' here: install Python >= 3.11, or name one: make install PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: '$(PYTHON)' is older than Python 3.11: name a newer one: make install PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: '$(PYTHON)' cannot make virtual environments: install them (Debian, Ubuntu: apt install python3-venv)" >&2; \
+		exit 1; }
+	@if test -e $(UNFINISHED); then rm -rf $(VENV); fi
+	@mkdir -p $(VENV) && touch $(UNFINISHED)
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --only-binary :all: \
+		--constraint constraints.txt --editable '.[train,test]'
+	@rm -f $(UNFINISHED)
+	@touch $@
+
+demo: install  ## train the tiny preset on samples/ and hear it: at most 10 minutes on 2 cores
+	$(BIN)/python recipes/demo/demo.py --out demo-out
+
+test: install  ## the quick tests
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: install  ## every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: install  ## format, lint and types, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install  ## format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: install  ## dist/wavenet_audio-VERSION-py3-none-any.whl
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist .
+
+clean:  ## take away .venv and all that was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

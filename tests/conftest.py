@@ -1,0 +1,47 @@
+"""What every test finds: the samples, one thread, one seed; gpu tests run where there is a GPU."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    # One thread: the tests' tensors are too small to share, and idle threads would blur timings.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    no_gpu = pytest.mark.skip(reason="needs a CUDA GPU; torch.cuda.is_available() is False here")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(no_gpu)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """Seed torch's global generator, which initialises modules; returns the seed."""
+    torch.manual_seed(0)
+    return 0
+
+
+@pytest.fixture
+def generator(seed: int) -> torch.Generator:
+    """A seeded generator of its own on the CPU, for a test that draws its inputs."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout's root folder."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def samples(repository: Path) -> Path:
+    """The folder samples/: its sub-folder prompts-en holds 45 sentences, FLAC, 16 kHz, mono."""
+    return repository / "samples"
