@@ -1,0 +1,78 @@
+"""Files that are either whole or not there.
+
+A file is written under a temporary name in the folder of its destination, flushed to the disk, and
+renamed over the destination in one step. POSIX makes that rename atomic (IEEE Std 1003.1,
+`rename`): a reader, a crash or a full disk finds the old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or choose another disk",
+    errno.EDQUOT: "free some space or choose another disk",
+    errno.EFBIG: "write a shorter file or raise the limit on file sizes",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.EISDIR: "name a file inside that folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+class WriteError(OSError):
+    """A file could not be written; the message is one line: the path, the reason, the remedy."""
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success, what was written there becomes `path`.
+
+    Missing parent folders are made. A link is followed; an existing file keeps its permissions.
+    Whatever the body raises, the temporary file is removed and `path` is left as it was.
+
+        with atomic_write("out/hello.txt") as temporary:
+            temporary.write_text("hello")
+
+    Raises:
+        WriteError: the system refused (no space, no permission, `path` is a folder or a device).
+            Every `OSError` of the body is reported in this way.
+    """
+    target = Path(os.path.realpath(path))
+    # No suffix of the destination's kind: a search for audio files must not find it.
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        _require_replaceable(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    except WriteError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(error.errno or 0, "choose another path")
+        raise WriteError(f"{os.fspath(path)}: nothing was written: {reason}; {remedy}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _require_replaceable(target: Path) -> None:
+    """Refuse folders, and devices such as /dev/null, which a rename would replace by a file."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "Not a regular file")
