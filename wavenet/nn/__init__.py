@@ -1,0 +1,37 @@
+"""Causal blocks to import into any model. They need nothing but torch."""
+
+from wavenet.nn.causal import Causal, CausalConv1d, CausalConvTranspose1d
+from wavenet.nn.chain import Chain, Select
+from wavenet.nn.conditioning import FrameEncoder, FrameLift, SpeakerEmbedding
+from wavenet.nn.residual import DilatedStack, GatedResidualBlock
+from wavenet.nn.state import (
+    State,
+    clone_state,
+    detach_state,
+    flatten_state,
+    map_state,
+    reset_rows,
+    select_rows,
+    unflatten_state,
+)
+
+__all__ = [
+    "Causal",
+    "CausalConv1d",
+    "CausalConvTranspose1d",
+    "Chain",
+    "DilatedStack",
+    "FrameEncoder",
+    "FrameLift",
+    "GatedResidualBlock",
+    "Select",
+    "SpeakerEmbedding",
+    "State",
+    "clone_state",
+    "detach_state",
+    "flatten_state",
+    "map_state",
+    "reset_rows",
+    "select_rows",
+    "unflatten_state",
+]

@@ -1,0 +1,119 @@
+"""From frames to samples: how a mel spectrogram and a speaker reach the blocks.
+
+Conditioning enters the blocks at the rate of the audio. It is made in two steps, and only the
+first is nonlinear: an encoder works at frame rate, then ``FrameLift`` interpolates linearly in
+time, the same for every channel. A 1x1 projection V and the lift L therefore commute,
+``V (frames L) = (V frames) L``, so an engine projects once per frame and lifts what comes out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavenet.nn.causal import check_positive
+
+
+class FrameLift(nn.Module):
+    """Linear interpolation between the centres of frames: ``[B, C, F]`` to ``[B, C, T]``.
+
+    Frame f describes the audio around sample ``hop_samples * f + centre_samples``. Before the first
+    centre and behind the last, the nearest frame is held.
+
+    Args:
+        hop_samples: samples per frame.
+        centre_samples: sample that frame 0 is centred on; default, the middle of the hop.
+    """
+
+    weights: Tensor
+
+    def __init__(self, hop_samples: int, *, centre_samples: int | None = None) -> None:
+        super().__init__()
+        check_positive("hop_samples", hop_samples)
+        self.hop_samples = hop_samples
+        self.centre_samples = hop_samples // 2 if centre_samples is None else centre_samples
+        if not 0 <= self.centre_samples <= hop_samples:
+            raise ValueError(
+                f"centre_samples={centre_samples} must lie within the hop, 0 to {hop_samples}"
+            )
+        # weights[i, r]: what frame f - 1 + i adds to sample hop * f + r; columns sum to one.
+        distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
+        offsets = torch.tensor([-1.0, 0.0, 1.0])
+        weights = (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, frames: Tensor, n_samples: int | None = None) -> Tensor:
+        """``[B, C, F]`` to ``[B, C, n_samples]``; default F * hop_samples samples.
+
+        Raises:
+            ValueError: if there are fewer frames than n_samples needs.
+        """
+        n_frames = frames.shape[-1]
+        n_samples = n_frames * self.hop_samples if n_samples is None else n_samples
+        if n_samples > n_frames * self.hop_samples:
+            raise ValueError(
+                f"{n_frames} frames of {self.hop_samples} samples describe "
+                f"{n_frames * self.hop_samples} samples, but {n_samples} were asked for; "
+                "pass more frames or fewer samples"
+            )
+        neighbours = F.pad(frames, (1, 1), mode="replicate").unfold(-1, 3, 1)  # [B, C, F, 3]
+        lifted = neighbours @ self.weights.to(frames.dtype)  # [B, C, F, hop]
+        return lifted.flatten(-2)[..., :n_samples]
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"hop_samples={self.hop_samples}, centre_samples={self.centre_samples}"
+
+
+class FrameEncoder(nn.Module):
+    """Two convolutions over frames: ``[B, in_channels, F]`` to ``[B, out_channels, F]``.
+
+    The first sees ``context`` frames on each side (so it looks ahead by as many); at the ends the
+    outermost frame is repeated.
+
+    Args:
+        in_channels: channels of a frame, such as mel bands.
+        out_channels: channels handed to the blocks.
+        context: frames seen on each side.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, context: int = 2) -> None:
+        super().__init__()
+        self.context = context
+        self.conv = nn.Conv1d(
+            in_channels,
+            out_channels,
+            2 * context + 1,
+            padding=context,
+            padding_mode="replicate",
+        )
+        self.projection = nn.Conv1d(out_channels, out_channels, 1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """``[B, in_channels, F]`` to ``[B, out_channels, F]``."""
+        return self.projection(F.leaky_relu(self.conv(frames), 0.2))
+
+
+class SpeakerEmbedding(nn.Module):
+    """A learnt vector per speaker: ``[B]`` to ``[B, channels, 1]``.
+
+    Args:
+        speakers: how many.
+        channels: length of the vector.
+    """
+
+    def __init__(self, speakers: int, channels: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(speakers, channels)
+
+    def forward(self, speaker: Tensor) -> Tensor:
+        """Indices ``[B]`` to ``[B, channels, 1]``, one column to be held over time.
+
+        Raises:
+            ValueError: if an index names no speaker.
+        """
+        n = self.table.num_embeddings
+        if not torch.compiler.is_compiling() and not (0 <= int(speaker.min()) and int(speaker.max()) < n):
+            raise ValueError(f"speaker={speaker.tolist()} must lie within 0 to {n - 1}")
+        return self.table(speaker).unsqueeze(-1)

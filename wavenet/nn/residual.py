@@ -1,0 +1,199 @@
+"""The gated residual block of WaveNet and the stack of them.
+
+One layer (van den Oord et al. 2016, equations 2 and 3, figure 4), with conditioning h:
+
+    z     = W * x + V h                       dilated causal convolution; V a 1x1 convolution
+    gated = tanh(z_first) . sigmoid(z_second)        the two halves of z's channels
+    skip  = S gated                           1x1 convolution, summed over all layers
+    y     = x + R gated                       1x1 convolution, input of the next layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from wavenet.nn.causal import Causal, CausalConv1d, check_positive
+from wavenet.nn.state import State
+
+TensorPair = tuple[Tensor, Tensor]
+
+
+class GatedResidualBlock(Causal):
+    """One WaveNet layer: ``[B, residual_channels, T]`` to ``(y, skip)``.
+
+    ``y`` is ``[B, residual_channels, T]``, ``skip`` ``[B, skip_channels, T]``.
+
+    Args:
+        residual_channels: channels of x and y.
+        skip_channels: channels of skip.
+        kernel_size: taps of the dilated convolution.
+        dilation: samples between taps.
+        gate_channels: channels of both halves of the gate together, an even number;
+            default ``2 * residual_channels``.
+        cond_channels: channels of the conditioning, or None for a block without.
+
+    Raises:
+        ValueError: if a size is not a positive integer or gate_channels is odd.
+    """
+
+    def __init__(
+        self,
+        residual_channels: int,
+        skip_channels: int,
+        *,
+        kernel_size: int = 2,
+        dilation: int = 1,
+        gate_channels: int | None = None,
+        cond_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        gate_channels = 2 * residual_channels if gate_channels is None else gate_channels
+        check_positive("skip_channels", skip_channels)
+        check_positive("gate_channels", gate_channels)
+        if gate_channels % 2:
+            raise ValueError(f"gate_channels={gate_channels} must be even: it counts both halves")
+        self.in_channels = self.residual_channels = residual_channels
+        self.skip_channels, self.gate_channels = skip_channels, gate_channels
+        self.cond_channels = cond_channels
+        self.conv = CausalConv1d(residual_channels, gate_channels, kernel_size, dilation=dilation)
+        if cond_channels is not None:
+            check_positive("cond_channels", cond_channels)
+            self.cond_projection = nn.Conv1d(cond_channels, gate_channels, 1, bias=False)
+        self.residual_projection = nn.Conv1d(gate_channels // 2, residual_channels, 1)
+        self.skip_projection = nn.Conv1d(gate_channels // 2, skip_channels, 1)
+
+    @property
+    def past(self) -> int:
+        """That of the dilated convolution."""
+        return self.conv.past
+
+    def layers(self) -> list[tuple[str, Causal]]:
+        """The dilated convolution."""
+        return [("conv", self.conv)]
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """``(state of the convolution,)``."""
+        return (self.conv.init_state(batch_size, device=device, dtype=dtype),)
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """That of the convolution."""
+        return (self.conv.settle(x),)
+
+    def stream(
+        self, x: Tensor, state: State, cond: Tensor | None = None
+    ) -> tuple[Any, State]:
+        """``((y, skip), state')``; see ``Causal.stream``."""
+        self._check_call(x, cond)
+        self._check_children(state, 1)
+        z, after = self.conv.stream(x, state[0])
+        if cond is not None:
+            z = z + self.cond_projection(cond)
+        first, second = z.chunk(2, dim=1)
+        gated = torch.tanh(first) * torch.sigmoid(second)
+        y = x + self.residual_projection(gated)
+        return (y, self.skip_projection(gated)), (after,)
+
+
+class DilatedStack(Causal):
+    """Gated residual blocks of growing dilation: ``[B, residual_channels, T]`` to ``(y, skip_sum)``.
+
+    ``y`` is the last block's output, ``skip_sum`` ``[B, skip_channels, T]`` the sum of all skips.
+
+    >>> stack = DilatedStack(32, 128, dilations=[2**i for i in range(10)] * 2)
+    >>> stack.past + 1
+    2047
+
+    Args:
+        residual_channels: channels between blocks.
+        skip_channels: channels of the skip sum.
+        kernel_size: taps of every dilated convolution.
+        dilations: one per block, in samples.
+        gate_channels: see ``GatedResidualBlock``.
+        cond_channels: see ``GatedResidualBlock``; every block takes the conditioning.
+
+    Raises:
+        ValueError: if there are no dilations, or a size is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        residual_channels: int,
+        skip_channels: int,
+        *,
+        kernel_size: int = 2,
+        dilations: Sequence[int],
+        gate_channels: int | None = None,
+        cond_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not dilations:
+            raise ValueError("dilations is empty; give one per block, such as [1, 2, 4, 8]")
+        self.in_channels, self.cond_channels = residual_channels, cond_channels
+        self.dilations = tuple(dilations)
+        self.blocks = nn.ModuleList(
+            GatedResidualBlock(
+                residual_channels,
+                skip_channels,
+                kernel_size=kernel_size,
+                dilation=dilation,
+                gate_channels=gate_channels,
+                cond_channels=cond_channels,
+            )
+            for dilation in dilations
+        )
+
+    @property
+    def past(self) -> int:
+        """The sum over the blocks."""
+        return sum(block.past for block in self._blocks())
+
+    def layers(self) -> list[tuple[str, Causal]]:
+        """The blocks."""
+        return [(str(i), block) for i, block in enumerate(self._blocks())]
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """One state per block."""
+        return tuple(
+            block.init_state(batch_size, device=device, dtype=dtype) for block in self._blocks()
+        )
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """Settle block after block."""
+        states: list[State] = []
+        for block in self._blocks():
+            states.append(block.settle(x, cond))
+            (x, _), _ = block.stream(x, states[-1], cond)
+        return tuple(states)
+
+    def stream(
+        self, x: Tensor, state: State, cond: Tensor | None = None
+    ) -> tuple[Any, State]:
+        """``((y, skip_sum), state')``; see ``Causal.stream``."""
+        self._check_call(x, cond)
+        self._check_children(state, len(self.blocks))
+        skip_sum: Tensor | None = None
+        states: list[State] = []
+        for block, before in zip(self._blocks(), state, strict=True):
+            (x, skip), after = block.stream(x, before, cond)
+            skip_sum = skip if skip_sum is None else skip_sum + skip
+            states.append(after)
+        return (x, skip_sum), tuple(states)
+
+    def _blocks(self) -> list[GatedResidualBlock]:
+        return cast(list[GatedResidualBlock], list(self.blocks))

@@ -1,0 +1,73 @@
+"""States are values: nested tuples of tensors, batch first. What one does to such values.
+
+A block's state is the tuple of its children's states, by position; a convolution's is its last
+inputs. Nothing here changes a state: every function returns a new one, except where it says view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+State: TypeAlias = tuple[Any, ...]
+"""A tuple whose entries are tensors ``[B, ...]`` or again states."""
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """The state of the same shape with ``function`` applied to every tensor."""
+    return tuple(
+        function(part) if isinstance(part, Tensor) else map_state(function, part) for part in state
+    )
+
+
+def flatten_state(state: State) -> Iterator[Tensor]:
+    """The tensors of a state, in order."""
+    for part in state:
+        if isinstance(part, Tensor):
+            yield part
+        else:
+            yield from flatten_state(part)
+
+
+def unflatten_state(like: State, tensors: Iterator[Tensor]) -> State:
+    """The state shaped as ``like`` whose tensors are the next ones of ``tensors``."""
+    return map_state(lambda _: next(tensors), like)
+
+
+def select_rows(state: State, rows: Tensor | list[int]) -> State:
+    """The rows of a batch of states: ``[B, ...]`` to ``[len(rows), ...]``, in that order."""
+    return map_state(
+        lambda part: part.index_select(0, torch.as_tensor(rows, device=part.device)), state
+    )
+
+
+def reset_rows(state: State, rows: Tensor, fresh: State) -> State:
+    """The state with the marked rows replaced by those of ``fresh``.
+
+    Args:
+        state: of batch size B.
+        rows: bool ``[B]``, True where a new sequence begins.
+        fresh: a state of the same shapes, such as ``block.init_state(B)``.
+    """
+    if rows.dtype != torch.bool:
+        raise TypeError(f"rows has dtype {rows.dtype}, expected torch.bool [B]")
+    fresh_parts = flatten_state(fresh)
+
+    def replace(part: Tensor) -> Tensor:
+        mask = rows.to(part.device).view(-1, *[1] * (part.ndim - 1))
+        return torch.where(mask, next(fresh_parts), part)
+
+    return map_state(replace, state)
+
+
+def detach_state(state: State) -> State:
+    """The same values cut off from the autograd graph (views): truncated back-propagation."""
+    return map_state(Tensor.detach, state)
+
+
+def clone_state(state: State) -> State:
+    """A copy that shares no memory with the original."""
+    return map_state(Tensor.clone, state)
