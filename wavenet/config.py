@@ -1,0 +1,79 @@
+"""Configurations are frozen dataclasses; this builds them from what a file says, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """The dataclass ``cls`` with these values, nested dataclasses included.
+
+    Args:
+        cls: a dataclass whose fields are int, float, bool, str, tuples of these, dataclasses, or
+            any of them or None.
+        values: as they come from JSON or YAML.
+        where: how error messages call the thing, such as ``model``.
+
+    Raises:
+        ValueError: for an unknown key (it names the nearest known one) or a value of a wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is {values!r}, expected a mapping of settings")
+    hints = get_type_hints(cls)
+    known = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{where}.{key} is unknown; {_suggest(str(key), known)}")
+    built = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    try:
+        return cls(**built)
+    except TypeError as error:  # a required field is missing
+        raise ValueError(f"{where}: {error}") from None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain values for JSON: tuples become lists, fields that are None stay."""
+    return {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.init
+    }
+
+
+def _suggest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """The value as the hint wants it, or ValueError."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        (hint,) = [option for option in get_args(hint) if option is not type(None)]
+        return _convert(hint, value, where)
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else from_dict(hint, value, where=where)  # type: ignore[arg-type]
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(get_args(hint)[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = origin is None and isinstance(hint, type)
+    if plain and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
+        raise ValueError(f"{where} is {value!r}, expected {hint.__name__}")
+    if origin is tuple:
+        raise ValueError(f"{where} is {value!r}, expected a list")
+    return value

@@ -1,0 +1,490 @@
+"""The generator: a dilated stack that turns the samples so far into the distribution of the next.
+
+    x [B, 1, T] -> input projection -> DilatedStack -> skip sum -> ReLU, 1x1, ReLU, 1x1 -> params
+
+``params[..., t]`` are the parameters of the distribution of sample t + 1, given x up to t and the
+conditioning (van den Oord et al. 2016, figure 4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavenet import config as config_io
+from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
+from wavenet.distributions import Distribution, make_distribution
+from wavenet.features import MelConfig, mel_filterbank
+from wavenet.nn import Causal, DilatedStack, FrameEncoder, FrameLift, SpeakerEmbedding, State
+from wavenet.nn.causal import check_positive
+
+ARCHITECTURE = "wavenet"
+"""What ``config.json`` calls this model."""
+
+DEFAULT_SPEAKER_CHANNELS = 32
+"""Width of the conditioning of a model that knows speakers but no local features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """Local features other than a mel spectrogram: F0, linguistic features, anything in frames.
+
+    Attributes:
+        channels: values per frame.
+        hop_samples: audio samples per frame.
+    """
+
+    channels: int
+    hop_samples: int
+
+    def __post_init__(self) -> None:
+        check_positive("channels", self.channels)
+        check_positive("hop_samples", self.hop_samples)
+
+    @property
+    def centre_samples(self) -> int:
+        """A frame describes its own hop: it is centred on the middle."""
+        return self.hop_samples // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveNetConfig:
+    """Everything that makes one WaveNet differ from another.
+
+    Attributes:
+        sample_rate: of the audio, in Hz.
+        layers_per_stack: dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).
+        stacks: how often that cycle is repeated.
+        kernel_size: taps of the dilated convolutions.
+        residual_channels: width of the signal between layers.
+        gate_channels: both halves of the gate together; default, twice the residual channels.
+        skip_channels: width of the skip sum and of the head.
+        distribution: ``mu_law``, ``logistic_mixture``, ``gaussian`` or ``gaussian_mixture``.
+        distribution_size: classes of mu_law (default 256), components of a mixture (default 10).
+        mel: the log-mel spectrogram that conditions the model, if one does.
+        features: other local features, instead of a mel.
+        cond_channels: width of the conditioning inside the model; default, that of the features.
+        speakers: how many speakers the model tells apart; 0 for none.
+        speaker_names: their names, in the order of their indices; empty, or one for each.
+    """
+
+    sample_rate: int = 16000
+    layers_per_stack: int = 10
+    stacks: int = 3
+    kernel_size: int = 2
+    residual_channels: int = 64
+    gate_channels: int | None = None
+    skip_channels: int = 128
+    distribution: str = "mu_law"
+    distribution_size: int | None = None
+    mel: MelConfig | None = None
+    features: FeatureConfig | None = None
+    cond_channels: int | None = None
+    speakers: int = 0
+    speaker_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
+            check_positive(name, getattr(self, name))
+        for name in ("residual_channels", "skip_channels"):
+            check_positive(name, getattr(self, name))
+        for name in ("gate_channels", "cond_channels"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        make_distribution(self.distribution, self.distribution_size)
+        if self.mel is not None and self.features is not None:
+            raise ValueError("mel and features are both set; a model takes one of them")
+        if self.mel is not None and self.mel.sample_rate != self.sample_rate:
+            raise ValueError(
+                f"mel.sample_rate={self.mel.sample_rate} Hz differs from the model's "
+                f"sample_rate={self.sample_rate} Hz; set both to the rate of the audio"
+            )
+        if self.speakers < 0 or (self.speaker_names and len(self.speaker_names) != self.speakers):
+            raise ValueError(
+                f"speakers={self.speakers} does not fit the {len(self.speaker_names)} "
+                "speaker_names; give one name for each speaker"
+            )
+        if self.cond_channels is not None and self.local is None and not self.speakers:
+            raise ValueError(
+                f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
+                "on nothing; leave it out or say what conditions the model"
+            )
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """One per layer, in samples."""
+        return tuple(2**i for i in range(self.layers_per_stack)) * self.stacks
+
+    @property
+    def local(self) -> MelConfig | FeatureConfig | None:
+        """The features in frames that condition the model, or None."""
+        return self.mel if self.mel is not None else self.features
+
+    @property
+    def conditioning_channels(self) -> int | None:
+        """Width of ``cond`` as the blocks take it, or None for an unconditional model."""
+        if self.local is None and not self.speakers:
+            return None
+        if self.cond_channels is not None:
+            return self.cond_channels
+        return DEFAULT_SPEAKER_CHANNELS if self.local is None else self.local.channels
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> WaveNetConfig:
+        """One of the named configurations, with single settings changed.
+
+        Args:
+            name: ``tiny`` (trains in minutes on a CPU), ``small``, ``medium`` (80-channel mel) or
+                ``nv`` (the sizes of nv-wavenet).
+            **changes: any attribute of this class.
+
+        Raises:
+            ValueError: for an unknown preset or setting.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset={name!r} is unknown; choose one of {', '.join(PRESETS)}")
+        return cls.from_dict({**PRESETS[name], **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> WaveNetConfig:
+        """From plain values, strictly; a key ``preset`` names what the rest changes.
+
+        Raises:
+            ValueError: for an unknown key, a wrong type or a value that makes no model.
+        """
+        values = dict(values)
+        if "preset" in values:
+            return cls.preset(values.pop("preset"), **values)
+        if isinstance(values.get("mel"), str):
+            values["mel"] = MelConfig.preset(values["mel"])
+        return config_io.from_dict(cls, values, where="model")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``config.json`` holds them."""
+        return config_io.to_dict(self)
+
+    def replace(self, **changes: Any) -> WaveNetConfig:
+        """A copy with some settings changed."""
+        return replace(self, **changes)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "layers_per_stack": 9,
+        "stacks": 2,
+        "residual_channels": 32,
+        "skip_channels": 64,
+    },
+    "small": {"layers_per_stack": 10, "stacks": 2, "residual_channels": 32, "skip_channels": 128},
+    "medium": {
+        "layers_per_stack": 10,
+        "stacks": 3,
+        "residual_channels": 64,
+        "skip_channels": 128,
+        "mel": "wavenet-16k",
+    },
+    # Sizes of nv-wavenet's reference model (NVIDIA 2018, README): R 64, S 256, A 256.
+    "nv": {"layers_per_stack": 10, "stacks": 2, "residual_channels": 64, "skip_channels": 256},
+}
+
+
+class WaveNet(Causal):
+    """A WaveNet as its configuration says; ``params = model(x, mel=..., speaker=...)``.
+
+    Attributes:
+        config: the frozen configuration.
+        distribution: of one sample given params; see ``wavenet.distributions``.
+
+    Args:
+        config: see ``WaveNetConfig``.
+    """
+
+    mel_filterbank: Tensor
+
+    def __init__(self, config: WaveNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.distribution: Distribution = make_distribution(
+            config.distribution, config.distribution_size
+        )
+        self.in_channels = 1
+        self.cond_channels = config.conditioning_channels
+        self.input_projection = nn.Conv1d(1, config.residual_channels, 1)
+        self.stack = DilatedStack(
+            config.residual_channels,
+            config.skip_channels,
+            kernel_size=config.kernel_size,
+            dilations=config.dilations,
+            gate_channels=config.gate_channels,
+            cond_channels=self.cond_channels,
+        )
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv1d(config.skip_channels, config.skip_channels, 1),
+            nn.ReLU(),
+            nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
+        )
+        if self.cond_channels is not None and config.local is not None:
+            self.frame_encoder = FrameEncoder(config.local.channels, self.cond_channels)
+            self.frame_lift = FrameLift(
+                config.local.hop_samples, centre_samples=config.local.centre_samples
+            )
+        if self.cond_channels is not None and config.speakers:
+            self.speaker_embedding = SpeakerEmbedding(config.speakers, self.cond_channels)
+        if config.mel is not None:
+            self.register_buffer("mel_filterbank", mel_filterbank(config.mel))
+        initialise(self)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio, in Hz."""
+        return self.config.sample_rate
+
+    @property
+    def past(self) -> int:
+        """That of the stack."""
+        return self.stack.past
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on each side that the conditioning of one frame's samples depends on."""
+        return self.frame_encoder.context + 1 if self.config.local is not None else 0
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds per audio sample; work done once a frame does not count."""
+        once_a_sample = [self.input_projection, *self.head]
+        for block in self.stack.blocks:
+            once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
+        weights = (getattr(module, "weight", None) for module in once_a_sample)
+        return sum(weight.numel() for weight in weights if weight is not None)
+
+    def layers(self) -> list[tuple[str, Causal]]:
+        """The stack; everything else acts on each sample alone."""
+        return [("stack", self.stack)]
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """``(state of the stack,)``."""
+        return (self.stack.init_state(batch_size, device=device, dtype=dtype),)
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """That of the stack."""
+        return (self.stack.settle(self._hear(x), cond),)
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.
+
+        Column t of ``cond`` (made by ``condition``) accompanies ``x[..., t]``.
+        """
+        self._check_call(x, cond)
+        self._check_children(state, 1)
+        (_, skip_sum), after = self.stack.stream(self._hear(x), state[0], cond)
+        return self.head(skip_sum), (after,)
+
+    def forward(
+        self, x: Tensor, mel: Tensor | None = None, speaker: Tensor | None = None
+    ) -> Tensor:
+        """The parallel pass from silence, as a file begins and as generation begins.
+
+        Args:
+            x: ``[B, 1, T]`` in [-1, 1].
+            mel: ``[B, M, F]``, the local features, F * hop_samples >= T.
+            speaker: indices ``[B]``.
+
+        Returns:
+            params ``[B, P, T]``; ``params[..., t]`` predict ``x[..., t + 1]``.
+
+        Raises:
+            ValueError: if a conditioning is missing, unexpected or does not fit x.
+        """
+        cond = self.condition(mel, speaker, n_samples=x.shape[-1])
+        first = None if cond is None else cond[..., :1]
+        state = self.warm_state(x.shape[0], first, device=x.device, dtype=x.dtype)
+        return self.stream(x, state, cond)[0]
+
+    def condition(
+        self,
+        mel: Tensor | None = None,
+        speaker: Tensor | None = None,
+        *,
+        n_samples: int | None = None,
+    ) -> Tensor | None:
+        """The conditioning as the blocks take it.
+
+        It looks ahead by ``context_frames`` frames: the encoder sees frames on both sides, and
+        samples between two centres hear both.
+
+        Args:
+            mel: ``[B, M, F]``.
+            speaker: indices ``[B]``.
+            n_samples: T; default, F * hop_samples.
+
+        Returns:
+            ``[B, cond_channels, T]``, a single column where it is constant in time, or None for an
+            unconditional model.
+
+        Raises:
+            ValueError: if a conditioning is missing, unexpected or does not fit.
+        """
+        frames = self.condition_frames(mel, speaker)
+        return frames if frames is None or mel is None else self.frame_lift(frames, n_samples)
+
+    def condition_frames(
+        self, mel: Tensor | None = None, speaker: Tensor | None = None
+    ) -> Tensor | None:
+        """The conditioning at frame rate, before the linear lift: ``[B, cond_channels, F]``.
+
+        F is 1 for a model that knows only speakers. Raises as ``condition``.
+        """
+        self._check_conditioning(mel, speaker)
+        frames = None if mel is None else self.frame_encoder(mel)
+        if speaker is None:
+            return frames
+        embedded = self.speaker_embedding(speaker)
+        return embedded if frames is None else frames + embedded
+
+    def _check_conditioning(self, mel: Tensor | None, speaker: Tensor | None) -> None:
+        local = self.config.local
+        if (mel is None) != (local is None):
+            expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
+            found = "None" if mel is None else f"shape {tuple(mel.shape)}"
+            raise ValueError(f"mel is {found}, but this model takes {expected}")
+        if mel is not None and local is not None and mel.ndim != 3:
+            raise ValueError(f"mel has shape {tuple(mel.shape)}, expected [B, {local.channels}, F]")
+        if mel is not None and local is not None and mel.shape[1] != local.channels:
+            raise ValueError(
+                f"mel has {mel.shape[1]} channels, but this model was built for {local.channels}; "
+                "make it with the model's own settings, log_mel(x, model.config.mel)"
+            )
+        if (speaker is None) != (self.config.speakers == 0):
+            expected = (
+                f"speaker indices [B] from 0 to {self.config.speakers - 1}"
+                if self.config.speakers
+                else "no speaker"
+            )
+            raise ValueError(f"speaker is {speaker}, but this model takes {expected}")
+
+    def _hear(self, x: Tensor) -> Tensor:
+        """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
+        heard = self.distribution.network_input(x).to(self.input_projection.weight.dtype)
+        return self.input_projection(heard)
+
+    def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``; see ``wavenet.checkpoint``.
+
+        Args:
+            folder: made if it is missing.
+            provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
+        """
+        write_checkpoint(
+            folder,
+            architecture=ARCHITECTURE,
+            config=self.config.to_dict(),
+            tensors=self.state_dict(),
+            provenance=provenance,
+        )
+
+
+def load(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    sample_rate: int | None = None,
+    mel: MelConfig | None = None,
+) -> WaveNet:
+    """Read a model from a checkpoint, in evaluation mode.
+
+    Args:
+        folder: as ``WaveNet.save`` wrote it.
+        device: where the model goes.
+        sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
+        mel: the settings of the mels it shall get; a model for others is refused.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
+            package does not know, or does not fit ``sample_rate`` or ``mel``.
+    """
+    content = read_config(folder)
+    if content.get("architecture") != ARCHITECTURE:
+        raise CheckpointError(
+            f"{folder} has architecture {content.get('architecture')!r}, expected {ARCHITECTURE!r}"
+        )
+    try:
+        config = WaveNetConfig.from_dict(content["config"])
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}: {error}") from None
+    if sample_rate is not None and sample_rate != config.sample_rate:
+        raise CheckpointError(
+            f"{folder} works at {config.sample_rate} Hz, but {sample_rate} Hz was asked for; "
+            "resample the audio or choose another model"
+        )
+    if mel is not None and mel != config.mel:
+        raise CheckpointError(f"{folder}: {_mel_difference(config.mel, mel)}")
+    model = WaveNet(config)
+    load_weights(model, folder)
+    return model.to(device).eval()
+
+
+def _mel_difference(own: MelConfig | None, other: MelConfig) -> str:
+    """Which settings differ, with both values."""
+    if own is None:
+        return "the model takes no mel, but one was given; choose a mel-conditioned model"
+    pairs = ((name, value, getattr(other, name)) for name, value in vars(own).items())
+    different = [f"{name}={a} in the model, {b} here" for name, a, b in pairs if a != b]
+    return f"mel settings differ: {', '.join(different)}; make the mel with the model's"
+
+
+def initialise(model: WaveNet) -> None:
+    """Draw all parameters of a model, in one place.
+
+    ======================  ==========================================================
+    parameter               drawn from
+    ======================  ==========================================================
+    dilated convolutions    normal, std 1 / sqrt(fan_in): the gate's input has unit scale
+    conditioning            normal, std 1 / sqrt(fan_in)
+    residual projections    normal, std 1 / sqrt(fan_in * layers): the sum of all layers' terms
+                            stays within the scale of one (Radford et al. 2019, section 2.3)
+    skip projections        the same, for the skip sum
+    head, first             normal, std sqrt(2 / fan_in) (He et al. 2015, equation 10)
+    head, last              normal, a tenth of that: training starts near the distribution's
+                            ``initial_params``, which are its bias
+    speaker embedding       normal, std 0.1
+    biases                  zero
+    ======================  ==========================================================
+    """
+    n_layers = len(model.config.dilations)
+
+    def draw(module: nn.Module, gain: float) -> None:
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
+        if isinstance(module.bias, Tensor):
+            nn.init.zeros_(module.bias)
+
+    draw(model.input_projection, 1.0)
+    for block in model.stack.blocks:
+        draw(block.conv, 1.0)
+        draw(block.residual_projection, 1 / math.sqrt(n_layers))
+        draw(block.skip_projection, 1 / math.sqrt(n_layers))
+        if block.cond_channels is not None:
+            draw(block.cond_projection, 1.0)
+    draw(model.head[1], math.sqrt(2))
+    draw(model.head[3], 0.1 * math.sqrt(2))
+    with torch.no_grad():
+        model.head[3].bias.copy_(model.distribution.initial_params())
+    if hasattr(model, "frame_encoder"):
+        draw(model.frame_encoder.conv, 1.0)
+        draw(model.frame_encoder.projection, 1.0)
+    if hasattr(model, "speaker_embedding"):
+        nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
