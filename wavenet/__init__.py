@@ -1,0 +1,45 @@
+"""WaveNet for today: causal dilated convolutions that hear, speak, and say how far back they hear.
+
+>>> import wavenet
+>>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("small"))
+>>> wavenet.receptive_field(model).milliseconds
+127.9375
+"""
+
+from wavenet.distributions import make_distribution
+from wavenet.features import MelConfig, log_mel
+from wavenet.generation import generate, stream
+from wavenet.model import FeatureConfig, WaveNet, WaveNetConfig, load
+from wavenet.nn import (
+    Causal,
+    CausalConv1d,
+    CausalConvTranspose1d,
+    Chain,
+    DilatedStack,
+    GatedResidualBlock,
+    Select,
+)
+from wavenet.receptive_fields import ReceptiveField, receptive_field
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Causal",
+    "CausalConv1d",
+    "CausalConvTranspose1d",
+    "Chain",
+    "DilatedStack",
+    "FeatureConfig",
+    "GatedResidualBlock",
+    "MelConfig",
+    "ReceptiveField",
+    "Select",
+    "WaveNet",
+    "WaveNetConfig",
+    "generate",
+    "load",
+    "log_mel",
+    "make_distribution",
+    "receptive_field",
+    "stream",
+]

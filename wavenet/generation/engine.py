@@ -1,0 +1,87 @@
+"""What an engine is: a fast way to run one model, for one request, sample after sample.
+
+``stream`` of the model defines what is right; an engine only has to be quick. It keeps its own
+layout, loads and dumps the canonical state, and takes its randomness as given uniforms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from wavenet.model import WaveNet
+from wavenet.nn import State
+
+
+class GenerationState(NamedTuple):
+    """Where generation stands: all that the samples to come depend on, beside seed and settings.
+
+    ``params`` and ``model`` are what ``model.stream`` returns, so a prompt heard in parallel can be
+    carried on: ``GenerationState.after(*model.stream(x, model.warm_state(1)))``.
+
+    Attributes:
+        params: ``[B, P, 1]``, of the next sample.
+        model: the model's canonical state, after all samples so far.
+        time: ``[B]`` int64, samples generated so far; the uniforms depend on it.
+    """
+
+    params: Tensor
+    model: State
+    time: Tensor
+
+    @classmethod
+    def after(cls, params: Tensor, model: State) -> GenerationState:
+        """After what ``model.stream`` returned: params ``[B, P, T]`` and the state; time 0."""
+        return cls(params[..., -1:], model, torch.zeros(params.shape[0], dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What stays the same while an engine runs.
+
+    Attributes:
+        frames: the conditioning of each row at frame rate, ``[C, F]`` as
+            ``model.condition_frames`` gives it; None for an unconditional model.
+        first_sample: sample of the frames' time at which the engine begins.
+        temperature: see ``Distribution.sample``.
+        top_p: see ``Distribution.sample``.
+        weights: type that the weights are rounded to: float32, float16 or bfloat16.
+    """
+
+    frames: list[Tensor] | None
+    first_sample: int
+    temperature: float
+    top_p: float | None
+    weights: torch.dtype
+
+
+class Engine(Protocol):
+    """Runs a model for a request, from a state on; built as ``Engine(model, request, start)``."""
+
+    def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None: ...
+
+    def run(self, uniforms: Tensor) -> Tensor:
+        """The next samples.
+
+        Args:
+            uniforms: ``[B, U, T]`` in (0, 1), on the CPU.
+
+        Returns:
+            ``[B, T]`` float32 in [-1, 1], on the CPU.
+        """
+
+    def force(self, x: Tensor) -> Tensor:
+        """Teacher forcing: hear the given samples instead of drawing them.
+
+        Args:
+            x: ``[B, T]``.
+
+        Returns:
+            params ``[B, P, T]``; ``params[..., t]`` are those of the sample after ``x[:, t]``.
+        """
+
+    def dump(self) -> GenerationState:
+        """The canonical state after the samples so far."""

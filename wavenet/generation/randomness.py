@@ -1,0 +1,94 @@
+"""Randomness as an argument: the uniforms of a row depend on its seed and on time, nothing else.
+
+A counter-based generator (Philox 4x64; Salmon et al. 2011) gives draw number i of a seed without
+making those before it. So the same seed gives the same uniforms whatever the chunk length, the
+batch around the row, the engine or the device.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_DRAWS_PER_COUNTER = 4
+_BLOCK = 4096
+"""Draws made at once, so that asking for single samples costs little."""
+_BITS = 23
+"""Resolution of a uniform: (k + 1/2) / 2**23 is exact in float32 and never 0 or 1."""
+
+
+def uniforms(seed: int, first: int, count: int) -> np.ndarray:
+    """Draws ``first .. first + count - 1`` of a seed: float32 ``[count]``, inside (0, 1).
+
+    Args:
+        seed: any integer of at least 0.
+        first: index of the first draw.
+        count: how many.
+    """
+    skipped = first % _DRAWS_PER_COUNTER
+    generator = np.random.Philox(key=seed % 2**128, counter=first // _DRAWS_PER_COUNTER)
+    raw = generator.random_raw(skipped + count)[skipped:]
+    return ((raw >> np.uint64(64 - _BITS)).astype(np.float32) + np.float32(0.5)) * np.float32(
+        2.0**-_BITS
+    )
+
+
+class UniformSource:
+    """The uniforms of a batch, sample after sample.
+
+    Args:
+        seeds: one per row.
+        per_sample: U, uniforms that one sample takes.
+        times: time of each row's next sample; default, 0.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], per_sample: int, times: Sequence[int] | None = None
+    ) -> None:
+        self.seeds, self.per_sample = list(seeds), per_sample
+        self._next = [per_sample * time for time in (times or [0] * len(seeds))]
+        self._blocks: list[tuple[int, np.ndarray]] = [(-1, np.empty(0, np.float32))] * len(seeds)
+
+    def take(self, n_samples: int) -> Tensor:
+        """The next ``[B, U, n_samples]``, float32 on the CPU."""
+        count = n_samples * self.per_sample
+        rows = np.empty((len(self.seeds), count), np.float32)
+        for row in range(len(self.seeds)):
+            self._fill(row, rows[row])
+        return torch.from_numpy(rows.reshape(-1, n_samples, self.per_sample)).transpose(1, 2)
+
+    def _fill(self, row: int, out: np.ndarray) -> None:
+        done = 0
+        while done < len(out):
+            block, start = divmod(self._next[row], _BLOCK)
+            if self._blocks[row][0] != block:
+                self._blocks[row] = (block, uniforms(self.seeds[row], block * _BLOCK, _BLOCK))
+            piece = self._blocks[row][1][start : start + len(out) - done]
+            out[done : done + len(piece)] = piece
+            done += len(piece)
+            self._next[row] += len(piece)
+
+
+def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
+    """One seed per row: an int s gives row i the seed s + i; None draws s from the system.
+
+    Raises:
+        ValueError: if a seed is negative or their number is not the batch size.
+    """
+    if seed is None:
+        seed = secrets.randbits(62)
+    if isinstance(seed, int):
+        seeds = [seed + row for row in range(batch_size)]
+    else:
+        seeds = [int(s) for s in seed]
+    if len(seeds) != batch_size:
+        raise ValueError(
+            f"seed has {len(seeds)} values for {batch_size} rows; give one int, or one per row"
+        )
+    if min(seeds) < 0:
+        raise ValueError(f"seed={seed} must not be negative")
+    return seeds

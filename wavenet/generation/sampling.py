@@ -1,0 +1,384 @@
+"""``generate`` and ``stream``: what a user asks for, checked, prepared and given to an engine.
+
+Generation begins as training sees a file begin: from silence, with the first column of the
+conditioning held. The parameters of sample 0 are the answer to that silence; from then on each
+sample is drawn, heard together with its own conditioning, and gives the parameters of the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.generation.eager import EagerEngine
+from wavenet.generation.engine import Engine, GenerationState, Request
+from wavenet.generation.randomness import UniformSource, row_seeds
+from wavenet.model import WaveNet
+from wavenet.nn import State, flatten_state, unflatten_state
+
+ENGINES = ("auto", "eager", "cpu", "gpu")
+WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_CHUNK = 2048
+
+
+def generate(
+    model: WaveNet,
+    *,
+    duration_s: float | None = None,
+    n_samples: int | Sequence[int] | None = None,
+    mel: Tensor | Sequence[Tensor] | None = None,
+    speaker: int | str | Sequence[int | str] | Tensor | None = None,
+    seed: int | Sequence[int] | None = None,
+    temperature: float = 1.0,
+    top_p: float | None = None,
+    prime: Tensor | None = None,
+    state: GenerationState | None = None,
+    return_state: bool = False,
+    batch_size: int = 1,
+    engine: str = "auto",
+    weights: str = "float32",
+) -> Any:
+    """Sample audio.
+
+    A row equals the same request alone, whatever stands in the batch beside it, up to rounding.
+
+    Args:
+        model: any ``WaveNet``.
+        duration_s: length in seconds; or
+        n_samples: length in samples, one for all rows or one each; shorter rows end in zeros.
+            Without either, a mel says how long.
+        mel: local features, ``[M, F]``, ``[B, M, F]``, or one ``[M, F_i]`` per row. Frame 0 stands
+            at the first sample: of the prime where there is one, else of the output.
+        speaker: index or name, one for all rows or one each.
+        seed: an int s gives row i the seed s + i; or one per row; None draws one.
+        temperature: below 1 less noisy, see ``Distribution.sample``.
+        top_p: nucleus sampling, mu-law models only.
+        prime: audio to carry on, ``[T]``, ``[B, T]`` or ``[B, 1, T]`` in [-1, 1] at the model's
+            rate. The output is what follows it.
+        state: carry on from what ``return_state=True`` gave; the same seed continues its sequence,
+            and frame 0 of the mel stands at the first new sample.
+        return_state: also return the state after the last sample.
+        batch_size: rows, where nothing else says how many.
+        engine: ``auto``, ``eager``, ``cpu`` or ``gpu``.
+        weights: ``float32``, ``float16`` or ``bfloat16``, what the weights are rounded to.
+
+    Returns:
+        ``[B, T]`` in [-1, 1] on the CPU, or ``(samples, state)``.
+
+    Raises:
+        ValueError: if an argument is missing, contradicts another or does not fit the model.
+    """
+    chunks = stream(
+        model,
+        chunk_samples=_CHUNK,
+        duration_s=duration_s,
+        n_samples=n_samples,
+        mel=mel,
+        speaker=speaker,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        prime=prime,
+        state=state,
+        batch_size=batch_size,
+        engine=engine,
+        weights=weights,
+    )
+    if chunks.n_samples is None:
+        raise ValueError("how long? give duration_s, n_samples or a mel")
+    if return_state and len(set(chunks.n_samples)) > 1:
+        raise ValueError(
+            f"return_state=True needs rows of one length, got n_samples={chunks.n_samples}"
+        )
+    samples = torch.cat(list(chunks), dim=1)
+    return (samples, chunks.state()) if return_state else samples
+
+
+def stream(
+    model: WaveNet,
+    *,
+    chunk_samples: int = 512,
+    duration_s: float | None = None,
+    n_samples: int | Sequence[int] | None = None,
+    mel: Tensor | Sequence[Tensor] | None = None,
+    speaker: int | str | Sequence[int | str] | Tensor | None = None,
+    seed: int | Sequence[int] | None = None,
+    temperature: float = 1.0,
+    top_p: float | None = None,
+    prime: Tensor | None = None,
+    state: GenerationState | None = None,
+    batch_size: int = 1,
+    engine: str = "auto",
+    weights: str = "float32",
+) -> SampleStream:
+    """The same samples as ``generate``, in chunks as they are made.
+
+    Args:
+        model: any ``WaveNet``.
+        chunk_samples: length of a chunk, down to 1; the last one may be shorter.
+
+    The other arguments are those of ``generate``. Without a length and without a mel the stream
+    never ends.
+
+    Returns:
+        A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once, not
+        at the first chunk.
+
+    Raises:
+        ValueError: as ``generate``.
+    """
+    if not isinstance(chunk_samples, int) or chunk_samples < 1:
+        raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    make_engine = _engine_class(engine, model)
+    mels = None if mel is None else _mel_rows(mel)
+    primes = None if prime is None else _prime_rows(prime)
+    rows = _batch_size(batch_size, n_samples, seed, speaker, mels, primes, state)
+    seeds = row_seeds(seed, rows)
+    speakers = None if speaker is None else _speaker_rows(model, speaker, rows)
+    with torch.inference_mode():
+        frames = _condition_rows(model, mels, speakers, rows)
+        n_prime = 0 if primes is None else primes.shape[-1]
+        lengths = _lengths(model, duration_s, n_samples, mels, rows, n_prime)
+        start = _start(model, frames, primes, rows, state)
+        first = model.distribution.uniforms_per_sample
+        model.distribution.sample(  # refuses a wrong temperature or top_p before any work
+            start.params[:1],
+            torch.full((1, first, 1), 0.5, device=start.params.device),
+            temperature=temperature,
+            top_p=top_p,
+        )
+        request = Request(frames, n_prime, temperature, top_p, WEIGHTS[weights])
+        running = make_engine(model, request, start)
+    uniforms = UniformSource(seeds, first, start.time.tolist())
+    return SampleStream(running, uniforms, lengths, chunk_samples)
+
+
+class SampleStream(Iterator[Tensor]):
+    """Chunks of samples ``[B, chunk_samples]``, each made when it is asked for.
+
+    Attributes:
+        n_samples: length of each row, or None for a stream without end.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        uniforms: UniformSource,
+        n_samples: list[int] | None,
+        chunk_samples: int,
+    ) -> None:
+        self.n_samples = n_samples
+        self._engine, self._uniforms, self._chunk = engine, uniforms, chunk_samples
+        self._done = 0
+
+    def __next__(self) -> Tensor:
+        n = self._chunk
+        if self.n_samples is not None:
+            n = min(n, max(self.n_samples) - self._done)
+        if n <= 0:
+            raise StopIteration
+        samples = self._engine.run(self._uniforms.take(n))
+        for row, end in enumerate(self.n_samples or ()):
+            if end < self._done + n:
+                samples[row, max(0, end - self._done) :] = 0
+        self._done += n
+        return samples
+
+    def state(self) -> GenerationState:
+        """Where the stream stands, to be carried on by ``stream`` or ``generate``."""
+        return self._engine.dump()
+
+
+def _engine_class(name: str, model: WaveNet) -> type[Engine]:
+    from wavenet.generation import cpu
+
+    if name not in ENGINES:
+        raise ValueError(f"engine={name!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if name == "gpu":
+        raise ValueError(f"engine={name!r} is not in this version yet; use engine='auto'")
+    if name == "cpu":
+        return cpu.CpuEngine
+    if name == "auto" and cpu.runs(model):
+        if cpu.has_compiler():
+            return cpu.CpuEngine
+        cpu.warn_without_compiler()
+    return EagerEngine
+
+
+def _mel_rows(mel: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """One ``[1, M, F]`` per row."""
+    if isinstance(mel, Tensor):
+        mel = list(mel) if mel.ndim == 3 else [mel]
+    if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
+        shapes = [tuple(row.shape) for row in mel]
+        raise ValueError(f"mel has rows of shape {shapes}, expected [M, F] with at least one frame")
+    return [row[None] for row in mel]
+
+
+def _prime_rows(prime: Tensor) -> Tensor:
+    """``[B, 1, T]``."""
+    while prime.ndim < 3:
+        prime = prime[None] if prime.ndim == 1 else prime[:, None]
+    if prime.ndim != 3 or prime.shape[1] != 1 or prime.shape[-1] == 0:
+        raise ValueError(f"prime has shape {tuple(prime.shape)}, expected [T] or [B, T], T >= 1")
+    if not bool(prime.isfinite().all()) or float(prime.abs().max()) > 1:
+        raise ValueError("prime has samples outside [-1, 1]; divide 16-bit samples by 32768")
+    return prime
+
+
+def _batch_size(
+    batch_size: int,
+    n_samples: int | Sequence[int] | None,
+    seed: int | Sequence[int] | None,
+    speaker: object,
+    mels: list[Tensor] | None,
+    primes: Tensor | None,
+    state: GenerationState | None,
+) -> int:
+    """The number of rows on which all arguments agree; a single one serves all rows."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
+    counts = {"batch_size": batch_size}
+    counts |= {
+        name: len(value)
+        for name, value in (("n_samples", n_samples), ("seed", seed), ("speaker", speaker))
+        if isinstance(value, Sequence | Tensor) and not isinstance(value, str)
+    }
+    counts |= {"mel": 1 if mels is None else len(mels)}
+    counts |= {"prime": 1 if primes is None else len(primes)}
+    counts |= {"state": 1 if state is None else len(state.time)}
+    many = {name: n for name, n in counts.items() if n != 1}
+    if len(set(many.values())) > 1 or (state is not None and many and "state" not in many):
+        found = ", ".join(f"{name} {n}" for name, n in counts.items() if n != 1)
+        raise ValueError(f"arguments disagree on the number of rows: {found}; give one, or equals")
+    return max(counts.values())
+
+
+def _speaker_rows(
+    model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor, rows: int
+) -> Tensor:
+    """Indices ``[rows]``; names are looked up in the configuration."""
+    given = [speaker] if isinstance(speaker, int | str) else list(speaker)
+    names = model.config.speaker_names
+    indices = []
+    for one in given:
+        if isinstance(one, str) and one not in names:
+            known = f"one of {', '.join(names)}" if names else "an index, the model has no names"
+            raise ValueError(f"speaker={one!r} is unknown; give {known}")
+        indices.append(names.index(one) if isinstance(one, str) else int(one))
+        if model.config.speakers and not 0 <= indices[-1] < model.config.speakers:
+            raise ValueError(f"speaker={one} must lie within 0 to {model.config.speakers - 1}")
+    return torch.tensor(indices * (rows // len(indices)))
+
+
+def _condition_rows(
+    model: WaveNet, mels: list[Tensor] | None, speakers: Tensor | None, rows: int
+) -> list[Tensor] | None:
+    """``[C, F]`` for each row, computed row by row so that no row depends on another's length."""
+    like = model.input_projection.weight
+    if mels is not None and len(mels) < rows:
+        mels = mels * rows
+    frames = []
+    for row in range(rows):
+        mel = None if mels is None else mels[row].to(like)
+        speaker = None if speakers is None else speakers[row : row + 1].to(like.device)
+        conditioned = model.condition_frames(mel, speaker)
+        if conditioned is None:
+            return None
+        frames.append(conditioned[0])
+    return frames
+
+
+def _lengths(
+    model: WaveNet,
+    duration_s: float | None,
+    n_samples: int | Sequence[int] | None,
+    mels: list[Tensor] | None,
+    rows: int,
+    n_prime: int,
+) -> list[int] | None:
+    """Samples to make for each row; None for no end."""
+    if duration_s is not None and n_samples is not None:
+        raise ValueError(f"duration_s={duration_s} and n_samples={n_samples}: give only one")
+    if duration_s is not None:
+        if not duration_s > 0:
+            raise ValueError(f"duration_s={duration_s} must be positive")
+        n_samples = max(1, round(duration_s * model.sample_rate))
+    available = None
+    if mels is not None and model.config.local is not None:
+        hop = model.config.local.hop_samples
+        available = [row.shape[-1] * hop - n_prime for row in mels] * (rows // len(mels))
+        if min(available) < 1:
+            raise ValueError(f"mel ends within the prime of {n_prime} samples; give more frames")
+    if n_samples is None:
+        return available
+    lengths = [n_samples] * rows if isinstance(n_samples, int) else [int(n) for n in n_samples]
+    if min(lengths) < 1:
+        raise ValueError(f"n_samples={n_samples} must be at least 1")
+    if available is not None and any(n > a for n, a in zip(lengths, available, strict=True)):
+        raise ValueError(
+            f"n_samples={lengths} is more than the mel describes, {available}; ask for less or "
+            "give more frames"
+        )
+    return lengths
+
+
+def _start(
+    model: WaveNet,
+    frames: list[Tensor] | None,
+    primes: Tensor | None,
+    rows: int,
+    state: GenerationState | None,
+) -> GenerationState:
+    """After silence, and after the prime if there is one; or the given state."""
+    if state is not None:
+        if primes is not None:
+            raise ValueError("prime and state are both given; the state already has a past")
+        _check_state(model, state)
+        return state
+    distinct = rows if frames is not None or (primes is not None and len(primes) > 1) else 1
+    starts = []
+    for row in range(distinct):
+        own = None if frames is None else frames[row]
+        prime = None if primes is None else primes[row % len(primes)]
+        starts.append(_listen(model, own, prime))
+    starts = starts * (rows // distinct)
+    params = torch.cat([params for params, _ in starts])
+    parts = zip(*(flatten_state(state) for _, state in starts), strict=True)
+    joined = iter([torch.cat(part) for part in parts])
+    return GenerationState.after(params, unflatten_state(starts[0][1], joined))
+
+
+def _listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tuple[Tensor, State]:
+    """params ``[1, P, 1]`` and state of one row after silence and its prime ``[1, T]``."""
+    like = model.input_projection.weight
+    cond = None if frames is None else frames[None]
+    if cond is not None and model.config.local is not None:
+        n_needed = 1 if prime is None else prime.shape[-1]
+        cond = model.frame_lift(cond, max(n_needed, 1))
+    first = None if cond is None else cond[..., :1]
+    state = model.warm_state(1, first)
+    if prime is None:
+        heard = torch.zeros(1, 1, 1).to(like)
+    else:
+        heard = model.distribution.quantize(prime[None]).to(like)
+    params, state = model.stream(heard, state, cond)
+    return params[..., -1:], state
+
+
+def _check_state(model: WaveNet, state: GenerationState) -> None:
+    """Raise ValueError unless the state is of this model's shapes."""
+    remedy = "give what generate(..., return_state=True) of the same model returned"
+    if not isinstance(state, GenerationState):
+        raise ValueError(f"state is a {type(state).__name__}; {remedy}")
+    rows = len(state.time)
+    expected = [part.shape for part in flatten_state(model.init_state(rows))]
+    expected.append(torch.Size([rows, model.distribution.n_params, 1]))
+    found = [part.shape for part in flatten_state(state.model)] + [state.params.shape]
+    if found != expected:
+        raise ValueError(f"state does not fit this model of {rows} rows; {remedy}")
