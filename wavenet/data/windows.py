@@ -1,0 +1,143 @@
+"""Training windows: what the loss sees, and the past that its first sample needs.
+
+A window is ``length`` samples to predict behind ``warm_up`` samples that the loss ignores. With
+``warm_up > past`` every prediction hears exactly what it would hear in the whole file, so the crop
+length and the receptive field have nothing to do with the loss. Windows start on a hop, so that
+their mel is rows of the whole file's mel. Before a file stands silence, as in generation.
+
+Window i is a pure function of (seed, i): the same on any number of workers, ranks and restarts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from wavenet.data.corpus import Corpus, CorpusError, Utterance
+from wavenet.features import MelConfig, log_mel_rows, mel_filterbank
+from wavenet.model import WaveNet
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How long windows are and what comes with them.
+
+    Attributes:
+        length: samples to predict, a multiple of ``hop``.
+        warm_up: samples before them, a multiple of ``hop`` and more than the model's ``past``.
+        hop: windows start at multiples of it.
+        context_frames: mel frames on each side of the window that its conditioning hears.
+        mel: settings, or None for a model without.
+        speakers: names in the order of their indices; empty for a model without.
+    """
+
+    length: int
+    warm_up: int
+    hop: int
+    context_frames: int
+    mel: MelConfig | None
+    speakers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: WaveNet, window_s: float) -> WindowPlan:
+        """For a model and a window length in seconds, rounded up to whole hops.
+
+        Raises:
+            ValueError: if window_s is not positive or the model wants features that audio alone
+                does not give.
+        """
+        config = model.config
+        if config.features is not None:
+            raise ValueError("training from audio files makes mels, not features; set model.mel")
+        if not window_s > 0:
+            raise ValueError(f"window_s={window_s} must be positive")
+        hop = 1 if config.mel is None else config.mel.hop_samples
+        return cls(
+            length=math.ceil(max(1, round(window_s * config.sample_rate)) / hop) * hop,
+            warm_up=math.ceil((model.past + 1) / hop) * hop,
+            hop=hop,
+            context_frames=model.context_frames,
+            mel=config.mel,
+            speakers=config.speaker_names,
+        )
+
+
+class Windows(Dataset[dict[str, Tensor]]):
+    """Random windows of a corpus, drawn in proportion to the length of its utterances.
+
+    Each item is a dictionary:
+
+    - ``x`` ``[1, warm_up + length]``: samples in [-1, 1], zeros outside the recording;
+    - ``heard`` ``[1, warm_up + length]``: 1 where x lies inside the recording, else 0;
+    - ``mel`` ``[M, frames]``: rows of the whole file's mel, ``context_frames`` more on each side;
+    - ``speaker`` ``[]``: index.
+
+    Args:
+        corpus: at the model's sample rate.
+        plan: see ``WindowPlan``.
+        n_windows: how many there are.
+        seed: of the draws.
+    """
+
+    def __init__(self, corpus: Corpus, plan: WindowPlan, *, n_windows: int, seed: int) -> None:
+        self.corpus, self.plan = corpus, plan
+        self.n_windows, self.seed = n_windows, seed
+        places = [self._n_places(utterance) for utterance in corpus.utterances]
+        self._ends = np.cumsum(places)
+        self._speakers = {name: i for i, name in enumerate(plan.speakers)}
+        for name in corpus.speakers if plan.speakers else ():
+            if name not in self._speakers:
+                raise CorpusError(
+                    f"speaker {name!r} of the corpus is none of the model's {list(plan.speakers)}"
+                )
+        self._filterbank = None if plan.mel is None else mel_filterbank(plan.mel)
+
+    def __len__(self) -> int:
+        return self.n_windows
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        utterance, start = self.place(index)
+        plan = self.plan
+        first, stop = start - plan.warm_up, start + plan.length
+        inside = torch.arange(first, stop)
+        item = {
+            "x": utterance.audio(first, stop)[None],
+            "heard": ((inside >= 0) & (inside < len(utterance.samples))).float()[None],
+        }
+        if plan.mel is not None:
+            item["mel"] = self._mel(utterance, first // plan.hop, (stop - first) // plan.hop)
+        if plan.speakers:
+            item["speaker"] = torch.tensor(self._speakers[utterance.speaker])
+        return item
+
+    def place(self, index: int) -> tuple[Utterance, int]:
+        """The utterance of window ``index``, and the sample that its loss begins with."""
+        draw = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
+        place = int(draw.integers(self._ends[-1]))
+        which = int(np.searchsorted(self._ends, place, side="right"))
+        return (
+            self.corpus.utterances[which],
+            (place - int(self._ends[which - 1] if which else 0)) * self.plan.hop,
+        )
+
+    def _n_places(self, utterance: Utterance) -> int:
+        """Starts from 0 to the last one whose window reaches the end of the recording."""
+        beyond = max(0, len(utterance.samples) - self.plan.length)
+        return math.ceil(beyond / self.plan.hop) + 1
+
+    def _mel(self, utterance: Utterance, first: int, count: int) -> Tensor:
+        """Rows of the whole file's mel; computed from the part of the file that they hear."""
+        assert self.plan.mel is not None
+        context = self.plan.context_frames
+        return log_mel_rows(
+            utterance.audio(0, len(utterance.samples)),
+            self.plan.mel,
+            first - context,
+            count + 2 * context,
+            self._filterbank,
+        )
