@@ -1,0 +1,60 @@
+"""The demo: how far it hears, how it learns, and what it says. ``make demo`` runs it.
+
+python recipes/demo/demo.py --out demo-out
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+import wavenet
+from wavenet.audio import read_audio
+from wavenet.plots import plot_comparison
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+SPOKEN_SECONDS = 3.0
+
+
+def run(*arguments: str) -> None:
+    """One ``wavenet`` command, shown before it runs; the demo ends where it fails."""
+    print(f"\n$ wavenet {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "wavenet.cli", *arguments], check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def main() -> None:
+    """Train, generate and draw into one folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo-out"))
+    parser.add_argument("--seconds", type=float, default=SPOKEN_SECONDS)
+    options, training = parser.parse_known_args()
+    if (options.out / "model").exists():
+        shutil.rmtree(options.out)
+    corpus, config = str(REPOSITORY / "samples"), str(HERE / "config.yaml")
+    model, spoken = str(options.out / "model"), str(options.out / "generated.wav")
+
+    run("receptive-field", config)
+    run("train", config, "--corpus", corpus, "--out", str(options.out), *training)
+    run("generate", spoken, "--model", model, "--seconds", str(options.seconds), "--seed", "0")
+
+    rate = wavenet.load(model).sample_rate
+    real = max(
+        (REPOSITORY / "samples" / "prompts-en").glob("*.flac"), key=lambda p: p.stat().st_size
+    )
+    speech = read_audio(real, rate)[0][: int(options.seconds * rate)]
+    picture = options.out / "generated.png"
+    plot_comparison(
+        {"real speech": speech, "what the network says": read_audio(spoken)[0]}, rate, picture
+    )
+    print(f"\nlisten: {spoken}\nlook:   {picture}\nmodel:  {model}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The README's examples do what they say: every Python block and every `wavenet` command is run."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import wavenet
+from wavenet.cli import main
+
+SHORTER = shlex.split(
+    "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --trainer.accelerator cpu"
+)
+
+
+def blocks(repository: Path, language: str) -> list[str]:
+    text = (repository / "README.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with recipes and samples, and the small model that the README speaks of."""
+    for name in ("recipes", "samples"):
+        os.symlink(repository / name, tmp_path / name)
+    config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=3, residual_channels=8)
+    wavenet.WaveNet(config).save(tmp_path / "demo-out" / "model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_blocks_run_one_after_another(
+    repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = blocks(repository, "python")
+    assert len(code) == 3
+    names: dict[str, object] = {}
+    for block in code:
+        exec(compile(block, "README.md", "exec"), names)
+    assert (workplace / "hello.wav").stat().st_size == 44 + 2 * 2 * 16000
+    assert "receptive field: 129 samples" in capsys.readouterr().out
+
+
+def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
+    lines = "\n".join(blocks(repository, "sh")).splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("wavenet ")]
+    assert len(commands) == 8
+    for command in commands:
+        arguments = command[1:]
+        if arguments[0] == "train":
+            arguments += SHORTER
+        if arguments[0] == "generate":
+            arguments[arguments.index("--seconds") + 1] = "0.05"
+        assert main(arguments) == 0, command
+
+
+def test_preset_table_states_what_the_models_are(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`.*?\| .*? \| .*? \| ([\d,]+) \| ([\d.]+) ms \| ([\d,]+) \|$", text, re.M)
+    assert [row[0] for row in rows] == ["tiny", "small", "medium", "nv"]
+    for name, parameters, milliseconds, multiply_adds in rows:
+        model = wavenet.WaveNet(wavenet.WaveNetConfig.preset(name))
+        assert f"{sum(p.numel() for p in model.parameters()):,}" == parameters
+        assert f"{wavenet.receptive_field(model).milliseconds:.1f}" == milliseconds
+        assert f"{model.multiply_adds:,}" == multiply_adds
