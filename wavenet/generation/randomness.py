@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class UniformSource:
         rows = np.empty((len(self.seeds), count), np.float32)
         for row in range(len(self.seeds)):
             self._fill(row, rows[row])
-        return torch.from_numpy(rows.reshape(-1, n_samples, self.per_sample)).transpose(1, 2)
+        return torch.from_numpy(rows.reshape(len(rows), n_samples, self.per_sample)).transpose(1, 2)
 
     def _fill(self, row: int, out: np.ndarray) -> None:
         done = 0
@@ -81,10 +82,9 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
     """
     if seed is None:
         seed = secrets.randbits(62)
-    if isinstance(seed, int):
-        seeds = [seed + row for row in range(batch_size)]
-    else:
-        seeds = [int(s) for s in seed]
+    seeds = integers("seed", seed)
+    if not isinstance(seed, Sequence):
+        seeds = [seeds[0] + row for row in range(batch_size)]
     if len(seeds) != batch_size:
         raise ValueError(
             f"seed has {len(seeds)} values for {batch_size} rows; give one int, or one per row"
@@ -92,3 +92,16 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
     if min(seeds) < 0:
         raise ValueError(f"seed={seed} must not be negative")
     return seeds
+
+
+def integers(name: str, value: object) -> list[int]:
+    """The value, an integer or several, as a list.
+
+    Raises:
+        ValueError: if it is anything else, or none.
+    """
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    whole = [int(one) for one in given if isinstance(one, Integral) and not isinstance(one, bool)]
+    if not given or len(whole) < len(given):
+        raise ValueError(f"{name}={value!r} must be an integer, or one for each row")
+    return whole

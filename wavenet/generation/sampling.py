@@ -7,6 +7,7 @@ sample is drawn, heard together with its own conditioning, and gives the paramet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from wavenet.generation.eager import EagerEngine
 from wavenet.generation.engine import Engine, GenerationState, Request
-from wavenet.generation.randomness import UniformSource, row_seeds
+from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
 
 ENGINES = ("auto", "eager", "cpu", "gpu")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CHUNK = 2048
+_STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
 
 
 def generate(
@@ -124,8 +126,8 @@ def stream(
     never ends.
 
     Returns:
-        A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once, not
-        at the first chunk.
+        A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once,
+        not at the first chunk.
 
     Raises:
         ValueError: as ``generate``.
@@ -134,27 +136,31 @@ def stream(
         raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    if state is not None and not isinstance(state, GenerationState):
+        raise ValueError(f"state is a {type(state).__name__}; {_STATE_REMEDY}")
     make_engine = _engine_class(engine, model)
+    samples = None if n_samples is None else integers("n_samples", n_samples)
     mels = None if mel is None else _mel_rows(mel)
     primes = None if prime is None else _prime_rows(prime)
-    rows = _batch_size(batch_size, n_samples, seed, speaker, mels, primes, state)
+    names = None if speaker is None else _speakers(model, speaker)
+    rows = _batch_size(batch_size, samples, seed, names, mels, primes, state)
     seeds = row_seeds(seed, rows)
-    speakers = None if speaker is None else _speaker_rows(model, speaker, rows)
+    speakers = None if names is None else torch.tensor(names * (rows // len(names)))
     with torch.inference_mode():
         frames = _condition_rows(model, mels, speakers, rows)
         n_prime = 0 if primes is None else primes.shape[-1]
-        lengths = _lengths(model, duration_s, n_samples, mels, rows, n_prime)
+        lengths = _lengths(model, duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
-        first = model.distribution.uniforms_per_sample
+        per_sample = model.distribution.uniforms_per_sample
         model.distribution.sample(  # refuses a wrong temperature or top_p before any work
             start.params[:1],
-            torch.full((1, first, 1), 0.5, device=start.params.device),
+            torch.full((1, per_sample, 1), 0.5, device=start.params.device),
             temperature=temperature,
             top_p=top_p,
         )
         request = Request(frames, n_prime, temperature, top_p, WEIGHTS[weights])
         running = make_engine(model, request, start)
-    uniforms = UniformSource(seeds, first, start.time.tolist())
+    uniforms = UniformSource(seeds, per_sample, start.time.tolist())
     return SampleStream(running, uniforms, lengths, chunk_samples)
 
 
@@ -214,18 +220,28 @@ def _mel_rows(mel: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """One ``[1, M, F]`` per row."""
     if isinstance(mel, Tensor):
         mel = list(mel) if mel.ndim == 3 else [mel]
+    if not isinstance(mel, Sequence) or not all(isinstance(row, Tensor) for row in mel):
+        raise ValueError(f"mel is a {type(mel).__name__}, expected a tensor or a list of tensors")
     if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
         shapes = [tuple(row.shape) for row in mel]
         raise ValueError(f"mel has rows of shape {shapes}, expected [M, F] with at least one frame")
+    if not all(bool(row.isfinite().all()) for row in mel):
+        raise ValueError("mel has values that are not finite; was it made from a damaged file?")
     return [row[None] for row in mel]
 
 
 def _prime_rows(prime: Tensor) -> Tensor:
     """``[B, 1, T]``."""
-    while prime.ndim < 3:
-        prime = prime[None] if prime.ndim == 1 else prime[:, None]
+    if not isinstance(prime, Tensor) or not prime.is_floating_point():
+        found = prime.dtype if isinstance(prime, Tensor) else type(prime).__name__
+        raise ValueError(f"prime is {found}, expected a tensor of floats in [-1, 1]")
+    shape = tuple(prime.shape)
+    if prime.ndim == 1:
+        prime = prime[None]
+    if prime.ndim == 2:
+        prime = prime[:, None]
     if prime.ndim != 3 or prime.shape[1] != 1 or prime.shape[-1] == 0:
-        raise ValueError(f"prime has shape {tuple(prime.shape)}, expected [T] or [B, T], T >= 1")
+        raise ValueError(f"prime has shape {shape}, expected [T] or [B, T], T >= 1")
     if not bool(prime.isfinite().all()) or float(prime.abs().max()) > 1:
         raise ValueError("prime has samples outside [-1, 1]; divide 16-bit samples by 32768")
     return prime
@@ -233,9 +249,9 @@ def _prime_rows(prime: Tensor) -> Tensor:
 
 def _batch_size(
     batch_size: int,
-    n_samples: int | Sequence[int] | None,
+    n_samples: list[int] | None,
     seed: int | Sequence[int] | None,
-    speaker: object,
+    speakers: list[int] | None,
     mels: list[Tensor] | None,
     primes: Tensor | None,
     state: GenerationState | None,
@@ -243,15 +259,15 @@ def _batch_size(
     """The number of rows on which all arguments agree; a single one serves all rows."""
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
-    counts = {"batch_size": batch_size}
-    counts |= {
-        name: len(value)
-        for name, value in (("n_samples", n_samples), ("seed", seed), ("speaker", speaker))
-        if isinstance(value, Sequence | Tensor) and not isinstance(value, str)
+    counts = {
+        "batch_size": batch_size,
+        "n_samples": 1 if n_samples is None else len(n_samples),
+        "seed": 1 if seed is None else len(integers("seed", seed)),
+        "speaker": 1 if speakers is None else len(speakers),
+        "mel": 1 if mels is None else len(mels),
+        "prime": 1 if primes is None else len(primes),
+        "state": 1 if state is None else len(state.time),
     }
-    counts |= {"mel": 1 if mels is None else len(mels)}
-    counts |= {"prime": 1 if primes is None else len(primes)}
-    counts |= {"state": 1 if state is None else len(state.time)}
     many = {name: n for name, n in counts.items() if n != 1}
     if len(set(many.values())) > 1 or (state is not None and many and "state" not in many):
         found = ", ".join(f"{name} {n}" for name, n in counts.items() if n != 1)
@@ -259,21 +275,22 @@ def _batch_size(
     return max(counts.values())
 
 
-def _speaker_rows(
-    model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor, rows: int
-) -> Tensor:
-    """Indices ``[rows]``; names are looked up in the configuration."""
-    given = [speaker] if isinstance(speaker, int | str) else list(speaker)
+def _speakers(model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor) -> list[int]:
+    """One index, or one for each row; names are looked up in the configuration."""
     names = model.config.speaker_names
+    listed = speaker.tolist() if isinstance(speaker, Tensor) else speaker
+    given = [listed] if isinstance(listed, int | str) else list(listed)
+    if not given or not all(isinstance(one, int | str) for one in given):
+        raise ValueError(f"speaker={speaker} must be an index or a name, or one for each row")
     indices = []
     for one in given:
         if isinstance(one, str) and one not in names:
             known = f"one of {', '.join(names)}" if names else "an index, the model has no names"
             raise ValueError(f"speaker={one!r} is unknown; give {known}")
-        indices.append(names.index(one) if isinstance(one, str) else int(one))
+        indices.append(names.index(one) if isinstance(one, str) else one)
         if model.config.speakers and not 0 <= indices[-1] < model.config.speakers:
             raise ValueError(f"speaker={one} must lie within 0 to {model.config.speakers - 1}")
-    return torch.tensor(indices * (rows // len(indices)))
+    return indices
 
 
 def _condition_rows(
@@ -297,7 +314,7 @@ def _condition_rows(
 def _lengths(
     model: WaveNet,
     duration_s: float | None,
-    n_samples: int | Sequence[int] | None,
+    n_samples: list[int] | None,
     mels: list[Tensor] | None,
     rows: int,
     n_prime: int,
@@ -306,9 +323,9 @@ def _lengths(
     if duration_s is not None and n_samples is not None:
         raise ValueError(f"duration_s={duration_s} and n_samples={n_samples}: give only one")
     if duration_s is not None:
-        if not duration_s > 0:
-            raise ValueError(f"duration_s={duration_s} must be positive")
-        n_samples = max(1, round(duration_s * model.sample_rate))
+        if not 0 < duration_s < math.inf:
+            raise ValueError(f"duration_s={duration_s} must be a positive number of seconds")
+        n_samples = [max(1, round(duration_s * model.sample_rate))]
     available = None
     if mels is not None and model.config.local is not None:
         hop = model.config.local.hop_samples
@@ -317,9 +334,9 @@ def _lengths(
             raise ValueError(f"mel ends within the prime of {n_prime} samples; give more frames")
     if n_samples is None:
         return available
-    lengths = [n_samples] * rows if isinstance(n_samples, int) else [int(n) for n in n_samples]
+    lengths = n_samples * (rows // len(n_samples))
     if min(lengths) < 1:
-        raise ValueError(f"n_samples={n_samples} must be at least 1")
+        raise ValueError(f"n_samples={min(lengths)} must be at least 1")
     if available is not None and any(n > a for n, a in zip(lengths, available, strict=True)):
         raise ValueError(
             f"n_samples={lengths} is more than the mel describes, {available}; ask for less or "
@@ -373,12 +390,9 @@ def _listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tupl
 
 def _check_state(model: WaveNet, state: GenerationState) -> None:
     """Raise ValueError unless the state is of this model's shapes."""
-    remedy = "give what generate(..., return_state=True) of the same model returned"
-    if not isinstance(state, GenerationState):
-        raise ValueError(f"state is a {type(state).__name__}; {remedy}")
     rows = len(state.time)
     expected = [part.shape for part in flatten_state(model.init_state(rows))]
     expected.append(torch.Size([rows, model.distribution.n_params, 1]))
     found = [part.shape for part in flatten_state(state.model)] + [state.params.shape]
     if found != expected:
-        raise ValueError(f"state does not fit this model of {rows} rows; {remedy}")
+        raise ValueError(f"state does not fit this model of {rows} rows; {_STATE_REMEDY}")
