@@ -19,6 +19,7 @@ from wavenet.nn import (
     GatedResidualBlock,
     Select,
 )
+from wavenet.processing import process
 from wavenet.receptive_fields import ReceptiveField, receptive_field
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "load",
     "log_mel",
     "make_distribution",
+    "process",
     "receptive_field",
     "stream",
 ]
