@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -80,7 +80,7 @@ class ReceptiveField:
             "sample_rate": self.sample_rate,
             "seconds": self.seconds,
             "milliseconds": self.milliseconds,
-            "layers": [vars(layer) for layer in self.layers],
+            "layers": [asdict(layer) for layer in self.layers],
         }
 
     def to_json(self) -> str:
@@ -105,8 +105,7 @@ class ReceptiveField:
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(n_columns)]
         lines = [
             "  ".join(
-                [row[0].ljust(widths[0])]
-                + [row[i].rjust(widths[i]) for i in range(1, n_columns)]
+                [row[0].ljust(widths[0])] + [row[i].rjust(widths[i]) for i in range(1, n_columns)]
             )
             for row in [header, *rows]
         ]

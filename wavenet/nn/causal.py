@@ -108,28 +108,30 @@ class Causal(nn.Module):
                 is held through all the silence before these T samples.
             device: default, that of the block's parameters.
             dtype: default, that of the block's parameters.
+
+        Raises:
+            ValueError: if cond does not fit; the message says what does.
         """
         factory = self._factory(device, dtype)
         silence = torch.zeros(batch_size, self.in_channels, self.step, **factory)
-        if cond is None:
-            return self.settle(silence)
-        state = self.settle(silence, cond[..., :1])
-        n_more = cond.shape[-1] - cond.shape[-1] % self.step
-        if n_more > 1:
-            state = self.stream(silence[..., :1].expand(-1, -1, n_more), state, cond)[1]
+        first = None if cond is None else cond[..., :1]
+        self.check_call(silence, first)
+        state = self.settle(silence, first)
+        if cond is not None and cond.shape[-1] > 1:
+            state = self.stream(silence[..., :1].expand(-1, -1, cond.shape[-1]), state, cond)[1]
         return state
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """The state that an endless constant input leads to.
+        """The state that an endless repetition of x leads to.
 
-        This definition streams the constant for as long as the block remembers. The blocks of this
-        package override it: where nothing changes in time, one column says everything.
+        This definition repeats x for as long as the block remembers. The blocks of this package
+        override it: one period says everything, and what it leads to is again periodic.
 
         Args:
-            x: ``[B, in_channels, step]``, the same value at every time.
+            x: ``[B, in_channels, step]``, one period of the input.
             cond: ``[B, cond_channels, 1]``.
         """
-        repeats = max(1, math.ceil(self.past / self.step))
+        repeats = max(1, math.ceil(self.past / x.shape[-1]))
         state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
         return self.stream(x.repeat(1, 1, repeats), state, cond)[1]
 
@@ -151,7 +153,7 @@ class Causal(nn.Module):
             dtype = parameter.dtype if dtype is None else dtype
         return {"device": device, "dtype": dtype}
 
-    def _check_call(self, x: Tensor, cond: Tensor | None) -> None:
+    def check_call(self, x: Tensor, cond: Tensor | None) -> None:
         """Raise ValueError unless x and cond are what this block takes."""
         name = type(self).__name__
         if x.ndim != 3 or x.shape[1] != self.in_channels:
@@ -248,8 +250,9 @@ class _Convolution(Causal):
         return (torch.zeros(batch_size, self.in_channels, self.past, **factory),)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """A constant input fills the memory with itself."""
-        return (x[..., :1].expand(-1, -1, self.past),)
+        """The memory filled with repetitions of x, the newest complete."""
+        repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
+        return (repeated[..., repeated.shape[-1] - self.past :],)
 
     def _join(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The remembered inputs followed by x, and the last ``past`` of both."""
@@ -324,11 +327,9 @@ class CausalConv1d(_Convolution):
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, in_channels, T]`` to ``[B, out_channels, T / stride]``; see ``Causal.stream``."""
-        self._check_call(x, cond)
+        self.check_call(x, cond)
         joined, state = self._join(x, state)
-        y = F.conv1d(
-            joined, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
+        y = F.conv1d(joined, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return y, state
 
     def extra_repr(self) -> str:
@@ -393,7 +394,7 @@ class CausalConvTranspose1d(_Convolution):
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, in_channels, T]`` to ``[B, out_channels, T * stride]``; see ``Causal.stream``."""
-        self._check_call(x, cond)
+        self.check_call(x, cond)
         joined, state = self._join(x, state)
         silent_tail = max(0, self.stride - self.kernel_size)  # samples that no tap reaches
         y = F.conv_transpose1d(
