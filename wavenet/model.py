@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,15 @@ from wavenet import config as config_io
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
 from wavenet.distributions import Distribution, make_distribution
 from wavenet.features import MelConfig, mel_filterbank
-from wavenet.nn import Causal, DilatedStack, FrameEncoder, FrameLift, SpeakerEmbedding, State
+from wavenet.nn import (
+    Causal,
+    DilatedStack,
+    FrameEncoder,
+    FrameLift,
+    GatedResidualBlock,
+    SpeakerEmbedding,
+    State,
+)
 from wavenet.nn.causal import check_positive
 
 ARCHITECTURE = "wavenet"
@@ -96,6 +104,10 @@ class WaveNetConfig:
         for name in ("gate_channels", "cond_channels"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
+        if self.gate_channels is not None and self.gate_channels % 2:
+            raise ValueError(
+                f"gate_channels={self.gate_channels} must be even: it counts both halves"
+            )
         make_distribution(self.distribution, self.distribution_size)
         if self.mel is not None and self.features is not None:
             raise ValueError("mel and features are both set; a model takes one of them")
@@ -104,10 +116,14 @@ class WaveNetConfig:
                 f"mel.sample_rate={self.mel.sample_rate} Hz differs from the model's "
                 f"sample_rate={self.sample_rate} Hz; set both to the rate of the audio"
             )
-        if self.speakers < 0 or (self.speaker_names and len(self.speaker_names) != self.speakers):
+        if isinstance(self.speakers, bool) or not isinstance(self.speakers, int):
+            raise ValueError(f"speakers={self.speakers!r} must be an integer, 0 for none")
+        object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
+        n_names = len(set(self.speaker_names))
+        if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
             raise ValueError(
-                f"speakers={self.speakers} does not fit the {len(self.speaker_names)} "
-                "speaker_names; give one name for each speaker"
+                f"speakers={self.speakers} does not fit the {n_names} different speaker_names; "
+                "give one name for each speaker"
             )
         if self.cond_channels is not None and self.local is None and not self.speakers:
             raise ValueError(
@@ -287,7 +303,7 @@ class WaveNet(Causal):
 
         Column t of ``cond`` (made by ``condition``) accompanies ``x[..., t]``.
         """
-        self._check_call(x, cond)
+        self.check_call(x, cond)
         self._check_children(state, 1)
         (_, skip_sum), after = self.stack.stream(self._hear(x), state[0], cond)
         return self.head(skip_sum), (after,)
@@ -360,8 +376,11 @@ class WaveNet(Causal):
             expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
             found = "None" if mel is None else f"shape {tuple(mel.shape)}"
             raise ValueError(f"mel is {found}, but this model takes {expected}")
-        if mel is not None and local is not None and mel.ndim != 3:
-            raise ValueError(f"mel has shape {tuple(mel.shape)}, expected [B, {local.channels}, F]")
+        if mel is not None and local is not None and (mel.ndim != 3 or mel.shape[-1] == 0):
+            raise ValueError(
+                f"mel has shape {tuple(mel.shape)}, expected [B, {local.channels}, F] with at "
+                "least one frame"
+            )
         if mel is not None and local is not None and mel.shape[1] != local.channels:
             raise ValueError(
                 f"mel has {mel.shape[1]} channels, but this model was built for {local.channels}; "
@@ -374,6 +393,14 @@ class WaveNet(Causal):
                 else "no speaker"
             )
             raise ValueError(f"speaker is {speaker}, but this model takes {expected}")
+        if speaker is None:
+            return
+        if not isinstance(speaker, Tensor) or speaker.ndim != 1 or speaker.is_floating_point():
+            raise ValueError(f"speaker is {speaker}, expected a tensor of indices [B]")
+        if mel is not None and len({len(mel), len(speaker), 1}) > 2:
+            raise ValueError(
+                f"speaker has {len(speaker)} rows and mel {len(mel)}; give one for each row"
+            )
 
     def _hear(self, x: Tensor) -> Tensor:
         """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
@@ -473,16 +500,18 @@ def initialise(model: WaveNet) -> None:
             nn.init.zeros_(module.bias)
 
     draw(model.input_projection, 1.0)
-    for block in model.stack.blocks:
+    for block in cast(list[GatedResidualBlock], list(model.stack.blocks)):
         draw(block.conv, 1.0)
         draw(block.residual_projection, 1 / math.sqrt(n_layers))
         draw(block.skip_projection, 1 / math.sqrt(n_layers))
         if block.cond_channels is not None:
             draw(block.cond_projection, 1.0)
-    draw(model.head[1], math.sqrt(2))
-    draw(model.head[3], 0.1 * math.sqrt(2))
+    first, last = cast(list[nn.Conv1d], [model.head[1], model.head[3]])
+    draw(first, math.sqrt(2))
+    draw(last, 0.1 * math.sqrt(2))
+    assert last.bias is not None
     with torch.no_grad():
-        model.head[3].bias.copy_(model.distribution.initial_params())
+        last.bias.copy_(model.distribution.initial_params())
     if hasattr(model, "frame_encoder"):
         draw(model.frame_encoder.conv, 1.0)
         draw(model.frame_encoder.projection, 1.0)
