@@ -291,3 +291,13 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(WriteError, match="a part of the path is a file, not a folder"):
         WaveNet(CONFIG).save(tmp_path / "taken")
+
+
+def test_a_configuration_with_a_key_missing_is_refused_by_name(folder: Path) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    del content["config"]["sample_rate"]
+    path.write_text(json.dumps(content))
+    assert refusal(folder) == (
+        f"{folder}: config.json does not say sample_rate; save the model anew"
+    )

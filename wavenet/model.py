@@ -447,6 +447,11 @@ def load(
         raise CheckpointError(
             f"{folder} has architecture {content.get('architecture')!r}, expected {ARCHITECTURE!r}"
         )
+    missing = [key for key in WaveNetConfig().to_dict() if key not in content["config"]]
+    if missing:
+        raise CheckpointError(
+            f"{folder}: config.json does not say {', '.join(missing)}; save the model anew"
+        )
     try:
         config = WaveNetConfig.from_dict(content["config"])
     except (ValueError, TypeError) as error:
