@@ -147,10 +147,11 @@ class Causal(nn.Module):
         self, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> dict[str, Any]:
         """Where the block's parameters live, unless the caller says otherwise."""
-        parameter = next(self.parameters(), None)
-        if parameter is not None:
-            device = parameter.device if device is None else device
-            dtype = parameter.dtype if dtype is None else dtype
+        if device is None or dtype is None:
+            for parameter in self.parameters():
+                device = parameter.device if device is None else device
+                dtype = parameter.dtype if dtype is None else dtype
+                break
         return {"device": device, "dtype": dtype}
 
     def check_call(self, x: Tensor, cond: Tensor | None) -> None:

@@ -192,4 +192,4 @@ class DilatedStack(Causal):
         return (x, skip_sum), tuple(states)
 
     def _blocks(self) -> list[GatedResidualBlock]:
-        return cast(list[GatedResidualBlock], list(self.blocks))
+        return cast("list[GatedResidualBlock]", list(self.blocks))
