@@ -58,7 +58,9 @@ def test_commands_run_one_after_another(repository: Path, workplace: Path) -> No
 
 def test_preset_table_states_what_the_models_are(repository: Path) -> None:
     text = (repository / "README.md").read_text()
-    rows = re.findall(r"^\| `(\w+)`.*?\| .*? \| .*? \| ([\d,]+) \| ([\d.]+) ms \| ([\d,]+) \|$", text, re.M)
+    rows = re.findall(
+        r"^\| `(\w+)`.*?\| .*? \| .*? \| ([\d,]+) \| ([\d.]+) ms \| ([\d,]+) \|$", text, re.M
+    )
     assert [row[0] for row in rows] == ["tiny", "small", "medium", "nv"]
     for name, parameters, milliseconds, multiply_adds in rows:
         model = wavenet.WaveNet(wavenet.WaveNetConfig.preset(name))
