@@ -25,7 +25,6 @@ from wavenet.generation.kernels.registers import (
 from wavenet.processing.program import (
     CLAMP,
     CONV,
-    COPY,
     DECIMATE,
     ELU,
     GATE,

@@ -212,7 +212,8 @@ class Machine:
 
     def _place_conv(self, entry: np.ndarray, operation: Operation, pack: Any, at: int) -> int:
         weight, bias = operation.weight, operation.bias
-        assert weight is not None and bias is not None
+        assert weight is not None
+        assert bias is not None
         out, n_in, taps = weight.shape
         padded = _padded(out, OUTPUTS)
         full = np.zeros((padded, n_in, taps), np.float32)

@@ -171,9 +171,7 @@ def _block(program: Program, module: nn.Module, wires: tuple[Wire, ...]) -> tupl
     return (_activation(program, module, x),)
 
 
-def _residual(
-    program: Program, block: Any, x: Wire, skip_sum: Wire | None
-) -> tuple[Wire, Wire]:
+def _residual(program: Program, block: Any, x: Wire, skip_sum: Wire | None) -> tuple[Wire, Wire]:
     """z = conv(x) + V cond; y = x + R gate(z); skip_sum += S gate(z)."""
     z = _causal_conv(program, block.conv, x)
     if block.cond_channels is not None:
@@ -193,9 +191,7 @@ def _residual(
 def _causal_conv(program: Program, conv: Any, x: Wire) -> Wire:
     y = program.wire(conv.out_channels, x.rate)
     weight = _ungrouped(conv.weight, conv.groups)
-    operation = program.add(
-        CONV, x, y, weight=weight, bias=_bias(conv), dilation=conv.dilation
-    )
+    operation = program.add(CONV, x, y, weight=weight, bias=_bias(conv), dilation=conv.dilation)
     program.memories.append([operation])
     if conv.stride == 1:
         return y
