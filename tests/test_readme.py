@@ -46,13 +46,17 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 8
+    assert len(commands) == 12
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":
             arguments += SHORTER
         if arguments[0] == "generate":
             arguments[arguments.index("--seconds") + 1] = "0.05"
+        if arguments[0] == "bench":
+            arguments += ["--rounds", "1"]
+        if arguments[:2] == ["bench", "sample"]:
+            arguments += ["--samples", "20"]
         assert main(arguments) == 0, command
 
 

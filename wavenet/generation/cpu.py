@@ -86,6 +86,9 @@ class CpuEngine:
             activations and the projection of the conditioning stay float32.
         start: where to begin; its tensors are copied.
 
+    Attributes:
+        weights: all that is read at every sample, as the loop reads it (``kernels.packing``).
+
     Raises:
         ValueError: if the model is elsewhere or of another type, or numba is missing.
     """
@@ -97,7 +100,7 @@ class CpuEngine:
 
         self._advance = advance
         self.model, self.request = model, request
-        self._weights = pack_weights(model, request.weights)
+        self.weights = pack_weights(model, request.weights)
         constants = pack_constants(model, request.weights)
         self._constants = constants.values
         self._plan = make_plan(model, request.weights, constants)
@@ -109,14 +112,16 @@ class CpuEngine:
             [self._tile(int(rows[i]), len(rows[i : i + most])) for i in range(0, len(rows), most)]
             for rows in np.array_split(np.arange(len(start.time)), self._threads)
         ]
+        self._tiles = [tile for share in self._shares for tile in share]
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._load(start)
 
     def run(self, uniforms: Tensor) -> Tensor:
         """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
         given = np.ascontiguousarray(uniforms.numpy().transpose(0, 2, 1))
-        samples = np.empty(given.shape[:2], np.float32)
-        self._go(given, _NO_SAMPLES, samples, given.shape[1])
+        batch, n, _ = given.shape
+        samples = np.empty((batch, n), np.float32)
+        self._go(given, _NO_SAMPLES, samples, n)
         return torch.from_numpy(samples)
 
     def force(self, x: Tensor) -> Tensor:
@@ -131,15 +136,16 @@ class CpuEngine:
     def dump(self) -> GenerationState:
         """See ``Engine.dump``."""
         plan = self._plan[0]
-        tiles = [tile for share in self._shares for tile in share]
         at, n_params = int(plan["params_at"]), int(plan["params"])
         with torch.inference_mode():
-            works = [tile.work.reshape(-1, plan["row_stride"])[: tile.n_rows] for tile in tiles]
+            works = [
+                tile.work.reshape(-1, plan["row_stride"])[: tile.n_rows] for tile in self._tiles
+            ]
             params = torch.from_numpy(np.concatenate(works)[:, at : at + n_params, None].copy())
             layers: list[State] = []
-            for number in range(len(tiles[0].layers)):
-                rows = [self._ring(tile, number) for tile in tiles]
-                slot = int(tiles[0].layers[number]["slot"])
+            for number in range(len(self._tiles[0].layers)):
+                rows = [self._ring(tile, number) for tile in self._tiles]
+                slot = int(self._tiles[0].layers[number]["slot"])
                 history = np.roll(np.concatenate(rows), -slot, axis=1)[..., : plan["residual"]]
                 history = np.ascontiguousarray(history.transpose(0, 2, 1))
                 layers.append(((torch.from_numpy(history),),))
@@ -154,7 +160,7 @@ class CpuEngine:
         work = aligned_zeros(width * stride, _FLOAT)
         rings = aligned_zeros(n_rows * int(plan["ring_stride"]), _FLOAT)
         arguments = (
-            self._weights,
+            self.weights,
             self._constants,
             self._plan,
             layers,
@@ -182,7 +188,7 @@ class CpuEngine:
         (layers,) = start.model
         plan = self._plan[0]
         params = start.params[..., 0].to("cpu", torch.float32).numpy()
-        for tile in (tile for share in self._shares for tile in share):
+        for tile in self._tiles:
             rows = slice(tile.first_row, tile.first_row + tile.n_rows)
             work = tile.work.reshape(-1, plan["row_stride"])
             work[: tile.n_rows, plan["params_at"] :][:, : plan["params"]] = params[rows]
@@ -201,14 +207,11 @@ class CpuEngine:
             done = end
         self._n_samples += n
 
-    def _run_tiles(self, phase: int, *call: object) -> None:
+    def _run_tiles(self, phase: int, *call: Any) -> None:
         """Every tile over the samples of one frame; by several threads where that is worth it."""
-        begin, end = call[-2:]
-        work = (end - begin) * self._weights.size  # type: ignore[operator]
-        if self._pool is None or work < _WORTH_A_THREAD:
-            for share in self._shares:
-                for tile in share:
-                    self._advance(*tile.arguments, phase, *call)
+        if self._pool is None or self._is_little(*call[-2:]):
+            for tile in self._tiles:
+                self._advance(*tile.arguments, phase, *call)
             return
 
         def run(share: list[_Tile]) -> None:
@@ -216,6 +219,10 @@ class CpuEngine:
                 self._advance(*tile.arguments, phase, *call)
 
         list(self._pool.map(run, self._shares))
+
+    def _is_little(self, begin: int, end: int) -> bool:
+        """Whether one thread has done it before another wakes up."""
+        return (end - begin) * self.weights.size < _WORTH_A_THREAD
 
 
 class _Conditioning:

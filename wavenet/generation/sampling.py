@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -169,6 +170,7 @@ class SampleStream(Iterator[Tensor]):
 
     Attributes:
         n_samples: length of each row, or None for a stream without end.
+        engine: what makes the samples.
     """
 
     def __init__(
@@ -179,25 +181,27 @@ class SampleStream(Iterator[Tensor]):
         chunk_samples: int,
     ) -> None:
         self.n_samples = n_samples
-        self._engine, self._uniforms, self._chunk = engine, uniforms, chunk_samples
+        self.engine, self._uniforms, self._chunk = engine, uniforms, chunk_samples
         self._done = 0
+        self._shortest = math.inf if n_samples is None else min(n_samples)
+        self._longest = math.inf if n_samples is None else max(n_samples)
 
     def __next__(self) -> Tensor:
-        n = self._chunk
-        if self.n_samples is not None:
-            n = min(n, max(self.n_samples) - self._done)
-        if n <= 0:
-            raise StopIteration
-        samples = self._engine.run(self._uniforms.take(n))
-        for row, end in enumerate(self.n_samples or ()):
-            if end < self._done + n:
-                samples[row, max(0, end - self._done) :] = 0
-        self._done += n
+        n, begin = self._chunk, self._done
+        if begin + n > self._longest:
+            n = int(self._longest) - begin
+            if n <= 0:
+                raise StopIteration
+        self._done = begin + n
+        samples = self.engine.run(self._uniforms.take(n))
+        if begin + n > self._shortest:
+            for row, end in enumerate(self.n_samples or ()):
+                samples[row, max(0, end - begin) :] = 0
         return samples
 
     def state(self) -> GenerationState:
         """Where the stream stands, to be carried on by ``stream`` or ``generate``."""
-        return self._engine.dump()
+        return self.engine.dump()
 
 
 def _engine_class(name: str, model: WaveNet) -> type[Engine]:
@@ -278,16 +282,17 @@ def _batch_size(
 def _speakers(model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor) -> list[int]:
     """One index, or one for each row; names are looked up in the configuration."""
     names = model.config.speaker_names
-    listed = speaker.tolist() if isinstance(speaker, Tensor) else speaker
-    given = [listed] if isinstance(listed, int | str) else list(listed)
-    if not given or not all(isinstance(one, int | str) for one in given):
+    listed: Any = speaker.tolist() if isinstance(speaker, Tensor) else speaker
+    several = isinstance(listed, Sequence) and not isinstance(listed, str)
+    given: list[Any] = list(listed) if several else [listed]
+    if not given or not all(isinstance(one, Integral | str) for one in given):
         raise ValueError(f"speaker={speaker} must be an index or a name, or one for each row")
     indices = []
     for one in given:
         if isinstance(one, str) and one not in names:
             known = f"one of {', '.join(names)}" if names else "an index, the model has no names"
             raise ValueError(f"speaker={one!r} is unknown; give {known}")
-        indices.append(names.index(one) if isinstance(one, str) else one)
+        indices.append(names.index(one) if isinstance(one, str) else int(one))
         if model.config.speakers and not 0 <= indices[-1] < model.config.speakers:
             raise ValueError(f"speaker={one} must lie within 0 to {model.config.speakers - 1}")
     return indices
