@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 import torch
 
-from wavenet.nn.causal import Causal, CausalConv1d, check_positive, farthest_reach
+from wavenet.nn.causal import Causal, check_positive, farthest_reach
+from wavenet.nn.convolution import CausalConv1d
 
 
 def effective_kernel(kernel_size: int, dilation: int = 1) -> int:

@@ -16,7 +16,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, CausalConv1d, check_positive
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.convolution import CausalConv1d
 from wavenet.nn.state import State
 
 TensorPair = tuple[Tensor, Tensor]
