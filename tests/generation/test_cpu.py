@@ -21,7 +21,8 @@ from wavenet.generation.cpu import CpuEngine
 from wavenet.generation.eager import EagerEngine
 from wavenet.generation.engine import Request
 from wavenet.generation.randomness import uniforms
-from wavenet.model import FeatureConfig, WaveNet, WaveNetConfig
+from wavenet.model import WaveNet
+from wavenet.model_config import FeatureConfig, WaveNetConfig
 from wavenet.nn import flatten_state
 
 pytest.importorskip("numba", reason="the CPU engine is compiled by numba")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from wavenet.model import WaveNetConfig
+from wavenet.model_config import WaveNetConfig
 
 MISSING_PACKAGES = 'training needs more packages: pip install "wavenet-audio[train]"'
 

@@ -30,7 +30,8 @@ from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
 from wavenet.files import WriteError, atomic_write
-from wavenet.model import PRESETS, WaveNet, WaveNetConfig, load
+from wavenet.model import WaveNet, load
+from wavenet.model_config import PRESETS, WaveNetConfig
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.module import WaveNetTraining
 

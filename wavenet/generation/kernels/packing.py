@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavenet.distributions import MuLaw, _mu_law_tables
+from wavenet.distributions import MuLaw
+from wavenet.distributions.mu_law import mu_law_tables
 from wavenet.model import WaveNet
 from wavenet.nn import GatedResidualBlock
 
@@ -117,7 +118,7 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
         _bias(last),
     ]
     if isinstance(distribution, MuLaw):
-        tables = _mu_law_tables(distribution.classes)
+        tables = mu_law_tables(distribution.classes)
         mask = torch.where(tables.empty, -torch.inf, 0.0)
         parts += [mask, tables.value, distribution.network_input(tables.value)]
         n_categories = distribution.classes
