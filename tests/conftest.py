@@ -1,5 +1,8 @@
 """What every test finds: samples, a corpus of tones, one thread, one seed; GPU tests need a GPU."""
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +66,23 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tone = 0.4 * np.sin(2 * np.pi * (200 + 40 * i) * time_s + i)
         soundfile.write(folder / f"tone-{i}.wav", tone + 0.002 * draw.normal(size=8000), 8000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
+    """``with files_of_at_most(1000):`` is what a full disk does, on every machine.
+
+    The write of byte 1001 fails with an OSError. It must end within the test: what pytest itself
+    prints may go to a file as well.
+    """
+
+    @contextmanager
+    def limited(n_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

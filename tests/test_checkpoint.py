@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ SMALL: dict[str, Any] = {
     "residual_channels": 4,
     "skip_channels": 6,
 }
+Limit = Callable[[int], AbstractContextManager[None]]
+
 CONFIG = WaveNetConfig(**SMALL, mel=MEL, speakers=2, speaker_names=("ann", "bob"))
 
 
@@ -34,17 +35,6 @@ def folder(tmp_path: Path) -> Path:
     """A checkpoint of CONFIG."""
     WaveNet(CONFIG).save(tmp_path / "model", provenance={"corpus": "toy", "steps": 3})
     return tmp_path / "model"
-
-
-@contextmanager
-def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """What a full disk does, on every machine: byte n_bytes + 1 of a file fails with an OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
@@ -261,7 +251,7 @@ def test_saving_over_a_checkpoint_replaces_it(folder: Path) -> None:
     ("n_bytes", "name"), [(4000, "model.safetensors"), (400, "config.json")], ids=str
 )
 def test_a_full_disk_leaves_the_old_checkpoint_as_it_was(
-    folder: Path, change: dict[str, int], n_bytes: int, name: str
+    folder: Path, change: dict[str, int], n_bytes: int, name: str, files_of_at_most: Limit
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     model = WaveNet(CONFIG.replace(**change))
@@ -272,7 +262,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_as_it_was(
     assert wavenet.load(folder).config == CONFIG
 
 
-def test_a_full_disk_leaves_nothing_half_written_in_a_new_folder(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_half_written_in_a_new_folder(
+    tmp_path: Path, files_of_at_most: Limit
+) -> None:
     with files_of_at_most(4000), pytest.raises(WriteError):
         WaveNet(CONFIG).save(tmp_path / "model")
     assert list((tmp_path / "model").iterdir()) == []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ import torch
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.cli import INTERRUPTED, main
+
+Limit = Callable[[int], AbstractContextManager[None]]
 
 SMALL = {"layers_per_stack": 5, "stacks": 2, "residual_channels": 8, "skip_channels": 8}
 RATE = 8000
@@ -277,15 +280,11 @@ def test_a_place_that_cannot_be_written_is_one_line(run: Run, model: Path, tmp_p
 
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(
-    run: Run, model: Path, tmp_path: Path
+    run: Run, model: Path, tmp_path: Path, files_of_at_most: Limit
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the write of byte 1001 fails
-    try:
-        options = ("--model", model, "--seconds", "0.1", "--engine", "eager")
+    options = ("--model", model, "--seconds", "0.1", "--engine", "eager")
+    with files_of_at_most(1000):
         line = run.mistake("generate", tmp_path / "a.wav", *options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"{tmp_path}/a.wav: nothing was written: File too large; " in line
     assert os.listdir(tmp_path) == []
 

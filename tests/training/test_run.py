@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import random
-import resource
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from wavenet.training.run import (
     constant_bits,
     train,
 )
+
+Limit = Callable[[int], AbstractContextManager[None]]
 
 SMALL = {
     "sample_rate": 8000,
@@ -372,33 +374,29 @@ def test_bad_files_among_good_ones_are_counted_in_one_warning(
     assert "\n" not in message
 
 
-@pytest.fixture
-def files_of_at_most_8000_bytes() -> Iterator[None]:
-    """What a full disk does, on every machine: the write of byte 8001 fails with an OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("files_of_at_most_8000_bytes")
 def test_a_disk_too_full_for_the_model_leaves_no_part_of_it(
-    tmp_path: Path, brief: Callable[..., TrainingConfig]
+    tmp_path: Path, brief: Callable[..., TrainingConfig], files_of_at_most: Limit
 ) -> None:
     for _ in range(2):  # and what is left of the first attempt is not in the way of the second
-        with pytest.raises(WriteError, match="nothing was written: File too large;") as caught:
+        full = pytest.raises(WriteError, match="nothing was written: File too large;")
+        with full as caught, files_of_at_most(8000):
             train(brief(), tmp_path)
         assert "model.safetensors" in str(caught.value)
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["config.yaml"]
 
 
-@pytest.mark.usefixtures("files_of_at_most_8000_bytes")
 def test_a_disk_that_the_logs_fill_up_is_one_line_and_the_model_stays(
-    tmp_path: Path, brief: Callable[..., TrainingConfig], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    brief: Callable[..., TrainingConfig],
+    capfd: pytest.CaptureFixture[str],
+    files_of_at_most: Limit,
 ) -> None:
     model = {**SMALL, "residual_channels": 2, "skip_channels": 2, "distribution": "gaussian"}
     config = brief(model=model, max_steps=500, trainer={"log_every_n_steps": 1})
-    with pytest.raises(WriteError, match=f"{tmp_path}: logs cannot be written: File too large; fr"):
+    full = pytest.raises(
+        WriteError, match=f"{tmp_path}: logs cannot be written: File too large; fr"
+    )
+    with full, files_of_at_most(8000):
         train(config, tmp_path)
     assert wavenet.load(tmp_path / "model").sample_rate == 8000
     assert "Traceback" not in capfd.readouterr().err  # from the thread that writes them
