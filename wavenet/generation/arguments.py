@@ -83,6 +83,8 @@ def count_rows(
 def speaker_indices(model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor) -> list[int]:
     """One index, or one for each row; names are looked up in the configuration."""
     names = model.config.speaker_names
+    if not model.config.speakers:
+        raise ValueError(f"speaker={speaker!r}, but this model takes no speaker; leave it out")
     listed: Any = speaker.tolist() if isinstance(speaker, Tensor) else speaker
     several = isinstance(listed, Sequence) and not isinstance(listed, str)
     given: list[Any] = list(listed) if several else [listed]
