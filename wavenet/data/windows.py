@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wavenet.data.corpus import Corpus, CorpusError, Utterance
+from wavenet.data.corpus import Corpus, Utterance
+from wavenet.data.recordings import CorpusError
 from wavenet.features import MelConfig, log_mel_rows, mel_filterbank
 from wavenet.model import WaveNet
 

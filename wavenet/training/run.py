@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-from wavenet.data import Corpus, WindowPlan, Windows
+from wavenet.data import Corpus, Recording, WindowPlan, Windows
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
 from wavenet.files import WriteError, atomic_write
 from wavenet.model import PRESETS, WaveNet, WaveNetConfig, load
@@ -315,8 +315,10 @@ def _leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any
         raise KeyboardInterrupt from None
 
 
-def _progress(paths: Sequence[Path]) -> Iterable[Path]:
-    return tqdm(paths, desc="reading", unit="file", leave=False, disable=None)  # None: no terminal
+def _progress(recordings: Sequence[Recording]) -> Iterable[Recording]:
+    return tqdm(
+        recordings, desc="reading", unit="file", leave=False, disable=None
+    )  # None: no terminal
 
 
 @contextlib.contextmanager
