@@ -1,5 +1,6 @@
 """What every test finds: samples, a corpus of tones, one thread, one seed; GPU tests need a GPU."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(no_gpu)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of decoded corpora: one for all tests, and none of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAVENET_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)

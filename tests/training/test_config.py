@@ -68,7 +68,7 @@ def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("corpsu: speech", "recipe.yaml: corpsu is unknown; did you mean corpus?"),
-        ("colour: red", "recipe.yaml: colour is unknown; known: corpus, model, "),
+        ("colour: red", "recipe.yaml: colour is unknown; known: corpus, corpus_root, "),
         ("max_steps: many", '"max_steps": Expected a int. Got value: many'),
         ("max_steps: 1.5", '"max_steps": Expected a int. Got value: 1.5'),
         ("model: tiny", '"model": Expected a dict. Got value: tiny'),

@@ -1,5 +1,7 @@
 """From audio files to the windows that training sees."""
 
+from wavenet.data.cache import read_cached
+from wavenet.data.corpora import find_corpus
 from wavenet.data.corpus import Corpus, Utterance
 from wavenet.data.recordings import CorpusError, Listing, Recording, find_audio
 from wavenet.data.windows import WindowPlan, Windows
@@ -13,4 +15,6 @@ __all__ = [
     "WindowPlan",
     "Windows",
     "find_audio",
+    "find_corpus",
+    "read_cached",
 ]

@@ -59,7 +59,7 @@ class Listing:
     """What a corpus consists of.
 
     Attributes:
-        folder: that names are relative to.
+        folder: where the corpus lies.
         recordings: in the order of their names, which differ.
     """
 
