@@ -24,6 +24,8 @@ from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all,
 SAMPLE_TYPE = np.dtype("<i2")
 """Of the samples in a file: 16-bit integers, little-endian."""
 
+_STEP = np.float32(1 / 32768)
+
 Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
 """Wraps the recordings that are read, to show how far reading is."""
 
@@ -44,12 +46,19 @@ class Utterance:
 
     def audio(self, first: int, stop: int) -> Tensor:
         """Samples ``first .. stop - 1`` in [-1, 1], float32, with silence outside the recording."""
-        out = torch.zeros(stop - first)
-        low, high = max(first, 0), min(stop, len(self.samples))
-        if high > low:
-            piece = torch.from_numpy(self.samples[low:high].astype(np.float32))
-            out[low - first : high - first] = piece / 32768
+        out = torch.empty(stop - first)
+        self.write_audio(first, out.numpy())
         return out
+
+    def write_audio(self, first: int, out: np.ndarray) -> None:
+        """Fill out, float32 ``[T]``, with the samples from ``first`` on, as ``audio`` has them."""
+        low, high = max(first, 0), min(first + len(out), len(self.samples))
+        if high <= low:
+            out[:] = 0
+            return
+        out[: low - first] = out[high - first :] = 0
+        # a power of two: the product is exact
+        np.multiply(self.samples[low:high], _STEP, out=out[low - first : high - first])
 
     def __reduce__(self) -> tuple[Any, ...]:
         samples = self.samples

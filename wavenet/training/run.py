@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from wavenet.data import Corpus, Recording, WindowPlan, Windows, find_corpus, read_cached
+from wavenet.data.windows import collate
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
 from wavenet.files import WriteError, atomic_write
 from wavenet.model import PRESETS, WaveNet, WaveNetConfig, load
@@ -307,6 +308,7 @@ def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader[dict[
         windows,
         batch_size,
         num_workers=workers,
+        collate_fn=collate,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
     )
