@@ -20,7 +20,15 @@ import pytest
 import soundfile
 import torch
 
-from wavenet.data import Corpus, CorpusError, Recording, WindowPlan, Windows, read_cached
+from wavenet.data import (
+    Corpus,
+    CorpusError,
+    Recording,
+    WindowPlan,
+    Windows,
+    find_corpus,
+    read_cached,
+)
 from wavenet.data.cache import INDEX_NAME, SAMPLES_NAME, cache_folder
 from wavenet.data.recordings import list_folder
 
@@ -103,13 +111,16 @@ def test_a_copied_or_touched_corpus_keeps_its_entry_and_its_own_paths(
         assert corpus.skipped[0].startswith(f"{place}/bad.wav: ")
 
 
+@pytest.mark.parametrize("settled_s", [2.0, -1.0])  # by reading it again, by its ctime
 def test_another_content_behind_the_same_size_and_date_is_seen(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_s: float
 ) -> None:
+    monkeypatch.setattr("wavenet.data.cache.SETTLED_S", settled_s)
     cache, path = tmp_path / "cache", folder / "mary" / "a.wav"
     settle(folder)
     open_corpus(folder, cache)
     before = path.stat()
+    time.sleep(0.02)  # a tick of the file system's clock
     shutil.copyfile(folder / "mary" / "b.wav", path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
@@ -341,3 +352,15 @@ def test_the_index_is_plain(folder: Path, tmp_path: Path) -> None:
         "reasons": {},
     }
     assert (entry / SAMPLES_NAME).stat().st_size == 48_000
+
+
+def test_manifests_in_one_folder_do_not_forget_each_others_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wavenet.data.cache.SETTLED_S", -1)
+    for name in ("a", "b"):
+        (folder / f"{name}.csv").write_text(f"path\nmary/{name}.wav\n")
+        read_cached(find_corpus(str(folder / f"{name}.csv")), RATE, cache=tmp_path / "cache")
+    monkeypatch.setattr("wavenet.data.cache._digest", lambda path: pytest.fail(f"{path} was read"))
+    for name in ("a", "b"):
+        read_cached(find_corpus(str(folder / f"{name}.csv")), RATE, cache=tmp_path / "cache")

@@ -130,7 +130,7 @@ def entry_key(listing: Listing, sample_rate: int, trim_db: float | None, folder:
 
 def _digests(listing: Listing, folder: Path) -> dict[Path, str]:
     """Of the content of each file; remembered in the cache where it can be written."""
-    whole = str(listing.folder.resolve()).encode(errors="surrogateescape")
+    whole = str(listing.place.resolve()).encode(errors="surrogateescape")
     memory = folder / f"seen-{hashlib.sha256(whole).hexdigest()[:32]}.json"
     seen = _read_json(memory) or {}
     found: dict[str, list[Any]] = {}

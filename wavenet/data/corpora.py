@@ -140,7 +140,8 @@ def _find_named(name: str, asked: tuple[str, ...], root: Path, download: bool) -
     if not found:
         folder = _folder(layout, root, present[0])
         raise CorpusError(f"corpus={name}: {folder} holds no {layout.pattern}; fetch it again")
-    return Listing(root, tuple(sorted(found, key=lambda recording: recording.name)))
+    found.sort(key=lambda recording: recording.name)
+    return Listing(_folder(layout, root, present[0]), tuple(found))
 
 
 def _folder(layout: Layout, root: Path, part: str) -> Path:

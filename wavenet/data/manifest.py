@@ -54,7 +54,7 @@ def read_manifest(path: str | Path) -> Listing:
         raise CorpusError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     if not found:
         raise CorpusError(f"{path}: lists no recording; give one a line")
-    return Listing(path.parent, tuple(found[name] for name in sorted(found)))
+    return Listing(path, tuple(found[name] for name in sorted(found)))
 
 
 def _csv_rows(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:

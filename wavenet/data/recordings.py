@@ -59,11 +59,11 @@ class Listing:
     """What a corpus consists of.
 
     Attributes:
-        folder: where the corpus lies.
+        place: the folder or manifest that says so.
         recordings: in the order of their names, which differ.
     """
 
-    folder: Path
+    place: Path
     recordings: tuple[Recording, ...]
 
 
