@@ -27,6 +27,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_gpu)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of decoded corpora: one for all tests, and none of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAVENET_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def seed() -> int:
     """Seed torch's global generator, which initialises modules; returns the seed."""

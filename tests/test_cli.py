@@ -405,6 +405,36 @@ def test_a_mistake_in_receptive_field_is_one_line(
     assert message in run.mistake("receptive-field", *arguments.split())
 
 
+# --- inspect ---
+
+
+def test_inspect_tells_what_a_corpus_holds_as_a_table_and_as_json(
+    run: Run, tones: Path, tmp_path: Path
+) -> None:
+    answer = run("inspect", tones)
+    assert (answer.code, answer.err) == (0, "")
+    assert "recordings    8, 8 of them usable" in answer.out.splitlines()
+    (tmp_path / "list.csv").write_text(f"path,speaker\n{tones}/tone-0.wav,mary\n")
+    facts = json.loads(run("inspect", tmp_path / "list.csv", "--json").out)
+    assert (facts["recordings"], list(facts["speakers"])) == (1, ["mary"])
+    assert facts["found"]["broken"]["count"] == 0
+
+
+def test_inspect_prints_names_that_are_not_utf8(run: Run, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.wav")).write_bytes(b"no sound")
+    for arguments in ([], ["--json"]):
+        answer = run("inspect", tmp_path, *arguments)
+        assert answer.code == 0
+        assert "udcff.wav" in answer.out
+
+
+def test_a_mistake_in_inspect_is_one_line(run: Run, tmp_path: Path) -> None:
+    assert "is not a folder; name one with audio files, a" in run.mistake("inspect", "nowhere")
+    assert "holds no audio file; looked for" in run.mistake("inspect", tmp_path)
+    line = run.mistake("inspect", "YESNO", "--corpus-root", tmp_path)
+    assert f"corpus=YESNO: there is no {tmp_path}/waves_yesno; set download" in line
+
+
 # --- train ---
 
 

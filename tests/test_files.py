@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from wavenet.files import WriteError, atomic_write
+from wavenet.files import WriteError, atomic_write, locked
 
 Limit = Callable[[int], AbstractContextManager[None]]
 
@@ -93,3 +94,20 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="No such file"), atomic_write(tmp_path / "a.txt"):
         pass
     assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_is_held_by_one_and_freed_at_the_end(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def wait() -> None:
+        with locked(tmp_path / "new" / "a.lock") as alone:
+            order.append(f"second {alone}")
+
+    with locked(tmp_path / "new" / "a.lock") as alone:
+        second = threading.Thread(target=wait)
+        second.start()
+        second.join(0.1)
+        assert second.is_alive()
+        order.append(f"first {alone}")
+    second.join()
+    assert order == ["first True", "second True"]

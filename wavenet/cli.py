@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -107,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("train", help="train a model on a folder of audio")
 
+    inspect = commands.add_parser("inspect", help="what a corpus holds, and what is odd about it")
+    inspect.add_argument("corpus", metavar="CORPUS", help="a folder, a manifest or a name")
+    inspect.add_argument("--corpus-root", default="corpora", help="where named corpora lie")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    inspect.set_defaults(run=_inspect)
+
     generate = commands.add_parser("generate", help="generate audio from a model")
     generate.add_argument(
         "out", metavar="OUT", help="a .wav, .flac or .ogg file; - for raw 16-bit samples to a pipe"
@@ -190,6 +197,19 @@ def _train(options: argparse.Namespace) -> int:
         f"model: {result.model_folder}"
     )
     return INTERRUPTED if result.interrupted else 0
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from wavenet.data import find_corpus
+    from wavenet.data.inspect import inspect_corpus
+
+    shown = functools.partial(tqdm, desc="reading", unit="file", leave=False, disable=None)
+    listing = find_corpus(options.corpus, root=options.corpus_root)
+    found = inspect_corpus(options.corpus, listing, progress=shown)
+    text = json.dumps(found.to_dict()) if options.json else str(found)
+    print(text.encode("utf-8", "backslashreplace").decode())  # names need not be Unicode
 
 
 def _generate(options: argparse.Namespace) -> None:

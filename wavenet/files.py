@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+logger = logging.getLogger("wavenet")
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another disk",
@@ -76,3 +80,34 @@ def _require_replaceable(target: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "Not a regular file")
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Be the only process within this block; wait for the one that is, and say so.
+
+    The system frees the lock of a process that dies; the empty file stays. Yields False where there
+    are no locks: on Windows, and on file systems without them.
+
+    Raises:
+        OSError: if the file, or the folder that it lies in, cannot be made.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        yield _lock(file)
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return False
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another process is at work on %s; waiting for it", Path(file.name).parent)
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig, log_mel
 from wavenet.data import Corpus, CorpusError, Utterance, WindowPlan, Windows
+from wavenet.data.windows import collate
 
 RATE = 8000
 HOP = 40
@@ -130,6 +131,22 @@ def test_utterances_are_drawn_in_proportion_to_their_lengths_the_short_ones_too(
     share = np.array([3000, 850, 150]) / 4000
     deviation = np.sqrt(2000 * share * (1 - share))
     assert (abs(counts - 2000 * share) < 4 * deviation).all()
+
+
+@pytest.mark.parametrize("padding", [None, "hop"])
+def test_windows_made_together_are_those_made_one_by_one(padding: str | None) -> None:
+    data = windows([5000, 900, 57], padding=padding)
+    indices = [7, 0, 299, 7, 31]
+    rows = data.__getitems__(indices)
+    batch = collate(rows)
+    copied = default_collate([data[i] for i in indices])
+    assert len(rows) == 5
+    assert batch.keys() == copied.keys()
+    for key, value in copied.items():
+        assert torch.equal(batch[key], value), key
+        assert batch[key].dtype == value.dtype
+    assert all(torch.equal(rows[2][key], data[299][key]) for key in batch)
+    assert collate([data[3]]).keys() == batch.keys()  # what other loaders hand over
 
 
 def test_an_index_outside_is_an_index_error() -> None:

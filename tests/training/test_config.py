@@ -50,6 +50,14 @@ def test_keys_on_the_command_line_change_the_recipes(recipe: str) -> None:
     assert config.model_config().residual_channels == 48
 
 
+def test_silence_is_trimmed_only_when_a_threshold_is_given(tmp_path: Path) -> None:
+    assert TrainingConfig().trim_db is None
+    for value, threshold in (("-50", -50.0), ("-42.5", -42.5), ("false", None)):
+        (tmp_path / "recipe.yaml").write_text(f"trim_silence: {value}\n")
+        assert parse_training([f"--trim_silence={value}"])[0].trim_db == threshold
+        assert parse_training([str(tmp_path / "recipe.yaml")])[0].trim_db == threshold
+
+
 def test_a_mel_is_given_by_name_or_as_a_whole() -> None:
     by_name, _ = parse_training(["--model.mel", "wavenet-16k"])
     whole, _ = parse_training(["--model.mel", "{hop_samples: 100, power_epsilon: 1e-9}"])
@@ -68,7 +76,7 @@ def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("corpsu: speech", "recipe.yaml: corpsu is unknown; did you mean corpus?"),
-        ("colour: red", "recipe.yaml: colour is unknown; known: corpus, model, "),
+        ("colour: red", "recipe.yaml: colour is unknown; known: corpus, corpus_root, "),
         ("max_steps: many", '"max_steps": Expected a int. Got value: many'),
         ("max_steps: 1.5", '"max_steps": Expected a int. Got value: 1.5'),
         ("model: tiny", '"model": Expected a dict. Got value: tiny'),
@@ -108,6 +116,9 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
         ),
         ("recipe.yaml more", "recipe.yaml: cannot be read"),
         ("--batch_size 0", "batch_size=0 must be at least 1"),
+        ("--trim_silence 0", "trim_silence=0.0 must be false or negative, in dB, such as -50"),
+        ("--trim_silence=-.inf", "trim_silence=-inf must be false or negative, in dB"),
+        ("--trim_silence=true", "Expected a float. Got value: True"),
         ("--max_steps 0", "max_steps=0 must be at least 1"),
         ("--window_s 0", "window_s=0.0 must be positive and finite"),
         ("--learning_rate .inf", "learning_rate=inf must be positive and finite"),

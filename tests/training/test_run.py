@@ -239,6 +239,27 @@ def test_a_model_with_a_mel_and_speakers_by_folder_trains(tmp_path: Path, tones:
     assert spoken.shape == (1, 240)
 
 
+def test_a_manifest_with_speakers_trains_also_where_the_cache_cannot_be_written(
+    tmp_path: Path,
+    tones: Path,
+    brief: Callable[..., TrainingConfig],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lines = [f"{tones}/tone-{i}.wav,{'john' if i % 2 else 'mary'},0.25,0.75" for i in range(6)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,speaker,start,end", *lines]))
+    (tmp_path / "file").write_text("no folder")
+    corpus = {"corpus": str(tmp_path / "list.csv"), "speakers_by_folder": True}
+    with caplog.at_level(logging.WARNING, "wavenet"):
+        train(brief(**corpus), tmp_path / "a")
+        assert not caplog.records
+        train(brief(**corpus, cache=str(tmp_path / "file" / "cache")), tmp_path / "b")
+    (record,) = caplog.records
+    assert "samples are kept in memory" in record.getMessage()
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert wavenet.load(tmp_path / "a" / "model").config.speaker_names == ("john", "mary")
+    assert provenance(tmp_path / "a")["corpus"]["seconds"] == 3.0
+
+
 # --- going on from a model ---
 
 

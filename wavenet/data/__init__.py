@@ -1,6 +1,20 @@
 """From audio files to the windows that training sees."""
 
-from wavenet.data.corpus import Corpus, CorpusError, Utterance, find_audio
+from wavenet.data.cache import read_cached
+from wavenet.data.corpora import find_corpus
+from wavenet.data.corpus import Corpus, Utterance
+from wavenet.data.recordings import CorpusError, Listing, Recording, find_audio
 from wavenet.data.windows import WindowPlan, Windows
 
-__all__ = ["Corpus", "CorpusError", "Utterance", "WindowPlan", "Windows", "find_audio"]
+__all__ = [
+    "Corpus",
+    "CorpusError",
+    "Listing",
+    "Recording",
+    "Utterance",
+    "WindowPlan",
+    "Windows",
+    "find_audio",
+    "find_corpus",
+    "read_cached",
+]

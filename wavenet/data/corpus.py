@@ -1,29 +1,33 @@
-"""A corpus: a folder of audio files, decoded once and split by file.
+"""A corpus: recordings, decoded once and split by file.
 
-Every file is read as mono at one sample rate and kept as 16-bit integers, 2 bytes a sample. A file
-that cannot be read, or holds digital silence alone, is left out and reported; the rest is used.
+Every recording is mono at one sample rate and kept as 16-bit integers, 2 bytes a sample: in memory,
+or mapped from a file of the cache (``wavenet.data.cache``). One that cannot be read, or holds
+digital silence alone, is left out and reported; the rest is used.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.audio import AudioError, read_audio
+from wavenet.audio import AudioError
+from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all, list_folder
 
-_KINDS = ("aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "w64")
-AUDIO_SUFFIXES = frozenset({".wav", *(f".{kind}" for kind in _KINDS)})
-"""Files that are tried; everything else in the folder is not audio."""
+SAMPLE_TYPE = np.dtype("<i2")
+"""Of the samples in a file: 16-bit integers, little-endian."""
 
+_STEP = np.float32(1 / 32768)
 
-class CorpusError(ValueError):
-    """A corpus that nothing can be trained on."""
+Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
+"""Wraps the recordings that are read, to show how far reading is."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Utterance:
 
     Attributes:
         name: path relative to the corpus, with ``/``.
-        samples: int16 ``[T]``.
-        speaker: the first folder of the name; empty for a file at the top.
+        samples: int16 ``[T]``; a part of a mapped file is handed to other processes by its place.
+        speaker: who speaks; empty where the corpus does not say.
     """
 
     name: str
@@ -42,12 +46,28 @@ class Utterance:
 
     def audio(self, first: int, stop: int) -> Tensor:
         """Samples ``first .. stop - 1`` in [-1, 1], float32, with silence outside the recording."""
-        out = torch.zeros(stop - first)
-        low, high = max(first, 0), min(stop, len(self.samples))
-        if high > low:
-            piece = torch.from_numpy(self.samples[low:high].astype(np.float32))
-            out[low - first : high - first] = piece / 32768
+        out = torch.empty(stop - first)
+        self.write_audio(first, out.numpy())
         return out
+
+    def write_audio(self, first: int, out: np.ndarray) -> None:
+        """Fill out, float32 ``[T]``, with the samples from ``first`` on, as ``audio`` has them."""
+        low, high = max(first, 0), min(first + len(out), len(self.samples))
+        if high <= low:
+            out[:] = 0
+            return
+        out[: low - first] = out[high - first :] = 0
+        # a power of two: the product is exact
+        np.multiply(self.samples[low:high], _STEP, out=out[low - first : high - first])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        samples = self.samples
+        if not isinstance(samples, np.memmap):
+            return Utterance, (self.name, samples, self.speaker)
+        beginning = np.frombuffer(samples._mmap, np.uint8)  # type: ignore[attr-defined]
+        first = (_address(samples) - _address(beginning)) // SAMPLE_TYPE.itemsize
+        place = str(samples.filename), first, first + len(samples)
+        return _mapped_utterance, (self.name, *place, self.speaker)
 
 
 @dataclass(frozen=True)
@@ -67,42 +87,47 @@ class Corpus:
     @classmethod
     def read(
         cls,
-        folder: str | Path,
+        source: str | Path | Listing,
         sample_rate: int,
         *,
-        progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+        trim_db: float | None = None,
+        progress: Progress = iter,
     ) -> Corpus:
-        """Decode every audio file below a folder.
+        """Decode all recordings into memory.
 
         Args:
-            folder: searched recursively.
+            source: a folder, searched recursively, or a listing.
             sample_rate: to which everything is resampled, in Hz.
-            progress: wraps the list of files, to show how far reading is.
+            trim_db: cut off what is more silent at both ends (``recordings.trim``); None: nothing.
+            progress: wraps the recordings, to show how far reading is.
 
         Raises:
             CorpusError: if there is no folder, no audio file in it, or none that can be used.
         """
-        folder = Path(folder)
+        listing = source if isinstance(source, Listing) else list_folder(source)
+        decoded = decode_all(progress(listing.recordings), sample_rate, trim_db=trim_db)
+        return cls.of(listing.recordings, decoded, sample_rate)
+
+    @classmethod
+    def of(
+        cls,
+        recordings: Sequence[Recording],
+        decoded: Iterable[np.ndarray | AudioError | str],
+        sample_rate: int,
+    ) -> Corpus:
+        """From the samples of each recording, or the reason why it has none.
+
+        Raises:
+            CorpusError: if none of them can be used.
+        """
         utterances, skipped = [], []
-        paths = find_audio(folder)
-        for path in progress(paths):
-            name = path.relative_to(folder).as_posix()
-            try:
-                samples, _ = read_audio(path, sample_rate)
-            except AudioError as error:
-                skipped.append(str(error))
-                continue
-            except UnicodeEncodeError:  # libsndfile cannot be asked for it
-                skipped.append(f"{str(path)!a}: the name is not UTF-8; rename the file")
-                continue
-            quantised = torch.round(samples * 32768).clamp(-32768, 32767).to(torch.int16)
-            if not bool(quantised.any()):
-                skipped.append(f"{path}: digital silence throughout; leave the file out")
-                continue
-            speaker = name.split("/")[0] if "/" in name else ""
-            utterances.append(Utterance(name, quantised.numpy(), speaker))
+        for recording, samples in zip(recordings, decoded, strict=True):
+            if isinstance(samples, np.ndarray):
+                utterances.append(Utterance(recording.name, samples, recording.speaker))
+            else:
+                skipped.append(str(samples))
         if not utterances:
-            raise CorpusError(f"none of the {len(paths)} audio files can be used: {skipped[0]}")
+            raise CorpusError(f"none of the {len(skipped)} audio files can be used: {skipped[0]}")
         return cls(tuple(utterances), sample_rate, tuple(skipped))
 
     @property
@@ -158,28 +183,19 @@ class Corpus:
         return replace(self, utterances=(train,)), replace(self, utterances=(valid,))
 
 
-def find_audio(folder: str | Path) -> list[Path]:
-    """Audio files below a folder, sorted by path; hidden files and folders are passed over.
+@functools.lru_cache(maxsize=8)
+def map_samples(path: str | Path) -> np.memmap[Any, np.dtype[np.int16]]:
+    """The samples in a file, int16 ``[T]``, read when they are touched; once for each process."""
+    return np.memmap(path, SAMPLE_TYPE, mode="r")
 
-    Raises:
-        CorpusError: if there is no such folder or no audio file in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CorpusError(f"corpus={str(folder)!r} is not a folder; name one with audio files")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not found:
-        raise CorpusError(
-            f"corpus={str(folder)!r} holds no audio file; looked for "
-            f"{', '.join(sorted(AUDIO_SUFFIXES))} in it and below"
-        )
-    return sorted(found)
+
+def _mapped_utterance(name: str, path: str, first: int, stop: int, speaker: str) -> Utterance:
+    return Utterance(name, map_samples(path)[first:stop], speaker)
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _unit_hash(name: str) -> float:

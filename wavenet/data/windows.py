@@ -11,14 +11,16 @@ Window i is a pure function of (seed, i): the same on any number of workers, ran
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from wavenet.data.corpus import Corpus, CorpusError, Utterance
+from wavenet.data.corpus import Corpus, Utterance
+from wavenet.data.recordings import CorpusError
 from wavenet.features import MelConfig, log_mel_rows, mel_filterbank
 from wavenet.model import WaveNet
 
@@ -72,6 +74,39 @@ class WindowPlan:
         )
 
 
+class WindowRows(list[dict[str, Tensor]]):
+    """Windows that lie in one batch already: a list of its rows.
+
+    Args:
+        whole: the batch; each tensor ``[B, ...]``.
+    """
+
+    def __init__(self, whole: dict[str, Tensor]) -> None:
+        size = len(whole["x"])
+        super().__init__({key: value[row] for key, value in whole.items()} for row in range(size))
+        self.whole = whole
+
+
+def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The batch that windows make: what torch's default would copy together, without the copy."""
+    if isinstance(rows, WindowRows):
+        return rows.whole
+    batch: dict[str, Tensor] = default_collate(rows)
+    return batch
+
+
+def _audio(places: Sequence[tuple[Utterance, int]], plan: WindowPlan) -> dict[str, Tensor]:
+    """``x`` and ``heard``, ``[B, 1, warm_up + length]``, of windows at these places."""
+    shape = len(places), 1, plan.warm_up + plan.length
+    x, heard = torch.empty(shape), torch.ones(shape)
+    for row, (utterance, start) in enumerate(places):
+        first, stop = start - plan.warm_up, start + plan.length
+        utterance.write_audio(first, x.numpy()[row, 0])
+        heard[row, 0, : max(0, -first)] = 0
+        heard[row, 0, shape[-1] - max(0, stop - len(utterance.samples)) :] = 0
+    return {"x": x, "heard": heard}
+
+
 class Windows(Dataset[dict[str, Tensor]]):
     """Random windows of a corpus, drawn in proportion to the length of its utterances.
 
@@ -107,24 +142,28 @@ class Windows(Dataset[dict[str, Tensor]]):
         return self.n_windows
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if not 0 <= index < self.n_windows:
-            raise IndexError(f"index={index} must lie within 0 to {self.n_windows - 1}")
-        utterance, start = self.place(index)
-        plan = self.plan
-        first, stop = start - plan.warm_up, start + plan.length
-        inside = torch.arange(first, stop)
-        item = {
-            "x": utterance.audio(first, stop)[None],
-            "heard": ((inside >= 0) & (inside < len(utterance.samples))).float()[None],
-        }
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> WindowRows:
+        """Several windows at once, as a loader asks for them; ``collate`` makes them a batch."""
+        plan, places = self.plan, [self.place(index) for index in indices]
+        whole = _audio(places, plan)
         if plan.mel is not None:
-            item |= self._mel(utterance, first // plan.hop, (stop - first) // plan.hop)
+            n_hops = (plan.warm_up + plan.length) // plan.hop
+            rows = [self._mel(u, (at - plan.warm_up) // plan.hop, n_hops) for u, at in places]
+            whole |= {key: torch.stack([row[key] for row in rows]) for key in ("mel", "frame")}
         if plan.speakers:
-            item["speaker"] = torch.tensor(self._speakers[utterance.speaker])
-        return item
+            whole["speaker"] = torch.tensor([self._speakers[u.speaker] for u, _ in places])
+        return WindowRows(whole)
 
     def place(self, index: int) -> tuple[Utterance, int]:
-        """The utterance of window ``index``, and the sample that its loss begins with."""
+        """The utterance of window ``index``, and the sample that its loss begins with.
+
+        Raises:
+            IndexError: if there is no such window.
+        """
+        if not 0 <= index < self.n_windows:
+            raise IndexError(f"index={index} must lie within 0 to {self.n_windows - 1}")
         draw = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
         which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
         utterance = self.corpus.utterances[which]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wavenet.model_config import WaveNetConfig
 
@@ -24,10 +24,18 @@ class TrainingConfig:
     """Everything that a run depends on; a recipe's ``config.yaml`` holds what differs from this.
 
     Attributes:
-        corpus: folder of audio files, searched recursively.
+        corpus: folder of audio files, searched recursively; or a CSV or JSONL manifest with path,
+            speaker, start and end in seconds; or LJSPEECH, VCTK, LIBRITTS, CMUARCTIC, YESNO,
+            SPEECHCOMMANDS or PROMPTS, of some only parts: LIBRITTS/dev-clean, CMUARCTIC/bdl,slt.
+        corpus_root: folder in which the named corpora lie.
+        download: fetch a named corpus into corpus_root where it does not lie there.
+        cache: folder of decoded corpora; empty: $WAVENET_CACHE, or wavenet in the user's cache.
+        trim_silence: cut off what is more silent at both ends of a file, in dB of full scale, such
+            as -50; false cuts nothing.
         model: settings of ``WaveNetConfig``; ``preset`` names what the others change.
         init_from: folder of a model to start from; its configuration is the model's.
-        speakers_by_folder: tell speakers apart, by the first folder below the corpus.
+        speakers_by_folder: tell speakers apart: by the first folder below the corpus, as the
+            manifest says, or as a named corpus has them.
         seed: of the weights, windows and everything else that is drawn.
         window_s: seconds of each window that the loss sees; the warm-up comes on top.
         batch_size: windows per step.
@@ -43,6 +51,10 @@ class TrainingConfig:
     """
 
     corpus: str = ""
+    corpus_root: str = "corpora"
+    download: bool = False
+    cache: str = ""
+    trim_silence: float | Literal[False] = False
     model: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
     speakers_by_folder: bool = False
@@ -63,6 +75,10 @@ class TrainingConfig:
         for name in ("batch_size", "max_steps", "validation_windows", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.trim_silence is not False and not -math.inf < self.trim_silence < 0:
+            raise ConfigError(
+                f"trim_silence={self.trim_silence} must be false or negative, in dB, such as -50"
+            )
         for name in ("window_s", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}={getattr(self, name)} must be positive and finite")
@@ -75,6 +91,11 @@ class TrainingConfig:
             raise ConfigError(
                 f"validation_fraction={self.validation_fraction} must lie between 0 and 1"
             )
+
+    @property
+    def trim_db(self) -> float | None:
+        """The threshold below which silence is trimmed; None: it is not."""
+        return None if self.trim_silence is False else self.trim_silence
 
     def model_config(self) -> WaveNetConfig:
         """The model's configuration.

@@ -27,7 +27,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-from wavenet.data import Corpus, WindowPlan, Windows
+from wavenet.data import Corpus, Recording, WindowPlan, Windows, find_corpus, read_cached
+from wavenet.data.windows import collate
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
 from wavenet.files import WriteError, atomic_write
 from wavenet.model import WaveNet, load
@@ -86,7 +87,7 @@ def train(config: TrainingConfig, out: str | Path, *, command: str | None = None
         raise ConfigError("corpus is not set; name a folder of audio files")
     start = None if config.init_from is None else load(config.init_from)
     model_config = config.model_config() if start is None else _continued(start, config)
-    corpus = Corpus.read(config.corpus, model_config.sample_rate, progress=_progress)
+    corpus = _open(config, model_config.sample_rate)
     _report(corpus)
     if config.speakers_by_folder and start is None:
         model_config = model_config.replace(
@@ -232,6 +233,17 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
     return start.config
 
 
+def _open(config: TrainingConfig, sample_rate: int) -> Corpus:
+    listing = find_corpus(config.corpus, root=config.corpus_root, download=config.download)
+    return read_cached(
+        listing,
+        sample_rate,
+        cache=config.cache,
+        trim_db=config.trim_db,
+        progress=_progress,
+    )
+
+
 def _report(corpus: Corpus) -> None:
     """Say what will be trained on, and what was left out."""
     n_files, minutes = len(corpus.utterances), corpus.duration_s / 60
@@ -297,6 +309,7 @@ def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader[dict[
         windows,
         batch_size,
         num_workers=workers,
+        collate_fn=collate,
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
     )
@@ -316,8 +329,10 @@ def _leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any
         raise KeyboardInterrupt from None
 
 
-def _progress(paths: Sequence[Path]) -> Iterable[Path]:
-    return tqdm(paths, desc="reading", unit="file", leave=False, disable=None)  # None: no terminal
+def _progress(recordings: Sequence[Recording]) -> Iterable[Recording]:
+    return tqdm(
+        recordings, desc="decoding", unit="file", leave=False, disable=None
+    )  # None: no terminal
 
 
 @contextlib.contextmanager

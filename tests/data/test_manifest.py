@@ -1,0 +1,153 @@
+"""wavenet.data.manifest: files and parts of files, and a line for each mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from wavenet.data import Corpus, CorpusError, find_corpus, read_cached
+from wavenet.data.manifest import read_manifest
+
+RATE = 8000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two files whose sample values are their indices, of 1 s and of 0.5 s."""
+    ramp = np.arange(1, RATE + 1, dtype=np.int16)
+    soundfile.write(tmp_path / "long.wav", ramp, RATE)
+    (tmp_path / "deep").mkdir()
+    soundfile.write(tmp_path / "deep" / "short.wav", ramp[: RATE // 2], RATE)
+    return tmp_path
+
+
+def write_csv(folder: Path, *lines: str) -> Path:
+    path = folder / "list.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def write_jsonl(folder: Path, *rows: object) -> Path:
+    path = folder / "list.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
+    return path
+
+
+def both(folder: Path) -> list[Path]:
+    return [
+        write_csv(
+            folder,
+            "path,text,speaker,start,end",
+            'long.wav,"Hello, you",mary,0.5,0.75',
+            "long.wav,,mary,,0.5",
+            "deep/short.wav,,john,,",
+        ),
+        write_jsonl(
+            folder,
+            {"path": "long.wav", "speaker": "mary", "start": 0.5, "end": 0.75, "text": "Hello"},
+            {"path": "long.wav", "speaker": "mary", "start": None, "end": 0.5},
+            {"path": "deep/short.wav", "speaker": "john"},
+        ),
+    ]
+
+
+def test_csv_and_jsonl_list_files_and_parts_with_their_speakers(folder: Path) -> None:
+    for path in both(folder):
+        corpus = Corpus.read(read_manifest(path), RATE)
+        found = {
+            part.name: (part.speaker, int(part.samples[0]), len(part.samples))
+            for part in corpus.utterances
+        }
+        assert found == {
+            "deep/short.wav": ("john", 1, 4000),
+            "long.wav@0-0.5": ("mary", 1, 4000),
+            "long.wav@0.5-0.75": ("mary", 4001, 2000),
+        }
+
+
+def test_a_part_is_cut_at_its_time_whatever_the_rate(folder: Path) -> None:
+    path = write_csv(folder, "path,start,end", "long.wav,0.25,0.5")
+    (part,) = Corpus.read(read_manifest(path), 2 * RATE).utterances
+    assert len(part.samples) == 4000
+    assert abs(int(part.samples[100]) - 2051) <= 1  # 2000 + 100 / 2 + 1: a ramp stays a ramp
+
+
+def test_the_cache_tells_parts_apart(folder: Path, tmp_path: Path) -> None:
+    for end, n_samples in ((0.5, 4000), (0.75, 6000)):
+        path = write_csv(folder, "path,end", f"long.wav,{end}")
+        corpus = read_cached(find_corpus(str(path)), RATE, cache=tmp_path / "cache")
+        assert corpus.n_samples == n_samples
+
+
+def test_what_lies_behind_the_end_of_a_file_is_left_out_and_a_rounded_end_is_not(
+    folder: Path,
+) -> None:
+    path = write_csv(
+        folder, "path,start,end", "long.wav,0.5,1.05", "long.wav,0.5,2", "long.wav,1.5,", "no.wav,,"
+    )
+    corpus = Corpus.read(read_manifest(path), RATE)
+    assert [len(part.samples) for part in corpus.utterances] == [4000]
+    assert len(corpus.skipped) == 3
+    assert f"{folder}/long.wav: 0.5 to 2 s were asked for; the file holds 1.000 s" in corpus.skipped
+    assert any(
+        line.startswith(f"{folder}/no.wav: cannot be read: No such") for line in corpus.skipped
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "list.csv, line 1: no 'path' among"),
+        (["path,speaker"], "list.csv: lists no recording"),
+        (
+            ["file,speaker", "a.wav,b"],
+            "line 1: no 'path' among ['file', 'speaker']; known: path, sp",
+        ),
+        (["path,speeker", "a.wav,b"], "line 1: 'speeker' is unknown; did you mean 'speaker'?"),
+        (["path,start", "a.wav,soon"], "line 2: start='soon' must be a time in seconds"),
+        (["path,start", "a.wav,-1"], "line 2: start='-1' must be a time in seconds"),
+        (["path,end", "a.wav,nan"], "line 2: end='nan' must be a time in seconds"),
+        (["path,start,end", "a.wav,2,1"], "line 2: end=1 must lie behind start=2, in seconds"),
+        (["path,speaker", ",mary"], "line 2: path is ''; name a file"),
+        (["path", "a.wav", "a.wav"], "line 3: a.wav is listed before; drop one of them"),
+        (["path", "a.wav,b,c"], "line 2: more values than columns; put a value that holds a comma"),
+    ],
+)
+def test_a_mistake_in_a_csv_manifest_is_one_line_that_names_it(
+    tmp_path: Path, lines: list[str], message: str
+) -> None:
+    with pytest.raises(CorpusError) as caught:
+        find_corpus(str(write_csv(tmp_path, *lines)))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"path": "a.wav"', "list.jsonl, line 1: not JSON: "),
+        ('{"path": "a.wav"}\n["b.wav"]', 'line 2: give an object, such as {"path": "a.wav"}'),
+        ('{"path": 3}', "line 1: path is 3; name a file"),
+        ('{"path": "a.wav", "start": true}', "line 1: start=True must be a time in seconds"),
+        ('{"path": "a.wav", "ende": 3}', "line 1: 'ende' is unknown; did you mean 'end'?"),
+        ("\udcff", "list.jsonl: not UTF-8 (invalid start byte); save it as UTF-8"),
+    ],
+)
+def test_a_mistake_in_a_jsonl_manifest_is_one_line_that_names_it(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(CorpusError) as caught:
+        find_corpus(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=f"{tmp_path}/no.csv: cannot be read: No such file"):
+        find_corpus(f"{tmp_path}/no.csv")

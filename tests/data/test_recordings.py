@@ -1,0 +1,71 @@
+"""wavenet.data.recordings: silence stays unless it is asked to go, and a file is decoded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from wavenet.data import Corpus, CorpusError, Recording
+from wavenet.data.recordings import decode_all, trim
+
+RATE = 8000
+
+
+def spoken(before_s: float, speech_s: float, after_s: float, rms: float = 0.1) -> np.ndarray:
+    """Speech between two silences that are not quite silent, in [-1, 1]."""
+    draw = np.random.default_rng(0)
+    n_before, n_speech, n_after = (round(s * RATE) for s in (before_s, speech_s, after_s))
+    sound = draw.normal(0, 0.0005, n_before + n_speech + n_after)
+    sound[n_before : n_before + n_speech] = draw.normal(0, rms, n_speech)
+    return sound
+
+
+def test_silence_at_both_ends_goes_but_for_a_tenth_of_a_second() -> None:
+    samples = np.round(spoken(1.0, 0.6, 0.8) * 32768).astype(np.int16)
+    trimmed = trim(samples, RATE, -50.0)
+    assert np.array_equal(trimmed, samples[round(0.9 * RATE) : round(1.7 * RATE)])
+    assert len(trim(samples, RATE, -80.0)) == len(samples)
+    assert len(trim(samples, RATE, -10.0)) == 0
+
+
+@pytest.mark.parametrize("n_samples", [1, 159, 160, 161, 4001])
+def test_loud_recordings_of_any_length_stay_whole(n_samples: int) -> None:
+    loud = np.full(n_samples, 10_000, dtype=np.int16)
+    assert np.array_equal(trim(loud, RATE, -50.0), loud)
+
+
+def test_silence_stays_unless_it_is_asked_to_go(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", spoken(1.0, 0.6, 0.8), RATE)
+    assert Corpus.read(tmp_path, RATE).duration_s == 2.4
+    assert Corpus.read(tmp_path, RATE, trim_db=-50.0).duration_s == pytest.approx(0.8)
+
+
+def test_a_file_without_anything_so_loud_is_left_out_with_the_threshold(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", spoken(1.0, 0.6, 0.8), RATE)
+    with pytest.raises(
+        CorpusError, match=r"a.wav: nothing in it reaches trim_silence=-5 dB; leave"
+    ):
+        Corpus.read(tmp_path, RATE, trim_db=-5.0)
+
+
+def test_neighbouring_parts_of_a_file_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, spoken(0.1, 1.0, 0.1), RATE)
+    from wavenet.audio import read_audio
+
+    read: list[Path] = []
+
+    def counted(path: Path, rate: int) -> object:
+        read.append(path)
+        return read_audio(path, rate)
+
+    monkeypatch.setattr("wavenet.data.recordings.read_audio", counted)
+    parts = [Recording(f"a@{i}", path, "", i / 10, (i + 1) / 10) for i in range(10)]
+    decoded = [part for part in decode_all(parts, RATE) if isinstance(part, np.ndarray)]
+    assert [len(part) for part in decoded] == [800] * 10
+    assert read == [path]

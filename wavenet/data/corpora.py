@@ -1,0 +1,212 @@
+"""Which corpora exist, where they lie, and who speaks in them.
+
+A corpus is a folder, a manifest, or one of those named here, which lie below a folder of the user's
+as torchaudio.datasets unpacks them. torchaudio is asked to fetch them, nothing else: listing and
+reading what lies there needs no torchaudio, so it works with every torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wavenet.data.manifest import MANIFEST_SUFFIXES, read_manifest
+from wavenet.data.recordings import CorpusError, Listing, Recording, list_folder
+from wavenet.files import locked
+
+WORKING_VERSIONS = "torch 2.11.0 and 2.12.1 work with torchaudio 2.11"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a named corpus lies on disk.
+
+    Attributes:
+        folder: of one part, below the user's; ``{part}`` stands for the part's name.
+        pattern: of its audio files, below that.
+        speaker: who speaks, from the part and the path below ``folder``.
+        dataset: the class of torchaudio.datasets that fetches it; empty where none does.
+        parts: those that exist; all that lie there are used unless some are named.
+        held_out: parts for evaluation, used only when they are named.
+        fetched: those that ``download`` fetches unless some are named.
+        option: by which argument of the class a part is chosen.
+        home: where to get a corpus that torchaudio does not fetch.
+    """
+
+    folder: str
+    pattern: str
+    speaker: Callable[[str, Path], str]
+    dataset: str = ""
+    parts: tuple[str, ...] = ("",)
+    held_out: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ("",)
+    option: str = ""
+    home: str = ""
+
+
+_ARCTIC = "aew ahw aup awb axb bdl clb eey fem gka jmk ksp ljm lnh rms rxr slp slt"
+_LIBRITTS = ("train-clean-100", "train-clean-360", "train-other-500")
+
+LAYOUTS = {
+    "LJSPEECH": Layout("LJSpeech-1.1", "wavs/*.wav", lambda *_: "LJ", "LJSPEECH"),
+    # Every sentence was recorded by two microphones; torchaudio takes the second, and so do we.
+    "VCTK": Layout(
+        "VCTK-Corpus-0.92",
+        "wav48_silence_trimmed/*/*_mic2.flac",
+        lambda _, path: path.parts[1],
+        "VCTK_092",
+    ),
+    "LIBRITTS": Layout(
+        "LibriTTS/{part}",
+        "*/*/*.wav",
+        lambda _, path: path.parts[0],
+        "LIBRITTS",
+        parts=_LIBRITTS,
+        held_out=("dev-clean", "dev-other", "test-clean", "test-other"),
+        fetched=_LIBRITTS[:1],
+        option="url",
+    ),
+    "CMUARCTIC": Layout(
+        "ARCTIC/cmu_us_{part}_arctic",
+        "wav/*.wav",
+        lambda part, _: part,
+        "CMUARCTIC",
+        parts=tuple(_ARCTIC.split()),
+        fetched=tuple(_ARCTIC.split()),
+        option="url",
+    ),
+    "YESNO": Layout("waves_yesno", "*.wav", lambda *_: "yesno", "YESNO"),
+    "SPEECHCOMMANDS": Layout(
+        "SpeechCommands/speech_commands_v0.02",
+        "*/*_nohash_*.wav",
+        lambda _, path: path.name.partition("_nohash_")[0],
+        "SPEECHCOMMANDS",
+    ),
+    "PROMPTS": Layout(
+        "prompts",
+        "*/*",
+        lambda _, path: path.parts[0],
+        home="decode Debian's packages asterisk-core-sounds-*-g722 to its folders en, fr, it ...",
+    ),
+}
+
+
+def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = False) -> Listing:
+    """The recordings of a corpus.
+
+    Args:
+        corpus: a folder, a manifest, or one of ``LAYOUTS``, with the parts wanted of those that
+            have some: ``LIBRITTS/dev-clean``, ``CMUARCTIC/bdl,slt``.
+        root: folder in which the named corpora lie.
+        download: fetch what does not lie there.
+
+    Raises:
+        CorpusError: if there is no such corpus, or nothing in it, or it cannot be fetched.
+    """
+    name, _, parts = corpus.partition("/")
+    if name in LAYOUTS:
+        return _find_named(name, tuple(filter(None, parts.split(","))), Path(root), download)
+    if Path(corpus).suffix.lower() in MANIFEST_SUFFIXES and not Path(corpus).is_dir():
+        return read_manifest(corpus)
+    if not Path(corpus).is_dir():
+        raise CorpusError(
+            f"corpus={corpus!r} is not a folder; name one with audio files, a manifest "
+            f"({' or '.join(MANIFEST_SUFFIXES)}), or one of {', '.join(LAYOUTS)}"
+        )
+    return list_folder(corpus)
+
+
+def _find_named(name: str, asked: tuple[str, ...], root: Path, download: bool) -> Listing:
+    layout = LAYOUTS[name]
+    known = layout.parts + layout.held_out
+    for part in asked:
+        if part not in known:
+            parts = f"its parts are {', '.join(known)}" if known != ("",) else "it has no parts"
+            raise CorpusError(f"corpus='{name}/{part}': {name} has no such part; {parts}")
+    if download:
+        for part in asked or layout.fetched:
+            if not _folder(layout, root, part).is_dir():
+                _fetch(name, part, root)
+    present = [part for part in asked or layout.parts if _folder(layout, root, part).is_dir()]
+    missing = sorted(set(asked) - set(present)) if asked else []
+    if missing or not present:
+        wanted = _folder(layout, root, (missing or list(layout.fetched))[0])
+        remedy = layout.home or "set download to true, or corpus_root to where it lies"
+        raise CorpusError(f"corpus={name}: there is no {wanted}; {remedy}")
+    found = [recording for part in present for recording in _list_part(layout, root, part)]
+    if not found:
+        folder = _folder(layout, root, present[0])
+        raise CorpusError(f"corpus={name}: {folder} holds no {layout.pattern}; fetch it again")
+    found.sort(key=lambda recording: recording.name)
+    return Listing(_folder(layout, root, present[0]), tuple(found))
+
+
+def _folder(layout: Layout, root: Path, part: str) -> Path:
+    return root / layout.folder.format(part=part)
+
+
+def _list_part(layout: Layout, root: Path, part: str) -> Iterable[Recording]:
+    folder = _folder(layout, root, part)
+    if not layout.dataset:  # laid out like any folder
+        yield from list_folder(folder).recordings
+        return
+    for path in folder.glob(layout.pattern):
+        speaker = layout.speaker(part, path.relative_to(folder))
+        yield Recording(path.relative_to(root).as_posix(), path, speaker)
+
+
+def _fetch(name: str, part: str, root: Path) -> None:
+    """Download and unpack beside, then move: what lies in its place is whole.
+
+    The archive is kept until it is unpacked, so that a run that was cut short need not load it
+    again.
+
+    Raises:
+        CorpusError: if torchaudio has no such corpus or cannot be used, or the network refuses.
+    """
+    layout = LAYOUTS[name]
+    if not layout.dataset:
+        raise CorpusError(f"corpus={name} cannot be downloaded; {layout.home}")
+    datasets = import_datasets()
+    beside, target = root / ".download", _folder(layout, root, part)
+    try:
+        with locked(root / ".download.lock"):
+            if target.is_dir():  # another process was faster
+                return
+            beside.mkdir(exist_ok=True)
+            unpacked = _folder(layout, beside, part)
+            shutil.rmtree(unpacked, ignore_errors=True)  # a half of it: whole, it would have moved
+            chosen = {layout.option: part} if layout.option else {}
+            getattr(datasets, layout.dataset)(str(beside), download=True, **chosen)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unpacked.rename(target)
+            shutil.rmtree(beside)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CorpusError(
+            f"corpus={name} cannot be fetched into corpus_root={str(root)!r}: {reason}; try again, "
+            "or unpack it there yourself"
+        ) from error
+
+
+def import_datasets() -> Any:
+    """torchaudio.datasets.
+
+    Raises:
+        ModuleNotFoundError: if torchaudio is missing, or the torch that is here cannot load it.
+    """
+    import torch
+
+    try:
+        import torchaudio.datasets
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModuleNotFoundError(
+            f"download needs torchaudio, which torch {torch.__version__} cannot import ({reason}); "
+            f'{WORKING_VERSIONS}: pip install "wavenet-audio[corpora]"',
+            name="torchaudio",
+        ) from error
+    return torchaudio.datasets

@@ -1,0 +1,179 @@
+"""Recordings: what a corpus lists before anything is decoded, and how one of them is decoded.
+
+A recording is a file, or a part of one, with its name and its speaker. Decoded, it is mono, 16-bit,
+at one sample rate. A recording that cannot be decoded, or holds digital silence alone, raises with
+one line that says why.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet.audio import AudioError, read_audio
+
+_KINDS = ("aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "w64")
+AUDIO_SUFFIXES = frozenset({".wav", *(f".{kind}" for kind in _KINDS)})
+"""Files that are tried; everything else in a folder is not audio."""
+
+END_TOLERANCE_S = 0.1
+"""A part may end so much behind its file, as rounded manifests have it; it ends with the file."""
+
+TRIM_FRAME_S = 0.02
+"""Loudness is measured over so much when silence is trimmed."""
+TRIM_MARGIN_S = 0.1
+"""What is left of the silence on either side when it is trimmed: a speaker's breath."""
+
+
+class CorpusError(ValueError):
+    """A corpus that nothing can be trained on."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file of a corpus, or a part of it.
+
+    Attributes:
+        name: path relative to the corpus, with ``/``; a part adds ``@start-end``.
+        path: of the file.
+        speaker: who speaks; empty where the corpus does not say.
+        start_s: where the part begins.
+        end_s: where it ends; None is the end of the file.
+    """
+
+    name: str
+    path: Path
+    speaker: str
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a corpus consists of.
+
+    Attributes:
+        place: the folder or manifest that says so.
+        recordings: in the order of their names, which differ.
+    """
+
+    place: Path
+    recordings: tuple[Recording, ...]
+
+
+def list_folder(folder: str | Path) -> Listing:
+    """All audio files below a folder; the speaker is the first folder of the name.
+
+    Raises:
+        CorpusError: if there is no such folder or no audio file in it.
+    """
+    folder = Path(folder)
+    names = [path.relative_to(folder).as_posix() for path in find_audio(folder)]
+    found = [
+        Recording(name, folder / name, name.split("/")[0] if "/" in name else "") for name in names
+    ]
+    return Listing(folder, tuple(found))
+
+
+def find_audio(folder: str | Path) -> list[Path]:
+    """Audio files below a folder, sorted by path; hidden files and folders are passed over.
+
+    Raises:
+        CorpusError: if there is no such folder or no audio file in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CorpusError(f"corpus={str(folder)!r} is not a folder; name one with audio files")
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not found:
+        raise CorpusError(
+            f"corpus={str(folder)!r} holds no audio file; looked for "
+            f"{', '.join(sorted(AUDIO_SUFFIXES))} in it and below"
+        )
+    return sorted(found)
+
+
+def decode_all(
+    recordings: Iterable[Recording], sample_rate: int, *, trim_db: float | None = None
+) -> Iterator[np.ndarray | AudioError]:
+    """The samples of every recording in turn, int16 ``[T]``, or why there are none."""
+    whole = functools.lru_cache(maxsize=1)(read_audio)  # neighbouring parts share their file
+    for recording in recordings:
+        try:
+            samples, _ = whole(recording.path, sample_rate)
+            yield _sixteen_bits(
+                recording, cut(recording, samples, sample_rate), trim_db, sample_rate
+            )
+        except AudioError as error:
+            yield error
+        except UnicodeEncodeError:  # libsndfile cannot be asked for it
+            yield AudioError(f"{str(recording.path)!a}: the name is not UTF-8; rename the file")
+
+
+def cut(recording: Recording, samples: Tensor, sample_rate: int) -> Tensor:
+    """The recording's part of the samples ``[T]`` of its file.
+
+    Raises:
+        AudioError: if the file ends before.
+    """
+    if recording.end_s is None and not recording.start_s:
+        return samples
+    duration_s = len(samples) / sample_rate
+    end_s = duration_s if recording.end_s is None else recording.end_s
+    first, stop = round(recording.start_s * sample_rate), round(end_s * sample_rate)
+    if end_s > duration_s + END_TOLERANCE_S or not first < min(stop, len(samples)):
+        raise AudioError(
+            f"{recording.path}: {recording.start_s:g} to {end_s:g} s were asked for; the file "
+            f"holds {duration_s:.3f} s"
+        )
+    return samples[first:stop]
+
+
+def _sixteen_bits(
+    recording: Recording, samples: Tensor, trim_db: float | None, sample_rate: int
+) -> np.ndarray:
+    quantised: np.ndarray = (
+        torch.round(samples * 32768).clamp(-32768, 32767).to(torch.int16).numpy()
+    )
+    if not quantised.any():
+        raise AudioError(f"{recording.path}: digital silence throughout; leave the file out")
+    if trim_db is None:
+        return quantised
+    trimmed = trim(quantised, sample_rate, trim_db)
+    if not len(trimmed):
+        raise AudioError(
+            f"{recording.path}: nothing in it reaches trim_silence={trim_db:g} dB; leave the file "
+            "out or lower the threshold"
+        )
+    return trimmed
+
+
+def trim(samples: np.ndarray, sample_rate: int, threshold_db: float) -> np.ndarray:
+    """Without the silence at both ends, but for ``TRIM_MARGIN_S`` of it.
+
+    Args:
+        samples: int16 ``[T]``.
+        sample_rate: in Hz.
+        threshold_db: frames of ``TRIM_FRAME_S`` whose RMS lies below are silent; 0 dB is the RMS of
+            a square wave at full scale.
+    """
+    frame, margin = (max(1, round(s * sample_rate)) for s in (TRIM_FRAME_S, TRIM_MARGIN_S))
+    starts = np.arange(0, len(samples), frame)
+    energy = np.add.reduceat(np.square(samples, dtype=np.float64), starts)
+    power = energy / np.diff(starts, append=len(samples)) / 32768**2
+    loud = np.flatnonzero(power >= 10 ** (threshold_db / 10))
+    if not len(loud):
+        return samples[:0]
+    return samples[max(0, loud[0] * frame - margin) : (loud[-1] + 1) * frame + margin]
