@@ -6,13 +6,13 @@ import json
 import logging
 import os
 import pickle
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -212,21 +212,14 @@ def test_where_the_cache_cannot_be_written_memory_serves_and_one_line_says_so(
     assert "\n" not in line
 
 
-@pytest.fixture
-def files_of_at_most_20000_bytes(folder: Path) -> Iterator[None]:
-    """A disk that is full behind the corpus: the write of byte 20001 fails with an OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("files_of_at_most_20000_bytes")
 def test_a_full_disk_leaves_nothing_half_and_memory_serves(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    files_of_at_most: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     cache = tmp_path / "cache"
-    with caplog.at_level(logging.WARNING, "wavenet"):
+    with caplog.at_level(logging.WARNING, "wavenet"), files_of_at_most(20_000):
         corpus, _ = open_corpus(folder, cache)
     assert same(corpus, Corpus.read(folder, RATE))
     (record,) = caplog.records
