@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 
 DEFAULT_SECONDS = 3.0
@@ -85,13 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
 
     field = commands.add_parser("receptive-field", help="how far back a network hears")
-    field.add_argument("target", nargs="?", metavar="TARGET", help="a checkpoint or a recipe")
-    field.add_argument("--layers", type=int, help="layers per stack: dilations 1, 2, 4 ...")
-    field.add_argument("--stacks", type=int, default=1, help="repetitions (default 1)")
-    field.add_argument("--dilations", help="instead of layers: a list such as 1,2,4")
-    field.add_argument("--kernel-size", type=int, default=2, help="taps (default 2)")
-    field.add_argument("--sample-rate", type=int, help="in Hz, for milliseconds")
-    field.add_argument("--json", action="store_true", help="print one JSON object")
+    field_command.add_arguments(field)
     field.set_defaults(run=_receptive_field)
     return parser
 
@@ -120,7 +115,7 @@ def _generate(options: argparse.Namespace) -> None:
     import torch
 
     from wavenet import load, log_mel, stream
-    from wavenet.audio import require_extension, read_audio, write_audio
+    from wavenet.audio import read_audio, require_extension, write_audio
 
     to_pipe = options.out == "-"
     if not to_pipe:
@@ -193,23 +188,14 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _receptive_field(options: argparse.Namespace) -> None:
-    from wavenet import receptive_field
+    from wavenet import load
+    from wavenet.audio import read_audio
 
-    ways = [options.target, options.layers, options.dilations]
-    if sum(way is not None for way in ways) != 1:
-        raise ValueError("give one of: a checkpoint or recipe, --layers, --dilations")
-    thing: Any
-    if options.target is not None:
-        thing = _read_target(Path(options.target))
-    elif options.layers is not None:
-        for name in ("layers", "stacks"):
-            if getattr(options, name) < 1:
-                raise ValueError(f"--{name}={getattr(options, name)} must be at least 1")
-        thing = [2**i for i in range(options.layers)] * options.stacks
-    else:
-        thing = _integers("--dilations", options.dilations)
-    field = receptive_field(thing, options.sample_rate, kernel_size=options.kernel_size)
-    print(field.to_json() if options.json else field)
+    print(
+        field_command.answer(
+            options, _read_target, load, lambda path, rate: read_audio(path, rate)[0]
+        )
+    )
 
 
 def _read_target(path: Path) -> Any:
@@ -223,13 +209,6 @@ def _read_target(path: Path) -> Any:
     from wavenet.training.config import parse_training
 
     return parse_training([str(path)])[0].model_config()
-
-
-def _integers(name: str, text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{name}={text!r} must be integers with commas, such as 1,2,4") from None
 
 
 def _speaker(text: str | None) -> int | str | None:

@@ -92,9 +92,7 @@ def layer(draw: random.Random, n: int, depth: int) -> nn.Module:
         padding = draw.randint(0, min(4, d * (k - 1)))
         groups = draw.choice([1, CHANNELS])
         convolution = nn.Conv1d if n == 1 else nn.Conv2d
-        return convolution(
-            CHANNELS, CHANNELS, k, stride, padding, d, groups, padding_mode=mode
-        )
+        return convolution(CHANNELS, CHANNELS, k, stride, padding, d, groups, padding_mode=mode)
     if kind == "transposed":
         stride = draw.choice([1, 2, 3])
         k = draw.randint(stride, stride + 3)
@@ -117,10 +115,20 @@ def layer(draw: random.Random, n: int, depth: int) -> nn.Module:
         value = (0.5,) if pad == "ConstantPad" else ()
         return getattr(nn, f"{pad}{n}d")(sizes, *value)
     if kind == "norm":
-        return draw.choice([nn.BatchNorm1d, nn.BatchNorm1d] if n == 1 else [nn.BatchNorm2d])(CHANNELS)
+        return draw.choice([nn.BatchNorm1d, nn.BatchNorm1d] if n == 1 else [nn.BatchNorm2d])(
+            CHANNELS
+        )
     if kind == "activation":
         return draw.choice(
-            [nn.ReLU(), nn.ReLU6(), nn.Tanh(), nn.GELU(), nn.Softmax(1), nn.PReLU(), nn.ELU(inplace=True)]
+            [
+                nn.ReLU(),
+                nn.ReLU6(),
+                nn.Tanh(),
+                nn.GELU(),
+                nn.Softmax(1),
+                nn.PReLU(),
+                nn.ELU(inplace=True),
+            ]
         )
     if kind == "upsample":
         linear = "linear" if n == 1 else "bilinear"
@@ -133,7 +141,9 @@ def layer(draw: random.Random, n: int, depth: int) -> nn.Module:
     if kind == "backwards":
         return Backwards(layer(draw, n, depth + 1))
     if kind == "shift":
-        return nn.Sequential(nn.ZeroPad1d((3, 0)) if n == 1 else nn.ZeroPad2d((3, 0, 0, 2)), Cut(0, 3, 1))
+        return nn.Sequential(
+            nn.ZeroPad1d((3, 0)) if n == 1 else nn.ZeroPad2d((3, 0, 0, 2)), Cut(0, 3, 1)
+        )
     if kind == "sequence":
         return nn.Sequential(*(layer(draw, n, depth + 1) for _ in range(2)))
     if kind == "residual":

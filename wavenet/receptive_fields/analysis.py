@@ -1,4 +1,4 @@
-"""``receptive_field``: which of the ways to an answer is taken, and how two of them are compared."""
+"""``receptive_field``: which way to an answer is taken, and how two answers are compared."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ METHODS = ("auto", "trace", "gradient")
 _ROUND_SIZES = (32, 96, 640, 11520)
 """Sizes that halve often: where the given one does not, branches would end at different strides."""
 
+_MORE_SAMPLES = {1: 20160, 2: 960, 3: 96}
+"""By how much an input of so many dimensions grows to show the stride: a multiple of most."""
+
 _DEFAULT_LENGTH = 64
 """Samples of the input of a causal block that is to be measured, before it is made longer."""
 
@@ -82,7 +85,8 @@ def receptive_field(
 
     >>> receptive_field([1, 2, 4], kernel_size=3, sample_rate=16000).samples
     15
-    >>> receptive_field(nn.Conv2d(1, 1, 3, dilation=6, padding=6), input_shape=(1, 1, 19, 19)).samples
+    >>> conv = nn.Conv2d(1, 1, 3, dilation=6, padding=6)
+    >>> receptive_field(conv, input_shape=(1, 1, 19, 19)).samples
     (13, 13)
     """
     if method not in METHODS:
@@ -296,8 +300,11 @@ def _measured_field(
         nothing = squeezed([None] * n)
         output = OutputField("output", endless, endless, endless, nothing, nothing)
         return _field([output], rate, (), "gradient", notes, (str(error),))
+    strides = _measured_strides(module, shapes, run)
+    if any(len(s.outputs) >= MOST_OUTPUTS for columns in found.values() for s in columns):
+        notes = (*notes, f"{MOST_OUTPUTS} neighbouring outputs were measured; others may hear more")
     outputs = [
-        OutputField(name, *_measured_numbers(run, run.outputs[name], columns))
+        OutputField(name, *_measured_numbers(strides[name], columns))
         for name, columns in found.items()
     ]
     return _field(outputs, rate, (), "gradient", notes, ())
@@ -361,18 +368,39 @@ def _counts(run: Run, tensor: Tensor, axes: tuple[int, ...]) -> list[int]:
 def _touches(found: dict[str, list[Support]], shape: Sequence[int], axes: tuple[int, ...]) -> bool:
     for columns in found.values():
         for axis, support in zip(axes, columns, strict=True):
-            heard = [pair for pair in zip(support.first, support.last, strict=True)]
-            if any(a is not None and (a <= 0 or b >= shape[axis] - 1) for a, b in heard):  # type: ignore[operator]
+            if any(first is not None and first <= 0 for first in support.first):
+                return True
+            if any(last is not None and last >= shape[axis] - 1 for last in support.last):
                 return True
     return False
 
 
+def _measured_strides(
+    module: nn.Module, shapes: list[tuple[int, ...]], run: Run
+) -> dict[str, list[Fraction | None]]:
+    """Input samples per output sample, from how much longer the outputs of a longer input are."""
+    shape = tuple(run.x.shape)
+    axes = spatial_axes(shape)
+    unknown: dict[str, list[Fraction | None]] = {name: [None] * len(axes) for name in run.outputs}
+    extra = _MORE_SAMPLES[len(axes)]
+    more = tuple(size + extra if a in axes else size for a, size in enumerate(shape))
+    try:
+        longer = run_linear(module, more, _stretched(shapes, more))
+    except (CannotMeasure, Endless):
+        return unknown
+    for name, tensor in run.outputs.items():
+        for d, axis in enumerate(_last_axes(tensor, axes)):
+            if axis is not None:
+                gained = longer.outputs[name].shape[axis] - tensor.shape[axis]
+                unknown[name][d] = Fraction(extra, gained) if gained > 0 else None
+    return unknown
+
+
 def _measured_numbers(
-    run: Run, tensor: Tensor, columns: list[Support]
+    strides: list[Fraction | None], columns: list[Support]
 ) -> tuple[Any, Any, Any, Any, Any]:
-    rows = []
-    axes = spatial_axes(tuple(run.x.shape))
-    for axis, support in zip(axes, columns, strict=True):
+    rows: list[tuple[Any, Any, Any, Any, Any]] = []
+    for stride, support in zip(strides, columns, strict=True):
         heard = [
             (n, first, last)
             for n, first, last in zip(support.outputs, support.first, support.last, strict=True)
@@ -381,22 +409,31 @@ def _measured_numbers(
         if not heard:
             raise ValueError("the output does not depend on the input")
         samples = max(last - first + 1 for _, first, last in heard)
-        period = (len(support.outputs) - 1) // 2
-        if period < 1 or len(heard) < len(support.outputs):
-            rows.append((samples, samples - 1, 0, None, None))
-            continue
-        start, middle = heard[0], heard[period]
-        stride = Fraction(middle[1] - start[1], period)
-        ratio = Fraction(run.x.shape[axis], tensor.shape[axis])
-        if stride <= 0 or abs(stride / ratio - 1) > 0.25:
+        if stride is None or not _keeps_step(heard, stride):
             rows.append((samples, None, None, None, None))
             continue
         back = max(math.floor(n * stride) - first for n, first, _ in heard)
         ahead = max(last - math.floor(n * stride) for n, _, last in heard)
-        padding = math.floor(start[0] * stride) - start[1]
-        rows.append((samples, max(0, back), max(0, ahead), stride_number(stride), padding))
-    samples, back, ahead, stride, padding = (squeezed(row) for row in zip(*rows, strict=True))
-    return samples, back, ahead, stride, padding
+        shown = stride_number(stride)
+        rows.append((samples, max(0, back), max(0, ahead), shown, _padding(heard, stride)))
+    samples, back, ahead, shown, padding = (squeezed(row) for row in zip(*rows, strict=True))
+    return samples, back, ahead, shown, padding
+
+
+def _keeps_step(heard: list[tuple[int, int, int]], stride: Fraction) -> bool:
+    """Whether outputs one period apart begin to hear as far apart as the stride says."""
+    first = {n: begin for n, begin, _ in heard}
+    period = stride.denominator
+    pairs = [(n, n + period) for n in first if n + period in first]
+    return bool(pairs) and all(first[b] - first[a] == stride * period for a, b in pairs)
+
+
+def _padding(heard: list[tuple[int, int, int]], stride: Fraction) -> int | None:
+    """How far before input 0 the field of output 0 begins, from an output of the same phase."""
+    for n, first, _ in heard:
+        if (n * stride).denominator == 1:
+            return int(n * stride) - first
+    return None
 
 
 # --- one against the other -----------------------------------------------------------------------

@@ -65,7 +65,7 @@ class OutputField:
 class ReceptiveField:
     """How many samples of the input one output depends on, from the first to the last.
 
-    Output n stands at input sample ``floor(n * stride)``; look-back and look-ahead count from there.
+    Output n stands at input ``floor(n * stride)``, from where look-back and look-ahead count.
     With the rate raised, outputs between two inputs differ, and the largest number is given.
 
     Attributes:

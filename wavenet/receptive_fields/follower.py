@@ -1,7 +1,7 @@
 """Following a network through one run: every function that it calls, and where it stands.
 
-``Follower`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes through
-it, whoever makes it: a module, the network's own ``forward``, an operator. That is why this
+``Follower`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes
+through it, whoever makes it: a module, the network's own ``forward``, an operator. That is why this
 package runs a network instead of reading it with torch.fx, whose symbolic trace refuses every `if`
 on a shape. The tracer and the measurement by gradient share it, so both name layers alike.
 """
@@ -12,20 +12,25 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from wavenet.nn.causal import Causal
 
-ALONG_TIME = frozenset(
-    """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set of names."""
+    return frozenset(text.split())
+
+
+ALONG_TIME = words(
+    """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d max_pool1d
+    max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
     max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d interpolate upsample upsample_nearest
-    upsample_bilinear pixel_shuffle pixel_unshuffle stft repeat_interleave""".split()
+    upsample_bilinear pixel_shuffle pixel_unshuffle stft repeat_interleave"""
 )
 """Functions that make a layer of their own in the table."""
 
@@ -111,7 +116,7 @@ class Follower(TorchFunctionMode):
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """``relu`` for ``relu_``, ``add`` for ``__radd__`` and ``__iadd__``, ``shape`` for a property."""
+    """``relu`` for ``relu_``, ``add`` for ``__radd__`` and ``__iadd__``."""
     name = getattr(function, "__name__", type(function).__name__)
     if name in ("__get__", "__set__"):
         return f"{name}:{getattr(function.__self__, '__name__', '')}"  # type: ignore[attr-defined]
@@ -131,9 +136,7 @@ def is_in_place(function: Callable[..., Any]) -> bool:
     return name.endswith("_")
 
 
-_OPERATORS = frozenset(
-    "add sub mul truediv floordiv mod pow matmul div and or xor lshift rshift".split()
-)
+_OPERATORS = words("""add sub mul truediv floordiv mod pow matmul div and or xor lshift rshift""")
 
 
 def private_copy(module: nn.Module) -> nn.Module:

@@ -38,6 +38,7 @@ from wavenet.receptive_fields.follower import (
     private_copy,
     spatial_axes,
     tensors_in,
+    words,
 )
 
 LARGEST_INPUT = 2**20
@@ -49,29 +50,34 @@ MOST_OUTPUTS = 64
 _FLOOR = 1e-9
 """Of the largest gradient: below lies rounding, such as interpolation weights of 1e-17."""
 
-_UNARY = frozenset(
-    """abs absolute alpha_dropout arctan asinh atan celu clamp clamp_max clamp_min clip cos cosh
-    detach double dropout dropout1d dropout2d dropout3d elu erf exp exp2 expm1 feature_alpha_dropout
-    float gelu half hardshrink hardsigmoid hardswish hardtanh leaky_relu lgamma log log10 log1p log2
-    logit logsigmoid log_sigmoid mish nan_to_num neg negative pow prelu reciprocal relu relu6 round
-    rrelu rsqrt selu sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt square tan
-    tanh tanhshrink threshold trunc floor ceil frac float_power bfloat16 type_as to cpu cuda
-    masked_fill __get__:data fake_quantize_per_tensor_affine""".split()
+_UNARY = words(
+    """abs absolute alpha_dropout arctan asinh atan celu clamp clamp_max clamp_min clip cos
+    cosh detach double dropout dropout1d dropout2d dropout3d elu erf exp exp2 expm1
+    feature_alpha_dropout float gelu half hardshrink hardsigmoid hardswish hardtanh
+    leaky_relu lgamma log log10 log1p log2 logit logsigmoid log_sigmoid mish nan_to_num neg
+    negative pow prelu reciprocal relu relu6 round rrelu rsqrt selu sigmoid sign silu sin
+    sinc sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold trunc
+    floor ceil frac float_power bfloat16 type_as to cpu cuda masked_fill __get__:data
+    fake_quantize_per_tensor_affine"""
 )
-_BINARY = frozenset(
-    """add sub rsub subtract mul multiply div divide true_divide truediv where maximum minimum fmod
-    remainder lerp addcmul addcdiv hypot atan2 copysign logaddexp xlogy floordiv""".split()
+_BINARY = words(
+    """add sub rsub subtract mul multiply div divide true_divide truediv where maximum minimum
+    fmod remainder lerp addcmul addcdiv hypot atan2 copysign logaddexp xlogy floordiv"""
 )
 _SPREADING = frozenset({"softmax", "log_softmax", "softmin", "_softmax", "normalize"})
-_TO_MEAN = frozenset(
+_TO_MEAN = words(
     """amax amin max min std var norm logsumexp median vector_norm linalg_vector_norm prod mean
-    sum""".split()
+    sum"""
 )
 _CELLS = frozenset({"gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell"})
 _RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 _ATTENTION = frozenset(
-    """multi_head_attention_forward scaled_dot_product_attention _native_multi_head_attention
-    _transformer_encoder_layer_fwd""".split()
+    [
+        "multi_head_attention_forward",
+        "scaled_dot_product_attention",
+        "_native_multi_head_attention",
+        "_transformer_encoder_layer_fwd",
+    ]
 )
 
 
@@ -423,7 +429,7 @@ def run_linear(
             output = copied(start, *further)
     except Endless:
         raise
-    except Exception as error:  # noqa: BLE001  whatever the user's code raises
+    except Exception as error:
         raise CannotMeasure(describe_error(error)) from error
     outputs = {name: t for name, t in named_outputs(output) if t.requires_grad}
     if not outputs:
@@ -447,7 +453,7 @@ def supports(
     """
     inputs = spatial_axes(tuple(run.x.shape))
     found = []
-    for d, axis in enumerate(inputs):
+    for d, input_axis in enumerate(inputs):
         middle = {a: output.shape[a] // 2 for a in axes if a is not None}
         n_outputs = 1 if axes[d] is None else min(counts[d], output.shape[axes[d]])  # type: ignore[index]
         first_output = middle.get(axes[d], 0) - n_outputs // 2  # type: ignore[arg-type]
@@ -464,7 +470,7 @@ def supports(
                 first.append(None)
                 last.append(None)
                 continue
-            others = [a for a in range(gradient.ndim) if a != inputs[d]]
+            others = [a for a in range(gradient.ndim) if a != input_axis]
             size = gradient.abs().amax(others)
             heard = (size > _FLOOR * size.max()).nonzero().flatten()
             first.append(int(heard[0]) if len(heard) else None)

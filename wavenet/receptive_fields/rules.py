@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from wavenet.receptive_fields.follower import tensors_in
+from wavenet.receptive_fields.follower import tensors_in, words
 from wavenet.receptive_fields.windows import CannotTrace, Reach, Window, joined
 
 
@@ -102,19 +103,21 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
-POINTWISE = frozenset(
-    """abs absolute acos acosh add addcdiv addcmul alias alpha_dropout angle arctan asin asinh atan
-    atan2 and celu ceil clamp clamp_max clamp_min clip clone complex conj contiguous copysign cos
-    cosh cpu cuda detach div divide double dropout dropout1d dropout2d dropout3d elu eq erf erfc exp
-    exp2 expm1 feature_alpha_dropout feature_dropout float float_power floor floordiv floor_divide
-    fmod frac ge gelu gt half hardshrink hardsigmoid hardswish hardtanh heaviside hypot imag int
-    invert is_nonzero isfinite isinf isnan le leaky_relu lerp lgamma log log10 log1p log2 logaddexp
-    logical_and logical_not logical_or logical_xor logit logsigmoid log_sigmoid long lt masked_fill
-    maximum minimum mish mod mul multiply nan_to_num ne neg negative nextafter or polar pos positive
-    pow prelu rad2deg real reciprocal relu relu6 remainder requires_grad round rrelu rsqrt rsub
-    selu sgn short sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt square sub
-    subtract tan tanh tanhshrink threshold to true_divide truediv trunc type type_as where xlogy xor bool bfloat16 fake_quantize_per_tensor_affine resolve_conj resolve_neg
-    __get__:data __get__:real __get__:imag""".split()
+POINTWISE = words(
+    """abs absolute acos acosh add addcdiv addcmul alias alpha_dropout angle arctan asin asinh
+    atan atan2 and celu ceil clamp clamp_max clamp_min clip clone complex conj contiguous
+    copysign cos cosh cpu cuda detach div divide double dropout dropout1d dropout2d
+    dropout3d elu eq erf erfc exp exp2 expm1 feature_alpha_dropout feature_dropout float
+    float_power floor floordiv floor_divide fmod frac ge gelu gt half hardshrink hardsigmoid
+    hardswish hardtanh heaviside hypot imag int invert is_nonzero isfinite isinf isnan le
+    leaky_relu lerp lgamma log log10 log1p log2 logaddexp logical_and logical_not logical_or
+    logical_xor logit logsigmoid log_sigmoid long lt masked_fill maximum minimum mish mod
+    mul multiply nan_to_num ne neg negative nextafter or polar pos positive pow prelu
+    rad2deg real reciprocal relu relu6 remainder requires_grad round rrelu rsqrt rsub selu
+    sgn short sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt square sub
+    subtract tan tanh tanhshrink threshold to true_divide truediv trunc type type_as where
+    xlogy xor bool bfloat16 fake_quantize_per_tensor_affine resolve_conj resolve_neg
+    __get__:data __get__:real __get__:imag"""
 )
 
 
@@ -135,10 +138,11 @@ def _aligned(call: Call, heard: Heard, tensor: Tensor, ndim: int, shape: Sequenc
     reaches: list[Reach | str] = []
     for reach in heard.reaches:
         if isinstance(reach, Reach) and reach.axis is not None:
-            if tensor.shape[reach.axis] != shape[reach.axis + offset]:
+            axis = reach.axis
+            if tensor.shape[axis] != shape[axis + offset]:
                 reach = call.endless("one position is spread over all the others")
             else:
-                reach = reach.moved_to(reach.axis + offset)
+                reach = reach.moved_to(axis + offset)
         reaches.append(reach)
     return Heard(tuple(reaches), frozenset(axis + offset for axis in heard.mixed))
 
@@ -158,7 +162,7 @@ def union(call: Call, parts: Sequence[Heard]) -> Heard:
         elif len({reach.stride > 0 for reach in finite if reach.axis is not None}) > 1:
             reaches.append(call.endless("a signal is joined with one that runs backwards"))
         else:
-            reaches.append(_placed(call, lambda finite=finite: joined(finite)))
+            reaches.append(_placed(call, partial(joined, finite)))
     return Heard(tuple(reaches), frozenset().union(*(part.mixed for part in parts)))
 
 
@@ -186,7 +190,7 @@ def seen_through(call: Call, heard: Heard, windows: dict[int, Window], mixed: An
                     f"{call.place}: some of its pixels hear nothing: the kernel leaves gaps"
                 )
             inner: Reach = reach
-            reach = _placed(call, lambda inner=inner, window=window: inner.through(window))
+            reach = _placed(call, partial(inner.through, window))
         reaches.append(reach)
     for axis in windows:
         if axis in heard.mixed and not windows[axis].is_shift:
@@ -413,7 +417,7 @@ def _repeat_interleave(call: Call) -> Heard:
 
 @rule("stft")
 def _stft(call: Call) -> Heard:
-    """Frames of ``n_fft`` samples, ``hop_length`` apart, centred by padding unless told otherwise."""
+    """Frames of ``n_fft`` samples, ``hop_length`` apart, centred unless told otherwise."""
     heard, n_fft = call.alone(), call.get(1, "n_fft")
     hop = call.get(2, "hop_length") or n_fft // 4
     centre = call.get(5, "center", True)
@@ -485,8 +489,10 @@ def _along_all(call: Call) -> Heard | list[Heard]:
 
 
 @rule(
-    *"""fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn hfft ihfft fft_fft fft_ifft fft_rfft
-    fft_irfft fft_hfft fft_ihfft""".split()
+    *words(
+        """fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn hfft ihfft fft_fft fft_ifft
+    fft_rfft fft_irfft fft_hfft fft_ihfft"""
+    )
 )
 def _fourier(call: Call) -> Heard:
     """Every frequency hears all samples of the axis."""
@@ -498,9 +504,11 @@ def _fourier(call: Call) -> Heard:
 
 
 @rule(
-    *"""mean sum amax amin max min prod std var norm logsumexp all any argmax argmin median nanmean
-    nansum count_nonzero aminmax std_mean var_mean vector_norm linalg_vector_norm quantile mode
-    topk""".split()
+    *words(
+        """mean sum amax amin max min prod std var norm logsumexp all any argmax argmin median
+    nanmean nansum count_nonzero aminmax std_mean var_mean vector_norm linalg_vector_norm
+    quantile mode topk"""
+    )
 )
 def _reduce(call: Call) -> Heard | list[Heard]:
     positions = {"norm": 2, "quantile": 2, "linalg_vector_norm": 2, "vector_norm": 2, "topk": 2}
@@ -521,14 +529,18 @@ def _reduce(call: Call) -> Heard | list[Heard]:
     return [heard] * len(results) if len(results) > 1 else heard
 
 
-@rule(*"""gru lstm rnn_tanh rnn_relu gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell""".split())
+@rule(*words("""gru lstm rnn_tanh rnn_relu gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell"""))
 def _recurrent(call: Call) -> Heard | list[Heard]:
     return _every(call, _endless(call, "is recurrent, so it hears all that came before"))
 
 
 @rule(
-    *"""multi_head_attention_forward scaled_dot_product_attention _native_multi_head_attention
-    _transformer_encoder_layer_fwd""".split()
+    *[
+        "multi_head_attention_forward",
+        "scaled_dot_product_attention",
+        "_native_multi_head_attention",
+        "_transformer_encoder_layer_fwd",
+    ]
 )
 def _attention(call: Call) -> Heard | list[Heard]:
     return _every(call, _endless(call, "attends to every time"))
@@ -592,8 +604,10 @@ def _einsum(call: Call) -> Heard:
             continue
         gone = {axis for axis, letter in enumerate(source) if letter not in target}
         heard = _whole(call, heard, gone, "einsum sums over all of the time")
-        letters.append([source[r.axis] if isinstance(r, Reach) else "" for r in heard.reaches])
-        parts.append(_moved(heard, lambda axis, source=source: target.index(source[axis])))
+        axes = [r.axis if isinstance(r, Reach) else None for r in heard.reaches]
+        letters.append(["" if axis is None else source[axis] for axis in axes])
+        places = [target.find(letter) for letter in source]
+        parts.append(_moved(heard, places.__getitem__))
     for column in zip(*letters, strict=True):
         if len(set(column) - {""}) > 1:
             return _endless(call, "multiplies every time with every other (attention)")
@@ -614,7 +628,7 @@ def _glu(call: Call) -> Heard:
     return call.alone()
 
 
-# --- slices and shapes -----------------------------------------------------------------------------
+# --- slices and shapes ------------------------------------------------------------------------
 
 
 @rule("getitem")
@@ -656,7 +670,7 @@ def _cut(call: Call, heard: Heard, cuts: dict[int, Any], new_axis: dict[int, int
                 if (start, step) != (0, 1):
                     window = Window(step, start)
                     inner: Reach = reach
-                    reach = _placed(call, lambda inner=inner, window=window: inner.through(window))
+                    reach = _placed(call, partial(inner.through, window))
                     if step > 1:
                         call.layer.append((1, 1))
                 reach = reach.moved_to(new_axis[axis])

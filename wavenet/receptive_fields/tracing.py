@@ -27,13 +27,14 @@ from wavenet.receptive_fields.follower import (
     private_copy,
     spatial_axes,
     tensors_in,
+    words,
 )
 from wavenet.receptive_fields.rules import POINTWISE, RULES, Call, Heard, alike, pointwise
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
-_CONSTANTS = frozenset(
+_CONSTANTS = words(
     """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros
-    new_ones new_empty new_full new_tensor bernoulli""".split()
+    new_ones new_empty new_full new_tensor bernoulli"""
 )
 """Functions that take only the shape of a signal."""
 
@@ -91,7 +92,7 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
             output = copied(start, *further)
     except CannotTrace:
         raise
-    except Exception as error:  # noqa: BLE001  whatever the user's code raises on shapes alone
+    except Exception as error:
         raise CannotTrace(f"it does not run on shapes alone: {describe_error(error)}") from error
     found = []
     for name, tensor in named_outputs(output):

@@ -2,7 +2,7 @@
 
 Nearly every layer that looks along time obeys one law. Output n hears the inputs j with
 
-    divisor j = stride n + first + step i        for some i = 0 .. count - 1             (``Window``)
+    divisor j = stride n + first + step i,    some i = 0 .. count - 1                  (``Window``)
 
 A convolution has divisor 1, stride S, first -P, step d, count k. A transposed one has stride 1 and
 divisor S, for j = (n + P - d i) / S wherever that is whole. Holding each sample u times is
