@@ -204,14 +204,13 @@ def _refusal(module: nn.Module, shapes: list[tuple[int, ...]], error: Exception)
 
 
 def _traced_field(traced: Traced, rate: int | None, notes: tuple[str, ...]) -> ReceptiveField:
-    outputs, reasons = [], list(traced.unbounded)
+    outputs = [OutputField(name, *_numbers(heard)) for name, heard, _ in traced.outputs]
     for name, heard, _ in traced.outputs:
-        numbers, why = _numbers(heard)
-        reasons += [reason for reason in why if reason not in reasons]
-        outputs.append(OutputField(name, *numbers))
+        if any(isinstance(reach, Reach) and reach.stride < 0 for reach in heard.reaches):
+            notes = (*notes, f"{name} runs backwards: it was flipped an odd number of times")
     layers = []
     for layer in traced.layers:
-        samples, back, ahead, stride, _ = _numbers(layer.heard)[0]
+        samples, back, ahead, stride, _ = _numbers(layer.heard)
         wide = layer.kernel_size
         layers.append(
             LayerField(
@@ -227,30 +226,23 @@ def _traced_field(traced: Traced, rate: int | None, notes: tuple[str, ...]) -> R
                 layer.kind,
             )
         )
-    return _field(outputs, rate, tuple(layers), "trace", notes, tuple(reasons))
+    return _field(outputs, rate, tuple(layers), "trace", notes, traced.unbounded)
 
 
-def _numbers(heard: Heard) -> tuple[tuple[Any, Any, Any, Any, Any], list[str]]:
-    """(samples, look-back, look-ahead, stride, padding), and why one of them has no end."""
+def _numbers(heard: Heard) -> tuple[Any, Any, Any, Any, Any]:
+    """(samples, look-back, look-ahead, stride, padding)."""
     columns: list[tuple[Any, Any, Any, Any, Any]] = []
-    reasons = []
     for reach in heard.reaches:
-        if isinstance(reach, Reach) and reach.stride >= 0:
-            try:
-                samples, back, ahead, padding = reach.summary()
-            except CannotTrace as error:
-                raise ValueError(str(error)) from error
-            columns.append((samples, back, ahead, stride_number(reach.stride), padding))
-            continue
         if isinstance(reach, str):
-            reasons.append(reach)
-        else:
-            reasons.append("the output runs backwards: it was flipped an odd number of times")
-        columns.append((math.inf, math.inf, math.inf, None, None))
-    samples, back, ahead, strides, paddings = (
-        squeezed(column) for column in zip(*columns, strict=True)
-    )
-    return (samples, back, ahead, strides, paddings), reasons
+            columns.append((math.inf, math.inf, math.inf, None, None))
+            continue
+        try:
+            samples, back, ahead, padding = reach.summary()
+        except CannotTrace as error:
+            raise ValueError(str(error)) from error
+        columns.append((samples, back, ahead, stride_number(reach.stride), padding))
+    samples, back, ahead, stride, padding = (squeezed(row) for row in zip(*columns, strict=True))
+    return samples, back, ahead, stride, padding
 
 
 def _field(
@@ -423,9 +415,11 @@ def _measured_numbers(
 def _keeps_step(heard: list[tuple[int, int, int]], stride: Fraction) -> bool:
     """Whether outputs one period apart begin to hear as far apart as the stride says."""
     first = {n: begin for n, begin, _ in heard}
-    period = stride.denominator
-    pairs = [(n, n + period) for n in first if n + period in first]
-    return bool(pairs) and all(first[b] - first[a] == stride * period for a, b in pairs)
+    for period in range(stride.denominator, len(first) // 2 + 1, stride.denominator):
+        pairs = [(n, n + period) for n in first if n + period in first]
+        if all(first[b] - first[a] == stride * period for a, b in pairs):
+            return True
+    return False
 
 
 def _padding(heard: list[tuple[int, int, int]], stride: Fraction) -> int | None:
@@ -498,7 +492,7 @@ def _room(reach: Reach | str) -> int:
     if isinstance(reach, str):
         return 1
     samples, back, ahead, padding = reach.summary()
-    side = max(back, ahead, abs(padding), samples)
+    side = max(back or 0, ahead or 0, abs(padding or 0), samples)
     return 2 * side + math.ceil(abs(reach.stride)) * (2 * reach.period + 2) + 2
 
 

@@ -69,7 +69,8 @@ class ReceptiveField:
     With the rate raised, outputs between two inputs differ, and the largest number is given.
 
     Attributes:
-        samples: the receptive field; of several outputs, the largest.
+        samples: the receptive field; of several outputs, the largest. What causal blocks declare
+            is ``past + 1``, which counts the output's own time even where it hears nothing new.
         sample_rate: in Hz, or None if unknown.
         layers: from input to output, those that look along time.
         look_back: samples before the output's own time.
@@ -112,7 +113,7 @@ class ReceptiveField:
     @property
     def is_causal(self) -> bool:
         """Whether no output depends on a later input."""
-        return self.look_ahead is not None and not any(_each(self.look_ahead))
+        return all(samples == 0 for samples in _each(self.look_ahead))
 
     @property
     def is_finite(self) -> bool:

@@ -84,7 +84,9 @@ class Follower(TorchFunctionMode):
         """Called when the module at ``path`` has given its output."""
 
     def _is_leaf(self) -> bool:
-        return next(self.running.children(), None) is None
+        """Without children, or torch's own: what runs is known by its class."""
+        own = type(self.running).__module__.startswith("torch.nn.modules")
+        return own or next(self.running.children(), None) is None
 
     def _entering(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:
@@ -120,6 +122,8 @@ def function_name(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     if name in ("__get__", "__set__"):
         return f"{name}:{getattr(function.__self__, '__name__', '')}"  # type: ignore[attr-defined]
+    if name in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
+        return name
     if name.startswith("__") and name.endswith("__"):
         name = name[2:-2]
         if name in _OPERATORS:

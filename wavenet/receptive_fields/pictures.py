@@ -56,7 +56,7 @@ def plot_field(field: ReceptiveField, path: str | Path) -> None:
     Raises:
         ValueError: if there is nothing finite to draw.
     """
-    layers = [layer for layer in field.layers if layer.look_back is not None]
+    layers = [layer for layer in field.layers if _is_known(layer.look_back)]
     n = len(field.samples) if isinstance(field.samples, tuple) else 1
     rows = [
         [(_part(layer.look_back, d), _part(layer.look_ahead, d), layer.name) for layer in layers]
@@ -239,6 +239,11 @@ def _draw_growth(
         right.set_ylabel("ms")
         right.yaxis.set_major_formatter("{x:g}")
         right.yaxis.set_minor_formatter("")
+
+
+def _is_known(count: Any) -> bool:
+    """A layer on a reversed signal has no look-back to draw."""
+    return None not in (count if isinstance(count, tuple) else (count,))
 
 
 def _part(value: Any, dimension: int) -> float:

@@ -38,6 +38,9 @@ _CONSTANTS = words(
 )
 """Functions that take only the shape of a signal."""
 
+_SAME_SHAPE = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
+"""Torch runs these on shapes a thousand times slower than a product."""
+
 _MOVES = frozenset({"cpu", "cuda", "to", "type", "numpy"})
 
 
@@ -172,6 +175,8 @@ class Tracer(Follower):
                 raise CannotTrace(f"{self.place(name)}: leaves torch for numpy")
             kept = [arg for arg in (*args[1:], *kwargs.values()) if isinstance(arg, torch.dtype)]
             return args[0].to(kept[0]) if kept else args[0] * 1
+        if name in _SAME_SHAPE and args and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0] * 1
         as_shapes = convert((args, kwargs), lambda t: t if t.is_meta else t.to("meta"))
         return function(*as_shapes[0], **as_shapes[1])
 

@@ -179,11 +179,12 @@ class Reach:
         n = np.arange(math.lcm(self.period, other.period), dtype=np.int64)
         return all(bool((a == b).all()) for a, b in zip(self.at(n), other.at(n), strict=True))
 
-    def summary(self) -> tuple[int, int, int, int]:
+    def summary(self) -> tuple[int, int | None, int | None, int | None]:
         """``(samples, look_back, look_ahead, padding)``, the largest over the phases.
 
         Output n stands at input ``floor(n stride)``. ``padding`` is how far before input 0 the
-        field of output 0 begins, negative if it begins later.
+        field of output 0 begins, negative if it begins later. Of a signal that runs backwards only
+        the number of samples is told: it has no time of its own.
 
         Raises:
             CannotTrace: if no output hears anything.
@@ -193,9 +194,11 @@ class Reach:
         hears = self.lo <= self.hi
         if not hears.any():
             raise CannotTrace("the output does not depend on the input")
+        samples = int((self.hi - self.lo)[hears].max()) + 1
+        if self.advance < 0:
+            return samples, None, None, None
         back = int((own - self.lo)[hears].max())
         ahead = int((self.hi - own)[hears].max())
-        samples = int((self.hi - self.lo)[hears].max()) + 1
         return samples, max(0, back), max(0, ahead), int((own - self.lo)[hears][0])
 
 
