@@ -1,10 +1,11 @@
 """Any module: published fields, causality, what has no end, what cannot be traced, wrong input."""
 
-import importlib.util
 import math
+import runpy
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,10 +15,7 @@ from torch.nn import functional as F
 import wavenet
 from wavenet.receptive_fields import VerificationError, receptive_field
 
-_spec = importlib.util.spec_from_file_location("networks", Path(__file__).with_name("networks.py"))
-assert _spec is not None and _spec.loader is not None
-networks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(networks)
+networks = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("networks.py"))))
 
 
 class Of(nn.Module):
