@@ -35,7 +35,7 @@ def test_python_blocks_run_one_after_another(
     repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(repository, "python")
-    assert len(code) == 3
+    assert len(code) == 4
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
@@ -46,7 +46,7 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 8
+    assert len(commands) == 12
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":

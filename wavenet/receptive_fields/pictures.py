@@ -38,7 +38,7 @@ def plot_stack(
         ValueError: if the path ends otherwise.
         ModuleNotFoundError: without matplotlib.
     """
-    figure = _figure(path, 8, 6)
+    figure = _figure(path, 8, 5.4)
     fan, growth = figure.subplots(2, 1, height_ratios=(3, 2))
     _draw_fan(fan, dilations, kernel_size, sample_rate)
     kernels = [kernel_size] * len(dilations)
@@ -72,6 +72,9 @@ def plot_field(field: ReceptiveField, path: str | Path) -> None:
         for i, (back, ahead, _) in enumerate(column):
             axis.barh(i, (back + ahead) * per_unit, left=-back * per_unit, color=INK, height=0.7)
         axis.axvline(0, color=SECOND, linewidth=1)
+        before, after = (max(row[i] for row in column) * per_unit for i in (0, 1))
+        margin = 0.03 * (before + after) + 0.5 * per_unit
+        axis.set_xlim(-before - margin, after + margin)
         if len(column) <= 40:
             axis.set_yticks(range(len(column)), [name for *_, name in column], fontsize=8)
         else:
@@ -95,7 +98,7 @@ def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Pa
     """
     fields = stacked_field([kernel_size] * len(dilations), dilations)
     side = fields[-1] + 2
-    figure = _figure(path, 3 * len(dilations), 3.6)
+    figure = _figure(path, 3 * len(dilations), 3.5)
     axes = figure.subplots(1, len(dilations), squeeze=False)[0]
     middle = side // 2
     for axis, dilation, field in zip(axes, dilations, fields, strict=True):
@@ -109,7 +112,9 @@ def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Pa
         xs, ys = np.meshgrid(reach, reach)
         axis.scatter(xs, ys, color=SECOND, s=26, zorder=3)
         axis.set(aspect="equal", xticks=[], yticks=[])
-        axis.set_title(f"dilation {dilation}\nsees {field} x {field} = {field**2}", fontsize=11)
+        axis.set_title(
+            f"behind dilation {dilation}, a pixel\nsees {field} x {field} = {field**2}", fontsize=11
+        )
         for spine in axis.spines.values():
             spine.set_visible(False)
     _save(figure, path)
@@ -139,7 +144,8 @@ def plot_effective(effective: EffectiveField, audio: Tensor, path: str | Path) -
     for share in SHARES:
         at = -(effective.samples(share) - 1) * unit
         curve.plot([at, at], [0, 100 * share], color=SECOND, linewidth=1)
-        text = f"{100 * share:g} %\n{-at:.0f} ms" if rate else f"{100 * share:g} %\n{-at:.0f}"
+        far = f"{effective.samples(share) * unit:.3g}" + (" ms" if rate else "")
+        text = f"{100 * share:g} %\n{far}"
         curve.annotate(
             text,
             (at, 100 * share),
@@ -222,11 +228,14 @@ def _draw_growth(
     axis: Any, fields: Sequence[int], kernel_size: int, sample_rate: int | None
 ) -> None:
     """The field behind each layer on a logarithmic axis, with dilation and without."""
+    from matplotlib.ticker import LogLocator
+
     layers = range(1, len(fields) + 1)
     plain = stacked_field([kernel_size] * len(fields), [1] * len(fields))
     axis.plot(layers, fields, "o-", color=INK, markersize=4, label="these dilations")
     axis.plot(layers, plain, "o--", color=SECOND, markersize=3, label="dilation 1 everywhere")
-    axis.set_yscale("log")
+    base = 2 if fields[-1] <= 128 else 10
+    axis.set_yscale("log", base=base)
     axis.set(xlabel="layers", ylabel="field in samples", xlim=(0.5, len(fields) + 0.5))
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.yaxis.set_major_formatter("{x:g}")
@@ -237,6 +246,7 @@ def _draw_growth(
         to_ms = 1000 / sample_rate
         right = axis.secondary_yaxis("right", functions=(lambda y: y * to_ms, lambda y: y / to_ms))
         right.set_ylabel("ms")
+        right.yaxis.set_major_locator(LogLocator(base))
         right.yaxis.set_major_formatter("{x:g}")
         right.yaxis.set_minor_formatter("")
 
