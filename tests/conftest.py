@@ -1,8 +1,13 @@
-"""What every test finds: the samples, one thread, one seed; gpu tests run where there is a GPU."""
+"""What every test finds: samples, a corpus of tones, one thread, one seed; GPU tests need a GPU."""
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,3 +50,39 @@ def repository() -> Path:
 def samples(repository: Path) -> Path:
     """The folder samples/: its sub-folder prompts-en holds 45 sentences, FLAC, 16 kHz, mono."""
     return repository / "samples"
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus that a small network learns in seconds: 8 wav files of a second, 8 kHz, a tone each.
+
+    A tone is told by its last two samples; a faint noise keeps the bits per sample from falling
+    without end.
+    """
+    folder = tmp_path_factory.mktemp("tones")
+    draw = np.random.default_rng(0)
+    time_s = np.arange(8000) / 8000
+    for i in range(8):
+        tone = 0.4 * np.sin(2 * np.pi * (200 + 40 * i) * time_s + i)
+        soundfile.write(folder / f"tone-{i}.wav", tone + 0.002 * draw.normal(size=8000), 8000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
+    """``with files_of_at_most(1000):`` is what a full disk does, on every machine.
+
+    The write of byte 1001 fails with an OSError. It must end within the test: what pytest itself
+    prints may go to a file as well.
+    """
+
+    @contextmanager
+    def limited(n_bytes: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

@@ -6,10 +6,10 @@ import builtins
 import functools
 import math
 import os
-import resource
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from wavenet.audio import AudioError, AudioInfo, audio_info, read_audio, resample, write_audio
+
+Limit = Callable[[int], AbstractContextManager[None]]
 
 GRID = torch.arange(-32768, 32768, dtype=torch.float32) / 32768  # every 16-bit sample
 
@@ -272,23 +274,13 @@ def test_what_no_file_can_hold_is_refused(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.fixture
-def files_of_at_most_1000_bytes() -> Iterator[None]:
-    """What a full disk does, on every machine: the write of byte 1001 fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("files_of_at_most_1000_bytes")
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_a_full_disk_leaves_the_old_file_and_no_half_of_the_new(
-    tmp_path: Path, suffix: str
+    tmp_path: Path, suffix: str, files_of_at_most: Limit
 ) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"old")
-    with pytest.raises(AudioError) as caught:
+    with pytest.raises(AudioError) as caught, files_of_at_most(1000):
         write_audio(path, noise(50000), 16000)
     assert "nothing was written: File too large" in one_line(caught, path)
     assert path.read_bytes() == b"old"

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from wavenet.files import WriteError, atomic_write
 
-
-@pytest.fixture
-def files_of_at_most_1000_bytes() -> Iterator[None]:
-    """What a full disk does, on every machine: the write of byte 1001 fails with an OSError."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+Limit = Callable[[int], AbstractContextManager[None]]
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -45,11 +38,16 @@ def test_any_exception_leaves_the_old_file_and_nothing_else(
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-@pytest.mark.usefixtures("files_of_at_most_1000_bytes")
-def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(
+    tmp_path: Path, files_of_at_most: Limit
+) -> None:
     target = tmp_path / "a.bin"
     target.write_bytes(b"old")
-    with pytest.raises(WriteError) as caught, atomic_write(target) as temporary:
+    with (
+        pytest.raises(WriteError) as caught,
+        files_of_at_most(1000),
+        atomic_write(target) as temporary,
+    ):
         temporary.write_bytes(bytes(2000))
     assert str(caught.value).startswith(f"{target}: nothing was written: File too large; ")
     assert "\n" not in str(caught.value)

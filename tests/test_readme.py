@@ -46,19 +46,25 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 12
+    assert len(commands) == 16
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":
             arguments += SHORTER
         if arguments[0] == "generate":
             arguments[arguments.index("--seconds") + 1] = "0.05"
+        if arguments[0] == "bench":
+            arguments += ["--rounds", "1"]
+        if arguments[:2] == ["bench", "sample"]:
+            arguments += ["--samples", "20"]
         assert main(arguments) == 0, command
 
 
 def test_preset_table_states_what_the_models_are(repository: Path) -> None:
     text = (repository / "README.md").read_text()
-    rows = re.findall(r"^\| `(\w+)`.*?\| .*? \| .*? \| ([\d,]+) \| ([\d.]+) ms \| ([\d,]+) \|$", text, re.M)
+    rows = re.findall(
+        r"^\| `(\w+)`.*?\| .*? \| .*? \| ([\d,]+) \| ([\d.]+) ms \| ([\d,]+) \|$", text, re.M
+    )
     assert [row[0] for row in rows] == ["tiny", "small", "medium", "nv"]
     for name, parameters, milliseconds, multiply_adds in rows:
         model = wavenet.WaveNet(wavenet.WaveNetConfig.preset(name))

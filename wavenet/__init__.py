@@ -9,7 +9,8 @@
 from wavenet.distributions import make_distribution
 from wavenet.features import MelConfig, log_mel
 from wavenet.generation import generate, stream
-from wavenet.model import FeatureConfig, WaveNet, WaveNetConfig, load
+from wavenet.model import WaveNet, load
+from wavenet.model_config import FeatureConfig, WaveNetConfig
 from wavenet.nn import (
     Causal,
     CausalConv1d,
@@ -19,6 +20,7 @@ from wavenet.nn import (
     GatedResidualBlock,
     Select,
 )
+from wavenet.processing import process
 from wavenet.receptive_fields import ReceptiveField, receptive_field
 
 __version__ = "0.1.0"
@@ -40,6 +42,7 @@ __all__ = [
     "load",
     "log_mel",
     "make_distribution",
+    "process",
     "receptive_field",
     "stream",
 ]

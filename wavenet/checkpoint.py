@@ -3,8 +3,8 @@
 ``config.json`` says everything that the sound depends on: the format's version, the architecture,
 the model's configuration with sample rate, mel settings and output distribution, and where the
 weights come from. ``model.safetensors`` holds the weights and the mel filterbank. Nothing is
-unpickled. Both files are written beside and renamed, the weights last, so that a folder that could
-be loaded once can be loaded at every moment after.
+unpickled. Both files are written beside the old ones and then renamed, so that a folder that could
+be loaded once can be loaded after a full disk or a killed process.
 
 This module knows the format; ``wavenet.model`` knows what to build from it.
 """
@@ -60,11 +60,13 @@ def write_checkpoint(
         "config": config,
         "provenance": {**(provenance or {}), "versions": _library_versions()},
     }
-    with atomic_write(folder / CONFIG_NAME) as path:
-        path.write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
     weights = save({name: part.detach().cpu().contiguous() for name, part in tensors.items()})
-    with atomic_write(folder / WEIGHTS_NAME) as path:
-        path.write_bytes(weights)
+    # Both are on the disk before either takes its place: a full disk must not part them.
+    with atomic_write(folder / CONFIG_NAME) as config_path:
+        config_path.write_text(text, encoding="utf-8")
+        with atomic_write(folder / WEIGHTS_NAME) as weights_path:
+            weights_path.write_bytes(weights)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -75,21 +77,23 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / CONFIG_NAME
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{folder} holds no {CONFIG_NAME}; name the folder that model.save or training wrote"
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+    if not isinstance(content, dict) or "format_version" not in content:
         raise CheckpointError(f"{path} holds no model configuration; is it another program's?")
-    found = content.get("format_version")
+    found = content["format_version"]
     if found != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format_version {found}, this package reads {FORMAT_VERSION}; "
             "update the package or save the model anew"
         )
+    if not isinstance(content.get("config"), dict):
+        raise CheckpointError(f"{path} lacks the model's config; the checkpoint is damaged")
     return content
 
 

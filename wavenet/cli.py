@@ -6,18 +6,31 @@ A mistake of the user's ends in one line on standard error and exit code 2.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import math
+import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 
+if TYPE_CHECKING:
+    from wavenet import WaveNet
+
 DEFAULT_SECONDS = 3.0
+INTERRUPTED = 130
+"""Exit code after ctrl-C: 128 and the number of the signal."""
+
+
+class UsageError(ValueError):
+    """Arguments that are none of the command's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,33 +43,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for a mistake in the input, 130 when interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["train"]:  # its keys are those of the configuration, typed by jsonargparse
-        options = argparse.Namespace(command="train", run=_train, arguments=given[1:])
-    else:
-        options = _parser().parse_args(given)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    name = "wavenet"
     try:
-        options.run(options)
+        if given[:1] == ["train"]:  # its keys are those of the configuration, typed by jsonargparse
+            options = argparse.Namespace(command="train", run=_train, arguments=given[1:])
+        else:
+            options = _parser().parse_args(given)
+        name = f"wavenet {options.command}"
+        with _messages_on_stderr():
+            code: int = options.run(options) or 0
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever listened has left; nothing more to say, not even at exit
-        sys.stdout = None  # type: ignore[assignment]
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever listened has left
+        _give_up_stdout()
         return 0
-    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        if not _is_for_the_user(error):
-            raise
-        print(f"wavenet {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
+    except UsageError as error:
+        print(error, file=sys.stderr)
         return 2
-    return 0
+    except (ValueError, OSError, ModuleNotFoundError, TrainingError) as error:
+        _give_up_stdout()
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return code
 
 
-def _is_for_the_user(error: Exception) -> bool:
-    """Whether the message was written for people: ours, and those of the operating system."""
-    return isinstance(error, ValueError | OSError | ModuleNotFoundError | TrainingError)
+@contextlib.contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Show what the package reports while it works, such as files that were left out."""
+    logger, handler = logging.getLogger("wavenet"), logging.StreamHandler(sys.stderr)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _give_up_stdout() -> None:
+    """Where standard output takes no more, keep Python from trying once again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line, and raised."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="wavenet", description="Causal dilated convolutions that generate speech and audio."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -88,10 +133,40 @@ def _parser() -> argparse.ArgumentParser:
     field = commands.add_parser("receptive-field", help="how far back a network hears")
     field_command.add_arguments(field)
     field.set_defaults(run=_receptive_field)
+
+    _add_bench(commands)
     return parser
 
 
-def _train(options: argparse.Namespace) -> None:
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="how fast this machine is")
+    measures = bench.add_subparsers(dest="measure", required=True, metavar="MEASURE")
+
+    sample = measures.add_parser(
+        "sample", help="samples a second, beside the eager engine and the machine's own limit"
+    )
+    which = sample.add_mutually_exclusive_group()
+    which.add_argument("--preset", default="small", help="tiny, small (default), medium or nv")
+    which.add_argument("--model", metavar="FOLDER", help="a checkpoint instead of a preset")
+    sample.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
+    sample.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    sample.add_argument("--batch", type=int, default=1, metavar="N", help="rows (default 1)")
+    length = sample.add_mutually_exclusive_group()
+    length.add_argument("--samples", type=int, help="of a row in a round (default: 0.1 s of work)")
+    length.add_argument("--seconds", type=float, help="the same, in seconds of audio")
+    sample.set_defaults(run=_bench_sample)
+
+    live = measures.add_parser(
+        "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
+    )
+    live.set_defaults(run=_bench_process)
+    for measure in (sample, live):
+        measure.add_argument("--rounds", type=int, default=9, help="take the median (default 9)")
+        measure.add_argument("--threads", type=int, default=1, help="at most (default 1)")
+        measure.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _train(options: argparse.Namespace) -> int:
     from wavenet.training.config import MISSING_PACKAGES, parse_training
 
     config, out = parse_training(options.arguments)
@@ -102,13 +177,14 @@ def _train(options: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{MISSING_PACKAGES} ({error})") from error
 
-    result = train(config, out)
+    result = train(config, out, command=shlex.join(["wavenet", "train", *options.arguments]))
     ended = "interrupted after" if result.interrupted else "trained for"
     print(
         f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} bits "
         f"per sample (best constant distribution {result.constant_bits:.3f})\n"
         f"model: {result.model_folder}"
     )
+    return INTERRUPTED if result.interrupted else 0
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -120,7 +196,7 @@ def _generate(options: argparse.Namespace) -> None:
     to_pipe = options.out == "-"
     if not to_pipe:
         require_extension(options.out)
-    model = load(options.model, device=options.device)
+    model = load(options.model, device=_device(options.device))
     prime = mel = None
     if options.prime is not None:
         prime, _ = read_audio(options.prime, model.sample_rate)
@@ -141,7 +217,7 @@ def _generate(options: argparse.Namespace) -> None:
         chunk_samples=model.sample_rate // 20,
         duration_s=seconds,
         mel=mel,
-        speaker=_speaker(options.speaker),
+        speaker=_speaker(options.speaker, model),
         seed=options.seed,
         temperature=options.temperature,
         top_p=options.top_p,
@@ -187,15 +263,67 @@ def _info(options: argparse.Namespace) -> None:
         _print_tree(content[title], indent="  ")
 
 
+def _bench_sample(options: argparse.Namespace) -> None:
+    from wavenet import WaveNet, WaveNetConfig, load
+    from wavenet.evaluation.speed import measure_sampling
+
+    if options.model is None:
+        name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()
+    else:
+        name, model = options.model, load(options.model)
+    samples = options.samples
+    if options.seconds is not None:
+        if not 0 < options.seconds < math.inf:
+            raise ValueError(f"--seconds={options.seconds} must be a positive number of seconds")
+        samples = max(1, round(options.seconds * model.sample_rate))
+    speed = measure_sampling(
+        model,
+        engine=options.engine,
+        weights=options.weights,
+        batch=options.batch,
+        samples=samples,
+        rounds=options.rounds,
+        threads=options.threads,
+    )
+    print(json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}")
+
+
+def _bench_process(options: argparse.Namespace) -> None:
+    from wavenet.evaluation.live import measure_processing
+
+    speed = measure_processing(rounds=options.rounds, threads=options.threads)
+    print(speed.to_json() if options.json else speed)
+
+
 def _receptive_field(options: argparse.Namespace) -> None:
     from wavenet import load
     from wavenet.audio import read_audio
 
     print(
         field_command.answer(
-            options, _read_target, load, lambda path, rate: read_audio(path, rate)[0]
+            options,
+            _read_target,
+            load,
+            lambda path, rate: read_audio(path, rate)[0],
+            _multiply_adds_per_second,
         )
     )
+
+
+def _multiply_adds_per_second(residual_channels: int) -> float:
+    """Of the CPU engine on this machine, with one thread, in a WaveNet of this width."""
+    from wavenet import WaveNet, WaveNetConfig
+    from wavenet.evaluation.speed import measure_sampling
+
+    config = WaveNetConfig(
+        layers_per_stack=8,
+        stacks=2,
+        residual_channels=residual_channels,
+        skip_channels=2 * residual_channels,
+    )
+    model = WaveNet(config).eval()
+    speed = measure_sampling(model, engine="cpu", batch=1, samples=500, rounds=3, threads=1)
+    return speed.samples_per_second.median * model.multiply_adds
 
 
 def _read_target(path: Path) -> Any:
@@ -211,8 +339,26 @@ def _read_target(path: Path) -> Any:
     return parse_training([str(path)])[0].model_config()
 
 
-def _speaker(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
+def _speaker(text: str | None, model: WaveNet) -> int | str | None:
+    """A name, or else an index; names may be numbers."""
+    if text is None or text in model.config.speaker_names or not text.isdecimal():
+        return text
+    return int(text)
+
+
+def _device(text: str) -> Any:
+    """The torch.device of that name, if it is here."""
+    import torch
+
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise ValueError(f"--device={text!r} is no device; give cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device={text}: found {torch.cuda.device_count()} CUDA GPUs here; leave --device out"
+        )
+    return device
 
 
 def _pcm(samples: Any) -> bytes:
@@ -227,7 +373,13 @@ def _progress_bar(total: int, sample_rate: int) -> Any:
     from tqdm import tqdm
 
     layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
-    return tqdm(total=total / sample_rate, desc="generating", bar_format=layout, leave=False)
+    return tqdm(
+        total=total / sample_rate,
+        desc="generating",
+        bar_format=layout,
+        leave=False,
+        disable=None,  # shown on a terminal
+    )
 
 
 def _print_tree(values: dict[str, Any], indent: str) -> None:

@@ -48,7 +48,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def _suggest(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    near = near or [name for name in known if key in name]
+    return f"did you mean {near[0]}?" if len(near) == 1 else f"known: {', '.join(known)}"
 
 
 def _plain(value: Any) -> Any:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from wavenet.features import MelConfig, log_mel
 from wavenet.files import atomic_write
+
+SHOWN_RANGE = 10
+"""From the loudest to the darkest colour, in nats: 87 dB."""
 
 MISSING_PACKAGES = 'pictures need matplotlib: pip install "wavenet-audio[train]"'
 
@@ -22,6 +26,7 @@ def plot_comparison(signals: Mapping[str, Tensor], sample_rate: int, path: str |
         path: a .png or .svg file.
 
     Raises:
+        ValueError: without a signal.
         ModuleNotFoundError: without matplotlib.
         WriteError: if the file cannot be written.
     """
@@ -29,16 +34,20 @@ def plot_comparison(signals: Mapping[str, Tensor], sample_rate: int, path: str |
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(MISSING_PACKAGES) from error
+    if not signals:
+        raise ValueError("signals is empty; give at least one, title to samples")
     config = MelConfig(sample_rate=sample_rate, f_max_hz=sample_rate / 2)
-    mels = {title: log_mel(samples, config) for title, samples in signals.items()}
-    loudest = max(float(mel.max()) for mel in mels.values())
-    quietest = max(min(float(mel.min()) for mel in mels.values()), loudest - 10)
+    waves = {title: samples.detach().cpu() for title, samples in signals.items()}
+    mels = {title: log_mel(wave, config).numpy() for title, wave in waves.items()}
+    loudest = max(mel.max() for mel in mels.values())
+    quietest = max(min(mel.min() for mel in mels.values()), loudest - SHOWN_RANGE)
     figure = Figure(figsize=(5 * len(signals) + 1, 5), layout="constrained")
-    axes = figure.subplots(2, len(signals), sharex=True, squeeze=False, height_ratios=(1, 2))
-    for column, (title, samples) in enumerate(signals.items()):
+    axes = figure.subplots(2, len(signals), sharex="col", squeeze=False, height_ratios=(1, 2))
+    for column, (title, samples) in enumerate(waves.items()):
         seconds = len(samples) / sample_rate
         wave, spectrum = axes[0, column], axes[1, column]
-        wave.plot([t / sample_rate for t in range(len(samples))], samples, linewidth=0.4)
+        times_s = torch.arange(len(samples)) / sample_rate
+        wave.plot(times_s.numpy(), samples.numpy(), linewidth=0.4)
         wave.set(title=title, ylim=(-1, 1), xlim=(0, seconds))
         image = spectrum.imshow(
             mels[title],

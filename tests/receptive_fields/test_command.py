@@ -92,7 +92,7 @@ def test_effective_field_of_a_checkpoint_on_audio(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give one of: a checkpoint, a recipe or package.module:callable"),
+        ([], "give one of: a checkpoint or recipe, --layers"),
         (["--layers", "3", "--dilations", "1"], "give one of"),
         (["--dilations", "1,0"], "dilation=0 must be an integer of at least 1"),
         (["--dilations", "1,x"], "--dilations='1,x' must be integers with commas"),

@@ -41,6 +41,14 @@ def test_proposals_are_sorted_and_the_unbeaten_ones_marked() -> None:
     assert table(proposals).count("*") == sum(p.pareto for p in proposals)
 
 
+def test_real_time_factors_follow_from_the_measured_speed() -> None:
+    slow = design(50, 16000, multiply_adds_per_second=1.6e9)
+    for p in slow:
+        assert p.real_time_factor == pytest.approx(1e5 / p.multiply_adds)
+    assert "real time" in table(slow)
+    assert "real time" not in table(design(50, 16000))
+
+
 def test_max_parameters_is_kept_or_the_least_is_named() -> None:
     allowed = 80_000
     proposals = design(50, 16000, residual_channels=32, max_parameters=allowed)

@@ -1,7 +1,7 @@
 """A corpus: a folder of audio files, decoded once and split by file.
 
 Every file is read as mono at one sample rate and kept as 16-bit integers, 2 bytes a sample. A file
-that cannot be read is left out and reported; the rest is used.
+that cannot be read, or holds digital silence alone, is left out and reported; the rest is used.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from wavenet.audio import AudioError, read_audio
 
-AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 .caf .rf64".split()
-)
+_KINDS = ("aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "w64")
+AUDIO_SUFFIXES = frozenset({".wav", *(f".{kind}" for kind in _KINDS)})
 """Files that are tried; everything else in the folder is not audio."""
 
 
@@ -81,7 +80,7 @@ class Corpus:
             progress: wraps the list of files, to show how far reading is.
 
         Raises:
-            CorpusError: if there is no folder, no audio file in it, or none that can be read.
+            CorpusError: if there is no folder, no audio file in it, or none that can be used.
         """
         folder = Path(folder)
         utterances, skipped = [], []
@@ -93,11 +92,17 @@ class Corpus:
             except AudioError as error:
                 skipped.append(str(error))
                 continue
+            except UnicodeEncodeError:  # libsndfile cannot be asked for it
+                skipped.append(f"{str(path)!a}: the name is not UTF-8; rename the file")
+                continue
             quantised = torch.round(samples * 32768).clamp(-32768, 32767).to(torch.int16)
+            if not bool(quantised.any()):
+                skipped.append(f"{path}: digital silence throughout; leave the file out")
+                continue
             speaker = name.split("/")[0] if "/" in name else ""
             utterances.append(Utterance(name, quantised.numpy(), speaker))
         if not utterances:
-            raise CorpusError(f"none of the {len(paths)} audio files could be read: {skipped[0]}")
+            raise CorpusError(f"none of the {len(paths)} audio files can be used: {skipped[0]}")
         return cls(tuple(utterances), sample_rate, tuple(skipped))
 
     @property

@@ -48,14 +48,19 @@ class WindowPlan:
         """For a model and a window length in seconds, rounded up to whole hops.
 
         Raises:
-            ValueError: if window_s is not positive or the model wants features that audio alone
-                does not give.
+            ValueError: if window_s is not positive, or the model wants features or speakers that
+                audio files do not give.
         """
         config = model.config
         if config.features is not None:
             raise ValueError("training from audio files makes mels, not features; set model.mel")
-        if not window_s > 0:
-            raise ValueError(f"window_s={window_s} must be positive")
+        if config.speakers and not config.speaker_names:
+            raise ValueError(
+                f"model.speakers={config.speakers} without speaker_names: files cannot be told to "
+                "them; set speakers_by_folder"
+            )
+        if not 0 < window_s < math.inf:
+            raise ValueError(f"window_s={window_s} must be positive and finite")
         hop = 1 if config.mel is None else config.mel.hop_samples
         return cls(
             length=math.ceil(max(1, round(window_s * config.sample_rate)) / hop) * hop,
@@ -75,6 +80,8 @@ class Windows(Dataset[dict[str, Tensor]]):
     - ``x`` ``[1, warm_up + length]``: samples in [-1, 1], zeros outside the recording;
     - ``heard`` ``[1, warm_up + length]``: 1 where x lies inside the recording, else 0;
     - ``mel`` ``[M, frames]``: rows of the whole file's mel, ``context_frames`` more on each side;
+    - ``frame`` ``[frames]``: the column of mel that is heard at each place: its own, and outside
+      the recording the first or last one of the recording;
     - ``speaker`` ``[]``: index.
 
     Args:
@@ -87,8 +94,7 @@ class Windows(Dataset[dict[str, Tensor]]):
     def __init__(self, corpus: Corpus, plan: WindowPlan, *, n_windows: int, seed: int) -> None:
         self.corpus, self.plan = corpus, plan
         self.n_windows, self.seed = n_windows, seed
-        places = [self._n_places(utterance) for utterance in corpus.utterances]
-        self._ends = np.cumsum(places)
+        self._ends = np.cumsum([len(utterance.samples) for utterance in corpus.utterances])
         self._speakers = {name: i for i, name in enumerate(plan.speakers)}
         for name in corpus.speakers if plan.speakers else ():
             if name not in self._speakers:
@@ -101,6 +107,8 @@ class Windows(Dataset[dict[str, Tensor]]):
         return self.n_windows
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.n_windows:
+            raise IndexError(f"index={index} must lie within 0 to {self.n_windows - 1}")
         utterance, start = self.place(index)
         plan = self.plan
         first, stop = start - plan.warm_up, start + plan.length
@@ -110,7 +118,7 @@ class Windows(Dataset[dict[str, Tensor]]):
             "heard": ((inside >= 0) & (inside < len(utterance.samples))).float()[None],
         }
         if plan.mel is not None:
-            item["mel"] = self._mel(utterance, first // plan.hop, (stop - first) // plan.hop)
+            item |= self._mel(utterance, first // plan.hop, (stop - first) // plan.hop)
         if plan.speakers:
             item["speaker"] = torch.tensor(self._speakers[utterance.speaker])
         return item
@@ -118,26 +126,28 @@ class Windows(Dataset[dict[str, Tensor]]):
     def place(self, index: int) -> tuple[Utterance, int]:
         """The utterance of window ``index``, and the sample that its loss begins with."""
         draw = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
-        place = int(draw.integers(self._ends[-1]))
-        which = int(np.searchsorted(self._ends, place, side="right"))
-        return (
-            self.corpus.utterances[which],
-            (place - int(self._ends[which - 1] if which else 0)) * self.plan.hop,
-        )
+        which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
+        utterance = self.corpus.utterances[which]
+        return utterance, int(draw.integers(self._n_places(utterance))) * self.plan.hop
 
     def _n_places(self, utterance: Utterance) -> int:
         """Starts from 0 to the last one whose window reaches the end of the recording."""
         beyond = max(0, len(utterance.samples) - self.plan.length)
         return math.ceil(beyond / self.plan.hop) + 1
 
-    def _mel(self, utterance: Utterance, first: int, count: int) -> Tensor:
-        """Rows of the whole file's mel; computed from the part of the file that they hear."""
-        assert self.plan.mel is not None
-        context = self.plan.context_frames
-        return log_mel_rows(
-            utterance.audio(0, len(utterance.samples)),
-            self.plan.mel,
-            first - context,
-            count + 2 * context,
-            self._filterbank,
-        )
+    def _mel(self, utterance: Utterance, first: int, count: int) -> dict[str, Tensor]:
+        """Rows of the whole file's mel, and which of them are heard where."""
+        mel, length = self.plan.mel, len(utterance.samples)
+        assert mel is not None
+        first, count = first - self.plan.context_frames, count + 2 * self.plan.context_frames
+        # A part of the file is enough: from a hop before the first row, or far enough from the end
+        # for the mirror image there, up to the end of the last row.
+        begin = min(first * mel.hop_samples - mel.pad_samples, length - 2 * mel.n_fft)
+        skipped = max(0, begin // mel.hop_samples)
+        stop = (first + count - 1) * mel.hop_samples - mel.pad_samples + mel.n_fft
+        part = utterance.audio(skipped * mel.hop_samples, min(max(stop, mel.n_fft), length))
+        frames = torch.arange(first, first + count).clamp(0, mel.frames(length) - 1)
+        return {
+            "mel": log_mel_rows(part, mel, first - skipped, count, self._filterbank),
+            "frame": frames - first,
+        }

@@ -7,12 +7,14 @@ all layers at once: the old taps of the dilated convolutions, and the skip proje
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavenet.generation.engine import GenerationState, Request
 from wavenet.model import WaveNet
-from wavenet.nn import GatedResidualBlock, State
+from wavenet.nn import CausalConv1d, GatedResidualBlock, State
 
 
 class EagerEngine:
@@ -30,7 +32,7 @@ class EagerEngine:
         self.distribution = model.distribution
         first = model.input_projection.weight
         self.device, self.dtype = first.device, first.dtype
-        blocks: list[GatedResidualBlock] = list(model.stack.blocks)  # type: ignore[arg-type]
+        blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
         self._load_weights(blocks)
         self._load_rings(blocks, start)
         self._conditioning = _Conditioning(model, request) if request.frames is not None else None
@@ -39,12 +41,17 @@ class EagerEngine:
 
     def run(self, uniforms: Tensor) -> Tensor:
         """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
-        settings = {"temperature": self.request.temperature, "top_p": self.request.top_p}
+        given = uniforms.to(self.device)
+        # Made outside of inference mode: who gets them may change them.
+        samples = torch.empty(given.shape[0], given.shape[-1], device=self.device)
         with torch.inference_mode():
-            given = uniforms.to(self.device)
-            samples = torch.empty(given.shape[0], given.shape[-1], device=self.device)
             for t in range(given.shape[-1]):
-                x = self.distribution.sample(self._params, given[..., t : t + 1], **settings)
+                x = self.distribution.sample(
+                    self._params,
+                    given[..., t : t + 1],
+                    temperature=self.request.temperature,
+                    top_p=self.request.top_p,
+                )
                 samples[:, t] = x[:, 0]
                 self._params = self._step(x.to(self.dtype))
         self._time = self._time + uniforms.shape[-1]
@@ -81,17 +88,15 @@ class EagerEngine:
         taps = torch.stack([weight(block.conv.weight) for block in blocks])  # [L, G, R, k]
         self._old_taps = taps[..., :-1].permute(0, 3, 2, 1).flatten(1, 2).contiguous()
         self._new_tap = taps[..., -1].transpose(1, 2).contiguous().unbind(0)
-        self._gate_bias = torch.stack([block.conv.bias.detach() for block in blocks])[:, None]
+        self._gate_bias = torch.stack([_bias(block.conv) for block in blocks])[:, None]
         self._residual = [product(block.residual_projection.weight) for block in blocks]
-        self._residual_bias = [block.residual_projection.bias.detach() for block in blocks]
+        self._residual_bias = [_bias(block.residual_projection) for block in blocks]
         self._skip = torch.cat([product(block.skip_projection.weight) for block in blocks])
-        self._skip_bias = sum(block.skip_projection.bias.detach() for block in blocks)
-        self._input = (
-            product(self.model.input_projection.weight),
-            self.model.input_projection.bias,
-        )
-        first, last = self.model.head[1], self.model.head[3]
-        self._head = [(product(layer.weight), layer.bias.detach()) for layer in (first, last)]
+        self._skip_bias = torch.stack([_bias(block.skip_projection) for block in blocks]).sum(0)
+        entry = self.model.input_projection
+        self._input = (product(entry.weight), _bias(entry))
+        head = cast(list[nn.Conv1d], [self.model.head[1], self.model.head[3]])
+        self._head = [(product(layer.weight), _bias(layer)) for layer in head]
 
     def _load_rings(self, blocks: list[GatedResidualBlock], start: GenerationState) -> None:
         """All rings in one tensor ``[sum of past, B, R]``; slot t % past holds the input at t."""
@@ -110,7 +115,7 @@ class EagerEngine:
 
     def _step(self, x: Tensor) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
-        batch, n_layers = x.shape[0], len(self._residual)
+        batch = x.shape[0]
         x = torch.addmm(self._input[1], self.distribution.network_input(x), self._input[0])
         gate_inputs = self._old_terms(batch)
         if self._conditioning is not None:
@@ -141,12 +146,18 @@ class EagerEngine:
         return torch.baddbmm(self._gate_bias, old, self._old_taps)
 
 
+def _bias(layer: nn.Conv1d | CausalConv1d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias.detach()
+
+
 class _Conditioning:
     """The conditioning's share of the gate inputs, projected once a frame and lifted a sample."""
 
     def __init__(self, model: WaveNet, request: Request) -> None:
         assert request.frames is not None
-        weights = [block.cond_projection.weight.squeeze(-1) for block in model.stack.blocks]
+        blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
+        weights = [block.cond_projection.weight.squeeze(-1) for block in blocks]
         self._projections = torch.stack(weights).detach()
         local = model.config.local
         self._frames = _pad_frames(request.frames).to(weights[0])  # [B, C, F]

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
 _DRAWS_PER_COUNTER = 4
-_BLOCK = 4096
-"""Draws made at once, so that asking for single samples costs little."""
+_AHEAD = 4096
+"""Samples whose draws are made at once, so that asking for single samples costs little."""
 _BITS = 23
 """Resolution of a uniform: (k + 1/2) / 2**23 is exact in float32 and never 0 or 1."""
 
@@ -50,27 +51,29 @@ class UniformSource:
         self, seeds: Sequence[int], per_sample: int, times: Sequence[int] | None = None
     ) -> None:
         self.seeds, self.per_sample = list(seeds), per_sample
-        self._next = [per_sample * time for time in (times or [0] * len(seeds))]
-        self._blocks: list[tuple[int, np.ndarray]] = [(-1, np.empty(0, np.float32))] * len(seeds)
+        self._times = list(times or [0] * len(seeds))
+        self._ahead = np.empty((len(seeds), per_sample, 0), np.float32)
+        self._taken = 0  # of what was made ahead
 
     def take(self, n_samples: int) -> Tensor:
         """The next ``[B, U, n_samples]``, float32 on the CPU."""
-        count = n_samples * self.per_sample
-        rows = np.empty((len(self.seeds), count), np.float32)
-        for row in range(len(self.seeds)):
-            self._fill(row, rows[row])
-        return torch.from_numpy(rows.reshape(-1, n_samples, self.per_sample)).transpose(1, 2)
+        end = self._taken + n_samples
+        if end > self._ahead.shape[2]:
+            self._times = [time + self._taken for time in self._times]
+            self._ahead = self._make(max(n_samples, _AHEAD))  # what was taken stays as it is
+            self._taken, end = 0, n_samples
+        taken = self._ahead[:, :, self._taken : end]  # numpy's views cost half of torch's
+        self._taken = end
+        return torch.from_numpy(taken)
 
-    def _fill(self, row: int, out: np.ndarray) -> None:
-        done = 0
-        while done < len(out):
-            block, start = divmod(self._next[row], _BLOCK)
-            if self._blocks[row][0] != block:
-                self._blocks[row] = (block, uniforms(self.seeds[row], block * _BLOCK, _BLOCK))
-            piece = self._blocks[row][1][start : start + len(out) - done]
-            out[done : done + len(piece)] = piece
-            done += len(piece)
-            self._next[row] += len(piece)
+    def _make(self, n_samples: int) -> np.ndarray:
+        """``[B, U, n_samples]`` from the times on."""
+        per_sample, count = self.per_sample, n_samples * self.per_sample
+        rows = [
+            uniforms(seed, time * per_sample, count)
+            for seed, time in zip(self.seeds, self._times, strict=True)
+        ]
+        return np.stack(rows).reshape(len(rows), -1, per_sample).transpose(0, 2, 1)
 
 
 def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
@@ -81,10 +84,9 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
     """
     if seed is None:
         seed = secrets.randbits(62)
-    if isinstance(seed, int):
-        seeds = [seed + row for row in range(batch_size)]
-    else:
-        seeds = [int(s) for s in seed]
+    seeds = integers("seed", seed)
+    if not isinstance(seed, Sequence):
+        seeds = [seeds[0] + row for row in range(batch_size)]
     if len(seeds) != batch_size:
         raise ValueError(
             f"seed has {len(seeds)} values for {batch_size} rows; give one int, or one per row"
@@ -92,3 +94,16 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
     if min(seeds) < 0:
         raise ValueError(f"seed={seed} must not be negative")
     return seeds
+
+
+def integers(name: str, value: object) -> list[int]:
+    """The value, an integer or several, as a list.
+
+    Raises:
+        ValueError: if it is anything else, or none.
+    """
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    whole = [int(one) for one in given if isinstance(one, Integral) and not isinstance(one, bool)]
+    if not given or len(whole) < len(given):
+        raise ValueError(f"{name}={value!r} must be an integer, or one for each row")
+    return whole

@@ -7,15 +7,25 @@ sample is drawn, heard together with its own conditioning, and gives the paramet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wavenet.generation.arguments import (
+    STATE_REMEDY,
+    check_state,
+    count_rows,
+    mel_rows,
+    prime_rows,
+    row_lengths,
+    speaker_indices,
+)
 from wavenet.generation.eager import EagerEngine
 from wavenet.generation.engine import Engine, GenerationState, Request
-from wavenet.generation.randomness import UniformSource, row_seeds
+from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
 
@@ -124,8 +134,8 @@ def stream(
     never ends.
 
     Returns:
-        A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once, not
-        at the first chunk.
+        A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once,
+        not at the first chunk.
 
     Raises:
         ValueError: as ``generate``.
@@ -134,27 +144,31 @@ def stream(
         raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    if state is not None and not isinstance(state, GenerationState):
+        raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
     make_engine = _engine_class(engine, model)
-    mels = None if mel is None else _mel_rows(mel)
-    primes = None if prime is None else _prime_rows(prime)
-    rows = _batch_size(batch_size, n_samples, seed, speaker, mels, primes, state)
+    samples = None if n_samples is None else integers("n_samples", n_samples)
+    mels = None if mel is None else mel_rows(mel)
+    primes = None if prime is None else prime_rows(prime)
+    names = None if speaker is None else speaker_indices(model, speaker)
+    rows = count_rows(batch_size, samples, seed, names, mels, primes, state)
     seeds = row_seeds(seed, rows)
-    speakers = None if speaker is None else _speaker_rows(model, speaker, rows)
+    speakers = None if names is None else torch.tensor(names * (rows // len(names)))
     with torch.inference_mode():
         frames = _condition_rows(model, mels, speakers, rows)
         n_prime = 0 if primes is None else primes.shape[-1]
-        lengths = _lengths(model, duration_s, n_samples, mels, rows, n_prime)
+        lengths = row_lengths(model, duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
-        first = model.distribution.uniforms_per_sample
+        per_sample = model.distribution.uniforms_per_sample
         model.distribution.sample(  # refuses a wrong temperature or top_p before any work
             start.params[:1],
-            torch.full((1, first, 1), 0.5, device=start.params.device),
+            torch.full((1, per_sample, 1), 0.5, device=start.params.device),
             temperature=temperature,
             top_p=top_p,
         )
         request = Request(frames, n_prime, temperature, top_p, WEIGHTS[weights])
         running = make_engine(model, request, start)
-    uniforms = UniformSource(seeds, first, start.time.tolist())
+    uniforms = UniformSource(seeds, per_sample, start.time.tolist())
     return SampleStream(running, uniforms, lengths, chunk_samples)
 
 
@@ -163,6 +177,7 @@ class SampleStream(Iterator[Tensor]):
 
     Attributes:
         n_samples: length of each row, or None for a stream without end.
+        engine: what makes the samples.
     """
 
     def __init__(
@@ -173,25 +188,27 @@ class SampleStream(Iterator[Tensor]):
         chunk_samples: int,
     ) -> None:
         self.n_samples = n_samples
-        self._engine, self._uniforms, self._chunk = engine, uniforms, chunk_samples
+        self.engine, self._uniforms, self._chunk = engine, uniforms, chunk_samples
         self._done = 0
+        self._shortest = math.inf if n_samples is None else min(n_samples)
+        self._longest = math.inf if n_samples is None else max(n_samples)
 
     def __next__(self) -> Tensor:
-        n = self._chunk
-        if self.n_samples is not None:
-            n = min(n, max(self.n_samples) - self._done)
-        if n <= 0:
-            raise StopIteration
-        samples = self._engine.run(self._uniforms.take(n))
-        for row, end in enumerate(self.n_samples or ()):
-            if end < self._done + n:
-                samples[row, max(0, end - self._done) :] = 0
-        self._done += n
+        n, begin = self._chunk, self._done
+        if begin + n > self._longest:
+            n = int(self._longest) - begin
+            if n <= 0:
+                raise StopIteration
+        self._done = begin + n
+        samples = self.engine.run(self._uniforms.take(n))
+        if begin + n > self._shortest:
+            for row, end in enumerate(self.n_samples or ()):
+                samples[row, max(0, end - begin) :] = 0
         return samples
 
     def state(self) -> GenerationState:
         """Where the stream stands, to be carried on by ``stream`` or ``generate``."""
-        return self._engine.dump()
+        return self.engine.dump()
 
 
 def _engine_class(name: str, model: WaveNet) -> type[Engine]:
@@ -208,72 +225,6 @@ def _engine_class(name: str, model: WaveNet) -> type[Engine]:
             return cpu.CpuEngine
         cpu.warn_without_compiler()
     return EagerEngine
-
-
-def _mel_rows(mel: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """One ``[1, M, F]`` per row."""
-    if isinstance(mel, Tensor):
-        mel = list(mel) if mel.ndim == 3 else [mel]
-    if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
-        shapes = [tuple(row.shape) for row in mel]
-        raise ValueError(f"mel has rows of shape {shapes}, expected [M, F] with at least one frame")
-    return [row[None] for row in mel]
-
-
-def _prime_rows(prime: Tensor) -> Tensor:
-    """``[B, 1, T]``."""
-    while prime.ndim < 3:
-        prime = prime[None] if prime.ndim == 1 else prime[:, None]
-    if prime.ndim != 3 or prime.shape[1] != 1 or prime.shape[-1] == 0:
-        raise ValueError(f"prime has shape {tuple(prime.shape)}, expected [T] or [B, T], T >= 1")
-    if not bool(prime.isfinite().all()) or float(prime.abs().max()) > 1:
-        raise ValueError("prime has samples outside [-1, 1]; divide 16-bit samples by 32768")
-    return prime
-
-
-def _batch_size(
-    batch_size: int,
-    n_samples: int | Sequence[int] | None,
-    seed: int | Sequence[int] | None,
-    speaker: object,
-    mels: list[Tensor] | None,
-    primes: Tensor | None,
-    state: GenerationState | None,
-) -> int:
-    """The number of rows on which all arguments agree; a single one serves all rows."""
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
-    counts = {"batch_size": batch_size}
-    counts |= {
-        name: len(value)
-        for name, value in (("n_samples", n_samples), ("seed", seed), ("speaker", speaker))
-        if isinstance(value, Sequence | Tensor) and not isinstance(value, str)
-    }
-    counts |= {"mel": 1 if mels is None else len(mels)}
-    counts |= {"prime": 1 if primes is None else len(primes)}
-    counts |= {"state": 1 if state is None else len(state.time)}
-    many = {name: n for name, n in counts.items() if n != 1}
-    if len(set(many.values())) > 1 or (state is not None and many and "state" not in many):
-        found = ", ".join(f"{name} {n}" for name, n in counts.items() if n != 1)
-        raise ValueError(f"arguments disagree on the number of rows: {found}; give one, or equals")
-    return max(counts.values())
-
-
-def _speaker_rows(
-    model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor, rows: int
-) -> Tensor:
-    """Indices ``[rows]``; names are looked up in the configuration."""
-    given = [speaker] if isinstance(speaker, int | str) else list(speaker)
-    names = model.config.speaker_names
-    indices = []
-    for one in given:
-        if isinstance(one, str) and one not in names:
-            known = f"one of {', '.join(names)}" if names else "an index, the model has no names"
-            raise ValueError(f"speaker={one!r} is unknown; give {known}")
-        indices.append(names.index(one) if isinstance(one, str) else int(one))
-        if model.config.speakers and not 0 <= indices[-1] < model.config.speakers:
-            raise ValueError(f"speaker={one} must lie within 0 to {model.config.speakers - 1}")
-    return torch.tensor(indices * (rows // len(indices)))
 
 
 def _condition_rows(
@@ -294,40 +245,6 @@ def _condition_rows(
     return frames
 
 
-def _lengths(
-    model: WaveNet,
-    duration_s: float | None,
-    n_samples: int | Sequence[int] | None,
-    mels: list[Tensor] | None,
-    rows: int,
-    n_prime: int,
-) -> list[int] | None:
-    """Samples to make for each row; None for no end."""
-    if duration_s is not None and n_samples is not None:
-        raise ValueError(f"duration_s={duration_s} and n_samples={n_samples}: give only one")
-    if duration_s is not None:
-        if not duration_s > 0:
-            raise ValueError(f"duration_s={duration_s} must be positive")
-        n_samples = max(1, round(duration_s * model.sample_rate))
-    available = None
-    if mels is not None and model.config.local is not None:
-        hop = model.config.local.hop_samples
-        available = [row.shape[-1] * hop - n_prime for row in mels] * (rows // len(mels))
-        if min(available) < 1:
-            raise ValueError(f"mel ends within the prime of {n_prime} samples; give more frames")
-    if n_samples is None:
-        return available
-    lengths = [n_samples] * rows if isinstance(n_samples, int) else [int(n) for n in n_samples]
-    if min(lengths) < 1:
-        raise ValueError(f"n_samples={n_samples} must be at least 1")
-    if available is not None and any(n > a for n, a in zip(lengths, available, strict=True)):
-        raise ValueError(
-            f"n_samples={lengths} is more than the mel describes, {available}; ask for less or "
-            "give more frames"
-        )
-    return lengths
-
-
 def _start(
     model: WaveNet,
     frames: list[Tensor] | None,
@@ -339,7 +256,7 @@ def _start(
     if state is not None:
         if primes is not None:
             raise ValueError("prime and state are both given; the state already has a past")
-        _check_state(model, state)
+        check_state(model, state)
         return state
     distinct = rows if frames is not None or (primes is not None and len(primes) > 1) else 1
     starts = []
@@ -369,16 +286,3 @@ def _listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tupl
         heard = model.distribution.quantize(prime[None]).to(like)
     params, state = model.stream(heard, state, cond)
     return params[..., -1:], state
-
-
-def _check_state(model: WaveNet, state: GenerationState) -> None:
-    """Raise ValueError unless the state is of this model's shapes."""
-    remedy = "give what generate(..., return_state=True) of the same model returned"
-    if not isinstance(state, GenerationState):
-        raise ValueError(f"state is a {type(state).__name__}; {remedy}")
-    rows = len(state.time)
-    expected = [part.shape for part in flatten_state(model.init_state(rows))]
-    expected.append(torch.Size([rows, model.distribution.n_params, 1]))
-    found = [part.shape for part in flatten_state(state.model)] + [state.params.shape]
-    if found != expected:
-        raise ValueError(f"state does not fit this model of {rows} rows; {remedy}")

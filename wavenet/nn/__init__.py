@@ -1,8 +1,9 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
-from wavenet.nn.causal import Causal, CausalConv1d, CausalConvTranspose1d
+from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import FrameEncoder, FrameLift, SpeakerEmbedding
+from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
     State,

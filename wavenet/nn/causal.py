@@ -1,4 +1,4 @@
-"""The law of causal blocks, and the two convolutions that obey it.
+"""The law of causal blocks.
 
 A causal block is one equation, ``stream(x, state) -> (y, state')``: it takes the next samples and
 what it remembers, and gives their outputs and what it remembers now. Everything else follows:
@@ -7,12 +7,6 @@ what it remembers, and gives their outputs and what it remembers now. Everything
 - one sample at a time is ``stream`` with T = 1;
 - streaming ``a`` and then ``b`` equals streaming ``a ++ b``, outputs and gradients, because the
   state is exactly what the next output can still need.
-
-For a convolution with kernel size k and dilation d (van den Oord et al. 2016, section 2.1)
-
-    y[t] = b + sum_i W[i] x[t - (k - 1 - i) d],    i = 0 .. k - 1, tap 0 the oldest,
-
-so the next output needs the last ``past = (k - 1) d`` inputs, and these are its state.
 """
 
 from __future__ import annotations
@@ -23,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wavenet.nn.state import State
 
@@ -108,28 +101,30 @@ class Causal(nn.Module):
                 is held through all the silence before these T samples.
             device: default, that of the block's parameters.
             dtype: default, that of the block's parameters.
+
+        Raises:
+            ValueError: if cond does not fit; the message says what does.
         """
         factory = self._factory(device, dtype)
         silence = torch.zeros(batch_size, self.in_channels, self.step, **factory)
-        if cond is None:
-            return self.settle(silence)
-        state = self.settle(silence, cond[..., :1])
-        n_more = cond.shape[-1] - cond.shape[-1] % self.step
-        if n_more > 1:
-            state = self.stream(silence[..., :1].expand(-1, -1, n_more), state, cond)[1]
+        first = None if cond is None else cond[..., :1]
+        self.check_call(silence, first)
+        state = self.settle(silence, first)
+        if cond is not None and cond.shape[-1] > 1:
+            state = self.stream(silence[..., :1].expand(-1, -1, cond.shape[-1]), state, cond)[1]
         return state
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """The state that an endless constant input leads to.
+        """The state that an endless repetition of x leads to.
 
-        This definition streams the constant for as long as the block remembers. The blocks of this
-        package override it: where nothing changes in time, one column says everything.
+        This definition repeats x for as long as the block remembers. The blocks of this package
+        override it: one period says everything, and what it leads to is again periodic.
 
         Args:
-            x: ``[B, in_channels, step]``, the same value at every time.
+            x: ``[B, in_channels, step]``, one period of the input.
             cond: ``[B, cond_channels, 1]``.
         """
-        repeats = max(1, math.ceil(self.past / self.step))
+        repeats = max(1, math.ceil(self.past / x.shape[-1]))
         state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
         return self.stream(x.repeat(1, 1, repeats), state, cond)[1]
 
@@ -145,13 +140,14 @@ class Causal(nn.Module):
         self, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> dict[str, Any]:
         """Where the block's parameters live, unless the caller says otherwise."""
-        parameter = next(self.parameters(), None)
-        if parameter is not None:
-            device = parameter.device if device is None else device
-            dtype = parameter.dtype if dtype is None else dtype
+        if device is None or dtype is None:
+            for parameter in self.parameters():
+                device = parameter.device if device is None else device
+                dtype = parameter.dtype if dtype is None else dtype
+                break
         return {"device": device, "dtype": dtype}
 
-    def _check_call(self, x: Tensor, cond: Tensor | None) -> None:
+    def check_call(self, x: Tensor, cond: Tensor | None) -> None:
         """Raise ValueError unless x and cond are what this block takes."""
         name = type(self).__name__
         if x.ndim != 3 or x.shape[1] != self.in_channels:
@@ -193,220 +189,6 @@ class Causal(nn.Module):
                 "one per layer; make it with `state = block.init_state(batch_size)` and carry on "
                 "with what the call returns: `y, state = block.stream(x, state)`"
             )
-
-
-class _Convolution(Causal):
-    """What the two convolutions share: parameters, and a state that is their last inputs."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        groups: int,
-        stride: int,
-        bias: bool,
-        weight_shape: tuple[int, int, int],
-    ) -> None:
-        super().__init__()
-        for name, value in (
-            ("in_channels", in_channels),
-            ("out_channels", out_channels),
-            ("kernel_size", kernel_size),
-            ("groups", groups),
-            ("stride", stride),
-        ):
-            check_positive(name, value)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"groups={groups} must divide in_channels={in_channels} and "
-                f"out_channels={out_channels}"
-            )
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.groups, self.stride = kernel_size, groups, stride
-        self.weight = nn.Parameter(torch.empty(weight_shape))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weights and bias uniformly within 1 / sqrt(fan_in), as torch's convolutions do."""
-        bound = 1 / math.sqrt(self.in_channels // self.groups * self.kernel_size)
-        nn.init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(zeros [B, in_channels, past],)``."""
-        factory = self._factory(device, dtype)
-        return (torch.zeros(batch_size, self.in_channels, self.past, **factory),)
-
-    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """A constant input fills the memory with itself."""
-        return (x[..., :1].expand(-1, -1, self.past),)
-
-    def _join(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The remembered inputs followed by x, and the last ``past`` of both."""
-        expected = (x.shape[0], self.in_channels, self.past)
-        if not (isinstance(state, tuple) and len(state) == 1 and isinstance(state[0], Tensor)):
-            found = "something else than a tuple of one tensor"
-        elif state[0].shape != expected:
-            found = f"of shape {tuple(state[0].shape)}"
-        else:
-            joined = torch.cat([state[0], x], dim=-1)
-            return joined, (joined[..., joined.shape[-1] - self.past :],)
-        raise ValueError(
-            f"{type(self).__name__}: the state is {found}, expected {expected} for x of shape "
-            f"{tuple(x.shape)}; make it with `state = block.init_state({x.shape[0]})` and carry on "
-            "with what the call returns: `y, state = block.stream(x, state)`"
-        )
-
-    def extra_repr(self) -> str:
-        """The arguments, as they were given."""
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-
-
-class CausalConv1d(_Convolution):
-    """Dilated convolution that hears the present and the past (van den Oord et al. 2016, 2.1).
-
-    Its parameters have the names and shapes of ``torch.nn.Conv1d``, and load from it:
-    ``weight [out_channels, in_channels / groups, kernel_size]``, tap 0 the oldest, and ``bias``.
-    With a stride s, output j stands at input sample s j, and every call takes a multiple of s.
-
-    Args:
-        in_channels: channels of x.
-        out_channels: channels of y.
-        kernel_size: taps, at least 1.
-        dilation: samples between taps.
-        groups: channel groups that do not see each other.
-        stride: input samples per output sample.
-        bias: whether a constant is added to each channel.
-
-    Raises:
-        ValueError: if an argument is not a positive integer, or groups does not divide channels.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        dilation: int = 1,
-        groups: int = 1,
-        stride: int = 1,
-        bias: bool = True,
-    ) -> None:
-        check_positive("dilation", dilation)
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            groups=groups,
-            stride=stride,
-            bias=bias,
-            weight_shape=(out_channels, in_channels // max(groups, 1), kernel_size),
-        )
-        self.dilation = dilation
-        self.step = stride
-        self.rate = Fraction(1, stride)
-
-    @property
-    def past(self) -> int:
-        """``(kernel_size - 1) * dilation`` samples."""
-        return (self.kernel_size - 1) * self.dilation
-
-    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[B, in_channels, T]`` to ``[B, out_channels, T / stride]``; see ``Causal.stream``."""
-        self._check_call(x, cond)
-        joined, state = self._join(x, state)
-        y = F.conv1d(
-            joined, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
-        return y, state
-
-    def extra_repr(self) -> str:
-        """The arguments, as they were given."""
-        text = super().extra_repr()
-        for name, default in (("dilation", 1), ("groups", 1), ("stride", 1)):
-            if getattr(self, name) != default:
-                text += f", {name}={getattr(self, name)}"
-        return text if self.bias is not None else text + ", bias=False"
-
-
-class CausalConvTranspose1d(_Convolution):
-    """Transposed convolution that raises the sample rate by ``stride``, without looking ahead.
-
-        y[n] = b + sum_j W[n - stride j] x[j],    0 <= n - stride j < kernel_size,
-
-    of which the outputs ``stride j .. stride j + stride - 1`` are due when ``x[j]`` arrives. Its
-    parameters have the names and shapes of ``torch.nn.ConvTranspose1d``:
-    ``weight [in_channels, out_channels / groups, kernel_size]`` and ``bias``.
-
-    Args:
-        in_channels: channels of x.
-        out_channels: channels of y.
-        kernel_size: taps at the output rate, at least 1.
-        stride: output samples per input sample.
-        groups: channel groups that do not see each other.
-        bias: whether a constant is added to each channel.
-
-    Raises:
-        ValueError: if an argument is not a positive integer, or groups does not divide channels.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            groups=groups,
-            stride=stride,
-            bias=bias,
-            weight_shape=(in_channels, out_channels // max(groups, 1), kernel_size),
-        )
-        self.rate = Fraction(stride)
-
-    @property
-    def past(self) -> int:
-        """``floor((kernel_size - 1) / stride)`` input samples."""
-        return (self.kernel_size - 1) // self.stride
-
-    def oldest_input(self, n: int) -> int:
-        """``ceil((n - kernel_size + 1) / stride)``: the reach depends on the phase of n."""
-        return -((self.kernel_size - 1 - n) // self.stride)
-
-    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
-        """``[B, in_channels, T]`` to ``[B, out_channels, T * stride]``; see ``Causal.stream``."""
-        self._check_call(x, cond)
-        joined, state = self._join(x, state)
-        silent_tail = max(0, self.stride - self.kernel_size)  # samples that no tap reaches
-        y = F.conv_transpose1d(
-            joined, self.weight, self.bias, self.stride, 0, silent_tail, self.groups
-        )
-        first, n = self.past * self.stride, x.shape[-1] * self.stride
-        return y[..., first : first + n], state
-
-    def extra_repr(self) -> str:
-        """The arguments, as they were given."""
-        text = f"{super().extra_repr()}, stride={self.stride}"
-        text += f", groups={self.groups}" if self.groups != 1 else ""
-        return text if self.bias is not None else text + ", bias=False"
 
 
 def farthest_reach(blocks: list[Causal]) -> int:

@@ -38,8 +38,14 @@ class Chain(Causal):
         causal = self._causal()
         if not causal:
             raise ValueError("Chain needs at least one causal block; nn.Sequential fits the rest")
-        self.in_channels = causal[0].in_channels
-        widths = {block.cond_channels for block in causal} - {None}
+        # A pointwise convolution in front, such as an input projection, says what x has.
+        self.in_channels = next(
+            part.in_channels
+            for module in modules
+            for part in module.modules()
+            if isinstance(part, Causal | nn.Conv1d)
+        )
+        widths = {b.cond_channels for b in causal if b.cond_channels is not None}
         if len(widths) > 1:
             raise ValueError(f"Chain: blocks take cond of different widths: {sorted(widths)}")
         self.cond_channels = widths.pop() if widths else None
@@ -71,9 +77,7 @@ class Chain(Causal):
         )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Settle block after block, as long as none of them changes the sample rate."""
-        if any(block.rate != 1 for block in self._causal()):
-            return super().settle(x, cond)  # a transposed convolution answers with a pattern
+        """Settle module after module, each on the period that the one before answers with."""
         states: list[State] = []
         for block in self.blocks:
             if isinstance(block, Causal):
@@ -87,7 +91,7 @@ class Chain(Causal):
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """``[B, in_channels, T]`` to what the last module gives; see ``Causal.stream``."""
-        self._check_call(x, cond)
+        self.check_call(x, cond)
         self._check_children(state, len(self.blocks))
         states: list[State] = []
         for block, before in zip(self.blocks, state, strict=True):
@@ -134,15 +138,42 @@ class Select(nn.Module):
         return str(self.index)
 
 
+_LOOKING_ALONG_TIME = (
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.GroupNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.Upsample,
+)
+_ALONG_THE_LAST_AXIS = (nn.Linear, nn.LayerNorm)
+"""Of ``[B, C, T]`` the last axis is time; a module that transposes may well hold them."""
+
+
 def _refuse_looking_along_time(module: nn.Module) -> None:
     """Raise TypeError for the usual modules that would break causality in silence."""
     if isinstance(module, Causal):
         return
+    if isinstance(module, nn.Sequential):
+        for part in module:
+            _refuse_looking_along_time(part)
     for part in module.modules():
+        if isinstance(part, Causal):
+            raise TypeError(
+                f"Chain: {type(part).__name__} would forget its state inside "
+                f"{type(module).__name__}; put it into the chain itself, or into a Chain"
+            )
         wide = isinstance(part, nn.modules.conv._ConvNd) and (
             set(part.kernel_size) != {1} or set(part.stride) != {1} or part.transposed
         )
-        if wide or isinstance(part, nn.RNNBase | nn.MultiheadAttention):
+        if (
+            wide
+            or isinstance(part, _LOOKING_ALONG_TIME)
+            or isinstance(module, _ALONG_THE_LAST_AXIS)
+        ):
             raise TypeError(
                 f"Chain: {type(part).__name__} looks along time and keeps no state here; use "
                 "CausalConv1d, or write a Causal block around it"

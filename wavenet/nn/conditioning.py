@@ -114,6 +114,6 @@ class SpeakerEmbedding(nn.Module):
             ValueError: if an index names no speaker.
         """
         n = self.table.num_embeddings
-        if not torch.compiler.is_compiling() and not (0 <= int(speaker.min()) and int(speaker.max()) < n):
+        if not torch.compiler.is_compiling() and bool(((speaker < 0) | (speaker >= n)).any()):
             raise ValueError(f"speaker={speaker.tolist()} must lie within 0 to {n - 1}")
         return self.table(speaker).unsqueeze(-1)

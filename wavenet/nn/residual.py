@@ -16,7 +16,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, CausalConv1d, check_positive
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.convolution import CausalConv1d
 from wavenet.nn.state import State
 
 TensorPair = tuple[Tensor, Tensor]
@@ -89,11 +90,9 @@ class GatedResidualBlock(Causal):
         """That of the convolution."""
         return (self.conv.settle(x),)
 
-    def stream(
-        self, x: Tensor, state: State, cond: Tensor | None = None
-    ) -> tuple[Any, State]:
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """``((y, skip), state')``; see ``Causal.stream``."""
-        self._check_call(x, cond)
+        self.check_call(x, cond)
         self._check_children(state, 1)
         z, after = self.conv.stream(x, state[0])
         if cond is not None:
@@ -105,7 +104,7 @@ class GatedResidualBlock(Causal):
 
 
 class DilatedStack(Causal):
-    """Gated residual blocks of growing dilation: ``[B, residual_channels, T]`` to ``(y, skip_sum)``.
+    """Gated residual blocks of growing dilation: ``[B, R, T]`` to ``(y, skip_sum)``.
 
     ``y`` is the last block's output, ``skip_sum`` ``[B, skip_channels, T]`` the sum of all skips.
 
@@ -181,11 +180,9 @@ class DilatedStack(Causal):
             (x, _), _ = block.stream(x, states[-1], cond)
         return tuple(states)
 
-    def stream(
-        self, x: Tensor, state: State, cond: Tensor | None = None
-    ) -> tuple[Any, State]:
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """``((y, skip_sum), state')``; see ``Causal.stream``."""
-        self._check_call(x, cond)
+        self.check_call(x, cond)
         self._check_children(state, len(self.blocks))
         skip_sum: Tensor | None = None
         states: list[State] = []
@@ -196,4 +193,4 @@ class DilatedStack(Causal):
         return (x, skip_sum), tuple(states)
 
     def _blocks(self) -> list[GatedResidualBlock]:
-        return cast(list[GatedResidualBlock], list(self.blocks))
+        return cast("list[GatedResidualBlock]", list(self.blocks))

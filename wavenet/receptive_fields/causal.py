@@ -17,7 +17,8 @@ from typing import Protocol
 
 import torch
 
-from wavenet.nn.causal import Causal, CausalConv1d, chained_rates, farthest_reach
+from wavenet.nn.causal import Causal, chained_rates, farthest_reach
+from wavenet.nn.convolution import CausalConv1d
 from wavenet.receptive_fields.arithmetic import effective_kernel
 from wavenet.receptive_fields.field import (
     LayerField,

@@ -30,9 +30,9 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
         help="a checkpoint, a recipe or package.module:callable",
     )
     field.add_argument("--layers", type=int, help="layers per stack: dilations 1, 2, 4 ...")
-    field.add_argument("--stacks", type=int, default=1, help="repetitions (default 1)")
+    field.add_argument("--stacks", type=int, help="repetitions of the dilations (default 1)")
     field.add_argument("--dilations", help="instead of layers: a list such as 1,2,4")
-    field.add_argument("--kernel-size", type=int, default=2, help="taps (default 2)")
+    field.add_argument("--kernel-size", type=int, help="taps (default 2)")
     field.add_argument("--sample-rate", type=int, help="in Hz, for milliseconds")
     field.add_argument("--input-shape", help="what a callable's network takes, such as 1,1,16000")
     field.add_argument(
@@ -40,6 +40,9 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
     )
     field.add_argument("--verify", action="store_true", help="measure by gradient and compare")
     field.add_argument("--target-ms", type=float, help="propose stacks that hear so far")
+    field.add_argument(
+        "--real-time", action="store_true", help="measure the CPU engine for a real-time factor"
+    )
     field.add_argument("--max-parameters", type=int, help="of a proposed stack")
     field.add_argument("--residual-channels", type=int, help="of a proposed stack (default 64)")
     field.add_argument(
@@ -54,6 +57,7 @@ def answer(
     read_target: Callable[[Path], Any],
     load_model: Callable[[str], Any],
     read_audio: Callable[[str, int], Any],
+    measure_speed: Callable[[int], float],
 ) -> str:
     """What the command prints.
 
@@ -62,20 +66,21 @@ def answer(
         read_target: from the path of a checkpoint or a recipe to a configuration.
         load_model: from the path of a checkpoint to a model.
         read_audio: from a path and a sample rate to samples ``[T]``.
+        measure_speed: from residual channels to multiply-adds per second of the CPU engine here.
 
     Raises:
         ValueError: for whatever cannot be answered; the message is one line.
     """
     if options.target_ms is not None:
-        return _design(options)
-    for name in ("max_parameters", "residual_channels"):
-        if getattr(options, name) is not None:
+        return _design(options, measure_speed)
+    for name in ("max_parameters", "residual_channels", "real_time"):
+        if getattr(options, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} belongs to --target-ms; give both")
     ways = [options.target, options.layers, options.dilations]
     if sum(way is not None for way in ways) != 1:
         raise ValueError(
-            "give one of: a checkpoint, a recipe or package.module:callable, --layers, "
-            "--dilations, --target-ms"
+            "give one of: a checkpoint or recipe, --layers, --dilations, --target-ms, or a network "
+            "of your own as package.module:callable"
         )
     if options.effective is not None:
         return _effective(options, load_model, read_audio)
@@ -89,17 +94,28 @@ def answer(
 
 
 def _thing(options: argparse.Namespace, read_target: Callable[[Path], Any]) -> Any:
-    if options.target is not None:
-        text = options.target
-        if ":" in text and not Path(text).exists():
-            return _network(text)
-        return read_target(Path(text))
+    if options.target is None:
+        return _dilations(options)
+    text = options.target
+    if options.stacks is not None or options.kernel_size is not None:
+        raise ValueError(f"{text} says its own; leave out --stacks and --kernel-size")
+    if ":" in text and not Path(text).exists():
+        return _network(text)
+    return read_target(Path(text))
+
+
+def _dilations(options: argparse.Namespace) -> list[int]:
+    stacks = 1 if options.stacks is None else options.stacks
+    for name, value in (("layers", options.layers), ("stacks", stacks)):
+        if value is not None and value < 1:
+            raise ValueError(f"--{name}={value} must be at least 1")
     if options.layers is not None:
-        for name in ("layers", "stacks"):
-            if getattr(options, name) < 1:
-                raise ValueError(f"--{name}={getattr(options, name)} must be at least 1")
-        return [2**i for i in range(options.layers)] * options.stacks
-    return integers("--dilations", options.dilations)
+        return [2**i for i in range(options.layers)] * stacks
+    return integers("--dilations", options.dilations) * stacks
+
+
+def _kernel_size(options: argparse.Namespace) -> int:
+    return 2 if options.kernel_size is None else int(options.kernel_size)
 
 
 def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
@@ -109,14 +125,14 @@ def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
             raise ValueError("--input-shape belongs to package.module:callable; leave it out")
         shape = integers("--input-shape", options.input_shape)
     if not isinstance(thing, nn.Module) and (options.verify or options.method != "auto"):
-        thing, rate = _as_module(thing, options.kernel_size)
+        thing, rate = _as_module(thing, _kernel_size(options))
         return receptive_field(
             thing, options.sample_rate or rate, method=options.method, verify=options.verify
         )
     return receptive_field(
         thing,
         options.sample_rate,
-        kernel_size=options.kernel_size,
+        kernel_size=_kernel_size(options),
         input_shape=shape,
         method=options.method,
         verify=options.verify,
@@ -159,7 +175,7 @@ def _network(text: str) -> nn.Module:
     return network
 
 
-def _design(options: argparse.Namespace) -> str:
+def _design(options: argparse.Namespace, measure_speed: Callable[[int], float]) -> str:
     for name in ("target", "layers", "dilations", "effective", "plot", "input_shape"):
         if getattr(options, name) is not None:
             raise ValueError(f"--target-ms designs a stack; leave out {name.replace('_', '-')}")
@@ -171,6 +187,7 @@ def _design(options: argparse.Namespace) -> str:
         options.sample_rate,
         residual_channels=channels,
         max_parameters=options.max_parameters,
+        multiply_adds_per_second=measure_speed(channels) if options.real_time else None,
     )
     if options.json:
         return json.dumps([proposal.to_dict() for proposal in proposals])
@@ -208,7 +225,7 @@ def _plot(thing: Any, field: ReceptiveField, options: argparse.Namespace) -> Non
         plot_field(field, options.plot)
         return
     dilations = list(getattr(thing, "dilations", thing))
-    kernel_size = getattr(thing, "kernel_size", options.kernel_size)
+    kernel_size = getattr(thing, "kernel_size", _kernel_size(options))
     plot_stack(dilations, kernel_size, field.sample_rate, options.plot)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wavenet.nn.causal import check_positive
@@ -46,6 +46,7 @@ class Proposal:
         multiply_adds: per sample.
         parameters: weights and biases.
         state_bytes: what one stream remembers, in float32.
+        real_time_factor: seconds of sound per second of work, if the machine's speed was given.
         pareto: whether no other proposal is at least as good in every cost and better in one.
     """
 
@@ -57,6 +58,7 @@ class Proposal:
     multiply_adds: int
     parameters: int
     state_bytes: int
+    real_time_factor: float | None = None
     pareto: bool = False
 
     @property
@@ -81,6 +83,7 @@ def design(
     residual_channels: int = 64,
     skip_channels: int | None = None,
     max_parameters: int | None = None,
+    multiply_adds_per_second: float | None = None,
     kernel_sizes: Sequence[int] = KERNEL_SIZES,
 ) -> list[Proposal]:
     """Stacks that hear at least ``target_ms``, the cheapest first.
@@ -94,6 +97,7 @@ def design(
         residual_channels: width of the signal between layers.
         skip_channels: width of the skip sum; default, twice the residual channels.
         max_parameters: of the stack, biases included.
+        multiply_adds_per_second: of the machine, as measured, for real-time factors.
         kernel_sizes: that are tried.
 
     Returns:
@@ -136,6 +140,9 @@ def design(
                 f"max_parameters={max_parameters}: the smallest has {fewest}; allow more or take "
                 "fewer residual_channels"
             )
+    if multiply_adds_per_second is not None:
+        speed = multiply_adds_per_second / sample_rate
+        found = [replace(p, real_time_factor=speed / p.multiply_adds) for p in found]
     found.sort(key=lambda p: (p.multiply_adds, p.state_bytes, p.samples))
     return _marked(found)
 
@@ -166,7 +173,7 @@ def proposal(
 
 
 def _marked(found: list[Proposal]) -> list[Proposal]:
-    return [Proposal(**{**vars(p), "pareto": not _beaten(p, found)}) for p in found]
+    return [replace(p, pareto=not _beaten(p, found)) for p in found]
 
 
 def _beaten(one: Proposal, others: Iterable[Proposal]) -> bool:
@@ -179,19 +186,10 @@ def _beaten(one: Proposal, others: Iterable[Proposal]) -> bool:
 
 def table(proposals: Sequence[Proposal]) -> str:
     """A line per proposal; those that no other beats are marked ``*``."""
-    header = (
-        "",
-        "kernel",
-        "layers",
-        "stacks",
-        "samples",
-        "ms",
-        "multiply-adds",
-        "parameters",
-        "state",
-    )
+    header = ["", "kernel", "layers", "stacks", "samples", "ms", "multiply-adds", "parameters"]
+    header += ["state", "real time"]
     rows = [
-        (
+        [
             "*" if p.pareto else "",
             str(p.kernel_size),
             str(p.layers_per_stack),
@@ -201,11 +199,12 @@ def table(proposals: Sequence[Proposal]) -> str:
             f"{p.multiply_adds:,}",
             f"{p.parameters:,}",
             f"{p.state_bytes / 1024:,.1f} KiB",
-        )
+            "" if p.real_time_factor is None else f"{p.real_time_factor:.2f} x",
+        ]
         for p in proposals
     ]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    n_columns = len(header) if any(row[-1] for row in rows) else len(header) - 1
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(n_columns)]
     return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in [header, *rows]
+        "  ".join(row[i].rjust(widths[i]) for i in range(n_columns)) for row in [header, *rows]
     )

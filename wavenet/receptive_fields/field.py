@@ -136,8 +136,16 @@ class ReceptiveField:
             "notes": list(self.notes),
             "unbounded": list(self.unbounded),
             "outputs": [_plain_dict(output) for output in self.outputs],
-            "layers": [_plain_dict(layer) for layer in self.layers],
+            "layers": [self._layer_dict(layer) for layer in self.layers],
         }
+
+    def _layer_dict(self, layer: LayerField) -> dict[str, Any]:
+        """Of causal layers ``samples`` says all; the rest is told where it is news."""
+        values = _plain_dict(layer)
+        if self.method == "law":
+            for name in ("look_back", "look_ahead", "stride", "kind"):
+                del values[name]
+        return values
 
     def to_json(self) -> str:
         """``to_dict`` as one line of JSON."""

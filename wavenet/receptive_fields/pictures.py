@@ -72,7 +72,8 @@ def plot_field(field: ReceptiveField, path: str | Path) -> None:
         for i, (back, ahead, _) in enumerate(column):
             axis.barh(i, (back + ahead) * per_unit, left=-back * per_unit, color=INK, height=0.7)
         axis.axvline(0, color=SECOND, linewidth=1)
-        before, after = (max(row[i] for row in column) * per_unit for i in (0, 1))
+        before = max(row[0] for row in column) * per_unit
+        after = max(row[1] for row in column) * per_unit
         margin = 0.03 * (before + after) + 0.5 * per_unit
         axis.set_xlim(-before - margin, after + margin)
         if len(column) <= 40:

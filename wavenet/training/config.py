@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from wavenet.model import WaveNetConfig
+from wavenet.model_config import WaveNetConfig
 
 MISSING_PACKAGES = 'training needs more packages: pip install "wavenet-audio[train]"'
 
@@ -60,11 +64,13 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("window_s", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}={getattr(self, name)} must be positive")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name}={getattr(self, name)} must be positive and finite")
         for name in ("seed", "warmup_steps", "gradient_clip", "workers"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
+        if self.seed >= 2**63:
+            raise ConfigError(f"seed={self.seed} must be less than 2**63")
         if not 0 < self.validation_fraction < 1:
             raise ConfigError(
                 f"validation_fraction={self.validation_fraction} must lie between 0 and 1"
@@ -82,8 +88,8 @@ class TrainingConfig:
 def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None]:
     """``CONFIG.yaml --out DIR --from MODEL --key value ...``, all of it optional, strictly typed.
 
-    Keys of nested settings are joined by dots: ``--model.residual_channels 48``. ``--help`` prints
-    every key with its meaning and leaves the program.
+    Keys of model and trainer stand behind a dot: ``--model.residual_channels 48``. ``--help``
+    prints every key with its meaning and leaves the program.
 
     Returns:
         The configuration and the value of ``--out``.
@@ -94,29 +100,66 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     """
     try:
         import jsonargparse
+        import yaml
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(MISSING_PACKAGES) from error
     parser = jsonargparse.ArgumentParser(
         prog="wavenet train [CONFIG.yaml]",
         description="Train a model on a folder of audio; DIR/model is the checkpoint.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="a YAML file of the keys below")
+    parser.add_argument("--config", action="config", help="more settings: YAML, or a file of it")
     parser.add_argument("--out", type=str, help="folder for the model, logs and settings")
     parser.add_argument("--from", type=str, help="a model to start from: the key init_from")
     parser.add_class_arguments(TrainingConfig)
     given = list(arguments)
     if given and not given[0].startswith("-"):
-        given = ["--config", *given]
+        settings = _read_settings(given.pop(0))
+        given = [f"--config={yaml.safe_dump(settings)}", *given] if settings else given
+    for argument in given:
+        deep = re.match(r"--(\w+\.\w+)\.\w+", argument)
+        if deep:  # of several such, jsonargparse would keep the last
+            raise ConfigError(
+                f"{argument}: give {deep[1]} as a whole: --{deep[1]} '{{key: value, ...}}'"
+            )
     try:
         parsed = {key: _plain(value) for key, value in vars(parser.parse_args(given)).items()}
     except jsonargparse.ArgumentError as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        message = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
+        raise ConfigError(message) from None
     parsed.pop("config")
     out, start = parsed.pop("out"), parsed.pop("from")
     if start is not None:
         parsed["init_from"] = start
     return TrainingConfig(**parsed), out
+
+
+def _read_settings(path: str) -> dict[str, Any]:
+    """The settings in a YAML file, all of them known.
+
+    Raises:
+        ConfigError: if it cannot be read, is no mapping, or has an unknown key.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; name a YAML file") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected settings, one `key: value` a line")
+    known = [*(field.name for field in fields(TrainingConfig)), "out", "from"]
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"{path}: {key} is unknown; {remedy}")
+    return settings
 
 
 def _plain(value: Any) -> Any:

@@ -33,10 +33,12 @@ def window_log_prob(
         recording.
     """
     x, heard = batch["x"], batch["heard"]
-    cond = model.condition(batch.get("mel"), batch.get("speaker"))
+    cond = model.condition_frames(batch.get("mel"), batch.get("speaker"))
     if cond is not None and "mel" in batch:
+        # As in generation, the first frame is held before the recording, the last one behind it.
+        cond = cond.gather(-1, batch["frame"][:, None].expand_as(cond))
         margin = plan.context_frames * plan.hop
-        cond = cond[..., margin : margin + x.shape[-1] - 1]
+        cond = model.frame_lift(cond)[..., margin : margin + x.shape[-1] - 1]
     inputs = (model.distribution.quantize(x) * heard)[..., :-1]
     state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
     params = model.stream(inputs, state, cond)[0][..., -plan.length :]
@@ -62,6 +64,7 @@ class WaveNetTraining(lightning.LightningModule):
     def __init__(self, model: WaveNet, plan: WindowPlan, config: TrainingConfig) -> None:
         super().__init__()
         self.model, self.plan, self.config = model, plan, config
+        self._nats, self._count = torch.zeros(2, dtype=torch.float64)
         # What the last block hands on is heard by nobody: it gets no gradient, and says so.
         model.stack.blocks[-1].residual_projection.requires_grad_(False)
 
@@ -72,12 +75,7 @@ class WaveNetTraining(lightning.LightningModule):
             TrainingError: if they are not finite.
         """
         loss = bits_per_sample(self.model, batch, self.plan)
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss is {float(loss)} at step {self.global_step}; the last good model is "
-                f"kept. Lower learning_rate={self.config.learning_rate} or gradient_clip="
-                f"{self.config.gradient_clip}"
-            )
+        self._require_finite("loss", float(loss.detach()))
         self.log("train/bits", loss, prog_bar=True)
         return loss
 
@@ -93,9 +91,26 @@ class WaveNetTraining(lightning.LightningModule):
         self._count = torch.zeros((), dtype=torch.float64, device=self.device)
 
     def on_validation_epoch_end(self) -> None:
-        """Bits per sample over all validation windows."""
-        nats, count = self.all_gather(torch.stack([self._nats, self._count])).view(-1, 2).sum(0)
-        self.log("valid/bits", (nats / count / math.log(2)).float(), prog_bar=True)
+        """Bits per sample over all validation windows.
+
+        Raises:
+            TrainingError: if they are not finite.
+        """
+        gathered = self.all_gather(torch.stack([self._nats, self._count]))
+        assert isinstance(gathered, Tensor)  # as a tensor went in
+        nats, count = gathered.view(-1, 2).sum(0)
+        bits = (nats / count / math.log(2)).float()
+        self._require_finite("validation loss", float(bits))
+        self.log("valid/bits", bits, prog_bar=True)
+
+    def _require_finite(self, name: str, value: float) -> None:
+        """Raise TrainingError if training has run away."""
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} is {value} at step {self.global_step}; the last good model is kept. "
+                f"Lower learning_rate={self.config.learning_rate} or "
+                f"gradient_clip={self.config.gradient_clip}"
+            )
 
     def configure_optimizers(self) -> Any:
         """Adam (Kingma and Ba 2015), linear warm-up, cosine decay to zero."""

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import signal
-import sys
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
-from wavenet.files import atomic_write
-from wavenet.model import WaveNet, WaveNetConfig, load
+from wavenet.files import WriteError, atomic_write
+from wavenet.model import WaveNet, load
+from wavenet.model_config import PRESETS, WaveNetConfig
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.module import WaveNetTraining
 
 logger = logging.getLogger("wavenet")
+
+CHECKPOINT_FILES = (CONFIG_NAME, WEIGHTS_NAME)
 
 VALIDATION_SEED = 1_000_003
 """Validation windows depend on it alone, so that runs with other seeds compare."""
@@ -43,10 +50,10 @@ class TrainingResult:
     Attributes:
         model_folder: the checkpoint.
         bits_before: validation bits per sample of the model it started from.
-        bits_after: the same at the end.
+        bits_after: the same at the end, or at the last validation of an interrupted run.
         constant_bits: what the best constant distribution needs on the same windows.
         steps: optimiser steps made.
-        interrupted: whether it was stopped by ctrl-C.
+        interrupted: whether it was stopped by ctrl-C; the model is kept.
     """
 
     model_folder: Path
@@ -57,19 +64,23 @@ class TrainingResult:
     interrupted: bool
 
 
-def train(config: TrainingConfig, out: str | Path) -> TrainingResult:
+def train(config: TrainingConfig, out: str | Path, *, command: str | None = None) -> TrainingResult:
     """Train a model and keep ``out/model`` loadable from the first moment on.
 
-    ``out`` gets ``model`` (the checkpoint), ``config.yaml`` (every setting of the run) and ``logs``
-    (for TensorBoard).
+    Args:
+        config: see ``TrainingConfig``.
+        out: folder that gets ``model`` (the checkpoint), ``config.yaml`` (every setting of the run)
+            and ``logs`` (for TensorBoard).
+        command: the command line behind the run, for the checkpoint's provenance.
 
     Raises:
         ValueError: if the configuration or the corpus cannot be used, or out holds a model already.
         TrainingError: if the loss is not finite; the last good model stays in ``out/model``.
         WriteError: if a file cannot be written.
+        KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
     out = Path(out)
-    if (out / "model").exists():
+    if _is_writer() and any((out / "model" / name).exists() for name in CHECKPOINT_FILES):
         raise ConfigError(f"out={str(out)!r} already holds a model; choose another folder")
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
@@ -81,47 +92,46 @@ def train(config: TrainingConfig, out: str | Path) -> TrainingResult:
         model_config = model_config.replace(
             speakers=len(corpus.speakers), speaker_names=corpus.speakers
         )
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
-    return _run(model, corpus, config, out)
+    return _run(model, corpus, config, out, command)
 
 
-def _run(model: WaveNet, corpus: Corpus, config: TrainingConfig, out: Path) -> TrainingResult:
+def _run(
+    model: WaveNet, corpus: Corpus, config: TrainingConfig, out: Path, command: str | None
+) -> TrainingResult:
     plan = WindowPlan.of(model, config.window_s)
     train_part, valid_part = corpus.split(config.validation_fraction)
-    n_windows = config.max_steps * config.batch_size
-    train_windows = Windows(train_part, plan, n_windows=n_windows, seed=config.seed)
-    valid_windows = Windows(
-        valid_part, plan, n_windows=config.validation_windows, seed=VALIDATION_SEED
-    )
+    n_valid = config.validation_windows
+    valid_windows = Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
     constant = constant_bits(train_part, valid_windows)
     logger.info("best constant distribution: %.2f bits per sample", constant)
-    export = _Export(model, out / "model", _provenance(corpus, config))
+    export = _Export(model, out / "model", _provenance(corpus, config, command))
     module = WaveNetTraining(model, plan, config)
-    batches = DataLoader(
-        train_windows,
-        config.batch_size,
-        num_workers=config.workers,
-        persistent_workers=config.workers > 0,
-    )
-    fixed = DataLoader(valid_windows, config.batch_size)
-    with _quiet_lightning():
+    interrupted = False
+    with _quiet_lightning(), _full_disk_in_one_line(out):
         trainer = _trainer(config, out, export)
-        with atomic_write(out / "config.yaml") as path:
-            path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
-        export.save(step=0, bits=None)
-        (before,) = trainer.validate(module, fixed, verbose=False)
-        logger.info("validation before training: %.2f bits per sample", before["valid/bits"])
-        interrupted = _fit(trainer, module, batches, fixed)
-    export.save(step=trainer.global_step, bits=export.bits)
+        n_train = config.max_steps * _windows_per_step(config, trainer)
+        train_windows = Windows(train_part, plan, n_windows=n_train, seed=config.seed)
+        batches = _loader(train_windows, config.batch_size, config.workers)
+        fixed = _loader(valid_windows, config.batch_size, 0)
+        export.begin(config, out)
+        _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
+        before = export.bits
+        if math.isnan(before):
+            raise ConfigError(f"trainer={config.trainer} leaves nothing to validate on")
+        logger.info("validation before training: %.2f bits per sample", before)
+        try:
+            _leaving_ctrl_c(trainer.fit, module, batches, fixed)
+            if export.step != trainer.global_step:  # the last steps were less than validate_every
+                _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
+        except KeyboardInterrupt:
+            interrupted = True
+            if export.step != trainer.global_step:
+                export.save(step=trainer.global_step)
     return TrainingResult(
-        export.folder,
-        before["valid/bits"],
-        export.bits if export.bits is not None else before["valid/bits"],
-        constant,
-        trainer.global_step,
-        interrupted,
+        export.folder, before, export.bits, constant, trainer.global_step, interrupted
     )
 
 
@@ -132,62 +142,93 @@ def constant_bits(train_part: Corpus, windows: Windows) -> float:
     not get well below this has learnt no more than how loud the corpus is.
     """
     law = MuLaw(256)
-
-    def histogram(audio: list[Tensor]) -> Tensor:
-        codes = [
-            torch.bincount(mu_law_encode(x, law.classes), minlength=law.classes) for x in audio
-        ]
-        return torch.stack(codes).sum(0)
-
-    whole = [utterance.audio(0, len(utterance.samples)) for utterance in train_part.utterances]
-    logits = (histogram(whole) + 1.0).log()
-    targets = []
-    for i in range(len(windows)):
-        item, length = windows[i], windows.plan.length
-        inside = item["heard"][0, -length:] > 0
-        targets.append(item["x"][0, -length:][inside])
-    seen = histogram(targets)
+    logits = (_class_counts(law, (part.samples for part in train_part.utterances)) + 1).log()
+    places = (windows.place(i) for i in range(len(windows)))
+    length = windows.plan.length
+    seen = _class_counts(law, (part.samples[start : start + length] for part, start in places))
     values = mu_law_decode(torch.arange(law.classes), law.classes)
     log_prob = law.log_prob(logits[None, :, None].expand(1, -1, law.classes), values[None])[0]
     return float(-(seen * log_prob).sum() / seen.sum() / math.log(2))
 
 
+def _class_counts(law: MuLaw, parts: Iterable[np.ndarray]) -> Tensor:
+    """How many of the int16 samples fall into each class, float64 ``[classes]``."""
+    counts = np.zeros(65536)
+    for samples in parts:
+        counts += np.bincount(samples.astype(np.int64) + 32768, minlength=65536)
+    codes = mu_law_encode(torch.arange(-32768, 32768) / 32768, law.classes)
+    classes = torch.zeros(law.classes, dtype=torch.float64)
+    return classes.index_add(0, codes, torch.from_numpy(counts))
+
+
+def _is_writer() -> bool:
+    """Whether files are this process's to write: of several that train together, one."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 class _Export(Callback):
-    """Keeps a loadable model on disk: the one of the last finite validation, or of the end."""
+    """Keeps a loadable model on disk: the one of the last validation, or of an interruption.
+
+    Attributes:
+        step, bits: of the last validation; NaN before the first.
+    """
 
     def __init__(self, model: WaveNet, folder: Path, provenance: dict[str, Any]) -> None:
         self.model, self.folder, self.provenance = model, folder, provenance
-        self.bits: float | None = None
+        self.step = 0
+        self.bits = math.nan
 
-    def save(self, *, step: int, bits: float | None) -> None:
+    def begin(self, config: TrainingConfig, out: Path) -> None:
+        """Write the settings and the model that training starts from."""
+        if _is_writer():
+            with atomic_write(out / "config.yaml") as path:
+                path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+        self.save(step=0)
+
+    def save(self, *, step: int, bits: float | None = None) -> None:
         """Write the model, unless a weight is not finite."""
-        if all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+        finite = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+        if _is_writer() and finite:
             found = {**self.provenance, "steps": step, "validation_bits_per_sample": bits}
             self.model.save(self.folder, provenance=found)
 
     def on_validation_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Called by Lightning; a validation that is not finite has ended the run before."""
+        self.step, self.bits = trainer.global_step, float(trainer.callback_metrics["valid/bits"])
+        self.save(step=self.step, bits=self.bits)
+
+
+class _Progress(TQDMProgressBar):
+    """Closes its bars also when training ends early: what is said then begins a new line."""
+
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        exception: BaseException,
     ) -> None:
         """Called by Lightning."""
-        bits = float(trainer.callback_metrics["valid/bits"])
-        if trainer.state.fn != "fit" or not trainer.is_global_zero or not math.isfinite(bits):
-            return
-        self.bits = bits
-        self.save(step=trainer.global_step, bits=bits)
+        for bar in ("val_progress_bar", "train_progress_bar"):
+            with contextlib.suppress(TypeError):  # there is none yet
+                getattr(self, bar).close()
 
 
 def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
     """The configuration of the model to start from, unless the recipe asks for another."""
-    wanted = config.model_config().to_dict() if config.model else {}
-    named = WaveNetConfig.from_dict({}).to_dict()
-    own = start.config.to_dict()
-    for key, value in wanted.items():
-        # speaker tables may differ between a recipe and what it made of a corpus
-        if key not in ("speakers", "speaker_names") and value not in (own[key], named[key]):
+    own, wanted = start.config.to_dict(), config.model_config().to_dict()
+    for key in {**PRESETS.get(config.model.get("preset", ""), {}), **config.model}:
+        if key != "preset" and wanted[key] != own[key]:
             raise ConfigError(
                 f"init_from={config.init_from!r} has {key}={own[key]}, but the configuration asks "
-                f"for {key}={value}; drop the key or start from another model"
+                f"for {key}={wanted[key]}; drop the key or start from another model"
             )
+    if config.speakers_by_folder and not start.config.speaker_names:
+        raise ConfigError(
+            f"speakers_by_folder is set, but the model init_from={config.init_from!r} knows no "
+            "speakers by name; drop the key or start from another model"
+        )
     return start.config
 
 
@@ -201,14 +242,14 @@ def _report(corpus: Corpus) -> None:
         logger.warning("left out %d of %d files: %s", len(corpus.skipped), total, shown)
 
 
-def _provenance(corpus: Corpus, config: TrainingConfig) -> dict[str, Any]:
+def _provenance(corpus: Corpus, config: TrainingConfig, command: str | None) -> dict[str, Any]:
     return {
         "corpus": {
-            "folder": Path(config.corpus).name,
+            "folder": Path(config.corpus).resolve().name,
             "files": len(corpus.utterances),
             "seconds": round(corpus.duration_s, 3),
         },
-        "command": " ".join(["wavenet", *sys.argv[1:]]),
+        "command": command,
         "training": asdict(config),
     }
 
@@ -216,38 +257,91 @@ def _provenance(corpus: Corpus, config: TrainingConfig) -> dict[str, Any]:
 def _trainer(config: TrainingConfig, out: Path, export: _Export) -> lightning.Trainer:
     settings: dict[str, Any] = {
         "max_steps": config.max_steps,
-        "val_check_interval": min(config.validate_every, config.max_steps),
+        "val_check_interval": _batches_between_validations(config),
+        "check_val_every_n_epoch": None,  # the interval counts batches, whatever an epoch is
         "num_sanity_val_steps": 0,
         "gradient_clip_val": config.gradient_clip or None,
-        "log_every_n_steps": min(10, config.max_steps),
         "enable_checkpointing": False,
-        "enable_model_summary": False,
         "logger": TensorBoardLogger(out, name="logs", version=""),
-        "callbacks": [export, TQDMProgressBar(refresh_rate=10)],
+        "callbacks": [export],
     }
+    defaults = {"log_every_n_steps": min(10, config.max_steps), "enable_model_summary": False}
+    for key in config.trainer:
+        if key in settings:
+            raise ConfigError(f"trainer.{key} is the run's own business; drop the key")
+    if config.trainer.get("enable_progress_bar", True):
+        settings["callbacks"].append(_Progress(refresh_rate=10))
     try:
-        return lightning.Trainer(**{**settings, **config.trainer})
+        trainer = lightning.Trainer(**{**defaults, **settings, **config.trainer})
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer={config.trainer}: {error}") from None
+        raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
+    if trainer.precision in ("16-true", "bf16-true"):
+        raise ConfigError(
+            f"trainer.precision={trainer.precision} would round the samples to be predicted; "
+            "use bf16-mixed"
+        )
+    return trainer
 
 
-def _fit(
-    trainer: lightning.Trainer,
-    module: WaveNetTraining,
-    batches: DataLoader[Any],
-    fixed: DataLoader[Any],
-) -> bool:
-    """Train; True if ctrl-C ended it, which Lightning reports by leaving the program."""
+def _batches_between_validations(config: TrainingConfig) -> int:
+    accumulated: int = config.trainer.get("accumulate_grad_batches", 1)
+    return min(config.validate_every, config.max_steps) * accumulated
+
+
+def _windows_per_step(config: TrainingConfig, trainer: lightning.Trainer) -> int:
+    return config.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+
+
+def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader[dict[str, Tensor]]:
+    return DataLoader(
+        windows,
+        batch_size,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
+    )
+
+
+def _leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any) -> None:
+    """Call Lightning, which answers ctrl-C by switching it off and leaving the program.
+
+    Raises:
+        KeyboardInterrupt: instead of that; ctrl-C works as before.
+    """
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, batches, fixed)
+        call(*arguments, **options)
     except SystemExit:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning switched it off
-        return True
-    return False
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
 
 
 def _progress(paths: Sequence[Path]) -> Iterable[Path]:
-    return tqdm(paths, desc="reading", unit="file", leave=False)
+    return tqdm(paths, desc="reading", unit="file", leave=False, disable=None)  # None: no terminal
+
+
+@contextlib.contextmanager
+def _full_disk_in_one_line(out: Path) -> Iterator[None]:
+    """Name the folder when the logs meet a full disk, and keep their thread's traceback quiet."""
+    show = threading.excepthook
+
+    def show_others(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):  # those reach the main thread, too
+            show(arguments)
+
+    threading.excepthook = show_others
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise WriteError(f"{out}: logs cannot be written: {error.strerror}; free some space") from (
+            error
+        )
+    finally:
+        threading.excepthook = show
 
 
 @contextlib.contextmanager

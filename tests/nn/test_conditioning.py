@@ -1,0 +1,97 @@
+"""From frames to samples: linear, the same for every channel, and aligned with the frames."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding
+
+EXACT = 1e-12
+
+
+def test_a_lift_interpolates_between_the_centres_of_frames() -> None:
+    frames = torch.tensor([[[10.0, 20.0, 60.0]]])
+    lifted = FrameLift(4)(frames)[0, 0].tolist()  # centres at samples 2, 6, 10
+    assert lifted == [10, 10, 10, 12.5, 15, 17.5, 20, 30, 40, 50, 60, 60]
+    from_the_start = FrameLift(4, centre_samples=0)(frames)[0, 0].tolist()
+    assert from_the_start == [10, 12.5, 15, 17.5, 20, 30, 40, 50, 60, 60, 60, 60]
+    assert FrameLift(1)(frames)[0, 0].tolist() == [10, 20, 60]
+
+
+@pytest.mark.parametrize("hop_samples", [1, 2, 5, 80, 200, 256])
+def test_a_lift_has_weights_that_sum_to_one_and_is_exact_at_the_centres(hop_samples: int) -> None:
+    for centre in {0, hop_samples // 2, hop_samples}:
+        lift = FrameLift(hop_samples, centre_samples=centre)
+        assert torch.allclose(lift.weights.sum(0), torch.ones(hop_samples))
+        frames = torch.randn(2, 3, 7)
+        lifted = lift(frames)
+        assert lifted.shape == (2, 3, 7 * hop_samples)
+        at_centres = lifted[..., centre::hop_samples]
+        assert torch.allclose(at_centres, frames[..., : at_centres.shape[-1]], atol=1e-6)
+
+
+def test_a_lift_commutes_with_a_projection_of_the_channels() -> None:
+    lift, projection = FrameLift(5).double(), nn.Conv1d(3, 6, 1, bias=False).double()
+    frames = torch.randn(2, 3, 8, dtype=torch.float64)
+    difference = projection(lift(frames)) - lift(projection(frames))
+    assert float(difference.detach().abs().max()) < EXACT
+
+
+def test_a_lift_cuts_to_the_samples_asked_for_and_refuses_more_than_there_are() -> None:
+    lift, frames = FrameLift(4), torch.randn(1, 2, 3)
+    assert torch.equal(lift(frames, 9), lift(frames)[..., :9])
+    with pytest.raises(ValueError, match="3 frames of 4 samples describe 12 samples, but 13 were"):
+        lift(frames, 13)
+
+
+def test_a_lift_keeps_the_type_of_the_frames() -> None:
+    for dtype in (torch.bfloat16, torch.float64):
+        assert FrameLift(4)(torch.randn(1, 2, 3, dtype=dtype)).dtype == dtype
+
+
+def test_a_lift_has_nothing_to_store() -> None:
+    assert FrameLift(4).state_dict() == {}
+
+
+def test_a_centre_outside_of_the_hop_is_refused() -> None:
+    with pytest.raises(ValueError, match="centre_samples=5 must lie within the hop, 0 to 4"):
+        FrameLift(4, centre_samples=5)
+    with pytest.raises(ValueError, match="hop_samples=0 must be an integer of at least 1"):
+        FrameLift(0)
+
+
+@pytest.mark.parametrize("context", [0, 1, 2])
+def test_an_encoder_looks_as_far_to_both_sides_as_it_says(context: int) -> None:
+    encoder = FrameEncoder(3, 5, context=context).double()
+    frames = torch.randn(1, 3, 11, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(frames)[0, :, 5].sum(), frames)
+    heard = gradient[0].abs().sum(0).nonzero().flatten().tolist()
+    assert heard == list(range(5 - context, 6 + context))
+
+
+def test_an_encoder_keeps_the_number_of_frames_and_takes_a_single_one() -> None:
+    encoder = FrameEncoder(3, 5)
+    for n_frames in (1, 2, 9):
+        assert encoder(torch.randn(2, 3, n_frames)).shape == (2, 5, n_frames)
+
+
+def test_an_encoder_repeats_the_outermost_frame() -> None:
+    encoder = FrameEncoder(3, 5)
+    frames = torch.randn(1, 3, 4)
+    longer = torch.cat([frames[..., :1]] * 2 + [frames] + [frames[..., -1:]] * 2, dim=-1)
+    assert torch.allclose(encoder(longer)[..., 2:-2], encoder(frames), atol=1e-6)
+
+
+def test_a_speaker_is_one_column_of_the_table() -> None:
+    embedding = SpeakerEmbedding(4, 6)
+    column = embedding(torch.tensor([3, 0]))
+    assert column.shape == (2, 6, 1)
+    assert torch.equal(column[..., 0], embedding.table.weight[[3, 0]])
+
+
+@pytest.mark.parametrize("wrong", [-1, 4])
+def test_a_speaker_outside_of_the_table_is_refused(wrong: int) -> None:
+    with pytest.raises(ValueError, match=rf"speaker=\[0, {wrong}\] must lie within 0 to 3"):
+        SpeakerEmbedding(4, 6)(torch.tensor([0, wrong]))

@@ -1,0 +1,186 @@
+"""`process` gives the numbers of `stream`, compiled."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import wavenet
+from wavenet.nn import (
+    Causal,
+    CausalConv1d,
+    CausalConvTranspose1d,
+    Chain,
+    DilatedStack,
+    GatedResidualBlock,
+    Select,
+    flatten_state,
+)
+from wavenet.processing import CAPACITY, Processor
+
+pytest.importorskip("numba", reason="process is compiled by numba")
+
+FLOAT32 = 2e-6
+"""Relative to the largest value: float32 rounding, summed over some twenty layers."""
+
+
+def amplifier() -> Chain:
+    """A guitar-amplifier network: 10 layers of 16 channels, 10 of 8, kernel size 3."""
+    return Chain(
+        CausalConv1d(1, 16, 1),
+        DilatedStack(16, 8, kernel_size=3, dilations=[2**i for i in range(10)]),
+        Select(1),
+        DilatedStack(8, 8, kernel_size=3, dilations=[2**i for i in range(10)]),
+        Select(1),
+        nn.LeakyReLU(0.1),
+        CausalConv1d(8, 1, 1),
+    )
+
+
+BLOCKS: dict[str, Causal] = {
+    "conv": CausalConv1d(3, 5, 3, dilation=7),
+    "conv of kernel size 1": CausalConv1d(3, 5, 1),
+    "grouped": CausalConv1d(6, 4, 4, groups=2, bias=False),
+    "strided": CausalConv1d(4, 6, 5, dilation=3, groups=2, stride=3),
+    "transposed": CausalConvTranspose1d(4, 6, 7, stride=3),
+    "transposed with gaps": CausalConvTranspose1d(4, 6, 2, stride=3, groups=2),
+    "residual block": GatedResidualBlock(5, 7, kernel_size=3, dilation=4, gate_channels=6),
+    "stack": DilatedStack(16, 8, kernel_size=3, dilations=[1, 2, 4, 8, 512]),
+    "amplifier": amplifier(),
+    "resampling chain": Chain(
+        CausalConv1d(2, 3, 4),
+        nn.Tanh(),
+        CausalConv1d(3, 3, 3, stride=2),
+        CausalConvTranspose1d(3, 2, 5, stride=4),
+        CausalConv1d(2, 2, 3, dilation=2),
+        CausalConv1d(2, 1, 2, stride=2),
+    ),
+    "nested": Chain(Chain(CausalConv1d(1, 4, 2), nn.ReLU()), nn.Sequential(nn.Conv1d(4, 2, 1))),
+}
+ACTIVATIONS = [
+    nn.Tanh(),
+    nn.Sigmoid(),
+    nn.ReLU(),
+    nn.ReLU6(),
+    nn.LeakyReLU(0.3),
+    nn.PReLU(),
+    nn.ELU(0.7),
+    nn.SiLU(),
+    nn.Softsign(),
+    nn.Hardtanh(-0.5, 0.25),
+    nn.Hardswish(),
+    nn.GELU("tanh"),
+    nn.Identity(),
+]
+
+
+def tensors(y: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (y,) if isinstance(y, Tensor) else y
+
+
+def compare(block: Causal, lengths: list[int], batch: int = 2) -> None:
+    """Outputs of all chunks, and the state behind them, against one call of `stream`."""
+    lengths = [length * block.step for length in lengths]
+    x = 0.5 * torch.randn(batch, block.in_channels, sum(lengths))
+    width = block.cond_channels
+    cond = None if width is None else torch.randn(batch, width, sum(lengths))
+    start = block.init_state(batch)
+    with torch.no_grad():
+        expected, after = block.stream(x, start, cond)
+    processor = Processor(block, start)
+    assert processor.compiled
+    pieces = zip(
+        x.split(lengths, -1),
+        [None] * len(lengths) if cond is None else cond.split(lengths, -1),
+        strict=True,
+    )
+    got = [tensors(processor(chunk, part)) for chunk, part in pieces]
+    for parts, whole in zip(zip(*got, strict=True), tensors(expected), strict=True):
+        torch.testing.assert_close(
+            torch.cat(parts, -1), whole, rtol=0, atol=FLOAT32 * float(whole.abs().max())
+        )
+    for a, b in zip(flatten_state(processor.state), flatten_state(after), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_chunks_equal_stream(name: str) -> None:
+    compare(BLOCKS[name], [1, 64, 7, 33, 512, 2, 3 * CAPACITY + 5, 31, 32, 96])
+
+
+def test_conditioning_reaches_the_blocks() -> None:
+    compare(DilatedStack(6, 8, dilations=[1, 2, 4], cond_channels=3), [5, 200, 64])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: type(a).__name__)
+def test_every_known_activation_equals_torch(activation: nn.Module) -> None:
+    compare(Chain(CausalConv1d(1, 5, 2), activation, CausalConv1d(5, 2, 2)), [64, 100])
+
+
+def test_history_survives_being_moved_to_the_front() -> None:
+    compare(CausalConv1d(1, 1, 2, dilation=1000), [64] * 100, batch=1)
+
+
+def test_single_samples_equal_the_whole() -> None:
+    compare(BLOCKS["stack"], [1] * 50)
+
+
+def test_process_yields_a_chunk_for_each_chunk() -> None:
+    block = BLOCKS["conv"]
+    x = torch.randn(1, 3, 96)
+    got = list(wavenet.process(block, x.split(32, -1)))
+    assert [chunk.shape for chunk in got] == [(1, 5, 32)] * 3
+    torch.testing.assert_close(torch.cat(got, -1), block(x).detach())
+
+
+def test_it_begins_where_the_given_state_says() -> None:
+    block = BLOCKS["stack"]
+    warm = block.warm_state(1)
+    x = torch.randn(1, 16, 50)
+    (got,) = wavenet.process(block, [x], state=warm)
+    with torch.no_grad():
+        expected = block.stream(x, warm)[0]
+    torch.testing.assert_close(got[1], expected[1], rtol=1e-5, atol=1e-5)
+
+
+def test_what_cannot_be_compiled_runs_through_stream_and_says_so() -> None:
+    chain = Chain(CausalConv1d(1, 4, 3), nn.Mish(), CausalConv1d(4, 1, 1))
+    with pytest.warns(UserWarning, match="Mish is not compiled"):
+        processor = Processor(chain, chain.init_state(1))
+    assert not processor.compiled
+    x = torch.randn(1, 1, 20)
+    torch.testing.assert_close(processor(x), chain(x).detach())
+
+
+def test_float64_runs_through_stream() -> None:
+    block = CausalConv1d(1, 2, 3).double()
+    processor = Processor(block, block.init_state(1))
+    assert not processor.compiled
+    assert processor(torch.zeros(1, 1, 4, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_wrong_chunks_raise_one_line() -> None:
+    block = CausalConv1d(2, 3, 2, stride=2)
+    processor = Processor(block, block.init_state(1))
+    with pytest.raises(ValueError, match=r"x has shape \(1, 3, 4\), expected \[B, 2, T\]"):
+        processor(torch.zeros(1, 3, 4))
+    with pytest.raises(ValueError, match="positive multiple of 2"):
+        processor(torch.zeros(1, 2, 3))
+    with pytest.raises(ValueError, match="x has 5 rows, but the state it began with has 1"):
+        processor(torch.zeros(5, 2, 4))
+
+
+def test_processors_do_not_disturb_each_other() -> None:
+    block = BLOCKS["amplifier"]
+    x = torch.randn(2, 1, 256)
+    first, second = (Processor(block, block.init_state(1)) for _ in range(2))
+    got = [(first(x[:1, :, i : i + 64]), second(x[1:, :, i : i + 64])) for i in range(0, 256, 64)]
+    together = torch.cat([torch.cat(pair) for pair in got], -1)
+    torch.testing.assert_close(together, block(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_warned_of_when_all_is_compiled() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Processor(amplifier(), amplifier().init_state(1))

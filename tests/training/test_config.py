@@ -1,0 +1,151 @@
+"""wavenet.training.config: a YAML file, keys on the command line, and a line for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wavenet.training import ConfigError, TrainingConfig
+from wavenet.training.config import parse_training
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "corpus: speech\n"
+        "model:\n  preset: tiny\n  residual_channels: 48\n"
+        "learning_rate: 1e-3\n"  # a string to YAML 1.1, which asks for a dot
+        "max_steps: 7\n"
+    )
+    return str(path)
+
+
+def test_nothing_given_is_all_defaults() -> None:
+    assert parse_training([]) == (TrainingConfig(), None)
+
+
+def test_a_recipe_changes_what_it_names_and_nothing_else(recipe: str) -> None:
+    expected = TrainingConfig(
+        corpus="speech",
+        model={"preset": "tiny", "residual_channels": 48},
+        learning_rate=0.001,
+        max_steps=7,
+    )
+    assert parse_training([recipe]) == (expected, None)
+    assert parse_training(["--config", recipe]) == (expected, None)
+
+
+def test_keys_on_the_command_line_change_the_recipes(recipe: str) -> None:
+    changes = "--max_steps=9 --model.stacks 1 --out there --from model --trainer.accelerator cpu"
+    config, out = parse_training([recipe, *changes.split()])
+    assert out == "there"
+    assert config.init_from == "model"
+    assert config.max_steps == 9
+    assert config.model == {"preset": "tiny", "residual_channels": 48, "stacks": 1}
+    assert config.trainer == {"accelerator": "cpu"}
+    assert config.learning_rate == 0.001
+    assert config.model_config().stacks == 1
+    assert config.model_config().residual_channels == 48
+
+
+def test_a_mel_is_given_by_name_or_as_a_whole() -> None:
+    by_name, _ = parse_training(["--model.mel", "wavenet-16k"])
+    whole, _ = parse_training(["--model.mel", "{hop_samples: 100, power_epsilon: 1e-9}"])
+    for config, hop_samples, epsilon in ((by_name, 200, 0.0), (whole, 100, 1e-9)):
+        mel = config.model_config().mel
+        assert mel is not None
+        assert (mel.hop_samples, mel.power_epsilon) == (hop_samples, epsilon)
+
+
+def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("")
+    assert parse_training([str(tmp_path / "empty.yaml")])[0] == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("corpsu: speech", "recipe.yaml: corpsu is unknown; did you mean corpus?"),
+        ("colour: red", "recipe.yaml: colour is unknown; known: corpus, model, "),
+        ("max_steps: many", '"max_steps": Expected a int. Got value: many'),
+        ("max_steps: 1.5", '"max_steps": Expected a int. Got value: 1.5'),
+        ("model: tiny", '"model": Expected a dict. Got value: tiny'),
+        ("corpus: [", "recipe.yaml: not YAML: "),
+        ("- corpus", "recipe.yaml: expected settings, one `key: value` a line"),
+        ("\udcff", "recipe.yaml: not YAML: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_line_that_names_it(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError) as caught:
+        parse_training([str(path)])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path}/none.yaml: cannot be read: No such file"):
+        parse_training([f"{tmp_path}/none.yaml"])
+    with pytest.raises(ConfigError, match=f"{tmp_path}: cannot be read: Is a directory; name a"):
+        parse_training([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--max_stesp 3", "unrecognized arguments: --max_stesp 3"),
+        ("--max_step 3", "unrecognized arguments: --max_step 3"),  # no guessing from a beginning
+        ("--max_steps many", '"max_steps": Expected a int. Got value: many'),
+        ("--max_steps", "argument --max_steps: expected one argument"),
+        (
+            "--model.mel.hop_samples 3",
+            "--model.mel.hop_samples: give model.mel as a whole: --model.",
+        ),
+        ("recipe.yaml more", "recipe.yaml: cannot be read"),
+        ("--batch_size 0", "batch_size=0 must be at least 1"),
+        ("--max_steps 0", "max_steps=0 must be at least 1"),
+        ("--window_s 0", "window_s=0.0 must be positive and finite"),
+        ("--learning_rate .inf", "learning_rate=inf must be positive and finite"),
+        ("--learning_rate .nan", "learning_rate=nan must be positive and finite"),
+        ("--gradient_clip .nan", "gradient_clip=nan must not be negative"),
+        ("--workers -1", "workers=-1 must not be negative"),
+        ("--seed 9223372036854775808", "seed=9223372036854775808 must be less than 2**63"),
+        ("--validation_fraction 1", "validation_fraction=1.0 must lie between 0 and 1"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_that_names_it(
+    arguments: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_training(arguments.split())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"residual_chanels": 3}, "model.residual_chanels is unknown; did you mean residual_chan"),
+        ({"stacks": "two"}, "model.stacks is 'two', expected int"),
+        ({"preset": "huge"}, "preset='huge' is unknown; choose one of tiny, small, medium, nv"),
+        ({"distribution": "cauchy"}, "unknown distribution 'cauchy': choose one of mu_law, "),
+    ],
+)
+def test_a_model_that_cannot_be_is_one_line(model: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(model=model).model_config()
+
+
+def test_help_lists_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_training(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for key in ("--out", "--from", "--corpus", "--model", "--max_steps", "--trainer"):
+        assert key in text
+    assert "optimiser steps" in text  # the meaning, from the docstring

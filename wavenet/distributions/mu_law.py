@@ -1,0 +1,169 @@
+"""The mu-law, and the categorical distribution over its classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wavenet.distributions.base import (
+    STEP,
+    Distribution,
+    category_weights,
+    check_size,
+    draw_category,
+    on_grid,
+    wide,
+)
+
+MIN_LOG_CLASS = -1e4
+"""Floor on the log-probability of a mu-law class, for the same reason."""
+
+_CPU = torch.device("cpu")
+
+
+def mu_law_compress(x: Tensor, classes: int = 256) -> Tensor:
+    """sign(x) log(1 + mu |x|) / log(1 + mu) with mu = classes - 1; [-1, 1] onto [-1, 1].
+
+    Differentiable everywhere: the slope at 0 is mu / log(1 + mu).
+    Source: ITU-T G.711; van den Oord et al. 2016 (WaveNet), section 2.2.
+    """
+    mu = classes - 1
+    sign = torch.where(x < 0, -1.0, 1.0).to(x.dtype)  # x.abs() would have the gradient 0 at 0
+    return sign * torch.log1p(mu * (sign * x)) / math.log1p(mu)
+
+
+def mu_law_expand(y: Tensor, classes: int = 256) -> Tensor:
+    """The inverse of `mu_law_compress`: sign(y) ((1 + mu)^|y| - 1) / mu."""
+    mu = classes - 1
+    return y.sign() * torch.expm1(y.abs() * math.log1p(mu)) / mu
+
+
+def mu_law_encode(x: Tensor, classes: int = 256) -> Tensor:
+    """The mu-law class, int64 in 0..classes - 1, of samples x in [-1, 1]; any shape.
+
+    round_half_even((compress(x) + 1) / 2 * mu); 0 falls into class classes / 2.
+    """
+    y = mu_law_compress(wide(x, "x").clamp(-1, 1), classes)
+    return torch.round((y + 1) / 2 * (classes - 1)).to(torch.int64)
+
+
+def mu_law_decode(code: Tensor, classes: int = 256) -> Tensor:
+    """The centre, float32 in [-1, 1], of each class: expand(2 code / mu - 1); any shape."""
+    return mu_law_expand(2 * code.to(torch.float32) / (classes - 1) - 1, classes)
+
+
+class MuLawTables(NamedTuple):
+    code: Tensor  # [65536] int32: the class of each 16-bit sample, from -32768 on
+    held: Tensor  # [classes] int32: how many 16-bit samples each class holds
+    value: Tensor  # [classes] float32: the sample that a class stands for
+    empty: Tensor  # [classes] bool: held == 0
+
+
+@cache
+def mu_law_tables(classes: int) -> MuLawTables:
+    """In float64 on the CPU, so that a sample has the same class on every device."""
+    with torch.inference_mode(False):  # or training could not use what generation built
+        x = torch.arange(-32768, 32768, dtype=torch.float64, device=_CPU) * STEP
+        code = mu_law_encode(x, classes)
+        held = torch.bincount(code, minlength=classes)
+        last = held.cumsum(0) - 1
+        centres = 2 * torch.arange(classes, dtype=torch.float64, device=_CPU) / (classes - 1) - 1
+        nearest = torch.round(mu_law_expand(centres, classes) / STEP).long() + 32768
+        # A class stands for one of its own samples, so that encoding it gives the class again.
+        own = torch.minimum(torch.maximum(nearest, last - held + 1), last)
+        return MuLawTables(code.int(), held.int(), x[own].float(), held == 0)
+
+
+@dataclass(frozen=True)
+class MuLaw(Distribution):
+    """Categorical over mu-law classes (van den Oord et al. 2016, section 2.2).
+
+    P(x) = softmax(logits)[class of x] / (16-bit samples in that class). A class is drawn as the
+    16-bit sample of its own that lies nearest to its centre. With many classes those near 0 are
+    narrower than a step, and some hold no 16-bit sample (of 1024 classes, 39; of 256, none): their
+    logits count as -inf, so that the probabilities of the 65536 samples always sum to 1.
+
+    Raises: ValueError unless 2 <= classes <= 65536.
+    """
+
+    classes: int = 256
+    _tables: dict[torch.device, MuLawTables] = field(init=False, repr=False, compare=False)
+    _has_empty: bool = field(init=False, repr=False, compare=False)
+
+    name: ClassVar[str] = "mu_law"
+    uniforms_per_sample: ClassVar[int] = 1
+    has_classes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_size("classes", self.classes, 2, 65536)
+        tables = mu_law_tables(self.classes)
+        object.__setattr__(self, "_tables", {_CPU: tables})
+        object.__setattr__(self, "_has_empty", bool(tables.empty.any()))
+
+    @property
+    def n_params(self) -> int:
+        return self.classes
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The expected value of what `sample` draws, [B, T]."""
+        params = self._checked(params)
+        value = self._on(params.device).value.to(params.dtype)
+        return (category_weights(self._open(params)) * value[:, None]).sum(dim=1)
+
+    def initial_params(self) -> Tensor:
+        """Zeros: all classes alike, hence quiet samples, whose classes are small, the likeliest."""
+        return torch.zeros(self.classes)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        x = on_grid(wide(x, "x"))
+        return self._on(x.device).value[self._code(x)].to(x.dtype)
+
+    def network_input(self, x: Tensor) -> Tensor:
+        """x compressed to [-1, 1] by the mu-law: quiet sounds, which have most classes, fill it."""
+        return mu_law_compress(wide(x, "x"), self.classes).to(x.dtype)
+
+    def _log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        code = self._code(x)
+        log_classes = self._open(params).log_softmax(dim=1)
+        log_class = log_classes.gather(1, code[:, None]).squeeze(1).clamp(min=MIN_LOG_CLASS)
+        log_held = self._on(x.device).held[code].to(params.dtype).log()
+        return (log_class - log_held).masked_fill(x.isnan(), math.nan)
+
+    def _sample(
+        self, params: Tensor, uniforms: Tensor, temperature: float, top_p: float | None
+    ) -> Tensor:
+        weights = category_weights(self._open(params), temperature)
+        if top_p is not None and top_p < 1:
+            weights = _nucleus(weights, top_p)
+        code = draw_category(weights, uniforms).squeeze(1)
+        return self._on(params.device).value[code].to(params.dtype)
+
+    def _open(self, logits: Tensor) -> Tensor:
+        if not self._has_empty:
+            return logits
+        return logits.masked_fill(self._on(logits.device).empty[:, None], -math.inf)
+
+    def _code(self, x: Tensor) -> Tensor:
+        index = (x / STEP).long() + 32768
+        return self._on(x.device).code[index.clamp(0, 65535)].long()  # the clamp is for NaN
+
+    def _on(self, device: torch.device) -> MuLawTables:
+        if device in self._tables:
+            return self._tables[device]
+        with torch.inference_mode(False):
+            moved = MuLawTables(*(table.to(device) for table in self._tables[_CPU]))
+        if not torch.compiler.is_compiling():  # what a trace holds must not outlive it
+            self._tables[device] = moved
+        return moved
+
+
+def _nucleus(weights: Tensor, top_p: float) -> Tensor:
+    """Zero outside the smallest set of most probable classes that reaches top_p; not normalised."""
+    ordered, order = weights.sort(dim=1, descending=True, stable=True)
+    before = ordered.cumsum(dim=1) - ordered
+    return torch.zeros_like(weights).scatter(1, order, ordered.masked_fill(before >= top_p, 0))

@@ -1,0 +1,143 @@
+"""The arguments of ``generate`` and ``stream``, checked and brought to one value per row.
+
+Each function raises ValueError in one line that names the argument, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.generation.engine import GenerationState
+from wavenet.generation.randomness import integers
+from wavenet.model import WaveNet
+from wavenet.nn import flatten_state
+
+STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
+
+
+def mel_rows(mel: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """One ``[1, M, F]`` per row."""
+    if isinstance(mel, Tensor):
+        mel = list(mel) if mel.ndim == 3 else [mel]
+    if not isinstance(mel, Sequence) or not all(isinstance(row, Tensor) for row in mel):
+        raise ValueError(f"mel is a {type(mel).__name__}, expected a tensor or a list of tensors")
+    if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
+        shapes = [tuple(row.shape) for row in mel]
+        raise ValueError(f"mel has rows of shape {shapes}, expected [M, F] with at least one frame")
+    if not all(bool(row.isfinite().all()) for row in mel):
+        raise ValueError("mel has values that are not finite; was it made from a damaged file?")
+    return [row[None] for row in mel]
+
+
+def prime_rows(prime: Tensor) -> Tensor:
+    """``[B, 1, T]``."""
+    if not isinstance(prime, Tensor) or not prime.is_floating_point():
+        found = prime.dtype if isinstance(prime, Tensor) else type(prime).__name__
+        raise ValueError(f"prime is {found}, expected a tensor of floats in [-1, 1]")
+    shape = tuple(prime.shape)
+    if prime.ndim == 1:
+        prime = prime[None]
+    if prime.ndim == 2:
+        prime = prime[:, None]
+    if prime.ndim != 3 or prime.shape[1] != 1 or prime.shape[-1] == 0:
+        raise ValueError(f"prime has shape {shape}, expected [T] or [B, T], T >= 1")
+    if not bool(prime.isfinite().all()) or float(prime.abs().max()) > 1:
+        raise ValueError("prime has samples outside [-1, 1]; divide 16-bit samples by 32768")
+    return prime
+
+
+def count_rows(
+    batch_size: int,
+    n_samples: list[int] | None,
+    seed: int | Sequence[int] | None,
+    speakers: list[int] | None,
+    mels: list[Tensor] | None,
+    primes: Tensor | None,
+    state: GenerationState | None,
+) -> int:
+    """The number of rows on which all arguments agree; a single one serves all rows."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
+    counts = {
+        "batch_size": batch_size,
+        "n_samples": 1 if n_samples is None else len(n_samples),
+        "seed": 1 if seed is None else len(integers("seed", seed)),
+        "speaker": 1 if speakers is None else len(speakers),
+        "mel": 1 if mels is None else len(mels),
+        "prime": 1 if primes is None else len(primes),
+        "state": 1 if state is None else len(state.time),
+    }
+    many = {name: n for name, n in counts.items() if n != 1}
+    if len(set(many.values())) > 1 or (state is not None and many and "state" not in many):
+        found = ", ".join(f"{name} {n}" for name, n in counts.items() if n != 1)
+        raise ValueError(f"arguments disagree on the number of rows: {found}; give one, or equals")
+    return max(counts.values())
+
+
+def speaker_indices(model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor) -> list[int]:
+    """One index, or one for each row; names are looked up in the configuration."""
+    names = model.config.speaker_names
+    listed: Any = speaker.tolist() if isinstance(speaker, Tensor) else speaker
+    several = isinstance(listed, Sequence) and not isinstance(listed, str)
+    given: list[Any] = list(listed) if several else [listed]
+    if not given or not all(isinstance(one, Integral | str) for one in given):
+        raise ValueError(f"speaker={speaker} must be an index or a name, or one for each row")
+    indices = []
+    for one in given:
+        if isinstance(one, str) and one not in names:
+            known = f"one of {', '.join(names)}" if names else "an index, the model has no names"
+            raise ValueError(f"speaker={one!r} is unknown; give {known}")
+        indices.append(names.index(one) if isinstance(one, str) else int(one))
+        if model.config.speakers and not 0 <= indices[-1] < model.config.speakers:
+            raise ValueError(f"speaker={one} must lie within 0 to {model.config.speakers - 1}")
+    return indices
+
+
+def row_lengths(
+    model: WaveNet,
+    duration_s: float | None,
+    n_samples: list[int] | None,
+    mels: list[Tensor] | None,
+    rows: int,
+    n_prime: int,
+) -> list[int] | None:
+    """Samples to make for each row; None for no end."""
+    if duration_s is not None and n_samples is not None:
+        raise ValueError(f"duration_s={duration_s} and n_samples={n_samples}: give only one")
+    if duration_s is not None:
+        if not 0 < duration_s < math.inf:
+            raise ValueError(f"duration_s={duration_s} must be a positive number of seconds")
+        n_samples = [max(1, round(duration_s * model.sample_rate))]
+    available = None
+    if mels is not None and model.config.local is not None:
+        hop = model.config.local.hop_samples
+        available = [row.shape[-1] * hop - n_prime for row in mels] * (rows // len(mels))
+        if min(available) < 1:
+            raise ValueError(f"mel ends within the prime of {n_prime} samples; give more frames")
+    if n_samples is None:
+        return available
+    lengths = n_samples * (rows // len(n_samples))
+    if min(lengths) < 1:
+        raise ValueError(f"n_samples={min(lengths)} must be at least 1")
+    if available is not None and any(n > a for n, a in zip(lengths, available, strict=True)):
+        raise ValueError(
+            f"n_samples={lengths} is more than the mel describes, {available}; ask for less or "
+            "give more frames"
+        )
+    return lengths
+
+
+def check_state(model: WaveNet, state: GenerationState) -> None:
+    """Raise ValueError unless the state is of this model's shapes."""
+    rows = len(state.time)
+    expected = [part.shape for part in flatten_state(model.init_state(rows))]
+    expected.append(torch.Size([rows, model.distribution.n_params, 1]))
+    found = [part.shape for part in flatten_state(state.model)] + [state.params.shape]
+    if found != expected:
+        raise ValueError(f"state does not fit this model of {rows} rows; {STATE_REMEDY}")

@@ -1,0 +1,60 @@
+"""How kernels are compiled, and kept between runs.
+
+Compiling the loop takes seconds, loading it from numba's cache a fraction of one. Two things need
+care. Numba's cache notices a change of the file that a function stands in, but not of the files it
+calls into: the fingerprint of all kernel sources is therefore part of the key. And where no folder
+can be written to, numba refuses to cache: the kernels are then compiled in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.extending import intrinsic
+
+instruction: Any = intrinsic
+"""Makes an operation of the compiled language out of a generator of LLVM code. Kernels call it with
+other arguments than Python would, which its own type does not know."""
+
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A kernel that becomes part of each kernel that calls it."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
+def outlined(function: Callable[..., Any]) -> Any:
+    """A kernel that is called: for what would only bloat the loop."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def cached(function: Callable[..., Any]) -> Any:
+    """A kernel that Python calls, kept on disk where that is possible.
+
+    The function must hold ``sources_fingerprint()`` in a closure: numba counts the contents of a
+    closure to the key of what it keeps.
+    """
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except (RuntimeError, OSError) as error:
+        warnings.warn(
+            "the CPU engine is compiled anew in every process, as numba can keep nothing "
+            f"({error}); set NUMBA_CACHE_DIR to a folder that can be written to",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return numba.njit(**_OPTIONS)(function)
+
+
+def sources_fingerprint() -> str:
+    """Of all files in this folder: another text, another key."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,185 @@
+"""What makes one WaveNet differ from another: its configuration, and the named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wavenet import config as config_io
+from wavenet.distributions import make_distribution
+from wavenet.features import MelConfig
+from wavenet.nn.causal import check_positive
+
+DEFAULT_SPEAKER_CHANNELS = 32
+"""Width of the conditioning of a model that knows speakers but no local features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """Local features other than a mel spectrogram: F0, linguistic features, anything in frames.
+
+    Attributes:
+        channels: values per frame.
+        hop_samples: audio samples per frame.
+    """
+
+    channels: int
+    hop_samples: int
+
+    def __post_init__(self) -> None:
+        check_positive("channels", self.channels)
+        check_positive("hop_samples", self.hop_samples)
+
+    @property
+    def centre_samples(self) -> int:
+        """A frame describes its own hop: it is centred on the middle."""
+        return self.hop_samples // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveNetConfig:
+    """Everything that makes one WaveNet differ from another.
+
+    Attributes:
+        sample_rate: of the audio, in Hz.
+        layers_per_stack: dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).
+        stacks: how often that cycle is repeated.
+        kernel_size: taps of the dilated convolutions.
+        residual_channels: width of the signal between layers.
+        gate_channels: both halves of the gate together; default, twice the residual channels.
+        skip_channels: width of the skip sum and of the head.
+        distribution: ``mu_law``, ``logistic_mixture``, ``gaussian`` or ``gaussian_mixture``.
+        distribution_size: classes of mu_law (default 256), components of a mixture (default 10).
+        mel: the log-mel spectrogram that conditions the model, if one does.
+        features: other local features, instead of a mel.
+        cond_channels: width of the conditioning inside the model; default, that of the features.
+        speakers: how many speakers the model tells apart; 0 for none.
+        speaker_names: their names, in the order of their indices; empty, or one for each.
+    """
+
+    sample_rate: int = 16000
+    layers_per_stack: int = 10
+    stacks: int = 3
+    kernel_size: int = 2
+    residual_channels: int = 64
+    gate_channels: int | None = None
+    skip_channels: int = 128
+    distribution: str = "mu_law"
+    distribution_size: int | None = None
+    mel: MelConfig | None = None
+    features: FeatureConfig | None = None
+    cond_channels: int | None = None
+    speakers: int = 0
+    speaker_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
+            check_positive(name, getattr(self, name))
+        for name in ("residual_channels", "skip_channels"):
+            check_positive(name, getattr(self, name))
+        for name in ("gate_channels", "cond_channels"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        if self.gate_channels is not None and self.gate_channels % 2:
+            raise ValueError(
+                f"gate_channels={self.gate_channels} must be even: it counts both halves"
+            )
+        make_distribution(self.distribution, self.distribution_size)
+        if self.mel is not None and self.features is not None:
+            raise ValueError("mel and features are both set; a model takes one of them")
+        if self.mel is not None and self.mel.sample_rate != self.sample_rate:
+            raise ValueError(
+                f"mel.sample_rate={self.mel.sample_rate} Hz differs from the model's "
+                f"sample_rate={self.sample_rate} Hz; set both to the rate of the audio"
+            )
+        if isinstance(self.speakers, bool) or not isinstance(self.speakers, int):
+            raise ValueError(f"speakers={self.speakers!r} must be an integer, 0 for none")
+        object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
+        n_names = len(set(self.speaker_names))
+        if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
+            raise ValueError(
+                f"speakers={self.speakers} does not fit the {n_names} different speaker_names; "
+                "give one name for each speaker"
+            )
+        if self.cond_channels is not None and self.local is None and not self.speakers:
+            raise ValueError(
+                f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
+                "on nothing; leave it out or say what conditions the model"
+            )
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """One per layer, in samples."""
+        return tuple(2**i for i in range(self.layers_per_stack)) * self.stacks
+
+    @property
+    def local(self) -> MelConfig | FeatureConfig | None:
+        """The features in frames that condition the model, or None."""
+        return self.mel if self.mel is not None else self.features
+
+    @property
+    def conditioning_channels(self) -> int | None:
+        """Width of ``cond`` as the blocks take it, or None for an unconditional model."""
+        if self.local is None and not self.speakers:
+            return None
+        if self.cond_channels is not None:
+            return self.cond_channels
+        return DEFAULT_SPEAKER_CHANNELS if self.local is None else self.local.channels
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> WaveNetConfig:
+        """One of the named configurations, with single settings changed.
+
+        Args:
+            name: ``tiny`` (trains in minutes on a CPU), ``small``, ``medium`` (80-channel mel) or
+                ``nv`` (the sizes of nv-wavenet).
+            **changes: any attribute of this class.
+
+        Raises:
+            ValueError: for an unknown preset or setting.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset={name!r} is unknown; choose one of {', '.join(PRESETS)}")
+        return cls.from_dict({**PRESETS[name], **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> WaveNetConfig:
+        """From plain values, strictly; a key ``preset`` names what the rest changes.
+
+        Raises:
+            ValueError: for an unknown key, a wrong type or a value that makes no model.
+        """
+        values = dict(values)
+        if "preset" in values:
+            return cls.preset(values.pop("preset"), **values)
+        if isinstance(values.get("mel"), str):
+            values["mel"] = MelConfig.preset(values["mel"])
+        return config_io.from_dict(cls, values, where="model")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``config.json`` holds them."""
+        return config_io.to_dict(self)
+
+    def replace(self, **changes: Any) -> WaveNetConfig:
+        """A copy with some settings changed."""
+        return replace(self, **changes)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "layers_per_stack": 9,
+        "stacks": 2,
+        "residual_channels": 32,
+        "skip_channels": 64,
+    },
+    "small": {"layers_per_stack": 10, "stacks": 2, "residual_channels": 32, "skip_channels": 128},
+    "medium": {
+        "layers_per_stack": 10,
+        "stacks": 3,
+        "residual_channels": 64,
+        "skip_channels": 128,
+        "mel": "wavenet-16k",
+    },
+    # Sizes of nv-wavenet's reference model (NVIDIA 2018, README): R 64, S 256, A 256.
+    "nv": {"layers_per_stack": 10, "stacks": 2, "residual_channels": 64, "skip_channels": 256},
+}

@@ -1,0 +1,233 @@
+"""The two convolutions that obey the law: dilated or strided, and transposed.
+
+For kernel size k and dilation d (van den Oord et al. 2016, section 2.1)
+
+    y[t] = b + sum_i W[i] x[t - (k - 1 - i) d],    i = 0 .. k - 1, tap 0 the oldest,
+
+so the next output needs the last ``past = (k - 1) d`` inputs, and these are the state.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.state import State
+
+
+class _Convolution(Causal):
+    """What the two convolutions share: parameters, and a state that is their last inputs."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        groups: int,
+        stride: int,
+        bias: bool,
+        weight_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("in_channels", in_channels),
+            ("out_channels", out_channels),
+            ("kernel_size", kernel_size),
+            ("groups", groups),
+            ("stride", stride),
+        ):
+            check_positive(name, value)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups={groups} must divide in_channels={in_channels} and "
+                f"out_channels={out_channels}"
+            )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.groups, self.stride = kernel_size, groups, stride
+        self.weight = nn.Parameter(torch.empty(weight_shape))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights and bias uniformly within 1 / sqrt(fan_in), as torch's convolutions do."""
+        bound = 1 / math.sqrt(self.in_channels // self.groups * self.kernel_size)
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """``(zeros [B, in_channels, past],)``."""
+        factory = self._factory(device, dtype)
+        return (torch.zeros(batch_size, self.in_channels, self.past, **factory),)
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """The memory filled with repetitions of x, the newest complete."""
+        repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
+        return (repeated[..., repeated.shape[-1] - self.past :],)
+
+    def _join(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """The remembered inputs followed by x, and the last ``past`` of both."""
+        expected = (x.shape[0], self.in_channels, self.past)
+        if not (isinstance(state, tuple) and len(state) == 1 and isinstance(state[0], Tensor)):
+            found = "something else than a tuple of one tensor"
+        elif state[0].shape != expected:
+            found = f"of shape {tuple(state[0].shape)}"
+        else:
+            joined = torch.cat([state[0], x], dim=-1)
+            return joined, (joined[..., joined.shape[-1] - self.past :],)
+        raise ValueError(
+            f"{type(self).__name__}: the state is {found}, expected {expected} for x of shape "
+            f"{tuple(x.shape)}; make it with `state = block.init_state({x.shape[0]})` and carry on "
+            "with what the call returns: `y, state = block.stream(x, state)`"
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments, as they were given."""
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+
+
+class CausalConv1d(_Convolution):
+    """Dilated convolution that hears the present and the past (van den Oord et al. 2016, 2.1).
+
+    Its parameters have the names and shapes of ``torch.nn.Conv1d``, and load from it:
+    ``weight [out_channels, in_channels / groups, kernel_size]``, tap 0 the oldest, and ``bias``.
+    With a stride s, output j stands at input sample s j, and every call takes a multiple of s.
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of y.
+        kernel_size: taps, at least 1.
+        dilation: samples between taps.
+        groups: channel groups that do not see each other.
+        stride: input samples per output sample.
+        bias: whether a constant is added to each channel.
+
+    Raises:
+        ValueError: if an argument is not a positive integer, or groups does not divide channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        check_positive("dilation", dilation)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            groups=groups,
+            stride=stride,
+            bias=bias,
+            weight_shape=(out_channels, in_channels // max(groups, 1), kernel_size),
+        )
+        self.dilation = dilation
+        self.step = stride
+        self.rate = Fraction(1, stride)
+
+    @property
+    def past(self) -> int:
+        """``(kernel_size - 1) * dilation`` samples."""
+        return (self.kernel_size - 1) * self.dilation
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[B, in_channels, T]`` to ``[B, out_channels, T / stride]``; see ``Causal.stream``."""
+        self.check_call(x, cond)
+        joined, state = self._join(x, state)
+        y = F.conv1d(joined, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return y, state
+
+    def extra_repr(self) -> str:
+        """The arguments, as they were given."""
+        text = super().extra_repr()
+        for name, default in (("dilation", 1), ("groups", 1), ("stride", 1)):
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)}"
+        return text if self.bias is not None else text + ", bias=False"
+
+
+class CausalConvTranspose1d(_Convolution):
+    """Transposed convolution that raises the sample rate by ``stride``, without looking ahead.
+
+        y[n] = b + sum_j W[n - stride j] x[j],    0 <= n - stride j < kernel_size,
+
+    of which the outputs ``stride j .. stride j + stride - 1`` are due when ``x[j]`` arrives. Its
+    parameters have the names and shapes of ``torch.nn.ConvTranspose1d``:
+    ``weight [in_channels, out_channels / groups, kernel_size]`` and ``bias``.
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of y.
+        kernel_size: taps at the output rate, at least 1.
+        stride: output samples per input sample.
+        groups: channel groups that do not see each other.
+        bias: whether a constant is added to each channel.
+
+    Raises:
+        ValueError: if an argument is not a positive integer, or groups does not divide channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            groups=groups,
+            stride=stride,
+            bias=bias,
+            weight_shape=(in_channels, out_channels // max(groups, 1), kernel_size),
+        )
+        self.rate = Fraction(stride)
+
+    @property
+    def past(self) -> int:
+        """``floor((kernel_size - 1) / stride)`` input samples."""
+        return (self.kernel_size - 1) // self.stride
+
+    def oldest_input(self, n: int) -> int:
+        """``ceil((n - kernel_size + 1) / stride)``: the reach depends on the phase of n."""
+        return -((self.kernel_size - 1 - n) // self.stride)
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[B, in_channels, T]`` to ``[B, out_channels, T * stride]``; see ``Causal.stream``."""
+        self.check_call(x, cond)
+        joined, state = self._join(x, state)
+        silent_tail = max(0, self.stride - self.kernel_size)  # samples that no tap reaches
+        y = F.conv_transpose1d(
+            joined, self.weight, self.bias, self.stride, 0, silent_tail, self.groups
+        )
+        first, n = self.past * self.stride, x.shape[-1] * self.stride
+        return y[..., first : first + n], state
+
+    def extra_repr(self) -> str:
+        """The arguments, as they were given."""
+        text = f"{super().extra_repr()}, stride={self.stride}"
+        text += f", groups={self.groups}" if self.groups != 1 else ""
+        return text if self.bias is not None else text + ", bias=False"

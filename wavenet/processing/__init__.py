@@ -1,0 +1,125 @@
+"""Live audio through causal blocks: ``process`` and ``Processor``.
+
+The same numbers as ``stream``, compiled for the CPU: what an amplifier, a denoiser or any other
+feed-forward network needs to keep up with chunks of 32 to 512 samples.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wavenet.nn import Causal, State
+
+CAPACITY = 128
+"""Longest piece, in samples of the input, that is processed at once."""
+
+
+def process(
+    module: Causal,
+    chunks: Iterable[Tensor],
+    *,
+    cond: Iterable[Tensor] | None = None,
+    state: State | None = None,
+) -> Iterator[Any]:
+    """Live audio through a network: yields for each chunk what ``module.stream`` would give.
+
+    Args:
+        module: a ``Chain``, a ``DilatedStack`` or any other causal block.
+        chunks: ``[B, in_channels, T]`` each, T a multiple of ``module.step``; lengths may change.
+        cond: for each chunk its conditioning, if the module takes one.
+        state: where to begin; default ``init_state``. ``module.warm_state(B)`` begins from silence.
+
+    Raises:
+        ValueError: at the first chunk that does not fit, as ``stream`` does.
+    """
+    conditionings = iter(cond) if cond is not None else None
+    processor: Processor | None = None
+    for chunk in chunks:
+        if processor is None:
+            start = module.init_state(chunk.shape[0]) if state is None else state
+            processor = Processor(module, start)
+        yield processor(chunk, None if conditionings is None else next(conditionings))
+
+
+class Processor:
+    """A network with its state, called chunk after chunk.
+
+    On the CPU in float32 a module of this package's blocks, known activations and 1x1 convolutions
+    is compiled; anything else runs through its own ``stream``, as does everything without numba.
+
+    Args:
+        module: a causal block, in evaluation mode; later changes of its weights are not heard.
+        state: canonical, such as ``module.init_state(1)``.
+
+    Attributes:
+        compiled: whether the compiled kernel is at work.
+    """
+
+    def __init__(self, module: Causal, state: State) -> None:
+        self.module = module
+        self._runner = _compiled(module, state) or _Streamed(module, state)
+        self.compiled = not isinstance(self._runner, _Streamed)
+
+    def __call__(self, x: Tensor, cond: Tensor | None = None) -> Any:
+        """``[B, in_channels, T]`` to what ``module.stream`` gives.
+
+        Raises:
+            ValueError: if x or cond does not fit.
+        """
+        self.module.check_call(x, cond)
+        with torch.no_grad():
+            return self._runner.run(x, cond)
+
+    @property
+    def state(self) -> State:
+        """The canonical state after all chunks so far."""
+        return self._runner.state()
+
+
+class _Runner(Protocol):
+    def run(self, x: Tensor, cond: Tensor | None) -> Any: ...
+
+    def state(self) -> State: ...
+
+
+class _Streamed:
+    """The definition itself."""
+
+    def __init__(self, module: Causal, state: State) -> None:
+        self._module, self._state = module, state
+
+    def run(self, x: Tensor, cond: Tensor | None) -> Any:
+        y, self._state = self._module.stream(x, self._state, cond)
+        return y
+
+    def state(self) -> State:
+        return self._state
+
+
+def _compiled(module: Causal, state: State) -> _Runner | None:
+    """The compiled network, or None where it cannot be compiled."""
+    parameters = list(module.parameters())
+    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
+        return None
+    from wavenet.processing.program import NotCompilable, compile_module
+
+    try:
+        program = compile_module(module)
+    except NotCompilable as error:
+        warnings.warn(f"process: {error} is not compiled; torch runs it, slower", stacklevel=4)
+        return None
+    try:
+        from wavenet.processing.machine import Machine
+    except ModuleNotFoundError:
+        warnings.warn(
+            'process: numba is missing, torch runs the network, slower; pip install "wavenet-audio'
+            '[audio]"',
+            stacklevel=4,
+        )
+        return None
+    return Machine(module, program, state)

@@ -1,0 +1,262 @@
+"""The compiled side of ``process``: runs a program on one chunk of one row.
+
+Everything lies in one array of floats. A wire is ``channels`` rows, a row holds the samples of the
+chunk. A convolution with more than one tap has a history of its own: rows in which the chunk is
+appended to the ``past`` samples before it, until the row is full and these move to its front.
+Rows are padded, so that the kernel may compute up to 31 samples more than there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wavenet.generation.kernels.compiling import cached, inlined, sources_fingerprint
+from wavenet.generation.kernels.functions import _reduced, exp, gate
+from wavenet.generation.kernels.registers import (
+    add_exponent,
+    fill,
+    fma,
+    load,
+    maximum,
+    minimum,
+    store,
+    where_less,
+)
+from wavenet.processing.program import (
+    CLAMP,
+    CONV,
+    DECIMATE,
+    ELU,
+    GATE,
+    GELU,
+    HARDSWISH,
+    INTERLEAVE,
+    LANES,
+    LEAKY_RELU,
+    OUTPUTS,
+    RELU,
+    SIGMOID,
+    SILU,
+    SOFTSIGN,
+    TANH,
+)
+
+# Columns of the table of operations.
+(
+    KIND,
+    SOURCE,  # wire
+    TARGET,  # wire
+    IN,  # channels
+    OUT,  # channels, padded to OUTPUTS for CONV
+    TAPS,
+    DILATION,
+    WEIGHT,  # index of the packed weights
+    BIAS,  # index of the bias
+    HISTORY,  # index of the history, or -1
+    HISTORY_ROW,  # its row length
+    POSITION,  # which position counts it
+    ACCUMULATE,
+    FACTOR,
+    PHASE,
+    SETTINGS,  # index of two settings
+) = range(16)
+N_COLUMNS = 16
+
+# Columns of the table of wires.
+START, ROW, RATE_UP, RATE_DOWN = range(4)
+
+_GELU_SLOPE = 0.7978845608028654  # sqrt(2 / pi)
+_GELU_CUBIC = 0.044715
+
+
+@inlined
+def _tanh(x):  # type: ignore[no-untyped-def]
+    x = maximum(minimum(x, fill(9.0)), fill(-9.0))
+    shifted, less_one = _reduced(x + x)
+    power = add_exponent(fill(1.0), shifted)
+    p = fma(power, less_one, power - fill(1.0))
+    return p / (p + fill(2.0))
+
+
+@inlined
+def _sigmoid(x):  # type: ignore[no-untyped-def]
+    return fill(1.0) / (fill(1.0) + exp(fill(0.0) - x))
+
+
+@inlined
+def _conv_tile(data, weights, w, first, row, step, n_in, taps, b, out, out_row, accumulate):  # type: ignore[no-untyped-def]
+    """4 output channels by 32 samples, all in registers."""
+    a0 = fill(weights[b])
+    a1 = fill(weights[b + 1])
+    a2 = fill(weights[b + 2])
+    a3 = fill(weights[b + 3])
+    c0, c1, c2, c3 = a0, a1, a2, a3
+    if accumulate:
+        a0 = a0 + load(data, out)
+        a1 = a1 + load(data, out + out_row)
+        a2 = a2 + load(data, out + 2 * out_row)
+        a3 = a3 + load(data, out + 3 * out_row)
+        c0 = c0 + load(data, out + LANES)
+        c1 = c1 + load(data, out + out_row + LANES)
+        c2 = c2 + load(data, out + 2 * out_row + LANES)
+        c3 = c3 + load(data, out + 3 * out_row + LANES)
+    for _ in range(n_in):
+        at = first
+        for _tap in range(taps):
+            x0 = load(data, at)
+            x1 = load(data, at + LANES)
+            w0 = fill(weights[w])
+            w1 = fill(weights[w + 1])
+            w2 = fill(weights[w + 2])
+            w3 = fill(weights[w + 3])
+            a0 = fma(w0, x0, a0)
+            a1 = fma(w1, x0, a1)
+            a2 = fma(w2, x0, a2)
+            a3 = fma(w3, x0, a3)
+            c0 = fma(w0, x1, c0)
+            c1 = fma(w1, x1, c1)
+            c2 = fma(w2, x1, c2)
+            c3 = fma(w3, x1, c3)
+            w += OUTPUTS
+            at += step
+        first += row
+    store(data, out, a0)
+    store(data, out + out_row, a1)
+    store(data, out + 2 * out_row, a2)
+    store(data, out + 3 * out_row, a3)
+    store(data, out + LANES, c0)
+    store(data, out + out_row + LANES, c1)
+    store(data, out + 2 * out_row + LANES, c2)
+    store(data, out + 3 * out_row + LANES, c3)
+
+
+@inlined
+def _remember(op, data, source, source_row, positions, n):  # type: ignore[no-untyped-def]
+    """Append the chunk to the history; returns where the oldest tap of its first sample lies."""
+    past = (op[TAPS] - 1) * op[DILATION]
+    history, row = op[HISTORY], op[HISTORY_ROW]
+    position = positions[op[POSITION]]
+    if position + past + n + 2 * LANES > row:
+        for channel in range(op[IN]):
+            to = history + channel * row  # far enough from what is copied for whole registers
+            for i in range(0, past, LANES):
+                store(data, to + i, load(data, to + position + i))
+        position = 0
+    for channel in range(op[IN]):
+        to = history + channel * row + position + past
+        start = source + channel * source_row
+        for i in range(0, n, LANES):
+            store(data, to + i, load(data, start + i))
+    positions[op[POSITION]] = position + n
+    return history + position
+
+
+@inlined
+def _conv(op, data, weights, wires, positions, n):  # type: ignore[no-untyped-def]
+    first = wires[op[SOURCE], START]
+    row = wires[op[SOURCE], ROW]
+    if op[HISTORY] >= 0:
+        first = _remember(op, data, first, row, positions, n)
+        row = op[HISTORY_ROW]
+    out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
+    per_tile = op[IN] * op[TAPS] * OUTPUTS
+    for channel in range(0, op[OUT], OUTPUTS):
+        for t in range(0, n, 2 * LANES):
+            _conv_tile(
+                data,
+                weights,
+                op[WEIGHT] + channel // OUTPUTS * per_tile,
+                first + t,
+                row,
+                op[DILATION],
+                op[IN],
+                op[TAPS],
+                op[BIAS] + channel,
+                out + channel * out_row + t,
+                out_row,
+                op[ACCUMULATE],
+            )
+
+
+@inlined
+def _activate(kind, x, s0, s1):  # type: ignore[no-untyped-def]
+    zero, one = fill(0.0), fill(1.0)
+    if kind == TANH:
+        return _tanh(x)
+    if kind == SIGMOID:
+        return _sigmoid(x)
+    if kind == RELU:
+        return maximum(x, zero)
+    if kind == LEAKY_RELU:
+        return where_less(x, zero, s0 * x, x)
+    if kind == ELU:
+        return where_less(x, zero, s0 * (exp(minimum(x, zero)) - one), x)
+    if kind == SILU:
+        return x * _sigmoid(x)
+    if kind == SOFTSIGN:
+        return x / (one + maximum(x, zero - x))
+    if kind == CLAMP:
+        return maximum(minimum(x, s1), s0)
+    if kind == HARDSWISH:
+        return x * maximum(minimum(x + fill(3.0), fill(6.0)), zero) / fill(6.0)
+    if kind == GELU:
+        inner = fill(_GELU_SLOPE) * fma(fill(_GELU_CUBIC) * x * x, x, x)
+        return fill(0.5) * x * (one + _tanh(inner))
+    return x
+
+
+@inlined
+def _pointwise(op, data, weights, wires, n):  # type: ignore[no-untyped-def]
+    source, row = wires[op[SOURCE], START], wires[op[SOURCE], ROW]
+    out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
+    half = op[OUT] * row  # of GATE: from the first half of the channels to the second
+    s0, s1 = fill(weights[op[SETTINGS]]), fill(weights[op[SETTINGS] + 1])
+    kind = op[KIND]
+    for channel in range(op[OUT]):
+        start, to = source + channel * row, out + channel * out_row
+        for t in range(0, n, LANES):
+            x = load(data, start + t)
+            if kind == GATE:
+                y = gate(x, load(data, start + half + t))
+            else:
+                y = _activate(kind, x, s0, s1)
+            store(data, to + t, y)
+
+
+@inlined
+def _move(op, data, wires, n):  # type: ignore[no-untyped-def]
+    """DECIMATE and INTERLEAVE."""
+    source, row = wires[op[SOURCE], START], wires[op[SOURCE], ROW]
+    out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
+    factor = op[FACTOR]
+    for channel in range(op[OUT]):
+        start, to = source + channel * row, out + channel * out_row
+        if op[KIND] == DECIMATE:
+            for t in range(n // factor):
+                data[to + t] = data[start + t * factor]
+        else:
+            for t in range(n):
+                data[to + t * factor + op[PHASE]] = data[start + t]
+
+
+def _make_run() -> Any:
+    fingerprint = sources_fingerprint()
+
+    def run(table, wires, weights, data, positions, n):  # type: ignore[no-untyped-def]
+        """Run all operations on a chunk of n samples of the input."""
+        _ = fingerprint
+        for i in range(len(table)):
+            op = table[i]
+            source = op[SOURCE]
+            length = n * wires[source, RATE_UP] // wires[source, RATE_DOWN]
+            if op[KIND] == CONV:
+                _conv(op, data, weights, wires, positions, length)
+            elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
+                _move(op, data, wires, length)
+            else:
+                _pointwise(op, data, weights, wires, length)
+
+    return cached(run)
+
+
+run = _make_run()
