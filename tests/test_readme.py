@@ -35,7 +35,7 @@ def test_python_blocks_run_one_after_another(
     repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(repository, "python")
-    assert len(code) == 3
+    assert len(code) == 4
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
@@ -46,7 +46,7 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 13
+    assert len(commands) == 17
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":

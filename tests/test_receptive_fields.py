@@ -225,6 +225,15 @@ def test_layers_of_a_network_are_named_by_their_paths() -> None:
 def test_the_json_has_every_number() -> None:
     content = json.loads(receptive_field([1, 2], 8000, kernel_size=3).to_json())
     assert content == {
+        "look_back": 6,
+        "look_ahead": 0,
+        "causal": True,
+        "stride": 1,
+        "padding": 6,
+        "method": "law",
+        "notes": [],
+        "unbounded": [],
+        "outputs": content["outputs"],
         "samples": 7,
         "sample_rate": 8000,
         "seconds": 7 / 8000,
@@ -259,7 +268,7 @@ def test_the_dictionary_is_a_copy() -> None:
 # --- errors -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("thing", ["1,2,4", 5, None, nn.Conv1d(1, 1, 1), 2.5], ids=str)
+@pytest.mark.parametrize("thing", ["1,2,4", 5, None, nn.Conv1d, 2.5], ids=str)
 def test_other_things_have_no_receptive_field(thing: Any) -> None:
     with pytest.raises(TypeError, match=f"or a list of dilations, not {type(thing).__name__}"):
         receptive_field(thing)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -137,13 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
 
     field = commands.add_parser("receptive-field", help="how far back a network hears")
-    field.add_argument("target", nargs="?", metavar="TARGET", help="a checkpoint or a recipe")
-    field.add_argument("--layers", type=int, help="layers per stack: dilations 1, 2, 4 ...")
-    field.add_argument("--stacks", type=int, help="repetitions of the dilations (default 1)")
-    field.add_argument("--dilations", help="instead of layers: a list such as 1,2,4")
-    field.add_argument("--kernel-size", type=int, help="taps (default 2)")
-    field.add_argument("--sample-rate", type=int, help="in Hz, for milliseconds")
-    field.add_argument("--json", action="store_true", help="print one JSON object")
+    field_command.add_arguments(field)
     field.set_defaults(run=_receptive_field)
 
     _add_bench(commands)
@@ -321,31 +316,34 @@ def _bench_process(options: argparse.Namespace) -> None:
 
 
 def _receptive_field(options: argparse.Namespace) -> None:
-    from wavenet import receptive_field
+    from wavenet import load
+    from wavenet.audio import read_audio
 
-    ways = [options.target, options.layers, options.dilations]
-    if sum(way is not None for way in ways) != 1:
-        raise ValueError("give one of: a checkpoint or recipe, --layers, --dilations")
-    kernel_size = 2 if options.kernel_size is None else options.kernel_size
-    thing: Any
-    if options.target is None:
-        thing = _dilations(options)
-    elif options.stacks is None and options.kernel_size is None:
-        thing = _read_target(Path(options.target))
-    else:
-        raise ValueError(f"{options.target} says its own; leave out --stacks and --kernel-size")
-    field = receptive_field(thing, options.sample_rate, kernel_size=kernel_size)
-    print(field.to_json() if options.json else field)
+    print(
+        field_command.answer(
+            options,
+            _read_target,
+            load,
+            lambda path, rate: read_audio(path, rate)[0],
+            _multiply_adds_per_second,
+        )
+    )
 
 
-def _dilations(options: argparse.Namespace) -> list[int]:
-    stacks = 1 if options.stacks is None else options.stacks
-    for name, value in (("layers", options.layers), ("stacks", stacks)):
-        if value is not None and value < 1:
-            raise ValueError(f"--{name}={value} must be at least 1")
-    if options.layers is not None:
-        return [2**i for i in range(options.layers)] * stacks
-    return _integers("--dilations", options.dilations) * stacks
+def _multiply_adds_per_second(residual_channels: int) -> float:
+    """Of the CPU engine on this machine, with one thread, in a WaveNet of this width."""
+    from wavenet import WaveNet, WaveNetConfig
+    from wavenet.evaluation.speed import measure_sampling
+
+    config = WaveNetConfig(
+        layers_per_stack=8,
+        stacks=2,
+        residual_channels=residual_channels,
+        skip_channels=2 * residual_channels,
+    )
+    model = WaveNet(config).eval()
+    speed = measure_sampling(model, engine="cpu", batch=1, samples=500, rounds=3, threads=1)
+    return speed.samples_per_second.median * model.multiply_adds
 
 
 def _read_target(path: Path) -> Any:
@@ -359,13 +357,6 @@ def _read_target(path: Path) -> Any:
     from wavenet.training.config import parse_training
 
     return parse_training([str(path)])[0].model_config()
-
-
-def _integers(name: str, text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{name}={text!r} must be integers with commas, such as 1,2,4") from None
 
 
 def _speaker(text: str | None, model: WaveNet) -> int | str | None:

@@ -1,0 +1,106 @@
+"""The receptive field of causal blocks, which declare it: ``past + 1``, by the law of wavenet.nn.
+
+Also of a configuration and of a plain list of dilations. In a stack, every layer adds what its
+effective kernel has beyond one sample, counted in samples of the network's input (Yu and Koltun
+2016, section 3; van den Oord et al. 2016, section 2.1):
+
+    receptive field = 1 + sum over layers of (k - 1) d j,
+
+with j the input samples per sample of that layer (1 unless the sample rate changes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import torch
+
+from wavenet.nn.causal import Causal, chained_rates, farthest_reach
+from wavenet.nn.convolution import CausalConv1d
+from wavenet.receptive_fields.arithmetic import effective_kernel
+from wavenet.receptive_fields.field import (
+    LayerField,
+    OutputField,
+    ReceptiveField,
+    milliseconds,
+    stride_number,
+)
+
+
+class StackSettings(Protocol):
+    """What a configuration must have for its receptive field: ``WaveNetConfig`` has it."""
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """One per layer, in samples."""
+
+    @property
+    def kernel_size(self) -> int:
+        """Taps of every layer."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+
+
+def of_block(block: Causal, sample_rate: int | None) -> ReceptiveField:
+    """What a causal block declares, layer by layer."""
+    return _of_leaves(list(causal_leaves(block)), sample_rate)
+
+
+def of_dilations(
+    dilations: Sequence[int], kernel_size: int, sample_rate: int | None
+) -> ReceptiveField:
+    """The receptive field of one causal convolution per dilation."""
+    return _of_leaves(_plain_layers(dilations, kernel_size), sample_rate)
+
+
+def causal_leaves(block: Causal, path: str = "") -> Iterator[tuple[str, Causal]]:
+    """The blocks that look along time, in the order of the signal; others' blocks count whole."""
+    children = block.layers()
+    if not children:
+        yield path or type(block).__name__, block
+    for name, child in children:
+        yield from causal_leaves(child, f"{path}.{name}" if path else name)
+
+
+def _plain_layers(dilations: Sequence[int], kernel_size: int) -> list[tuple[str, Causal]]:
+    """One single-channel convolution per dilation (on the meta device: nothing is drawn)."""
+    with torch.device("meta"):
+        return [
+            (f"layer {i + 1}", CausalConv1d(1, 1, kernel_size, dilation=dilation))
+            for i, dilation in enumerate(dilations)
+        ]
+
+
+def _of_leaves(leaves: list[tuple[str, Causal]], sample_rate: int | None) -> ReceptiveField:
+    if not leaves:
+        raise ValueError("dilations is empty; give one per layer, such as [1, 2, 4, 8]")
+    layers = []
+    for i, (name, leaf) in enumerate(leaves):
+        kernel_size = getattr(leaf, "kernel_size", leaf.past + 1)
+        dilation = getattr(leaf, "dilation", 1)
+        through = [block for _, block in leaves[: i + 1]]
+        samples = farthest_reach(through) + 1
+        layers.append(
+            LayerField(
+                name,
+                kernel_size,
+                dilation,
+                effective_kernel(kernel_size, dilation),
+                samples,
+                milliseconds(samples, sample_rate),
+                samples - 1,
+                0,
+                stride_number(1 / Fraction(chained_rates(through)[1])),
+                type(leaf).__name__,
+            )
+        )
+    last = layers[-1]
+    back = last.samples - 1
+    output = OutputField("output", last.samples, back, 0, last.stride, back)
+    return ReceptiveField(
+        last.samples, sample_rate, tuple(layers), back, 0, last.stride, back, (output,)
+    )

@@ -1,0 +1,213 @@
+"""Following a network through one run: every function that it calls, and where it stands.
+
+``Follower`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes
+through it, whoever makes it: a module, the network's own ``forward``, an operator. That is why this
+package runs a network instead of reading it with torch.fx, whose symbolic trace refuses every `if`
+on a shape. The tracer and the measurement by gradient share it, so both name layers alike.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from wavenet.nn.causal import Causal
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set of names."""
+    return frozenset(text.split())
+
+
+ALONG_TIME = words(
+    """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d max_pool1d
+    max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
+    max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d interpolate upsample upsample_nearest
+    upsample_bilinear pixel_shuffle pixel_unshuffle stft repeat_interleave"""
+)
+"""Functions that make a layer of their own in the table."""
+
+
+class Follower(TorchFunctionMode):
+    """Knows at every call which module runs, and gives each layer a name of its own.
+
+    Args:
+        module: a private copy (see ``private_copy``); hooks are put on it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._stack: list[tuple[str, nn.Module]] = [("", module)]
+        self._calls: dict[str, int] = {}
+        for path, part in module.named_modules():
+            if isinstance(part, Causal):
+                self._follow_stream(path, part)
+            elif path:
+                part.register_forward_pre_hook(self._entering(path))
+                part.register_forward_hook(self._leaving(path))
+
+    @property
+    def path(self) -> str:
+        """Of the module that runs."""
+        return self._stack[-1][0]
+
+    @property
+    def running(self) -> nn.Module:
+        """The module that runs."""
+        return self._stack[-1][1]
+
+    def place(self, function: str) -> str:
+        """Where we are, in words: ``encoder.attention (MultiheadAttention)``."""
+        if self.path and self._is_leaf():
+            return f"{self.path} ({type(self.running).__name__})"
+        inside = self.path or type(self.running).__name__
+        return f"{inside}: {function}"
+
+    def layer(self, function: str) -> tuple[str, str]:
+        """Name and kind of the layer that this call makes: the module's, if it is one's whole."""
+        if self.path and self._is_leaf():
+            name, kind = self.path, type(self.running).__name__
+        else:
+            name, kind = (f"{self.path}.{function}" if self.path else function), function
+        self._calls[name] = self._calls.get(name, 0) + 1
+        times = self._calls[name]
+        return (name if times == 1 else f"{name} ({times})"), kind
+
+    def finished(self, path: str, output: Any) -> None:
+        """Called when the module at ``path`` has given its output."""
+
+    def _is_leaf(self) -> bool:
+        """Without children, or torch's own: what runs is known by its class."""
+        own = type(self.running).__module__.startswith("torch.nn.modules")
+        return own or next(self.running.children(), None) is None
+
+    def _entering(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            self._stack.append((path, module))
+
+        return hook
+
+    def _leaving(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            self._stack.pop()
+            self.finished(path, output)
+
+        return hook
+
+    def _follow_stream(self, path: str, block: Causal) -> None:
+        """A causal block's parent calls ``stream``, which no hook sees."""
+        stream = block.stream
+
+        def followed(x: Tensor, state: Any, cond: Tensor | None = None) -> Any:
+            self._stack.append((path, block))
+            try:
+                y, after = stream(x, state) if cond is None else stream(x, state, cond)
+            finally:
+                self._stack.pop()
+            self.finished(path, y)
+            return y, after
+
+        block.stream = followed  # type: ignore[method-assign]
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """``relu`` for ``relu_``, ``add`` for ``__radd__`` and ``__iadd__``."""
+    name = getattr(function, "__name__", type(function).__name__)
+    if name in ("__get__", "__set__"):
+        return f"{name}:{getattr(function.__self__, '__name__', '')}"  # type: ignore[attr-defined]
+    if name in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
+        return name
+    if name.startswith("__") and name.endswith("__"):
+        name = name[2:-2]
+        if name in _OPERATORS:
+            return name
+        return name[1:] if name[1:] in _OPERATORS and name[0] in "ri" else name
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
+def is_in_place(function: Callable[..., Any]) -> bool:
+    """Whether the function changes its first argument."""
+    name = getattr(function, "__name__", "")
+    if name.startswith("__"):
+        return name in ("__setitem__", "__set__") or (name[2] == "i" and name[3:-2] in _OPERATORS)
+    return name.endswith("_")
+
+
+_OPERATORS = words("""add sub mul truediv floordiv mod pow matmul div and or xor lshift rshift""")
+
+
+def private_copy(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose hooks are its own; the parameters' memory is shared.
+
+    Raises:
+        ValueError: if the module cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for tensor in _tensors_of(module):
+        if isinstance(tensor, nn.Parameter):
+            memo[id(tensor)] = nn.Parameter(tensor.detach(), requires_grad=False)
+        else:
+            memo[id(tensor)] = tensor.detach().clone()
+    try:
+        copied = copy.deepcopy(module, memo)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{type(module).__name__} cannot be copied: {reason}") from error
+    return copied.eval()
+
+
+def _tensors_of(module: nn.Module) -> Iterator[Tensor]:
+    """Parameters, buffers and tensors that are plain attributes (old weight normalisation)."""
+    yield from module.parameters()
+    yield from module.buffers()
+    for part in module.modules():
+        yield from (value for value in vars(part).values() if isinstance(value, Tensor))
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors anywhere within nested tuples, lists and dictionaries."""
+    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+
+
+def named_outputs(output: Any) -> list[tuple[str, Tensor]]:
+    """The tensors that a network returns, each with a name: ``output``, ``0``, ``logits``."""
+    if isinstance(output, Tensor):
+        return [("output", output)]
+    if isinstance(output, dict):
+        pairs = list(output.items())
+    elif isinstance(output, tuple | list):
+        pairs = list(enumerate(output))
+    elif hasattr(output, "__dict__"):
+        pairs = list(vars(output).items())
+    else:
+        return []
+    found = []
+    for key, value in pairs:
+        inner = named_outputs(value)
+        found += [
+            (str(key) if name == "output" else f"{key}.{name}", tensor) for name, tensor in inner
+        ]
+    return found
+
+
+def spatial_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``[B, C, T]`` has time at 2, ``[B, C, H, W]`` an image at 2 and 3, ``[B, T]`` time at 1."""
+    return tuple(range(2, len(shape))) if len(shape) > 2 else (len(shape) - 1,)
+
+
+def convert(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same nested value with every tensor replaced."""
+    return tree_map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, value)
+
+
+def describe_error(error: Exception) -> str:
+    """The first line of an error's text, or its class."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,238 @@
+"""The receptive field of any module by formula: one run on shapes alone, with interval arithmetic.
+
+The module runs once on a *meta* tensor, which has a shape and no values, so this takes as long as
+its Python code. Each torch function that it calls passes through ``Tracer``, which keeps for every
+tensor what it hears (``rules``, ``windows``). Whatever the input cannot reach (weights, states of
+zeros, a conditioning) is a constant and runs as usual. Code that decides by the signal's values
+cannot run on shapes, and code behind torch's back (C++ extensions, TorchScript) is not seen: both
+are noticed, and end in ``CannotTrace``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavenet.receptive_fields.follower import (
+    Follower,
+    convert,
+    describe_error,
+    function_name,
+    is_in_place,
+    named_outputs,
+    private_copy,
+    spatial_axes,
+    tensors_in,
+    words,
+)
+from wavenet.receptive_fields.rules import POINTWISE, RULES, Call, Heard, alike, pointwise
+from wavenet.receptive_fields.windows import CannotTrace, Reach
+
+_CONSTANTS = words(
+    """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros
+    new_ones new_empty new_full new_tensor bernoulli"""
+)
+"""Functions that take only the shape of a signal."""
+
+_SAME_SHAPE = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
+"""Torch runs these on shapes a thousand times slower than a product."""
+
+_MOVES = frozenset({"cpu", "cuda", "to", "type", "numpy"})
+
+
+@dataclass(frozen=True)
+class TracedLayer:
+    """One layer that looks along time, and what its output hears."""
+
+    name: str
+    kind: str
+    kernel_size: Any
+    dilation: Any
+    heard: Heard
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a run on shapes has found.
+
+    Attributes:
+        shape: of the input that it ran with.
+        outputs: name, what it hears, and its shape, for each tensor returned.
+        layers: in the order in which they ran.
+        unbounded: where time is heard without end, in words.
+    """
+
+    shape: tuple[int, ...]
+    outputs: tuple[tuple[str, Heard, tuple[int, ...]], ...]
+    layers: tuple[TracedLayer, ...]
+    unbounded: tuple[str, ...]
+
+
+def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int]] = ()) -> Traced:
+    """Follow one input of this shape through the module.
+
+    Args:
+        module: any module; it is copied, and analysed in evaluation mode.
+        shape: of the input, ``[B, C, T]``, ``[B, C, H, W]`` or ``[B, T]``.
+        others: shapes of further inputs, which count as constants.
+
+    Raises:
+        CannotTrace: if the formulas do not cover what the module does; the message says what.
+    """
+    copied = private_copy(module)
+    tracer = Tracer(copied)
+    x = torch.empty(tuple(shape), device="meta").requires_grad_()
+    further = [torch.ones(tuple(other)) for other in others]
+    start = x * 1  # a leaf that requires a gradient may not be changed in place
+    axes = spatial_axes(tuple(shape))
+    tracer.hears(start, Heard(tuple(Reach.identity(axis) for axis in axes)))
+    try:
+        with tracer:
+            output = copied(start, *further)
+    except CannotTrace:
+        raise
+    except Exception as error:
+        raise CannotTrace(f"it does not run on shapes alone: {describe_error(error)}") from error
+    found = []
+    for name, tensor in named_outputs(output):
+        heard = tracer.heard_of(tensor)
+        if heard is not None:
+            found.append((name, heard, tuple(tensor.shape)))
+    if not found:
+        raise CannotTrace("no output depends on the input by any function that was seen")
+    unbounded = dict.fromkeys(
+        reach for _, heard, _ in found for reach in heard.reaches if isinstance(reach, str)
+    )
+    return Traced(tuple(shape), tuple(found), tuple(tracer.layers), tuple(unbounded))
+
+
+class Tracer(Follower):
+    """Keeps what every tensor hears while a module runs on shapes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.layers: list[TracedLayer] = []
+        self._heard: dict[int, Heard] = {}
+        self._alive: list[Tensor] = []  # so that no id and no storage is used twice
+        self._sharing: dict[int, set[int]] = {}
+
+    def hears(self, tensor: Tensor, heard: Heard) -> None:
+        """Note what a tensor hears."""
+        self._heard[id(tensor)] = heard
+        self._alive.append(tensor)
+        self._sharing.setdefault(_storage(tensor), set()).add(id(tensor))
+
+    def heard_of(self, tensor: Tensor) -> Heard | None:
+        """What a tensor hears; None for a constant.
+
+        Raises:
+            CannotTrace: if it depends on the input by ways that no function call showed.
+        """
+        heard = self._heard.get(id(tensor))
+        if heard is None and tensor.requires_grad and tensor.is_meta:
+            raise CannotTrace(
+                f"{self.place('forward')}: computes with code that torch functions do not show "
+                "(an extension, TorchScript or an autograd function)"
+            )
+        return heard
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one function, and note what its results hear."""
+        kwargs = kwargs or {}
+        given = tensors_in((args, kwargs))
+        if not any(tensor.is_meta for tensor in given):
+            return function(*args, **kwargs)
+        name = function_name(function)
+        result = self._run(function, name, args, kwargs)
+        results = tensors_in(result)
+        if not results or name in _CONSTANTS:
+            return result
+        if all(self.heard_of(tensor) is None for tensor in given):
+            return result
+        self._follow(function, name, args, kwargs, result, results)
+        return result
+
+    def _run(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Constants meet the signal as shapes; a signal stays where it is."""
+        if name in _MOVES and isinstance(args[0], Tensor) and args[0].is_meta:
+            if name == "numpy":
+                raise CannotTrace(f"{self.place(name)}: leaves torch for numpy")
+            kept = [arg for arg in (*args[1:], *kwargs.values()) if isinstance(arg, torch.dtype)]
+            return args[0].to(kept[0]) if kept else args[0] * 1
+        if name in _SAME_SHAPE and args and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0] * 1
+        as_shapes = convert((args, kwargs), lambda t: t if t.is_meta else t.to("meta"))
+        return function(*as_shapes[0], **as_shapes[1])
+
+    def _follow(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+        results: list[Tensor],
+    ) -> None:
+        place = self.place(name)
+        rule = pointwise if name in POINTWISE else RULES.get(name)
+        if rule is None:
+            raise CannotTrace(f"{place}: no formula for the function {name}")
+        call = Call(name, args, kwargs, result, place, self.heard_of)
+        heard = rule(call)
+        each = heard if isinstance(heard, list) else [heard] * len(results)
+        if is_in_place(function) or kwargs.get("out") is not None:
+            self._check_in_place(place, args[0], each[0])
+        for tensor, part in zip(results, each, strict=True):
+            self.hears(tensor, part)
+        self._note_layer(call, each[0])
+
+    def _note_layer(self, call: Call, heard: Heard) -> None:
+        if call.layer:
+            name, kind = self.layer(call.name)
+            kernel_size, dilation = call.layer[0]
+            if set(_strides(heard)) != set(_strides(call.heard)) or _is_wide(kernel_size):
+                self.layers.append(TracedLayer(name, kind, kernel_size, dilation, heard))
+            return
+        ends = [reach for reach in heard.reaches if isinstance(reach, str)]
+        if any(reach.startswith(call.place) for reach in ends):
+            name, _, kind = call.place.partition(" (")
+            if not any(layer.name == name and layer.heard == heard for layer in self.layers):
+                self.layers.append(TracedLayer(name, kind.rstrip(")"), None, None, heard))
+
+    def _check_in_place(self, place: str, target: Any, heard: Heard) -> None:
+        """A change in place reaches every view of the memory, and these are not followed."""
+        if not isinstance(target, Tensor):
+            raise CannotTrace(f"{place}: writes into another tensor")
+        before = self._heard.get(id(target))
+        sharing = self._sharing.get(_storage(target), set()) - {id(target)}
+        if sharing and (before is None or not alike(before, heard)):
+            raise CannotTrace(f"{place}: changes memory in place that other tensors share")
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _strides(heard: Heard) -> list[Any]:
+    return [reach if isinstance(reach, str) else reach.stride for reach in heard.reaches]
+
+
+def _is_wide(kernel_size: Any) -> bool:
+    sizes = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,)
+    return any(size is not None and size > 1 for size in sizes)

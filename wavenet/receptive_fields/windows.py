@@ -1,0 +1,228 @@
+"""Which inputs an output hears, along one dimension: exact integer arithmetic with periods.
+
+Nearly every layer that looks along time obeys one law. Output n hears the inputs j with
+
+    divisor j = stride n + first + step i,    some i = 0 .. count - 1                  (``Window``)
+
+A convolution has divisor 1, stride S, first -P, step d, count k. A transposed one has stride 1 and
+divisor S, for j = (n + P - d i) / S wherever that is whole. Holding each sample u times is
+j = floor(n / u), so divisor u and the remainders 0 .. u - 1 for ``count``; linear interpolation,
+adaptive pooling, slices, flips and padding fit as well (see ``rules``).
+
+``Reach`` says the same of a whole network: output n hears input samples ``lo(n) .. hi(n)``, where
+
+    lo(n + P) = lo(n) + advance,    hi(n + P) = hi(n) + advance                    (P the period).
+
+The stride of the network is advance / P input samples per output sample, a fraction. For a strided
+network P is 1; where the rate is raised, the outputs between two inputs differ, and P counts them.
+A layer behind it follows by taking the least ``lo`` and the largest ``hi`` over its taps, so what
+comes out is the exact hull, whatever the phases. This generalises Araujo, Norris and Sim (2019),
+who treat integer strides. Signals are endless here: borders show in no number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+_NEVER = 2**60
+"""``lo`` of an output that hears nothing at all (and ``-_NEVER`` its ``hi``)."""
+
+_MOST_TAPS = 20_000_000
+"""Phases times taps that are looked at for one layer."""
+
+
+class CannotTrace(Exception):
+    """The network does something that the formulas do not cover; the message says what."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Output n hears the inputs j with ``divisor j = stride n + first + step i``, i < count."""
+
+    stride: int = 1
+    first: int = 0
+    count: int = 1
+    step: int = 1
+    divisor: int = 1
+
+    @classmethod
+    def convolution(cls, kernel_size: int, stride: int, padding: int, dilation: int) -> Window:
+        """``j = S n - P + d i``."""
+        return cls(stride, -padding, kernel_size, dilation)
+
+    @classmethod
+    def transposed(cls, kernel_size: int, stride: int, padding: int, dilation: int) -> Window:
+        """``S j = n + P - d i``, counted from the last tap on."""
+        return cls(1, padding - dilation * (kernel_size - 1), kernel_size, dilation, stride)
+
+    @classmethod
+    def nearest(cls, scale: Fraction) -> Window:
+        """``j = floor(n scale)``, scale in inputs per output."""
+        p = scale.denominator
+        return cls(scale.numerator, -(p - 1), p, 1, p)
+
+    @classmethod
+    def nearest_exact(cls, scale: Fraction) -> Window:
+        """``j = floor((n + 1/2) scale)``."""
+        q, p = scale.numerator, scale.denominator
+        return cls(2 * q, q - (2 * p - 1), 2 * p, 1, 2 * p)
+
+    @classmethod
+    def linear(cls, scale: Fraction) -> Window:
+        """Both neighbours of ``(n + 1/2) scale - 1/2``; one where it is whole."""
+        q, p = scale.numerator, scale.denominator
+        return cls(2 * q, q - p - (2 * p - 1), 4 * p - 1, 1, 2 * p)
+
+    @classmethod
+    def linear_aligned(cls, scale: Fraction) -> Window:
+        """Both neighbours of ``n scale``; one where it is whole."""
+        q, p = scale.numerator, scale.denominator
+        return cls(q, -(p - 1), 2 * p - 1, 1, p)
+
+    @classmethod
+    def adaptive(cls, n_in: int, n_out: int) -> Window:
+        """``floor(n in / out) <= j < (n + 1) in / out``."""
+        return cls(n_in, -(n_out - 1), n_in + n_out - 1, 1, n_out)
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether each output is one input, moved: padding, slicing, flipping."""
+        return self.count == 1 and abs(self.stride) == 1 and self.divisor == 1
+
+    @property
+    def may_hear_nothing(self) -> bool:
+        """Whether some outputs get no tap: a transposed convolution with gaps."""
+        if self.divisor == 1:
+            return False
+        met = {(self.first + self.step * i) % self.divisor for i in range(self.count)}
+        lattice = math.gcd(self.stride, self.divisor)
+        return any(-n % self.divisor not in met for n in range(0, self.divisor, lattice))
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Output n along ``axis`` hears input samples ``lo(n) .. hi(n)`` of one dimension.
+
+    Attributes:
+        axis: of the tensor; None where a single position was picked and the axis is gone.
+        lo: ``[P]``, for outputs 0 .. P - 1.
+        hi: ``[P]``.
+        advance: input samples per P outputs; negative where the signal runs backwards.
+        folded: (major, size, minor) while the axis is flattened with others around it.
+        own: where a single position that was picked stands, in input samples.
+    """
+
+    axis: int | None
+    lo: IntArray
+    hi: IntArray
+    advance: int
+    folded: tuple[int, int, int] | None = None
+    own: int = 0
+
+    @classmethod
+    def identity(cls, axis: int) -> Reach:
+        """Output n is input n."""
+        return cls(axis, np.zeros(1, np.int64), np.zeros(1, np.int64), 1)
+
+    @property
+    def period(self) -> int:
+        """Outputs after which the pattern repeats."""
+        return len(self.lo)
+
+    @property
+    def stride(self) -> Fraction:
+        """Input samples per output sample."""
+        return Fraction(self.advance, self.period)
+
+    def at(self, n: IntArray) -> tuple[IntArray, IntArray]:
+        """``lo(n)`` and ``hi(n)``, in the shape of n."""
+        turns, phase = np.divmod(n, self.period)
+        moved = turns * self.advance
+        return self.lo[phase] + moved, self.hi[phase] + moved
+
+    def through(self, window: Window) -> Reach:
+        """What the outputs of a layer hear whose inputs hear this."""
+        whole = window.divisor * self.period
+        period = whole // math.gcd(window.stride, whole)
+        advance = window.stride * period // whole * self.advance
+        if period * window.count > _MOST_TAPS:
+            raise CannotTrace(f"the pattern repeats after {period} outputs only")
+        n = np.arange(period, dtype=np.int64)[:, None]
+        taps = np.arange(window.count, dtype=np.int64)[None]
+        j, rest = np.divmod(window.stride * n + window.first + window.step * taps, window.divisor)
+        lo, hi = self.at(j)
+        lo = np.where(rest == 0, lo, _NEVER).min(axis=1)
+        hi = np.where(rest == 0, hi, -_NEVER).max(axis=1)
+        return Reach(self.axis, lo, hi, advance, self.folded)
+
+    def moved_to(self, axis: int | None) -> Reach:
+        """The same along another axis."""
+        return Reach(axis, self.lo, self.hi, self.advance, self.folded, self.own)
+
+    def picked(self, n: int) -> Reach:
+        """Position n alone: the axis is gone."""
+        lo, hi = self.at(np.array([n], np.int64))
+        return Reach(None, lo, hi, 0, own=n * self.advance // self.period)
+
+    def same_as(self, other: Reach) -> bool:
+        """Whether both hear the same, everywhere."""
+        if (self.axis, self.stride) != (other.axis, other.stride):
+            return False
+        n = np.arange(math.lcm(self.period, other.period), dtype=np.int64)
+        return all(bool((a == b).all()) for a, b in zip(self.at(n), other.at(n), strict=True))
+
+    def summary(self) -> tuple[int, int | None, int | None, int | None]:
+        """``(samples, look_back, look_ahead, padding)``, the largest over the phases.
+
+        Output n stands at input ``floor(n stride)``. ``padding`` is how far before input 0 the
+        field of output 0 begins, negative if it begins later. Of a signal that runs backwards only
+        the number of samples is told: it has no time of its own.
+
+        Raises:
+            CannotTrace: if no output hears anything.
+        """
+        n = np.arange(self.period, dtype=np.int64)
+        own = n * self.advance // self.period + self.own
+        hears = self.lo <= self.hi
+        if not hears.any():
+            raise CannotTrace("the output does not depend on the input")
+        samples = int((self.hi - self.lo)[hears].max()) + 1
+        if self.advance < 0:
+            return samples, None, None, None
+        back = int((own - self.lo)[hears].max())
+        ahead = int((self.hi - own)[hears].max())
+        return samples, max(0, back), max(0, ahead), int((own - self.lo)[hears][0])
+
+
+def joined(reaches: Sequence[Reach]) -> Reach:
+    """The hull of several reaches along one axis.
+
+    Raises:
+        CannotTrace: if they run at different strides or lie along different axes.
+    """
+    first = reaches[0]
+    for other in reaches[1:]:
+        if first is other:
+            continue
+        if first.axis != other.axis or first.folded != other.folded:
+            raise CannotTrace("joins signals whose time lies along different axes")
+        if first.stride != other.stride:
+            raise CannotTrace(
+                f"joins signals of different strides, {first.stride} and {other.stride} input "
+                "samples per sample"
+            )
+        n = np.arange(math.lcm(first.period, other.period), dtype=np.int64)
+        lo, hi = first.at(n)
+        other_lo, other_hi = other.at(n)
+        advance = int(first.stride * len(n))
+        lo, hi = np.minimum(lo, other_lo), np.maximum(hi, other_hi)
+        first = Reach(first.axis, lo, hi, advance, first.folded, first.own)
+    return first
