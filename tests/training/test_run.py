@@ -128,7 +128,7 @@ def test_the_settings_are_kept_as_a_recipe_that_says_the_same(
     learnt: tuple[TrainingResult, Path],
 ) -> None:
     _, out = learnt
-    again, _ = parse_training([str(out / "config.yaml")])
+    again, *_ = parse_training([str(out / "config.yaml")])
     assert asdict(again) == provenance(out)["training"]
     assert yaml.safe_load((out / "config.yaml").read_text()) == asdict(again)
 
@@ -207,7 +207,7 @@ def test_accumulated_batches_make_the_steps_that_were_asked_for(
     tmp_path: Path, brief: Callable[..., TrainingConfig]
 ) -> None:
     trainer = {"accumulate_grad_batches": 2}
-    result = train(brief(batch_size=1, trainer=trainer), tmp_path / "a")
+    result = train(brief(batch_size=2, trainer=trainer), tmp_path / "a")
     train(brief(batch_size=2), tmp_path / "b")
     assert result.steps == 3
     one, other = (wavenet.load(tmp_path / name / "model") for name in "ab")
@@ -373,18 +373,17 @@ def test_bad_files_among_good_ones_are_counted_in_one_warning(
 
 
 @pytest.fixture
-def files_of_at_most_8000_bytes() -> Iterator[None]:
-    """What a full disk does, on every machine: the write of byte 8001 fails with an OSError."""
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """What a full disk does, on every machine: writing one byte more fails with an OSError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
-    yield
+    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("files_of_at_most_8000_bytes")
 def test_a_disk_too_full_for_the_model_leaves_no_part_of_it(
-    tmp_path: Path, brief: Callable[..., TrainingConfig]
+    tmp_path: Path, brief: Callable[..., TrainingConfig], limit_files: Callable[[int], None]
 ) -> None:
+    limit_files(8000)
     for _ in range(2):  # and what is left of the first attempt is not in the way of the second
         with pytest.raises(WriteError, match="nothing was written: File too large;") as caught:
             train(brief(), tmp_path)
@@ -392,10 +391,13 @@ def test_a_disk_too_full_for_the_model_leaves_no_part_of_it(
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["config.yaml"]
 
 
-@pytest.mark.usefixtures("files_of_at_most_8000_bytes")
 def test_a_disk_that_the_logs_fill_up_is_one_line_and_the_model_stays(
-    tmp_path: Path, brief: Callable[..., TrainingConfig], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    brief: Callable[..., TrainingConfig],
+    limit_files: Callable[[int], None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    limit_files(25_000)  # model and first checkpoint are smaller, the logs of 500 steps are not
     model = {**SMALL, "residual_channels": 2, "skip_channels": 2, "distribution": "gaussian"}
     config = brief(model=model, max_steps=500, trainer={"log_every_n_steps": 1})
     with pytest.raises(WriteError, match=f"{tmp_path}: logs cannot be written: File too large; fr"):
