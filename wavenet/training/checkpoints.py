@@ -159,8 +159,7 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(self.folder / f"step-{step:08d}")
         self._saved = step
         if trainer.is_global_zero:
-            for path in _newest_first(self.folder)[KEPT:]:
-                path.unlink(missing_ok=True)
+            _keep_last(self.folder, step)
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
@@ -233,6 +232,17 @@ def remove_unfinished(folder: Path) -> None:
 def _between_steps(trainer: lightning.Trainer, batches_done: int) -> bool:
     """Whether no batch has been accumulated yet."""
     return batches_done % trainer.accumulate_grad_batches == 0
+
+
+def _keep_last(folder: Path, step: int) -> None:
+    """Of those up to the one just saved; a damaged one of this step or a later one goes, too."""
+    kept: set[int] = set()
+    for path in _newest_first(folder):
+        its_step = int(path.name.split("-")[1])
+        if its_step > step or its_step in kept or len(kept) == KEPT:
+            path.unlink(missing_ok=True)
+        else:
+            kept.add(its_step)
 
 
 def _newest_first(folder: Path) -> list[Path]:

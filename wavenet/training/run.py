@@ -247,6 +247,17 @@ class _Export(Callback):
 class _Progress(TQDMProgressBar):
     """Closes its bars also when training ends early: what is said then begins a new line."""
 
+    @property
+    def total_train_batches(self) -> int | float:
+        """What it counts to: batches, of which a step may accumulate several."""
+        return self.trainer.num_training_batches
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Called by Lightning: a resumed run counts what remains of it."""
+        super().on_train_epoch_start(trainer)
+        if trainer.global_step:
+            self.train_progress_bar.set_description(f"From step {trainer.global_step}")
+
     def on_exception(
         self,
         trainer: lightning.Trainer,
@@ -498,6 +509,7 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
+            warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
             warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
             yield
     finally:
