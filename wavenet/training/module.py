@@ -134,9 +134,8 @@ class WaveNetTraining(lightning.LightningModule):
         Raises:
             TrainingError: if they are not finite.
         """
-        gathered = self.all_gather(torch.stack([self._nats, self._count]))
-        assert isinstance(gathered, Tensor)  # as a tensor went in
-        nats, count = gathered.view(-1, 2).sum(0)
+        sums = torch.stack([self._nats, self._count])
+        nats, count = self.trainer.strategy.reduce(sums, reduce_op="sum")
         bits = (nats / count / math.log(2)).float()
         self._require_finite("validation loss", float(bits))
         self.log("valid/bits", bits, prog_bar=True)

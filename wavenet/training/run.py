@@ -101,7 +101,11 @@ def train(
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
-    out = Path(out)
+    with _one_voice():
+        return _train(config, Path(out), command, resume)
+
+
+def _train(config: TrainingConfig, out: Path, command: str | None, resume: bool) -> TrainingResult:
     if not resume:
         _require_new(out)
     if not config.corpus:
@@ -499,6 +503,18 @@ def _full_disk_in_one_line(out: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of several processes that train together, only the writer reports."""
+    level = logger.level
+    if not is_writer():
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice on workers and hardware, which a small run cannot follow."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -510,6 +526,7 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
             warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", ".*recommended to use `self.log.*sync_dist=True.*")
             warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
             yield
     finally:
