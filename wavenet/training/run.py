@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -456,6 +457,9 @@ def _loader(
         sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
+        # A forked worker shares the corpus, and sees when this process has been killed: a fork
+        # server, the way of Python 3.14 and newer, would stand between them and live on.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
     )
 
