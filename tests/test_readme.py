@@ -9,6 +9,7 @@ import pytest
 
 import wavenet
 from wavenet.cli import main
+from wavenet.training.config import parse_training
 
 SHORTER = shlex.split(
     "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --trainer.accelerator cpu"
@@ -46,7 +47,7 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 17
+    assert len(commands) == 18
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":
@@ -58,6 +59,21 @@ def test_commands_run_one_after_another(repository: Path, workplace: Path) -> No
         if arguments[:2] == ["bench", "sample"]:
             arguments += ["--samples", "20"]
         assert main(arguments) == 0, command
+
+
+def test_commands_for_gpus_and_clusters_have_keys_that_exist(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("corpus: speech")
+    text = "\n".join(blocks(repository, "bash")).replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if " train " in line]
+    devices = []
+    for line in lines:
+        config, out, _ = parse_training(shlex.split(line.split(" train ", 1)[1]))
+        assert (out, config.corpus, config.trainer["accelerator"]) == ("DIR", "speech", "gpu")
+        devices.append((config.trainer.get("num_nodes", 1), config.trainer["devices"]))
+    assert devices == [(1, 1), (1, 8), (4, 8), (4, 8)]
 
 
 def test_preset_table_states_what_the_models_are(repository: Path) -> None:

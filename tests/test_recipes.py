@@ -28,7 +28,7 @@ def test_these_are_all_recipes(repository: Path) -> None:
 def test_a_recipe_trains_and_speaks(
     repository: Path, samples: Path, tmp_path: Path, name: str
 ) -> None:
-    recipe, out = parse_training([str(repository / "recipes" / name / "config.yaml")])
+    recipe, out, _ = parse_training([str(repository / "recipes" / name / "config.yaml")])
     assert out is None
     assert recipe.init_from is None
     brief = dataclasses.replace(

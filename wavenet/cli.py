@@ -176,15 +176,18 @@ def _add_bench(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     from wavenet.training.config import MISSING_PACKAGES, parse_training
 
-    config, out = parse_training(options.arguments)
+    config, out, resume = parse_training(options.arguments)
     if out is None:
         raise ValueError("--out is missing; name the folder for the model")
     try:
-        from wavenet.training.run import train
+        from wavenet.training.run import is_writer, train
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{MISSING_PACKAGES} ({error})") from error
 
-    result = train(config, out, command=shlex.join(["wavenet", "train", *options.arguments]))
+    command = shlex.join(["wavenet", "train", *options.arguments])
+    result = train(config, out, command=command, resume=resume)
+    if not is_writer():  # of several processes one speaks
+        return INTERRUPTED if result.interrupted else 0
     ended = "interrupted after" if result.interrupted else "trained for"
     print(
         f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} bits "

@@ -36,7 +36,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     parser.add_argument("--seconds", type=float, default=SPOKEN_SECONDS)
     options, training = parser.parse_known_args()
-    for earlier in ("model", "logs"):  # of the demo before; other files in the folder stay
+    for earlier in (
+        "model",
+        "logs",
+        "checkpoints",
+    ):  # of the demo before; other files in the folder stay
         shutil.rmtree(options.out / earlier, ignore_errors=True)
     seconds = str(options.seconds)
     corpus, config = str(REPOSITORY / "samples"), str(HERE / "config.yaml")

@@ -23,7 +23,7 @@ def recipe(tmp_path: Path) -> str:
 
 
 def test_nothing_given_is_all_defaults() -> None:
-    assert parse_training([]) == (TrainingConfig(), None)
+    assert parse_training([]) == (TrainingConfig(), None, False)
 
 
 def test_a_recipe_changes_what_it_names_and_nothing_else(recipe: str) -> None:
@@ -33,13 +33,13 @@ def test_a_recipe_changes_what_it_names_and_nothing_else(recipe: str) -> None:
         learning_rate=0.001,
         max_steps=7,
     )
-    assert parse_training([recipe]) == (expected, None)
-    assert parse_training(["--config", recipe]) == (expected, None)
+    assert parse_training([recipe]) == (expected, None, False)
+    assert parse_training(["--config", recipe]) == (expected, None, False)
 
 
 def test_keys_on_the_command_line_change_the_recipes(recipe: str) -> None:
     changes = "--max_steps=9 --model.stacks 1 --out there --from model --trainer.accelerator cpu"
-    config, out = parse_training([recipe, *changes.split()])
+    config, out, _ = parse_training([recipe, *changes.split()])
     assert out == "there"
     assert config.init_from == "model"
     assert config.max_steps == 9
@@ -59,8 +59,8 @@ def test_silence_is_trimmed_only_when_a_threshold_is_given(tmp_path: Path) -> No
 
 
 def test_a_mel_is_given_by_name_or_as_a_whole() -> None:
-    by_name, _ = parse_training(["--model.mel", "wavenet-16k"])
-    whole, _ = parse_training(["--model.mel", "{hop_samples: 100, power_epsilon: 1e-9}"])
+    by_name, *_ = parse_training(["--model.mel", "wavenet-16k"])
+    whole, *_ = parse_training(["--model.mel", "{hop_samples: 100, power_epsilon: 1e-9}"])
     for config, hop_samples, epsilon in ((by_name, 200, 0.0), (whole, 100, 1e-9)):
         mel = config.model_config().mel
         assert mel is not None

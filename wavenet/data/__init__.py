@@ -1,5 +1,6 @@
 """From audio files to the windows that training sees."""
 
+from wavenet.data.batches import Batches
 from wavenet.data.cache import read_cached
 from wavenet.data.corpora import find_corpus
 from wavenet.data.corpus import Corpus, Utterance
@@ -7,6 +8,7 @@ from wavenet.data.recordings import CorpusError, Listing, Recording, find_audio
 from wavenet.data.windows import WindowPlan, Windows
 
 __all__ = [
+    "Batches",
     "Corpus",
     "CorpusError",
     "Listing",

@@ -169,6 +169,11 @@ class Windows(Dataset[dict[str, Tensor]]):
         utterance = self.corpus.utterances[which]
         return utterance, int(draw.integers(self._n_places(utterance))) * self.plan.hop
 
+    def n_heard(self, index: int) -> int:
+        """How many of the samples that window ``index`` predicts lie inside the recording."""
+        utterance, start = self.place(index)
+        return min(self.plan.length, len(utterance.samples) - start)
+
     def _n_places(self, utterance: Utterance) -> int:
         """Starts from 0 to the last one whose window reaches the end of the recording."""
         beyond = max(0, len(utterance.samples) - self.plan.length)

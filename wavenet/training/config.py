@@ -38,14 +38,18 @@ class TrainingConfig:
             manifest says, or as a named corpus has them.
         seed: of the weights, windows and everything else that is drawn.
         window_s: seconds of each window that the loss sees; the warm-up comes on top.
-        batch_size: windows per step.
+        batch_size: windows per step, over all devices and accumulated batches together.
         max_steps: optimiser steps.
         learning_rate: the highest, of Adam.
         warmup_steps: steps over which the learning rate rises; then it falls as a cosine to 0.
         gradient_clip: largest norm of the gradient; 0 for none.
+        ema_decay: of the moving average of the weights, which is what gets validated and exported;
+            0 for none.
         validation_fraction: share of the files that validation gets.
         validation_windows: how many fixed windows validation averages over.
         validate_every: steps between validations, after each of which the model is saved.
+        checkpoint_every: steps between checkpoints, from which ``--resume`` goes on.
+        compile: compile the network with ``torch.compile``.
         workers: processes that prepare windows; 0 prepares them in the main one.
         trainer: further arguments of Lightning's ``Trainer``: accelerator, devices, precision ...
     """
@@ -65,14 +69,18 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     gradient_clip: float = 1.0
+    ema_decay: float = 0.999
     validation_fraction: float = 0.05
     validation_windows: int = 32
     validate_every: int = 500
+    checkpoint_every: int = 500
+    compile: bool = False
     workers: int = 0
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_steps", "validation_windows", "validate_every"):
+        counts = ("batch_size", "max_steps", "validation_windows")
+        for name in (*counts, "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         if self.trim_silence is not False and not -math.inf < self.trim_silence < 0:
@@ -85,6 +93,8 @@ class TrainingConfig:
         for name in ("seed", "warmup_steps", "gradient_clip", "workers"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay={self.ema_decay} must be at least 0 and less than 1")
         if self.seed >= 2**63:
             raise ConfigError(f"seed={self.seed} must be less than 2**63")
         if not 0 < self.validation_fraction < 1:
@@ -106,14 +116,14 @@ class TrainingConfig:
         return WaveNetConfig.from_dict(self.model)
 
 
-def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None]:
-    """``CONFIG.yaml --out DIR --from MODEL --key value ...``, all of it optional, strictly typed.
+def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None, bool]:
+    """``CONFIG.yaml --out DIR --from MODEL --resume --key value ...``, all of it optional.
 
     Keys of model and trainer stand behind a dot: ``--model.residual_channels 48``. ``--help``
-    prints every key with its meaning and leaves the program.
+    prints every key with its meaning and leaves the program. Values are strictly typed.
 
     Returns:
-        The configuration and the value of ``--out``.
+        The configuration, the value of ``--out`` and whether ``--resume`` was given.
 
     Raises:
         ConfigError: for an unknown key or a value of a wrong type, in one line.
@@ -133,6 +143,11 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     parser.add_argument("--config", action="config", help="more settings: YAML, or a file of it")
     parser.add_argument("--out", type=str, help="folder for the model, logs and settings")
     parser.add_argument("--from", type=str, help="a model to start from: the key init_from")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint in --out; begin if there is none",
+    )
     parser.add_class_arguments(TrainingConfig)
     given = list(arguments)
     if given and not given[0].startswith("-"):
@@ -150,10 +165,10 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
         message = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
         raise ConfigError(message) from None
     parsed.pop("config")
-    out, start = parsed.pop("out"), parsed.pop("from")
+    out, start, resume = parsed.pop("out"), parsed.pop("from"), parsed.pop("resume")
     if start is not None:
         parsed["init_from"] = start
-    return TrainingConfig(**parsed), out
+    return TrainingConfig(**parsed), out, resume
 
 
 def _read_settings(path: str) -> dict[str, Any]:

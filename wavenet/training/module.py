@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -11,8 +12,11 @@ from torch import Tensor
 
 from wavenet.data import WindowPlan
 from wavenet.model import WaveNet
+from wavenet.training.averaging import Averaging
 from wavenet.training.config import TrainingConfig
 from wavenet.training.errors import TrainingError
+
+LogProb = Callable[[WaveNet, dict[str, Tensor], WindowPlan], tuple[Tensor, Tensor]]
 
 
 def window_log_prob(
@@ -46,10 +50,20 @@ def window_log_prob(
     return log_prob, heard[:, 0, -plan.length :]
 
 
-def bits_per_sample(model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan) -> Tensor:
-    """Mean bits per 16-bit sample over what lies inside recordings: the loss."""
-    log_prob, mask = window_log_prob(model, batch, plan)
-    return -(log_prob * mask).sum() / mask.sum().clamp(min=1) / math.log(2)
+def bits_per_sample(
+    model: WaveNet,
+    batch: dict[str, Tensor],
+    plan: WindowPlan,
+    log_prob_of: LogProb = window_log_prob,
+) -> Tensor:
+    """Mean bits per 16-bit sample over what lies inside recordings: the loss.
+
+    Where the batch is one part of a step, its ``samples`` say how many there are in a part on
+    average: the mean of this over all parts is then the mean over all samples (``Batches``).
+    """
+    log_prob, mask = log_prob_of(model, batch, plan)
+    samples = batch.get("samples", mask.sum().clamp(min=1))
+    return -(log_prob * mask).sum() / samples / math.log(2)
 
 
 class WaveNetTraining(lightning.LightningModule):
@@ -59,29 +73,53 @@ class WaveNetTraining(lightning.LightningModule):
         model: trained in place.
         plan: of the windows.
         config: learning rate and steps.
+        averaging: the callback that averages the weights, if they are averaged.
     """
 
-    def __init__(self, model: WaveNet, plan: WindowPlan, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        model: WaveNet,
+        plan: WindowPlan,
+        config: TrainingConfig,
+        averaging: Averaging | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.plan, self.config = model, plan, config
+        self._averaging = averaging
+        self._log_prob: LogProb = window_log_prob
+        if config.compile:
+            self._log_prob = torch.compile(window_log_prob)
+        self._step_bits = torch.zeros(())
         self._nats, self._count = torch.zeros(2, dtype=torch.float64)
         # What the last block hands on is heard by nobody: it gets no gradient, and says so.
         model.stack.blocks[-1].residual_projection.requires_grad_(False)
 
+    @property
+    def learnt(self) -> WaveNet:
+        """What is validated and exported: the averaged model, or else the trained one."""
+        averaged = None if self._averaging is None else self._averaging.model
+        return self.model if averaged is None else averaged
+
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """Bits per sample of one batch.
+        """Bits per sample of this part of a step; those of the step are logged with its last one.
 
         Raises:
-            TrainingError: if they are not finite.
+            TrainingError: if those of the step are not finite, in every process alike.
         """
-        loss = bits_per_sample(self.model, batch, self.plan)
-        self._require_finite("loss", float(loss.detach()))
-        self.log("train/bits", loss, prog_bar=True)
+        loss = bits_per_sample(self.model, batch, self.plan, self._log_prob)
+        parts = self.trainer.accumulate_grad_batches
+        done = loss.detach() / parts
+        self._step_bits = done if index % parts == 0 else self._step_bits + done
+        if (index + 1) % parts == 0:
+            bits = self.trainer.strategy.reduce(self._step_bits, reduce_op="mean")
+            assert isinstance(bits, Tensor)  # as a tensor went in
+            self._require_finite("loss", float(bits))
+            self.log("train/bits", bits, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         """Collect sums, so that the mean weighs every sample alike."""
-        log_prob, mask = window_log_prob(self.model, batch, self.plan)
+        log_prob, mask = self._log_prob(self.learnt, batch, self.plan)
         self._nats = self._nats - (log_prob * mask).double().sum()
         self._count = self._count + mask.double().sum()
 
@@ -96,9 +134,8 @@ class WaveNetTraining(lightning.LightningModule):
         Raises:
             TrainingError: if they are not finite.
         """
-        gathered = self.all_gather(torch.stack([self._nats, self._count]))
-        assert isinstance(gathered, Tensor)  # as a tensor went in
-        nats, count = gathered.view(-1, 2).sum(0)
+        sums = torch.stack([self._nats, self._count])
+        nats, count = self.trainer.strategy.reduce(sums, reduce_op="sum")
         bits = (nats / count / math.log(2)).float()
         self._require_finite("validation loss", float(bits))
         self.log("valid/bits", bits, prog_bar=True)

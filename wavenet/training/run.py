@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import logging
 import math
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +21,7 @@ import lightning
 import numpy as np
 import torch
 import yaml
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -26,13 +30,30 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-from wavenet.data import Corpus, Recording, WindowPlan, Windows, find_corpus, read_cached
-from wavenet.data.windows import collate
+from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
+from wavenet.data import (
+    Batches,
+    Corpus,
+    Recording,
+    WindowPlan,
+    Windows,
+    find_corpus,
+    read_cached,
+)
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
 from wavenet.files import WriteError, atomic_write
 from wavenet.model import WaveNet, load
 from wavenet.model_config import PRESETS, WaveNetConfig
+from wavenet.training.averaging import Averaging
+from wavenet.training.checkpoints import (
+    FOLDER,
+    Checkpoint,
+    Checkpoints,
+    WholeFiles,
+    find_last,
+    remove_unfinished,
+    require_same_run,
+)
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.module import WaveNetTraining
 
@@ -65,24 +86,38 @@ class TrainingResult:
     interrupted: bool
 
 
-def train(config: TrainingConfig, out: str | Path, *, command: str | None = None) -> TrainingResult:
+def train(
+    config: TrainingConfig, out: str | Path, *, command: str | None = None, resume: bool = False
+) -> TrainingResult:
     """Train a model and keep ``out/model`` loadable from the first moment on.
+
+    A run that was killed at any moment and resumed ends with the same weights, averages and
+    optimiser state, bit for bit, as one that never was: on the same CPU, with as many threads, and
+    with any number of workers. On a GPU that holds as far as its kernels repeat themselves.
 
     Args:
         config: see ``TrainingConfig``.
-        out: folder that gets ``model`` (the checkpoint), ``config.yaml`` (every setting of the run)
-            and ``logs`` (for TensorBoard).
-        command: the command line behind the run, for the checkpoint's provenance.
+        out: folder that gets ``model`` (the model, to be used), ``config.yaml`` (every setting of
+            the run), ``checkpoints`` (to go on from) and ``logs`` (for TensorBoard). Processes on
+            several machines must all see it.
+        command: the command line behind the run, for the model's provenance.
+        resume: go on from the last good checkpoint in ``out``, or begin if there is none.
 
     Raises:
-        ValueError: if the configuration or the corpus cannot be used, or out holds a model already.
-        TrainingError: if the loss is not finite; the last good model stays in ``out/model``.
+        ValueError: if the configuration or the corpus cannot be used, out holds a model already,
+            or the run to resume is another one.
+        TrainingError: if the loss is not finite, and the last good model stays in ``out/model``; or
+            no checkpoint is whole.
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
-    out = Path(out)
-    if _is_writer() and any((out / "model" / name).exists() for name in CHECKPOINT_FILES):
-        raise ConfigError(f"out={str(out)!r} already holds a model; choose another folder")
+    with _one_voice():
+        return _train(config, Path(out), command, resume)
+
+
+def _train(config: TrainingConfig, out: Path, command: str | None, resume: bool) -> TrainingResult:
+    if not resume:
+        _require_new(out)
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
     start = None if config.init_from is None else load(config.init_from)
@@ -96,35 +131,53 @@ def train(config: TrainingConfig, out: str | Path, *, command: str | None = None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
-    return _run(model, corpus, config, out, command)
+    last = _last_checkpoint(out) if resume else None
+    return _run(model, corpus, config, out, command, last)
 
 
 def _run(
-    model: WaveNet, corpus: Corpus, config: TrainingConfig, out: Path, command: str | None
+    model: WaveNet,
+    corpus: Corpus,
+    config: TrainingConfig,
+    out: Path,
+    command: str | None,
+    last: Checkpoint | None,
 ) -> TrainingResult:
+    run = _dependencies(model, corpus, config)
+    if last is not None:
+        require_same_run(last.run, run)
     plan = WindowPlan.of(model, config.window_s)
     train_part, valid_part = corpus.split(config.validation_fraction)
     n_valid = config.validation_windows
     valid_windows = Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
     constant = constant_bits(train_part, valid_windows)
     logger.info("best constant distribution: %.2f bits per sample", constant)
-    export = _Export(model, out / "model", _provenance(corpus, config, command))
-    module = WaveNetTraining(model, plan, config)
+    averaging = Averaging(config.ema_decay) if config.ema_decay else None
+    module = WaveNetTraining(model, plan, config, averaging)
+    export = _Export(module, out / "model", _provenance(corpus, config, command))
+    checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
+    step = 0 if last is None else last.step
     interrupted = False
     with _quiet_lightning(), _full_disk_in_one_line(out):
-        trainer = _trainer(config, out, export)
-        n_train = config.max_steps * _windows_per_step(config, trainer)
+        callbacks = [export, *([averaging] if averaging else []), checkpoints]
+        trainer = _trainer(config, out, callbacks, step)
+        n_train = config.max_steps * config.batch_size
         train_windows = Windows(train_part, plan, n_windows=n_train, seed=config.seed)
-        batches = _loader(train_windows, config.batch_size, config.workers)
-        fixed = _loader(valid_windows, config.batch_size, 0)
-        export.begin(config, out)
-        _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
-        before = export.bits
-        if math.isnan(before):
-            raise ConfigError(f"trainer={config.trainer} leaves nothing to validate on")
-        logger.info("validation before training: %.2f bits per sample", before)
+        batches = _training_batches(train_windows, config, trainer, step)
+        fixed = _validation_batches(valid_windows, config, trainer)
+        _write_settings(config, out)
+        if last is None:
+            export.save(step=0)
+            _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
+            if math.isnan(export.bits):
+                raise ConfigError(f"trainer={config.trainer} leaves nothing to validate on")
+            export.before = export.bits
+            logger.info("validation before training: %.2f bits per sample", export.before)
+        else:
+            logger.info("going on from step %d: %s", step, last.path)
         try:
-            _leaving_ctrl_c(trainer.fit, module, batches, fixed)
+            path = None if last is None else str(last.path)
+            _leaving_ctrl_c(trainer.fit, module, batches, fixed, ckpt_path=path)
             if export.step != trainer.global_step:  # the last steps were less than validate_every
                 _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
         except KeyboardInterrupt:
@@ -132,7 +185,7 @@ def _run(
             if export.step != trainer.global_step:
                 export.save(step=trainer.global_step)
     return TrainingResult(
-        export.folder, before, export.bits, constant, trainer.global_step, interrupted
+        export.folder, export.before, export.bits, constant, trainer.global_step, interrupted
     )
 
 
@@ -162,7 +215,7 @@ def _class_counts(law: MuLaw, parts: Iterable[np.ndarray]) -> Tensor:
     return classes.index_add(0, codes, torch.from_numpy(counts))
 
 
-def _is_writer() -> bool:
+def is_writer() -> bool:
     """Whether files are this process's to write: of several that train together, one."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
@@ -172,26 +225,30 @@ class _Export(Callback):
 
     Attributes:
         step, bits: of the last validation; NaN before the first.
+        before: bits of the model that training started from.
     """
 
-    def __init__(self, model: WaveNet, folder: Path, provenance: dict[str, Any]) -> None:
-        self.model, self.folder, self.provenance = model, folder, provenance
+    def __init__(self, module: WaveNetTraining, folder: Path, provenance: dict[str, Any]) -> None:
+        self.module, self.folder, self.provenance = module, folder, provenance
         self.step = 0
-        self.bits = math.nan
-
-    def begin(self, config: TrainingConfig, out: Path) -> None:
-        """Write the settings and the model that training starts from."""
-        if _is_writer():
-            with atomic_write(out / "config.yaml") as path:
-                path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
-        self.save(step=0)
+        self.bits = self.before = math.nan
 
     def save(self, *, step: int, bits: float | None = None) -> None:
         """Write the model, unless a weight is not finite."""
-        finite = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
-        if _is_writer() and finite:
+        model = self.module.learnt
+        finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+        if is_writer() and finite:
             found = {**self.provenance, "steps": step, "validation_bits_per_sample": bits}
-            self.model.save(self.folder, provenance=found)
+            model.save(self.folder, provenance=found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called by Lightning: for a checkpoint."""
+        return {"step": self.step, "bits": self.bits, "before": self.before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Called by Lightning: from a checkpoint."""
+        self.step, self.bits = state_dict["step"], state_dict["bits"]
+        self.before = state_dict["before"]
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -203,6 +260,17 @@ class _Export(Callback):
 
 class _Progress(TQDMProgressBar):
     """Closes its bars also when training ends early: what is said then begins a new line."""
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """What it counts to: batches, of which a step may accumulate several."""
+        return self.trainer.num_training_batches
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Called by Lightning: a resumed run counts what remains of it."""
+        super().on_train_epoch_start(trainer)
+        if trainer.global_step:
+            self.train_progress_bar.set_description(f"From step {trainer.global_step}")
 
     def on_exception(
         self,
@@ -254,6 +322,53 @@ def _report(corpus: Corpus) -> None:
         logger.warning("left out %d of %d files: %s", len(corpus.skipped), total, shown)
 
 
+def _require_new(out: Path) -> None:
+    """Leave what another run has made."""
+    made = [out / "model" / name for name in CHECKPOINT_FILES]
+    if is_writer() and (any(path.exists() for path in made) or (out / FOLDER).exists()):
+        raise ConfigError(
+            f"out={str(out)!r} already holds a model; choose another folder, or go on with --resume"
+        )
+
+
+def _last_checkpoint(out: Path) -> Checkpoint | None:
+    """The one to go on from, if the run has begun."""
+    if is_writer():
+        for folder in (out, out / "model", out / FOLDER):
+            remove_unfinished(folder)
+    last = find_last(out / FOLDER)
+    if last is None and (out / "model" / CONFIG_NAME).exists():
+        steps = read_config(out / "model")["provenance"].get("steps")
+        if steps != 0:
+            raise ConfigError(
+                f"out={str(out)!r} holds a model of {steps} steps, but no checkpoint to go on "
+                "from; choose another folder"
+            )
+    return last
+
+
+def _write_settings(config: TrainingConfig, out: Path) -> None:
+    if is_writer():
+        with atomic_write(out / "config.yaml") as path:
+            path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+
+
+def _dependencies(model: WaveNet, corpus: Corpus, config: TrainingConfig) -> dict[str, Any]:
+    """What the weights of every step depend on, in plain values, by the configuration's keys."""
+    known = hashlib.sha256()
+    for part in corpus.utterances:
+        known.update(f"{part.name} {part.speaker} {len(part.samples)}".encode())
+        known.update(part.samples[:: max(1, len(part.samples) // 256)].tobytes())
+    content = {
+        "files": len(corpus.utterances),
+        "samples": corpus.n_samples,
+        "hash": known.hexdigest()[:16],
+    }
+    run = {**asdict(config), "model": model.config.to_dict(), "corpus_content": content}
+    plain: dict[str, Any] = json.loads(json.dumps(run, default=str))
+    return plain
+
+
 def _provenance(corpus: Corpus, config: TrainingConfig, command: str | None) -> dict[str, Any]:
     return {
         "corpus": {
@@ -266,7 +381,13 @@ def _provenance(corpus: Corpus, config: TrainingConfig, command: str | None) -> 
     }
 
 
-def _trainer(config: TrainingConfig, out: Path, export: _Export) -> lightning.Trainer:
+def _trainer(
+    config: TrainingConfig, out: Path, callbacks: list[Callback], step: int
+) -> lightning.Trainer:
+    plugins: list[Any] = [WholeFiles()]
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        # Lightning would save amid a step when SLURM warns, and queue the job again by itself.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     settings: dict[str, Any] = {
         "max_steps": config.max_steps,
         "val_check_interval": _batches_between_validations(config),
@@ -274,15 +395,21 @@ def _trainer(config: TrainingConfig, out: Path, export: _Export) -> lightning.Tr
         "num_sanity_val_steps": 0,
         "gradient_clip_val": config.gradient_clip or None,
         "enable_checkpointing": False,
-        "logger": TensorBoardLogger(out, name="logs", version=""),
-        "callbacks": [export],
+        # What was logged beyond the checkpoint that a run goes on from is logged anew.
+        "logger": TensorBoardLogger(out, name="logs", version="", purge_step=step or None),
+        "callbacks": callbacks,
+        "plugins": plugins,
+        "use_distributed_sampler": False,  # windows are dealt by Batches
     }
     defaults = {"log_every_n_steps": min(10, config.max_steps), "enable_model_summary": False}
     for key in config.trainer:
         if key in settings:
             raise ConfigError(f"trainer.{key} is the run's own business; drop the key")
     if config.trainer.get("enable_progress_bar", True):
-        settings["callbacks"].append(_Progress(refresh_rate=10))
+        callbacks.append(_Progress(refresh_rate=10))
+    strategy = str(config.trainer.get("strategy", ""))
+    if any(way in strategy for way in ("spawn", "fork", "notebook")):
+        raise ConfigError(f"trainer.strategy={strategy} copies this process; use ddp")
     try:
         trainer = lightning.Trainer(**{**defaults, **settings, **config.trainer})
     except (TypeError, ValueError, MisconfigurationException) as error:
@@ -300,17 +427,59 @@ def _batches_between_validations(config: TrainingConfig) -> int:
     return min(config.validate_every, config.max_steps) * accumulated
 
 
-def _windows_per_step(config: TrainingConfig, trainer: lightning.Trainer) -> int:
-    return config.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+def _training_batches(
+    windows: Windows, config: TrainingConfig, trainer: lightning.Trainer, step: int
+) -> DataLoader[dict[str, Tensor]]:
+    """This process's part of every step from ``step`` on."""
+    per_step = trainer.accumulate_grad_batches
+    batches = _dealt(windows, config.batch_size, per_step, trainer)
+    # Of a run that is complete one batch stays: Lightning warns of none, and then makes no step.
+    first = min(step * per_step, len(batches) - 1)
+    return _loader(batches, config.workers, range(first, len(batches)))
 
 
-def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader[dict[str, Tensor]]:
+def _validation_batches(
+    windows: Windows, config: TrainingConfig, trainer: lightning.Trainer
+) -> DataLoader[dict[str, Tensor]]:
+    """This process's part of all validation windows, in batches about as large as in training.
+
+    Every process has as many: they meet after each.
+    """
+    processes, n = trainer.world_size, len(windows)
+    if n < processes:
+        raise ConfigError(
+            f"validation_windows={n} is less than one for each of {processes} processes; raise it"
+        )
+    rows = math.ceil(config.batch_size / (processes * trainer.accumulate_grad_batches))
+    turns = min(math.ceil(n / (processes * rows)), n // processes)
+    return _loader(_dealt(windows, n, turns, trainer), workers=0)
+
+
+def _dealt(windows: Windows, batch_size: int, per_step: int, trainer: lightning.Trainer) -> Batches:
+    try:
+        return Batches(
+            windows,
+            batch_size,
+            per_step=per_step,
+            process=trainer.global_rank,
+            processes=trainer.world_size,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _loader(
+    batches: Batches, workers: int, order: range | None = None
+) -> DataLoader[dict[str, Tensor]]:
     return DataLoader(
-        windows,
-        batch_size,
+        batches,
+        batch_size=None,  # an item is one
+        sampler=order,
         num_workers=workers,
-        collate_fn=collate,
         persistent_workers=workers > 0,
+        # A forked worker shares the corpus, and sees when this process has been killed: a fork
+        # server, the way of Python 3.14 and newer, would stand between them and live on.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
     )
 
@@ -360,6 +529,18 @@ def _full_disk_in_one_line(out: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of several processes that train together, only the writer reports."""
+    level = logger.level
+    if not is_writer():
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice on workers and hardware, which a small run cannot follow."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
@@ -370,6 +551,8 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", ".*GPU available but not used.*")
+            warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", ".*recommended to use `self.log.*sync_dist=True.*")
             warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
             yield
     finally:

@@ -1,0 +1,186 @@
+"""Training on several devices: the same steps, whoever computes them. Two processes on the CPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+import wavenet
+from wavenet.training import ConfigError, TrainingConfig
+from wavenet.training.checkpoints import find_last
+from wavenet.training.run import train
+
+SMALL = {
+    "sample_rate": 8000,
+    "layers_per_stack": 3,
+    "stacks": 1,
+    "residual_channels": 16,
+    "skip_channels": 16,
+    "distribution": "logistic_mixture",
+}
+TWO_PROCESSES = ["--trainer.devices", "2"]
+
+
+@pytest.fixture
+def config(tones: Path, tmp_path: Path) -> TrainingConfig:
+    """Windows that reach beyond their recordings, so that parts of a step differ in samples."""
+    corpus, draw = tmp_path / "corpus", np.random.default_rng(0)
+    corpus.mkdir()
+    for path in tones.iterdir():
+        (corpus / path.name).write_bytes(path.read_bytes())
+    for i in range(60):
+        n = int(draw.integers(20, 300))
+        soundfile.write(corpus / f"short-{i}.wav", draw.normal(0, 0.1, n), 8000)
+    return TrainingConfig(
+        corpus=str(corpus),
+        model=SMALL,
+        window_s=0.5,
+        batch_size=5,  # no multiple of two
+        validation_windows=7,
+        max_steps=12,
+        warmup_steps=4,
+        validate_every=5,
+        checkpoint_every=4,
+        trainer={"accelerator": "cpu", "log_every_n_steps": 1, "enable_progress_bar": False},
+    )
+
+
+def command(config: TrainingConfig, out: Path, *more: str) -> list[str]:
+    recipe = out.with_suffix(".yaml")
+    recipe.write_text(yaml.safe_dump(asdict(config)))
+    return ["-m", "wavenet.cli", "train", str(recipe), "--out", str(out), *more]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+
+
+def curve(out: Path, name: str) -> list[tuple[int, float]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what tensorboard imports is not ours to mend
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(out / "logs"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Up to the rounding of sums in another order."""
+    for name in ("train/bits", "valid/bits"):
+        a, b = np.array(curve(one, name)), np.array(curve(other, name))
+        assert a.shape[0] >= 4
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    models = [wavenet.load(out / "model") for out in (one, other)]
+    for p, q in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-5)
+
+
+def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, config: TrainingConfig) -> None:
+    done = run(sys.executable, *command(config, tmp_path / "two", *TWO_PROCESSES))
+    assert done.stdout.count("trained for 12 steps") == 1
+    assert done.stderr.count("validation before training: ") == 1
+    assert "Warning" not in done.stderr
+    train(config, tmp_path / "one")
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_accumulated_batches_give_the_loss_curve_of_one(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    train(config, tmp_path / "one")
+    accumulating = {**config.trainer, "accumulate_grad_batches": 3}
+    train(replace(config, trainer=accumulating), tmp_path / "three")
+    assert_same_run(tmp_path / "one", tmp_path / "three")
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_killed_and_resumed_end_with_the_same_bits(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    config = replace(config, max_steps=60, workers=1)
+    more = [*TWO_PROCESSES, "--resume"]
+    run(*torchrun, *command(config, tmp_path / "whole", *more))
+    killed = tmp_path / "killed"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [*torchrun, *command(config, killed, *more)],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 100
+    while (last := find_last(killed / "checkpoints")) is None or last.step < 8:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run(*torchrun, *command(config, killed, *more))
+    contents = []
+    for out in (tmp_path / "whole", killed):
+        found = find_last(out / "checkpoints")
+        assert found is not None
+        assert found.step == 60
+        contents.append(torch.load(found.path, weights_only=True))
+    one, other = contents
+    for key in ("state_dict", "current_model_state"):
+        assert all(torch.equal(one[key][name], other[key][name]) for name in one[key])
+    for a, b in zip(_moments(one), _moments(other), strict=True):
+        assert torch.equal(a, b)
+
+
+def _moments(content: dict[str, Any]) -> list[torch.Tensor]:
+    (optimiser,) = content["optimizer_states"]
+    return [part for state in optimiser["state"].values() for part in state.values()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"batch_size": 2, "trainer": {"accelerator": "cpu", "accumulate_grad_batches": 3}},
+            "batch_size=2 leaves a part without a window: .* in 3 batches each; raise it to 3",
+        ),
+        (
+            {"trainer": {"accelerator": "cpu", "strategy": "ddp_spawn"}},
+            "trainer.strategy=ddp_spawn copies this process; use ddp",
+        ),
+    ],
+)
+def test_what_cannot_be_dealt_is_one_line(
+    tmp_path: Path, config: TrainingConfig, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(replace(config, **changes), tmp_path / "out")
+
+
+def test_bf16_mixed_learns_what_float32_learns(tmp_path: Path, config: TrainingConfig) -> None:
+    """Weights stay float32; bits differ by what 8 bits of mantissa in the activations cost."""
+    mixed = replace(config, trainer={**config.trainer, "precision": "bf16-mixed"})
+    full, rough = train(config, tmp_path / "full"), train(mixed, tmp_path / "mixed")
+    assert rough.bits_after == pytest.approx(full.bits_after, rel=0.01)
+    model = wavenet.load(tmp_path / "mixed" / "model")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_compiled_it_makes_the_same_steps(tmp_path: Path, config: TrainingConfig) -> None:
+    config = replace(config, window_s=0.02)
+    train(config, tmp_path / "one")
+    train(replace(config, compile=True), tmp_path / "compiled")
+    assert_same_run(tmp_path / "one", tmp_path / "compiled")
