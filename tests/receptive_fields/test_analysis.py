@@ -18,6 +18,16 @@ from wavenet.receptive_fields import VerificationError, receptive_field
 networks = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("networks.py"))))
 
 
+class Filter(nn.Module):
+    """A recursive filter as a loop over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = [x[..., :1]]
+        for t in range(1, x.shape[-1]):
+            y.append(0.9 * y[-1] + x[..., t : t + 1])
+        return torch.cat(y, -1)
+
+
 class Of(nn.Module):
     """A module from a function."""
 
@@ -191,6 +201,7 @@ ENDLESS = {
     "product of times": (Of(lambda self, x: x.mT @ x), "multiplies every time with every other"),
     "first sample": (Of(lambda self, x: x - x[..., :1]), "one position is spread"),
     "reversed": (Of(lambda self, x: x + x.flip(-1)), "joined with one that runs backwards"),
+    "filter": (Filter(), "hears both ends of an input of shape"),
     "statistics": (nn.Sequential(nn.BatchNorm1d(1, track_running_stats=False)), "0 (BatchNorm1d)"),
 }
 

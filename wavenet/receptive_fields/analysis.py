@@ -25,6 +25,7 @@ from wavenet.receptive_fields.follower import spatial_axes
 from wavenet.receptive_fields.gradient import (
     LARGEST_INPUT,
     MOST_OUTPUTS,
+    MOST_PHASES,
     CannotMeasure,
     Endless,
     Run,
@@ -313,6 +314,7 @@ def _measure_freely(
     """
     shape = shapes[0]
     accepted: tuple[int, ...] | None = None
+    cut_off = False  # before, at a size that should have held every layer
     while True:
         try:
             run = run_linear(module, shape, _stretched(shapes, shape))
@@ -333,6 +335,9 @@ def _measure_freely(
             }
             if not _touches(found, shape, axes):
                 return run, found
+            if cut_off:
+                raise Endless(f"an output hears both ends of an input of shape {shape}")
+            cut_off = True
         factor = max(2, *(math.ceil(needed / shape[axis]) for axis in axes))
         shape = tuple(size * factor if a in axes else size for a, size in enumerate(shape))
         if math.prod(shape[axis] for axis in axes) > LARGEST_INPUT:
@@ -352,9 +357,13 @@ def _last_axes(tensor: Tensor, axes: tuple[int, ...]) -> list[int | None]:
 
 
 def _counts(run: Run, tensor: Tensor, axes: tuple[int, ...]) -> list[int]:
-    """Two periods of outputs, where a period is what one sample of the coarsest layer gives."""
+    """Two periods of outputs, where a period is what one sample of the coarsest layer gives.
+
+    Of a long period only one: the field is then known, and how it moves is not.
+    """
     finest = max(1, math.ceil(tensor.shape[-1] / max(1.0, run.coarsest)))
-    return [min(MOST_OUTPUTS, 2 * finest + 1)] * len(axes)
+    wanted = 2 * finest + 1 if finest <= MOST_PHASES else finest + 1
+    return [min(MOST_OUTPUTS, wanted)] * len(axes)
 
 
 def _touches(found: dict[str, list[Support]], shape: Sequence[int], axes: tuple[int, ...]) -> bool:
@@ -504,11 +513,8 @@ def _differs(run: Run, tensor: Tensor, heard: Heard) -> str | None:
         isinstance(r, Reach) and (r.folded is not None or r.axis is None) for r in heard.reaches
     ):
         return None
-    counts = [
-        min(MOST_OUTPUTS, reach.period) if isinstance(reach, Reach) else 1
-        for reach in heard.reaches
-    ]
-    measured = supports(run, tensor, axes, counts)
+    counts = [reach.period if isinstance(reach, Reach) else 1 for reach in heard.reaches]
+    measured = supports(run, tensor, axes, counts, spread=MOST_PHASES)
     for d, (reach, support) in enumerate(zip(heard.reaches, measured, strict=True)):
         if isinstance(reach, str):
             continue

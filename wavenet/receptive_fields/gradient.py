@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -44,8 +43,11 @@ from wavenet.receptive_fields.follower import (
 LARGEST_INPUT = 2**20
 """Samples (or pixels) of the longest input that is tried."""
 
-MOST_OUTPUTS = 64
+MOST_OUTPUTS = 512
 """Neighbouring outputs that are measured where the rate was raised and they differ."""
+
+MOST_PHASES = 16
+"""Outputs of one period that are compared with the formula, evenly spread."""
 
 _FLOOR = 1e-9
 """Of the largest gradient: below lies rounding, such as interpolation weights of 1e-17."""
@@ -438,7 +440,12 @@ def run_linear(
 
 
 def supports(
-    run: Run, output: Tensor, axes: Sequence[int | None], counts: Sequence[int]
+    run: Run,
+    output: Tensor,
+    axes: Sequence[int | None],
+    counts: Sequence[int],
+    *,
+    spread: int | None = None,
 ) -> list[Support]:
     """Back-propagate from outputs in the middle, and see which inputs answer.
 
@@ -447,42 +454,36 @@ def supports(
         output: one tensor of it.
         axes: the axis of the output for each dimension of the input, None where it is gone.
         counts: how many neighbouring outputs to measure in each dimension.
+        spread: take at most so many of them, evenly spread.
 
     Returns:
         One ``Support`` per dimension.
     """
     inputs = spatial_axes(tuple(run.x.shape))
     found = []
-    for d, input_axis in enumerate(inputs):
+    for axis, input_axis, count in zip(axes, inputs, counts, strict=True):
         middle = {a: output.shape[a] // 2 for a in axes if a is not None}
-        n_outputs = 1 if axes[d] is None else min(counts[d], output.shape[axes[d]])  # type: ignore[index]
-        first_output = middle.get(axes[d], 0) - n_outputs // 2  # type: ignore[arg-type]
-        positions, first, last = [], [], []
-        for n in range(max(0, first_output), max(0, first_output) + n_outputs):
-            if axes[d] is not None:
-                middle[axes[d]] = n  # type: ignore[index]
-            index = tuple(middle.get(a, slice(None)) for a in range(output.ndim))
-            (gradient,) = torch.autograd.grad(
-                output[index].sum(), run.x, retain_graph=True, allow_unused=True
-            )
-            positions.append(n)
-            if gradient is None:
-                first.append(None)
-                last.append(None)
-                continue
-            others = [a for a in range(gradient.ndim) if a != input_axis]
-            size = gradient.abs().amax(others)
-            heard = (size > _FLOOR * size.max()).nonzero().flatten()
-            first.append(int(heard[0]) if len(heard) else None)
-            last.append(int(heard[-1]) if len(heard) else None)
-        found.append(Support(tuple(positions), tuple(first), tuple(last)))
+        positions = [0]
+        if axis is not None:
+            count = min(count, output.shape[axis])
+            begin = max(0, middle[axis] - count // 2)
+            step = 1 if spread is None else max(1, math.ceil(count / spread))
+            positions = list(range(begin, begin + count, step))
+        ends = []
+        for n in positions:
+            at = middle if axis is None else middle | {axis: n}
+            index = tuple(at.get(a, slice(None)) for a in range(output.ndim))
+            ends.append(_heard(run, output[index].sum(), input_axis))
+        first, last = zip(*ends, strict=True)
+        found.append(Support(tuple(positions), first, last))
     return found
 
 
-def stride_of(support: Support, period: int) -> Fraction | None:
-    """Input samples per output sample, from outputs one period apart."""
-    for i in range(len(support.outputs) - period):
-        a, b = support.first[i], support.first[i + period]
-        if a is not None and b is not None:
-            return Fraction(b - a, period)
-    return None
+def _heard(run: Run, value: Tensor, axis: int) -> tuple[int | None, int | None]:
+    """First and last position along an axis of the input at which a gradient is not zero."""
+    (gradient,) = torch.autograd.grad(value, run.x, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return None, None
+    size = gradient.abs().amax([a for a in range(gradient.ndim) if a != axis])
+    heard = (size > _FLOOR * size.max()).nonzero().flatten().tolist()
+    return (heard[0], heard[-1]) if heard else (None, None)
