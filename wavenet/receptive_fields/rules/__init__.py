@@ -1,0 +1,31 @@
+"""What each torch function does to the reach of its input: one small rule per kind of function.
+
+A rule gets a ``Call`` and returns what the results hear (``Heard``). Three outcomes are possible,
+and never a guess: the exact reach; the word that a dimension is heard without end, with the place
+where that happens; or ``CannotTrace`` for what no rule covers.
+"""
+
+from wavenet.receptive_fields.rules import filters, products, reductions, shapes
+from wavenet.receptive_fields.rules.call import (
+    POINTWISE,
+    RULES,
+    Call,
+    Heard,
+    pointwise,
+    seen_through,
+)
+from wavenet.receptive_fields.rules.shapes import alike
+
+__all__ = [
+    "POINTWISE",
+    "RULES",
+    "Call",
+    "Heard",
+    "alike",
+    "filters",
+    "pointwise",
+    "products",
+    "reductions",
+    "seen_through",
+    "shapes",
+]

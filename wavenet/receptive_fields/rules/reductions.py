@@ -1,0 +1,140 @@
+"""Normalisation, reductions, and everything that takes the whole."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wavenet.receptive_fields.follower import tensors_in, words
+from wavenet.receptive_fields.rules.call import (
+    Call,
+    Heard,
+    axes_of,
+    pointwise,
+    rule,
+    to_all,
+    whole,
+)
+from wavenet.receptive_fields.rules.shapes import moved
+from wavenet.receptive_fields.windows import CannotTrace
+
+
+@rule("batch_norm")
+def _batch_norm(call: Call) -> Heard:
+    heard = call.alone()
+    if not call.get(5, "training", False):
+        return heard
+    axes = {axis for axis in range(call.x.ndim) if axis != 1}
+    return whole(call, heard, axes, "normalises over time with the statistics of its input")
+
+
+@rule("layer_norm", "rms_norm")
+def _layer_norm(call: Call) -> Heard:
+    shape = call.get(1, "normalized_shape")
+    n = 1 if isinstance(shape, int) else len(shape)
+    axes = set(range(call.x.ndim - n, call.x.ndim))
+    return whole(call, call.alone(), axes, "normalises over time")
+
+
+@rule("group_norm")
+def _group_norm(call: Call) -> Heard:
+    return whole(call, call.alone(), set(range(1, call.x.ndim)), "normalises over time")
+
+
+@rule("instance_norm")
+def _instance_norm(call: Call) -> Heard:
+    if not call.get(5, "use_input_stats", True):
+        return call.alone()
+    return whole(call, call.alone(), set(range(2, call.x.ndim)), "normalises over time")
+
+
+@rule("local_response_norm", "channel_shuffle", "native_channel_shuffle")
+def _among_channels(call: Call) -> Heard:
+    """Channels alone are mixed or reordered."""
+    return call.alone()
+
+
+@rule("normalize", "softmax", "log_softmax", "softmin", "gumbel_softmax", "_softmax", "renorm")
+def _softmax(call: Call) -> Heard:
+    position = 2 if call.name == "normalize" else 1
+    dim = call.get(position, "dim", 1 if call.name == "normalize" else None)
+    if dim is None:
+        raise CannotTrace(f"{call.place}: {call.name} without a dim")
+    return whole(
+        call, call.alone(), axes_of(dim, call.x.ndim), f"{call.name} runs over the whole length"
+    )
+
+
+@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort", "msort")
+def _along_all(call: Call) -> Heard | list[Heard]:
+    default = 0 if call.name == "msort" else -1
+    axes = axes_of(call.get(1, "dim", default), call.x.ndim)
+    if any(axis in call.heard.mixed for axis in axes):
+        raise CannotTrace(f"{call.place}: {call.name} over signals that hear different things")
+    return to_all(call, whole(call, call.alone(), axes, f"{call.name} runs over all of the time"))
+
+
+@rule(
+    *words(
+        """fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn hfft ihfft fft_fft fft_ifft
+    fft_rfft fft_irfft fft_hfft fft_ihfft"""
+    )
+)
+def _fourier(call: Call) -> Heard:
+    """Every frequency hears all samples of the axis."""
+    several = call.name.rstrip("n2") != call.name
+    dim = call.get(2, "dim", (-2, -1) if several else -1)
+    heard = call.alone()
+    axes = axes_of(dim, call.x.ndim)
+    return whole(call, heard, axes, "is a Fourier transform over the whole length")
+
+
+@rule(
+    *words(
+        """mean sum amax amin max min prod std var norm logsumexp all any argmax argmin median
+    nanmean nansum count_nonzero aminmax std_mean var_mean vector_norm linalg_vector_norm
+    quantile mode topk"""
+    )
+)
+def _reduce(call: Call) -> Heard | list[Heard]:
+    positions = {"norm": 2, "quantile": 2, "linalg_vector_norm": 2, "vector_norm": 2, "topk": 2}
+    position = positions.get(call.name, 1)
+    dim = call.get(position, "dim", call.kwargs.get("axis"))
+    if call.name == "topk" and dim is None:
+        dim = -1
+    if isinstance(dim, Tensor):  # max(a, b)
+        return pointwise(call)
+    heard, ndim = call.alone(), call.x.ndim
+    results = tensors_in(call.result)
+    if isinstance(dim, bool):  # std(unbiased)
+        dim = None
+    axes = axes_of(dim, ndim)
+    heard = whole(call, heard, axes, f"takes the {call.name} over the whole length")
+    if results[0].ndim < ndim:
+        heard = moved(heard, lambda a: a - sum(axis < a for axis in axes))
+    return [heard] * len(results) if len(results) > 1 else heard
+
+
+@rule(*words("""gru lstm rnn_tanh rnn_relu gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell"""))
+def _recurrent(call: Call) -> Heard | list[Heard]:
+    return to_all(call, endless(call, "is recurrent, so it hears all that came before"))
+
+
+@rule(
+    *[
+        "multi_head_attention_forward",
+        "scaled_dot_product_attention",
+        "_native_multi_head_attention",
+        "_transformer_encoder_layer_fwd",
+    ]
+)
+def _attention(call: Call) -> Heard | list[Heard]:
+    return to_all(call, endless(call, "attends to every time"))
+
+
+def endless(call: Call, why: str) -> Heard:
+    """Every dimension that any argument hears is heard without end."""
+    n = 0
+    for tensor in tensors_in((call.args, call.kwargs)):
+        heard = call.heard_of(tensor)
+        n = n if heard is None else len(heard.reaches)
+    return Heard((call.endless(why),) * n)
