@@ -9,7 +9,7 @@
 - ``pictures``: all of it drawn.
 """
 
-from wavenet.receptive_fields.analysis import METHODS, VerificationError, receptive_field
+from wavenet.receptive_fields.analysis import METHODS, receptive_field
 from wavenet.receptive_fields.arithmetic import (
     effective_kernel,
     output_size,
@@ -18,6 +18,7 @@ from wavenet.receptive_fields.arithmetic import (
 )
 from wavenet.receptive_fields.causal import StackSettings
 from wavenet.receptive_fields.field import LayerField, OutputField, ReceptiveField
+from wavenet.receptive_fields.verification import VerificationError
 
 __all__ = [
     "METHODS",

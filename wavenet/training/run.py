@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import logging
 import math
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,27 +15,19 @@ import lightning
 import numpy as np
 import torch
 import yaml
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from wavenet.data import (
-    Batches,
     Corpus,
-    Recording,
     WindowPlan,
     Windows,
     find_corpus,
     read_cached,
 )
 from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
-from wavenet.files import WriteError, atomic_write
+from wavenet.files import atomic_write
 from wavenet.model import WaveNet, load
 from wavenet.model_config import PRESETS, WaveNetConfig
 from wavenet.training.averaging import Averaging
@@ -49,12 +35,22 @@ from wavenet.training.checkpoints import (
     FOLDER,
     Checkpoint,
     Checkpoints,
-    WholeFiles,
     find_last,
     remove_unfinished,
     require_same_run,
 )
 from wavenet.training.config import ConfigError, TrainingConfig
+from wavenet.training.machinery import (
+    full_disk_in_one_line,
+    is_writer,
+    leaving_ctrl_c,
+    make_trainer,
+    one_voice,
+    progress,
+    quiet_lightning,
+    training_batches,
+    validation_batches,
+)
 from wavenet.training.module import WaveNetTraining
 
 logger = logging.getLogger("wavenet")
@@ -111,7 +107,7 @@ def train(
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
-    with _one_voice():
+    with one_voice():
         return _train(config, Path(out), command, resume)
 
 
@@ -158,17 +154,17 @@ def _run(
     checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
     step = 0 if last is None else last.step
     interrupted = False
-    with _quiet_lightning(), _full_disk_in_one_line(out):
+    with quiet_lightning(), full_disk_in_one_line(out):
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
-        trainer = _trainer(config, out, callbacks, step)
+        trainer = make_trainer(config, out, callbacks, step)
         n_train = config.max_steps * config.batch_size
         train_windows = Windows(train_part, plan, n_windows=n_train, seed=config.seed)
-        batches = _training_batches(train_windows, config, trainer, step)
-        fixed = _validation_batches(valid_windows, config, trainer)
+        batches = training_batches(train_windows, config, trainer, step)
+        fixed = validation_batches(valid_windows, config, trainer)
         _write_settings(config, out)
         if last is None:
             export.save(step=0)
-            _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
+            leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
             if math.isnan(export.bits):
                 raise ConfigError(f"trainer={config.trainer} leaves nothing to validate on")
             export.before = export.bits
@@ -177,9 +173,9 @@ def _run(
             logger.info("going on from step %d: %s", step, last.path)
         try:
             path = None if last is None else str(last.path)
-            _leaving_ctrl_c(trainer.fit, module, batches, fixed, ckpt_path=path)
+            leaving_ctrl_c(trainer.fit, module, batches, fixed, ckpt_path=path)
             if export.step != trainer.global_step:  # the last steps were less than validate_every
-                _leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
+                leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
         except KeyboardInterrupt:
             interrupted = True
             if export.step != trainer.global_step:
@@ -213,11 +209,6 @@ def _class_counts(law: MuLaw, parts: Iterable[np.ndarray]) -> Tensor:
     codes = mu_law_encode(torch.arange(-32768, 32768) / 32768, law.classes)
     classes = torch.zeros(law.classes, dtype=torch.float64)
     return classes.index_add(0, codes, torch.from_numpy(counts))
-
-
-def is_writer() -> bool:
-    """Whether files are this process's to write: of several that train together, one."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class _Export(Callback):
@@ -258,32 +249,6 @@ class _Export(Callback):
         self.save(step=self.step, bits=self.bits)
 
 
-class _Progress(TQDMProgressBar):
-    """Closes its bars also when training ends early: what is said then begins a new line."""
-
-    @property
-    def total_train_batches(self) -> int | float:
-        """What it counts to: batches, of which a step may accumulate several."""
-        return self.trainer.num_training_batches
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Called by Lightning: a resumed run counts what remains of it."""
-        super().on_train_epoch_start(trainer)
-        if trainer.global_step:
-            self.train_progress_bar.set_description(f"From step {trainer.global_step}")
-
-    def on_exception(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        exception: BaseException,
-    ) -> None:
-        """Called by Lightning."""
-        for bar in ("val_progress_bar", "train_progress_bar"):
-            with contextlib.suppress(TypeError):  # there is none yet
-                getattr(self, bar).close()
-
-
 def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
     """The configuration of the model to start from, unless the recipe asks for another."""
     own, wanted = start.config.to_dict(), config.model_config().to_dict()
@@ -308,7 +273,7 @@ def _open(config: TrainingConfig, sample_rate: int) -> Corpus:
         sample_rate,
         cache=config.cache,
         trim_db=config.trim_db,
-        progress=_progress,
+        progress=progress,
     )
 
 
@@ -379,182 +344,3 @@ def _provenance(corpus: Corpus, config: TrainingConfig, command: str | None) -> 
         "command": command,
         "training": asdict(config),
     }
-
-
-def _trainer(
-    config: TrainingConfig, out: Path, callbacks: list[Callback], step: int
-) -> lightning.Trainer:
-    plugins: list[Any] = [WholeFiles()]
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        # Lightning would save amid a step when SLURM warns, and queue the job again by itself.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    settings: dict[str, Any] = {
-        "max_steps": config.max_steps,
-        "val_check_interval": _batches_between_validations(config),
-        "check_val_every_n_epoch": None,  # the interval counts batches, whatever an epoch is
-        "num_sanity_val_steps": 0,
-        "gradient_clip_val": config.gradient_clip or None,
-        "enable_checkpointing": False,
-        # What was logged beyond the checkpoint that a run goes on from is logged anew.
-        "logger": TensorBoardLogger(out, name="logs", version="", purge_step=step or None),
-        "callbacks": callbacks,
-        "plugins": plugins,
-        "use_distributed_sampler": False,  # windows are dealt by Batches
-    }
-    defaults = {"log_every_n_steps": min(10, config.max_steps), "enable_model_summary": False}
-    for key in config.trainer:
-        if key in settings:
-            raise ConfigError(f"trainer.{key} is the run's own business; drop the key")
-    if config.trainer.get("enable_progress_bar", True):
-        callbacks.append(_Progress(refresh_rate=10))
-    strategy = str(config.trainer.get("strategy", ""))
-    if any(way in strategy for way in ("spawn", "fork", "notebook")):
-        raise ConfigError(f"trainer.strategy={strategy} copies this process; use ddp")
-    try:
-        trainer = lightning.Trainer(**{**defaults, **settings, **config.trainer})
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
-    if trainer.precision in ("16-true", "bf16-true"):
-        raise ConfigError(
-            f"trainer.precision={trainer.precision} would round the samples to be predicted; "
-            "use bf16-mixed"
-        )
-    return trainer
-
-
-def _batches_between_validations(config: TrainingConfig) -> int:
-    accumulated: int = config.trainer.get("accumulate_grad_batches", 1)
-    return min(config.validate_every, config.max_steps) * accumulated
-
-
-def _training_batches(
-    windows: Windows, config: TrainingConfig, trainer: lightning.Trainer, step: int
-) -> DataLoader[dict[str, Tensor]]:
-    """This process's part of every step from ``step`` on."""
-    per_step = trainer.accumulate_grad_batches
-    batches = _dealt(windows, config.batch_size, per_step, trainer)
-    # Of a run that is complete one batch stays: Lightning warns of none, and then makes no step.
-    first = min(step * per_step, len(batches) - 1)
-    return _loader(batches, config.workers, range(first, len(batches)))
-
-
-def _validation_batches(
-    windows: Windows, config: TrainingConfig, trainer: lightning.Trainer
-) -> DataLoader[dict[str, Tensor]]:
-    """This process's part of all validation windows, in batches about as large as in training.
-
-    Every process has as many: they meet after each.
-    """
-    processes, n = trainer.world_size, len(windows)
-    if n < processes:
-        raise ConfigError(
-            f"validation_windows={n} is less than one for each of {processes} processes; raise it"
-        )
-    rows = math.ceil(config.batch_size / (processes * trainer.accumulate_grad_batches))
-    turns = min(math.ceil(n / (processes * rows)), n // processes)
-    return _loader(_dealt(windows, n, turns, trainer), workers=0)
-
-
-def _dealt(windows: Windows, batch_size: int, per_step: int, trainer: lightning.Trainer) -> Batches:
-    try:
-        return Batches(
-            windows,
-            batch_size,
-            per_step=per_step,
-            process=trainer.global_rank,
-            processes=trainer.world_size,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _loader(
-    batches: Batches, workers: int, order: range | None = None
-) -> DataLoader[dict[str, Tensor]]:
-    return DataLoader(
-        batches,
-        batch_size=None,  # an item is one
-        sampler=order,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        # A forked worker shares the corpus, and sees when this process has been killed: a fork
-        # server, the way of Python 3.14 and newer, would stand between them and live on.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
-    )
-
-
-def _leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any) -> None:
-    """Call Lightning, which answers ctrl-C by switching it off and leaving the program.
-
-    Raises:
-        KeyboardInterrupt: instead of that; ctrl-C works as before.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        call(*arguments, **options)
-    except SystemExit:
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
-
-
-def _progress(recordings: Sequence[Recording]) -> Iterable[Recording]:
-    return tqdm(
-        recordings, desc="decoding", unit="file", leave=False, disable=None
-    )  # None: no terminal
-
-
-@contextlib.contextmanager
-def _full_disk_in_one_line(out: Path) -> Iterator[None]:
-    """Name the folder when the logs meet a full disk, and keep their thread's traceback quiet."""
-    show = threading.excepthook
-
-    def show_others(arguments: threading.ExceptHookArgs) -> None:
-        if not isinstance(arguments.exc_value, OSError):  # those reach the main thread, too
-            show(arguments)
-
-    threading.excepthook = show_others
-    try:
-        yield
-    except WriteError:
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise WriteError(f"{out}: logs cannot be written: {error.strerror}; free some space") from (
-            error
-        )
-    finally:
-        threading.excepthook = show
-
-
-@contextlib.contextmanager
-def _one_voice() -> Iterator[None]:
-    """Of several processes that train together, only the writer reports."""
-    level = logger.level
-    if not is_writer():
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice on workers and hardware, which a small run cannot follow."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            warnings.filterwarnings("ignore", ".*GPU available but not used.*")
-            warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
-            warnings.filterwarnings("ignore", ".*recommended to use `self.log.*sync_dist=True.*")
-            warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
