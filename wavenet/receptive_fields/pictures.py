@@ -99,7 +99,7 @@ def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Pa
     """
     fields = stacked_field([kernel_size] * len(dilations), dilations)
     side = fields[-1] + 2
-    figure = _figure(path, 3 * len(dilations), 3.5)
+    figure = _figure(path, 3 * len(dilations), 3.8)
     axes = figure.subplots(1, len(dilations), squeeze=False)[0]
     middle = side // 2
     for axis, dilation, field in zip(axes, dilations, fields, strict=True):
