@@ -1,5 +1,6 @@
 """What every test finds: samples, a corpus of tones, one thread, one seed; GPU tests need a GPU."""
 
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +16,9 @@ REPOSITORY = Path(__file__).parents[1]
 
 def pytest_configure() -> None:
     # One thread: the tests' tensors are too small to share, and idle threads would blur timings.
+    # In processes that tests start as well: the bits of a sum depend on how many share it.
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
