@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ def pytest_configure() -> None:
     # In processes that tests start as well: the bits of a sum depend on how many share it.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    # A shell that starts us in the background has ctrl-C ignored, by us and all that we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
