@@ -4,6 +4,12 @@
 
 ``params[..., t]`` are the parameters of the distribution of sample t + 1, given x up to t and the
 conditioning (van den Oord et al. 2016, figure 4).
+
+With ``linear_prediction`` each mel frame also gives a predictor. What the network hears is then the
+predictor's excitation, and its distribution is that of the next excitation, moved and scaled to
+where the next sample lies (``nn.prediction``):
+
+    x -> LinearPrediction -> heard -> input projection -> ... -> head -> moved by p[t], scaled by g
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from torch import Tensor, nn
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
 from wavenet.distributions import Distribution, make_distribution
 from wavenet.features import MelConfig, mel_filterbank
+from wavenet.mel_predictor import MelPredictor
 from wavenet.model_config import WaveNetConfig
 from wavenet.nn import (
     Causal,
@@ -25,12 +32,15 @@ from wavenet.nn import (
     FrameEncoder,
     FrameLift,
     GatedResidualBlock,
+    LinearPrediction,
     SpeakerEmbedding,
     State,
 )
 
 ARCHITECTURE = "wavenet"
 """What ``config.json`` calls this model."""
+EXCITATION_UNIT = 10.0
+"""Training starts with scales of an excitation 10 times those of samples: 0.01 to 2 gains."""
 
 
 class WaveNet(Causal):
@@ -53,15 +63,17 @@ class WaveNet(Causal):
             config.distribution, config.distribution_size
         )
         self.in_channels = 1
-        self.cond_channels = config.conditioning_channels
-        self.input_projection = nn.Conv1d(1, config.residual_channels, 1)
+        width = config.conditioning_channels
+        self.predictor = _linear_prediction(config)
+        inputs = 1 if self.predictor is None else self.predictor.inputs
+        self.input_projection = nn.Conv1d(inputs, config.residual_channels, 1)
         self.stack = DilatedStack(
             config.residual_channels,
             config.skip_channels,
             kernel_size=config.kernel_size,
             dilations=config.dilations,
             gate_channels=config.gate_channels,
-            cond_channels=self.cond_channels,
+            cond_channels=width,
         )
         self.head = nn.Sequential(
             nn.ReLU(),
@@ -69,15 +81,21 @@ class WaveNet(Causal):
             nn.ReLU(),
             nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
         )
-        if self.cond_channels is not None and config.local is not None:
-            self.frame_encoder = FrameEncoder(config.local.channels, self.cond_channels)
+        if width is not None and config.local is not None:
+            self.frame_encoder = FrameEncoder(config.local.channels, width)
             self.frame_lift = FrameLift(
                 config.local.hop_samples, centre_samples=config.local.centre_samples
             )
-        if self.cond_channels is not None and config.speakers:
-            self.speaker_embedding = SpeakerEmbedding(config.speakers, self.cond_channels)
+            if config.unconditional:
+                self.no_features = nn.Parameter(torch.empty(width))
+        if width is not None and config.speakers:
+            self.speaker_embedding = SpeakerEmbedding(config.speakers, width)
         if config.mel is not None:
             self.register_buffer("mel_filterbank", mel_filterbank(config.mel))
+        self.cond_channels = width
+        if width is not None and self.predictor is not None and config.mel is not None:
+            self.mel_predictor = MelPredictor(config.mel, self.predictor.order)
+            self.cond_channels = width + self.predictor.columns
         initialise(self)
 
     @property
@@ -87,8 +105,8 @@ class WaveNet(Causal):
 
     @property
     def past(self) -> int:
-        """That of the stack."""
-        return self.stack.past
+        """That of the stack, and of the predictor before it."""
+        return self.stack.past + (0 if self.predictor is None else self.predictor.past)
 
     @property
     def context_frames(self) -> int:
@@ -105,8 +123,9 @@ class WaveNet(Causal):
         return sum(weight.numel() for weight in weights if weight is not None)
 
     def layers(self) -> list[tuple[str, Causal]]:
-        """The stack; everything else acts on each sample alone."""
-        return [("stack", self.stack)]
+        """The predictor and the stack; everything else acts on each sample alone."""
+        predictor = [] if self.predictor is None else [("predictor", self.predictor)]
+        return [*predictor, ("stack", self.stack)]
 
     def init_state(
         self,
@@ -115,12 +134,18 @@ class WaveNet(Causal):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> State:
-        """``(state of the stack,)``."""
-        return (self.stack.init_state(batch_size, device=device, dtype=dtype),)
+        """The states of ``layers()``: of the predictor if there is one, and of the stack."""
+        return tuple(
+            layer.init_state(batch_size, device=device, dtype=dtype) for _, layer in self.layers()
+        )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """That of the stack."""
-        return (self.stack.settle(self._hear(x), cond),)
+        """Those of the layers."""
+        states: State = ()
+        if self.predictor is not None:
+            states = (self.predictor.settle(x, self._of_predictor(cond)),)
+        heard = self._hear(x, states, cond)[0]
+        return (*states, self.stack.settle(heard, self._of_stack(cond)))
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.
@@ -128,9 +153,13 @@ class WaveNet(Causal):
         Column t of ``cond`` (made by ``condition``) accompanies ``x[..., t]``.
         """
         self.check_call(x, cond)
-        self._check_children(state, 1)
-        (_, skip_sum), after = self.stack.stream(self._hear(x), state[0], cond)
-        return self.head(skip_sum), (after,)
+        self._check_children(state, len(self.layers()))
+        heard, place, before = self._hear(x, state[:-1], cond)
+        (_, skip_sum), after = self.stack.stream(heard, state[-1], self._of_stack(cond))
+        params = self.head(skip_sum)
+        if place is not None:
+            params = self.distribution.relocate(params, *place)
+        return params, (*before, after)
 
     def forward(
         self, x: Tensor, mel: Tensor | None = None, speaker: Tensor | None = None
@@ -166,8 +195,8 @@ class WaveNet(Causal):
         samples between two centres hear both.
 
         Args:
-            mel: ``[B, M, F]``.
-            speaker: indices ``[B]``.
+            mel: ``[B, M, F]``; or None, for a model that is ``unconditional`` too.
+            speaker: indices ``[B]``; or None, likewise.
             n_samples: T; default, F * hop_samples.
 
         Returns:
@@ -181,22 +210,56 @@ class WaveNet(Causal):
         return frames if frames is None or mel is None else self.frame_lift(frames, n_samples)
 
     def condition_frames(
-        self, mel: Tensor | None = None, speaker: Tensor | None = None
+        self,
+        mel: Tensor | None = None,
+        speaker: Tensor | None = None,
+        *,
+        mel_kept: Tensor | None = None,
+        speaker_kept: Tensor | None = None,
     ) -> Tensor | None:
         """The conditioning at frame rate, before the linear lift: ``[B, cond_channels, F]``.
 
-        F is 1 for a model that knows only speakers. Raises as ``condition``.
+        F is 1 where there is no mel. Rows of an ``unconditional`` model whose ``mel_kept`` or
+        ``speaker_kept`` (``[B]``, bool) is false are as if theirs had not been given. Raises as
+        ``condition``.
         """
         self._check_conditioning(mel, speaker)
-        frames = None if mel is None else self.frame_encoder(mel)
-        if speaker is None:
+        frames = self._local_frames(mel, mel_kept)
+        if speaker is not None:
+            embedded = self.speaker_embedding(speaker)
+            if speaker_kept is not None:
+                embedded = embedded * speaker_kept[:, None, None]
+            frames = embedded if frames is None else frames + embedded
+        elif frames is None and self.config.speakers:  # of no speaker, in a model of speakers alone
+            frames = torch.zeros_like(self.speaker_embedding.table.weight[:1, :, None])
+        if frames is None or self.predictor is None:
             return frames
-        embedded = self.speaker_embedding(speaker)
-        return embedded if frames is None else frames + embedded
+        columns = self._predictor_frames(mel, mel_kept)
+        rows = max(len(frames), len(columns))
+        return torch.cat([frames.expand(rows, -1, -1), columns.expand(rows, -1, -1)], dim=1)
+
+    def _local_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor | None:
+        """The encoded mel ``[B, C, F]``, or what is learnt to stand for none ``[1, C, 1]``."""
+        if mel is None:
+            return self.no_features[None, :, None] if self.config.local is not None else None
+        frames = self.frame_encoder(mel)
+        if kept is None:
+            return frames
+        none = self.no_features[None, :, None].to(frames.dtype)
+        return torch.where(kept[:, None, None], frames, none)
+
+    def _predictor_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor:
+        """The predictor's conditioning at frame rate, a neutral one where there is no mel."""
+        assert self.predictor is not None
+        neutral = self.mel_predictor.neutral()[None, :, None].to(self.input_projection.weight)
+        columns = neutral if mel is None else self.mel_predictor(mel)
+        if mel is not None and kept is not None:
+            columns = torch.where(kept[:, None, None], columns, neutral)
+        return columns[:, : self.predictor.cond_channels]
 
     def _check_conditioning(self, mel: Tensor | None, speaker: Tensor | None) -> None:
-        local = self.config.local
-        if (mel is None) != (local is None):
+        local, optional = self.config.local, self.config.unconditional
+        if (mel is None) != (local is None) and not (mel is None and optional):
             expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
             found = "None" if mel is None else f"shape {tuple(mel.shape)}"
             raise ValueError(f"mel is {found}, but this model takes {expected}")
@@ -210,7 +273,7 @@ class WaveNet(Causal):
                 f"mel has {mel.shape[1]} channels, but this model was built for {local.channels}; "
                 "make it with the model's own settings, log_mel(x, model.config.mel)"
             )
-        if (speaker is None) != (self.config.speakers == 0):
+        if (speaker is None) != (self.config.speakers == 0) and not (speaker is None and optional):
             expected = (
                 f"speaker indices [B] from 0 to {self.config.speakers - 1}"
                 if self.config.speakers
@@ -226,10 +289,28 @@ class WaveNet(Causal):
                 f"speaker has {len(speaker)} rows and mel {len(mel)}; give one for each row"
             )
 
-    def _hear(self, x: Tensor) -> Tensor:
-        """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
-        heard = self.distribution.network_input(x).to(self.input_projection.weight.dtype)
-        return self.input_projection(heard)
+    def _hear(
+        self, x: Tensor, state: State, cond: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, State]:
+        """The stack's input ``[B, R, T]`` of x ``[B, 1, T]``, and with a predictor where the next
+        samples lie, ``(location, log_scale)``, and its state afterwards.
+        """
+        x = self.distribution.network_input(x)
+        if self.predictor is None:
+            return self.input_projection(x.to(self.input_projection.weight.dtype)), None, ()
+        outputs, after = self.predictor.stream(x, state[0], self._of_predictor(cond))
+        heard, location, log_scale = outputs
+        heard = self.input_projection(heard.to(self.input_projection.weight.dtype))
+        return heard, (location, log_scale), (after,)
+
+    def _of_stack(self, cond: Tensor | None) -> Tensor | None:
+        """The channels of the conditioning that the stack takes."""
+        return cond if cond is None else cond[:, : self.stack.cond_channels]
+
+    def _of_predictor(self, cond: Tensor | None) -> Tensor:
+        """The channels of the conditioning that the predictor takes."""
+        assert cond is not None
+        return cond[:, self.stack.cond_channels :]
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; see ``wavenet.checkpoint``.
@@ -292,6 +373,19 @@ def load(
     return model.to(device).eval()
 
 
+def _linear_prediction(config: WaveNetConfig) -> LinearPrediction | None:
+    """The predictor of a configuration, if it has one."""
+    if not config.linear_prediction:
+        return None
+    shortest, longest = MelPredictor.lag_range_samples(config.sample_rate)
+    return LinearPrediction(
+        config.linear_prediction,
+        pitch_taps=config.pitch_taps,
+        min_lag_samples=shortest,
+        max_lag_samples=longest,
+    )
+
+
 def _mel_difference(own: MelConfig | None, other: MelConfig) -> str:
     """Which settings differ, with both values."""
     if own is None:
@@ -315,7 +409,7 @@ def initialise(model: WaveNet) -> None:
     head, first             normal, std sqrt(2 / fan_in) (He et al. 2015, equation 10)
     head, last              normal, a tenth of that: training starts near the distribution's
                             ``initial_params``, which are its bias
-    speaker embedding       normal, std 0.1
+    speaker embedding       normal, std 0.1; also what stands for no features
     biases                  zero
     ======================  ==========================================================
     """
@@ -340,9 +434,20 @@ def initialise(model: WaveNet) -> None:
     draw(last, 0.1 * math.sqrt(2))
     assert last.bias is not None
     with torch.no_grad():
-        last.bias.copy_(model.distribution.initial_params())
+        last.bias.copy_(_initial_params(model))
     if hasattr(model, "frame_encoder"):
         draw(model.frame_encoder.conv, 1.0)
         draw(model.frame_encoder.projection, 1.0)
     if hasattr(model, "speaker_embedding"):
         nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
+    if hasattr(model, "no_features"):
+        nn.init.normal_(model.no_features, std=0.1)
+
+
+def _initial_params(model: WaveNet) -> Tensor:
+    """Those of the distribution; of an excitation, in units of its gain."""
+    params = model.distribution.initial_params()
+    if model.predictor is None:
+        return params
+    unit = torch.full((1, 1, 1), math.log(EXCITATION_UNIT))
+    return model.distribution.relocate(params[None, :, None], torch.zeros(1, 1, 1), unit).flatten()

@@ -55,6 +55,13 @@ class WaveNetConfig:
         cond_channels: width of the conditioning inside the model; default, that of the features.
         speakers: how many speakers the model tells apart; 0 for none.
         speaker_names: their names, in the order of their indices; empty, or one for each.
+        linear_prediction: order of a linear predictor that each mel frame gives (LPCNet, Valin and
+            Skoglund 2019): the network hears what it predicts, and models what it leaves; 0 for
+            none. It needs a mel and one of the mixtures or the gaussian.
+        pitch_taps: past values of the predictor's excitation that the network hears from one pitch
+            period before the next sample, an odd number; 0 for none.
+        unconditional: the model also speaks without a mel and without a speaker: it has learnt to
+            where training left them out.
     """
 
     sample_rate: int = 16000
@@ -71,6 +78,9 @@ class WaveNetConfig:
     cond_channels: int | None = None
     speakers: int = 0
     speaker_names: tuple[str, ...] = ()
+    linear_prediction: int = 0
+    pitch_taps: int = 0
+    unconditional: bool = False
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
@@ -105,6 +115,40 @@ class WaveNetConfig:
             raise ValueError(
                 f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
                 "on nothing; leave it out or say what conditions the model"
+            )
+        self._check_prediction()
+        if self.unconditional and self.local is None and not self.speakers:
+            raise ValueError(
+                "unconditional=True, but the model has no mel, features or speakers to leave out; "
+                "drop the key"
+            )
+
+    def _check_prediction(self) -> None:
+        """Raise ValueError unless a linear predictor has what it needs."""
+        for name in ("linear_prediction", "pitch_taps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name}={value!r} must be an integer, 0 for none")
+        if self.pitch_taps and (not self.linear_prediction or self.pitch_taps % 2 == 0):
+            raise ValueError(
+                f"pitch_taps={self.pitch_taps} must be odd, beside a linear_prediction, or 0"
+            )
+        if not self.linear_prediction:
+            return
+        if self.mel is None:
+            raise ValueError(
+                f"linear_prediction={self.linear_prediction} needs a mel to predict from; set mel"
+            )
+        if self.linear_prediction >= self.mel.n_fft // 2:
+            raise ValueError(
+                f"linear_prediction={self.linear_prediction} must be less than half of "
+                f"n_fft={self.mel.n_fft}; 16 to 32 are usual"
+            )
+        if self.distribution == "mu_law":
+            raise ValueError(
+                f"linear_prediction={self.linear_prediction} moves and scales a density, and "
+                "mu_law has none; choose distribution logistic_mixture, gaussian or "
+                "gaussian_mixture"
             )
 
     @property

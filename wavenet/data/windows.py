@@ -24,6 +24,9 @@ from wavenet.data.recordings import CorpusError
 from wavenet.features import MelConfig, log_mel_rows, mel_filterbank
 from wavenet.model import WaveNet
 
+_DROPPING = 1
+"""Second word of the key that dropping draws by; places have 0, so neither moves the other."""
+
 
 @dataclass(frozen=True)
 class WindowPlan:
@@ -36,6 +39,7 @@ class WindowPlan:
         context_frames: mel frames on each side of the window that its conditioning hears.
         mel: settings, or None for a model without.
         speakers: names in the order of their indices; empty for a model without.
+        unconditional: whether the conditioning of some windows may be dropped.
     """
 
     length: int
@@ -44,6 +48,7 @@ class WindowPlan:
     context_frames: int
     mel: MelConfig | None
     speakers: tuple[str, ...]
+    unconditional: bool = False
 
     @classmethod
     def of(cls, model: WaveNet, window_s: float) -> WindowPlan:
@@ -71,6 +76,7 @@ class WindowPlan:
             context_frames=model.context_frames,
             mel=config.mel,
             speakers=config.speaker_names,
+            unconditional=config.unconditional,
         )
 
 
@@ -117,18 +123,32 @@ class Windows(Dataset[dict[str, Tensor]]):
     - ``mel`` ``[M, frames]``: rows of the whole file's mel, ``context_frames`` more on each side;
     - ``frame`` ``[frames]``: the column of mel that is heard at each place: its own, and outside
       the recording the first or last one of the recording;
-    - ``speaker`` ``[]``: index.
+    - ``speaker`` ``[]``: index;
+    - ``mel_kept``, ``speaker_kept`` ``[]``: whether the model is to hear them, where it could do
+      without (``plan.unconditional``).
 
     Args:
         corpus: at the model's sample rate.
         plan: see ``WindowPlan``.
         n_windows: how many there are.
         seed: of the draws.
+        drop_mel: share of the windows without their mel.
+        drop_speaker: share of the windows without their speaker, whether or not the mel is dropped.
     """
 
-    def __init__(self, corpus: Corpus, plan: WindowPlan, *, n_windows: int, seed: int) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        plan: WindowPlan,
+        *,
+        n_windows: int,
+        seed: int,
+        drop_mel: float = 0.0,
+        drop_speaker: float = 0.0,
+    ) -> None:
         self.corpus, self.plan = corpus, plan
         self.n_windows, self.seed = n_windows, seed
+        self.drop_mel, self.drop_speaker = drop_mel, drop_speaker
         self._ends = np.cumsum([len(utterance.samples) for utterance in corpus.utterances])
         self._speakers = {name: i for i, name in enumerate(plan.speakers)}
         for name in corpus.speakers if plan.speakers else ():
@@ -154,6 +174,9 @@ class Windows(Dataset[dict[str, Tensor]]):
             whole |= {key: torch.stack([row[key] for row in rows]) for key in ("mel", "frame")}
         if plan.speakers:
             whole["speaker"] = torch.tensor([self._speakers[u.speaker] for u, _ in places])
+        if plan.unconditional:
+            kept = torch.from_numpy(np.stack([self._kept(index) for index in indices]))
+            whole |= {"mel_kept": kept[:, 0], "speaker_kept": kept[:, 1]}
         return WindowRows(whole)
 
     def place(self, index: int) -> tuple[Utterance, int]:
@@ -168,6 +191,13 @@ class Windows(Dataset[dict[str, Tensor]]):
         which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
         utterance = self.corpus.utterances[which]
         return utterance, int(draw.integers(self._n_places(utterance))) * self.plan.hop
+
+    def _kept(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Whether window ``index`` keeps its mel, and its speaker."""
+        draw = np.random.Generator(np.random.Philox(key=[self.seed, _DROPPING], counter=index))
+        kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
+        kept = draw.random(2) >= (self.drop_mel, self.drop_speaker)
+        return kept
 
     def n_heard(self, index: int) -> int:
         """How many of the samples that window ``index`` predicts lie inside the recording."""

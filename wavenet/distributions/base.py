@@ -90,6 +90,16 @@ class Distribution(ABC):
     def initial_params(self) -> Tensor:
         """[P] float32, where training starts: what may be said of speech before hearing it."""
 
+    def relocate(self, params: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
+        """The params of location + exp(log_scale) y, where y has the given params.
+
+        Args:
+            params: [B, P, T]. location, log_scale: [B, 1, T].
+
+        Raises: ValueError for a distribution of classes, which lie where they lie.
+        """
+        raise ValueError(f"{self.name} has classes, which cannot be moved; use a mixture")
+
     def quantize(self, x: Tensor) -> Tensor:
         """x, any shape, on the nearest value that `sample` can draw: what the network hears."""
         return on_grid(wide(x, "x"))

@@ -109,6 +109,13 @@ class _Mixture(Distribution):
         log_scales = torch.linspace(math.log(wide), math.log(narrow), self.mixtures)
         return torch.cat([torch.zeros(self.n_params - self.mixtures), log_scales])
 
+    def relocate(self, params: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
+        """See ``Distribution.relocate``."""
+        n = self.mixtures
+        before, means, log_scales = params.split([self.n_params - 2 * n, n, n], dim=1)
+        means = location + log_scale.exp() * means
+        return torch.cat([before.to(means.dtype), means, log_scale + log_scales], dim=1)
+
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, means, log_scales = params.chunk(3, dim=1)
         return logits, *_bounded(means, log_scales)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wavenet.generation.engine import GenerationState, Request
 from wavenet.model import WaveNet
-from wavenet.nn import CausalConv1d, GatedResidualBlock, State
+from wavenet.nn import CausalConv1d, GatedResidualBlock, State, clone_state, map_state
 
 
 class EagerEngine:
@@ -35,6 +35,7 @@ class EagerEngine:
         blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
         self._load_weights(blocks)
         self._load_rings(blocks, start)
+        self._ear = map_state(lambda part: part.to(self.device, self.dtype), start.model[:-1])
         self._conditioning = _Conditioning(model, request) if request.frames is not None else None
         self._params = start.params.to(self.device, self.dtype).clone()
         self._time = start.time.clone()
@@ -73,7 +74,8 @@ class EagerEngine:
             if past:
                 ring = ring.roll(-(self._position % past), dims=0)
             layers.append(((ring.permute(1, 2, 0).clone(),),))
-        return GenerationState(self._params.clone(), (tuple(layers),), self._time.clone())
+        state = (*clone_state(self._ear), tuple(layers))
+        return GenerationState(self._params.clone(), state, self._time.clone())
 
     def _load_weights(self, blocks: list[GatedResidualBlock]) -> None:
         """Transpose and group the weights; biases that meet are added up."""
@@ -100,7 +102,7 @@ class EagerEngine:
 
     def _load_rings(self, blocks: list[GatedResidualBlock], start: GenerationState) -> None:
         """All rings in one tensor ``[sum of past, B, R]``; slot t % past holds the input at t."""
-        (layers,) = start.model
+        layers = start.model[-1]
         histories = [layer[0][0].to(self.device, self.dtype).permute(2, 0, 1) for layer in layers]
         self._rings = torch.cat(histories).contiguous()
         self._pasts = [history.shape[0] for history in histories]
@@ -116,7 +118,8 @@ class EagerEngine:
     def _step(self, x: Tensor) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
         batch = x.shape[0]
-        x = torch.addmm(self._input[1], self.distribution.network_input(x), self._input[0])
+        heard, place = self._hear(self.distribution.network_input(x))
+        x = torch.addmm(self._input[1], heard, self._input[0])
         gate_inputs = self._old_terms(batch)
         if self._conditioning is not None:
             gate_inputs = gate_inputs + self._conditioning.next()
@@ -134,7 +137,20 @@ class EagerEngine:
         y = torch.addmm(self._skip_bias, torch.cat(gates, dim=1), self._skip)
         for matrix, bias in self._head:
             y = torch.addmm(bias, torch.relu_(y), matrix)
-        return y[..., None]
+        params = y[..., None]
+        return params if place is None else self.distribution.relocate(params, *place)
+
+    def _hear(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """What the network hears of ``[B, 1]``, and with a predictor where the next sample lies."""
+        if self.model.predictor is None:
+            return x, None
+        assert self._conditioning is not None
+        outputs, after = self.model.predictor.stream(
+            x[..., None], self._ear[0], self._conditioning.of_predictor()
+        )
+        self._ear = (after,)
+        heard, location, log_scale = outputs
+        return heard[..., 0], (location, log_scale)
 
     def _old_terms(self, batch: int) -> Tensor:
         """Bias and old taps of every layer at once: ``[L, B, G]``."""
@@ -159,6 +175,7 @@ class _Conditioning:
         blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
         weights = [block.cond_projection.weight.squeeze(-1) for block in blocks]
         self._projections = torch.stack(weights).detach()
+        self._width = self._projections.shape[-1]
         local = model.config.local
         self._frames = _pad_frames(request.frames).to(weights[0])  # [B, C, F]
         self._lift = None if local is None else model.frame_lift.weights.T.contiguous()
@@ -167,20 +184,31 @@ class _Conditioning:
 
     def next(self) -> Tensor:
         """The terms of the next sample: ``[L, B, G]``."""
-        if self._lift is None:
-            frame, phase = 0, 0
-        else:
-            frame, phase = divmod(self._position, self._hop)
+        phase = self._approach()
         self._position += 1
+        if self._lift is None:
+            return self._terms[0]
+        return torch.tensordot(self._lift[phase].to(self._terms.dtype), self._terms, dims=1)
+
+    def of_predictor(self) -> Tensor:
+        """What the predictor takes for the next sample, ``[B, C, 1]``; before ``next``."""
+        phase = self._approach()
+        if self._lift is None:
+            return self._around[:, self._width :]
+        lifted = self._around[:, self._width :] @ self._lift[phase].to(self._around.dtype)
+        return lifted[..., None]
+
+    def _approach(self) -> int:
+        """Prepare for the next sample; its phase within its frame."""
+        frame, phase = (0, 0) if self._lift is None else divmod(self._position, self._hop)
         if frame != self._frame:
             self._frame = frame
             last = self._frames.shape[-1] - 1
             around = [min(max(frame + i, 0), last) for i in (-1, 0, 1)]
-            frames = self._frames[..., around if self._lift is not None else [0]]
+            self._around = self._frames[..., around if self._lift is not None else [0]]
+            frames = self._around[:, : self._width]
             self._terms = torch.einsum("lgc,bcf->flbg", self._projections, frames)
-        if self._lift is None:
-            return self._terms[0]
-        return torch.tensordot(self._lift[phase].to(self._terms.dtype), self._terms, dims=1)
+        return phase
 
 
 def _pad_frames(frames: list[Tensor]) -> Tensor:

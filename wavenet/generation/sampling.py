@@ -275,9 +275,8 @@ def _listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tupl
     """params ``[1, P, 1]`` and state of one row after silence and its prime ``[1, T]``."""
     like = model.input_projection.weight
     cond = None if frames is None else frames[None]
-    if cond is not None and model.config.local is not None:
-        n_needed = 1 if prime is None else prime.shape[-1]
-        cond = model.frame_lift(cond, max(n_needed, 1))
+    if cond is not None and cond.shape[-1] > 1:  # a single frame is held anyway
+        cond = model.frame_lift(cond, 1 if prime is None else prime.shape[-1])
     first = None if cond is None else cond[..., :1]
     state = model.warm_state(1, first)
     if prime is None:

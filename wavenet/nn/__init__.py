@@ -4,6 +4,7 @@ from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import FrameEncoder, FrameLift, SpeakerEmbedding
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
+from wavenet.nn.prediction import LinearPrediction
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
     State,
@@ -25,6 +26,7 @@ __all__ = [
     "FrameEncoder",
     "FrameLift",
     "GatedResidualBlock",
+    "LinearPrediction",
     "Select",
     "SpeakerEmbedding",
     "State",

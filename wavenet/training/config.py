@@ -36,6 +36,10 @@ class TrainingConfig:
         init_from: folder of a model to start from; its configuration is the model's.
         speakers_by_folder: tell speakers apart: by the first folder below the corpus, as the
             manifest says, or as a named corpus has them.
+        drop_mel: share of the windows on which a model that is ``unconditional`` trains without
+            its mel.
+        drop_speaker: the same for the speaker, drawn apart: half, as somebody else's speech has
+            none of the corpus' speakers.
         seed: of the weights, windows and everything else that is drawn.
         window_s: seconds of each window that the loss sees; the warm-up comes on top.
         batch_size: windows per step, over all devices and accumulated batches together.
@@ -62,6 +66,8 @@ class TrainingConfig:
     model: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
     speakers_by_folder: bool = False
+    drop_mel: float = 0.1
+    drop_speaker: float = 0.5
     seed: int = 0
     window_s: float = 0.5
     batch_size: int = 8
@@ -95,6 +101,9 @@ class TrainingConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay={self.ema_decay} must be at least 0 and less than 1")
+        for name in ("drop_mel", "drop_speaker"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must lie within 0 to 1")
         if self.seed >= 2**63:
             raise ConfigError(f"seed={self.seed} must be less than 2**63")
         if not 0 < self.validation_fraction < 1:

@@ -37,7 +37,12 @@ def window_log_prob(
         recording.
     """
     x, heard = batch["x"], batch["heard"]
-    cond = model.condition_frames(batch.get("mel"), batch.get("speaker"))
+    cond = model.condition_frames(
+        batch.get("mel"),
+        batch.get("speaker"),
+        mel_kept=batch.get("mel_kept"),
+        speaker_kept=batch.get("speaker_kept"),
+    )
     if cond is not None and "mel" in batch:
         # As in generation, the first frame is held before the recording, the last one behind it.
         cond = cond.gather(-1, batch["frame"][:, None].expand_as(cond))

@@ -158,7 +158,14 @@ def _run(
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
         trainer = make_trainer(config, out, callbacks, step)
         n_train = config.max_steps * config.batch_size
-        train_windows = Windows(train_part, plan, n_windows=n_train, seed=config.seed)
+        train_windows = Windows(
+            train_part,
+            plan,
+            n_windows=n_train,
+            seed=config.seed,
+            drop_mel=config.drop_mel,
+            drop_speaker=config.drop_speaker,
+        )
         batches = training_batches(train_windows, config, trainer, step)
         fixed = validation_batches(valid_windows, config, trainer)
         _write_settings(config, out)

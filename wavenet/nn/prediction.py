@@ -1,0 +1,167 @@
+"""Linear prediction inside a network: the signal seen as a filter's answer to an excitation.
+
+With coefficients a_1 .. a_p and a gain g that the conditioning gives for every sample, two
+questions are answered from the last samples alone (Makhoul 1975, equation 1; in a neural vocoder:
+Valin and Skoglund 2019, LPCNet, section 2.2):
+
+    e[t] = (x[t] - sum_k a_k x[t - k]) / g              what was new in the sample just heard
+    p[t] =         sum_k a_k x[t + 1 - k]               what the next one will be, but for that
+
+Voiced excitation repeats itself after a pitch period L, so that what comes next resembles
+
+    e[t + 1 - L + j],    j = -n .. n                    the neighbourhood one period ago
+
+(the long-term predictor of speech coders; Atal and Schroeder 1970). L is a real number: between
+two samples the excitation is interpolated linearly, so that a rounded L changes nothing much.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.state import State
+
+
+class LinearPrediction(Causal):
+    """``x [B, 1, T]`` to ``(heard, location, log_scale)``, as the conditioning predicts it.
+
+    ``heard`` ``[B, inputs, T]`` is what a network should hear of x: asinh of e[t], of p[t] / g and
+    of the ``pitch_taps`` values of e around one pitch period before the next sample (asinh is
+    linear near 0 and a logarithm far out, so neither hush nor bursts are lost). ``location`` and
+    ``log_scale``, both ``[B, 1, T]``, are p[t] and log g: where the next sample lies, and in what
+    unit its distance from there is measured.
+
+    The conditioning ``[B, order + 1 (+ 1), T]`` holds a_1 .. a_p, log g and, with pitch taps, the
+    lag from -1 (``min_lag_samples``) to 1 (``max_lag_samples``); it is clamped there.
+
+    Args:
+        order: p, the coefficients.
+        pitch_taps: an odd number of values around the lag, or 0 for none.
+        min_lag_samples: the shortest pitch period, more than half of the taps.
+        max_lag_samples: the longest.
+
+    Raises:
+        ValueError: if a number is not of this kind.
+    """
+
+    def __init__(
+        self,
+        order: int,
+        *,
+        pitch_taps: int = 0,
+        min_lag_samples: int = 32,
+        max_lag_samples: int = 320,
+    ) -> None:
+        super().__init__()
+        check_positive("order", order)
+        if pitch_taps and (pitch_taps < 0 or pitch_taps % 2 == 0):
+            raise ValueError(f"pitch_taps={pitch_taps} must be odd, or 0 for none")
+        if not pitch_taps // 2 < min_lag_samples < max_lag_samples:
+            raise ValueError(
+                f"min_lag_samples={min_lag_samples} must lie above half of pitch_taps="
+                f"{pitch_taps}, and max_lag_samples={max_lag_samples} above it"
+            )
+        self.in_channels = 1
+        self.order, self.pitch_taps = order, pitch_taps
+        self.min_lag_samples, self.max_lag_samples = min_lag_samples, max_lag_samples
+        self.columns = self.cond_channels = order + 1 + bool(pitch_taps)
+
+    @property
+    def inputs(self) -> int:
+        """Channels of what a network hears of x."""
+        return 2 + self.pitch_taps
+
+    @property
+    def excitation_past(self) -> int:
+        """How many values of e the pitch taps can reach back from the newest."""
+        return self.max_lag_samples + self.pitch_taps // 2 - 1 if self.pitch_taps else 0
+
+    @property
+    def past(self) -> int:
+        """The excitation's reach, and the filter's from there."""
+        return self.excitation_past + self.order
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """``(x [B, 1, order], e [B, 1, excitation_past])``, zeros."""
+        factory = self._factory(device, dtype)
+        lengths = self.order, self.excitation_past
+        return tuple(torch.zeros(batch_size, 1, length, **factory) for length in lengths)
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """x and its excitation, held."""
+        self.check_call(x, cond)
+        assert cond is not None
+        history = x.expand(-1, -1, self.order)
+        excitation = self._filter(torch.cat([history, x], dim=-1), cond)[0]
+        return (history.clone(), excitation.expand(-1, -1, self.excitation_past).clone())
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
+        """``((heard, location, log_scale), state')``; see ``Causal.stream``."""
+        self.check_call(x, cond)
+        assert cond is not None
+        self._check_state(x, state)
+        signal = torch.cat([state[0], x], dim=-1)
+        excitation, ahead, log_gain = self._filter(signal, cond)
+        heard = [excitation, ahead]
+        past = torch.cat([state[1], excitation], dim=-1)
+        if self.pitch_taps:
+            heard.append(self._one_period_ago(past, cond))
+        log_gain = log_gain.expand(-1, -1, x.shape[-1])
+        outputs = (torch.asinh(torch.cat(heard, dim=1)), ahead * log_gain.exp(), log_gain)
+        after = signal[..., signal.shape[-1] - self.order :]
+        return outputs, (after, past[..., past.shape[-1] - self.excitation_past :])
+
+    def _filter(self, signal: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""
+        backwards = cond[:, : self.order].flip(1).transpose(1, 2)  # [B, T, order], a_p first
+        log_gain = cond[:, self.order : self.order + 1]
+        # Sums of products, not matrix products: those are rounded to bfloat16 under autocast.
+        windows = signal[:, 0].unfold(-1, self.order, 1)  # [B, T + 1, order]
+        before = (windows[:, :-1] * backwards).sum(-1)[:, None]
+        ahead = (windows[:, 1:] * backwards).sum(-1)[:, None]
+        inverse_gain = torch.exp(-log_gain)
+        excitation = (signal[..., self.order :] - before) * inverse_gain
+        return excitation, ahead * inverse_gain, log_gain
+
+    def _one_period_ago(self, past: Tensor, cond: Tensor) -> Tensor:
+        """``[B, pitch_taps, T]`` of ``past [B, 1, excitation_past + T]``."""
+        n = past.shape[-1] - self.excitation_past
+        low, high = self.min_lag_samples, self.max_lag_samples
+        lag = (low + high) / 2 + (high - low) / 2 * cond[:, -1].clamp(-1, 1)  # [B, T]
+        whole = lag.detach().floor().clamp(max=high - 1)
+        share = (lag - whole)[:, None]  # of the sample before
+        here = torch.arange(self.excitation_past, self.excitation_past + n, device=past.device)
+        reach = torch.arange(
+            -1 - self.pitch_taps // 2, self.pitch_taps // 2 + 1, device=past.device
+        )
+        at = here + 1 - whole.long()[:, None] + reach[:, None]  # [B, taps + 1, T]
+        near = past.expand(-1, self.pitch_taps + 1, -1).gather(-1, at.expand(-1, -1, n))
+        return near[:, 1:] + share * (near[:, :-1] - near[:, 1:])
+
+    def _check_state(self, x: Tensor, state: State) -> None:
+        """Raise ValueError unless the state is of this block's shapes."""
+        expected = [(x.shape[0], 1, self.order), (x.shape[0], 1, self.excitation_past)]
+        found = [tuple(part.shape) if isinstance(part, Tensor) else part for part in state]
+        if found != expected:
+            raise ValueError(
+                f"LinearPrediction: the state is {found}, expected {expected}; make it with "
+                f"`state = block.init_state({x.shape[0]})` and carry on with what the call "
+                "returns: `y, state = block.stream(x, state)`"
+            )
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return (
+            f"{self.order}, pitch_taps={self.pitch_taps}, "
+            f"min_lag_samples={self.min_lag_samples}, max_lag_samples={self.max_lag_samples}"
+        )
