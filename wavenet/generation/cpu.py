@@ -31,7 +31,7 @@ from wavenet.generation.kernels.packing import (
 )
 from wavenet.generation.kernels.plan import make_layers, make_plan
 from wavenet.model import WaveNet
-from wavenet.nn import GatedResidualBlock, State
+from wavenet.nn import GatedResidualBlock, State, flatten_state
 
 TILES = (1, 2, 4)
 """Rows that a compiled loop takes at once; an odd number runs with an idle one."""
@@ -149,7 +149,24 @@ class CpuEngine:
                 history = np.roll(np.concatenate(rows), -slot, axis=1)[..., : plan["residual"]]
                 history = np.ascontiguousarray(history.transpose(0, 2, 1))
                 layers.append(((torch.from_numpy(history),),))
-            return GenerationState(params, (tuple(layers),), self._time + self._n_samples)
+            state = (*self._dump_predictor(), tuple(layers))
+            return GenerationState(params, state, self._time + self._n_samples)
+
+    def _dump_predictor(self) -> State:
+        """The predictor's state, in a tuple that is empty without one."""
+        if self.model.predictor is None:
+            return ()
+        parts = zip(*(self._memories(tile) for tile in self._tiles), strict=True)
+        return (tuple(torch.from_numpy(np.concatenate(part)[:, None].copy()) for part in parts),)
+
+    def _memories(self, tile: _Tile) -> list[Array]:
+        """Of the predictor, views ``[n_rows, order]`` and ``[n_rows, excitation_past]``."""
+        plan, rows = self._plan[0], tile.work.reshape(-1, self._plan[0]["row_stride"])
+        if self.model.predictor is None:
+            return []
+        # The oldest place of each is free: it is the first to be moved out.
+        sizes = (("history_at", "order"), ("excitation_at", "excitation_past"))
+        return [rows[: tile.n_rows, plan[at] + 1 :][:, : plan[size]] for at, size in sizes]
 
     def _tile(self, first_row: int, n_rows: int) -> _Tile:
         """Memory for some rows, and the arguments that never change."""
@@ -167,6 +184,7 @@ class CpuEngine:
             work,
             rings,
             conditioning.terms[first_row : first_row + n_rows].reshape(-1),
+            conditioning.columns[first_row : first_row + n_rows].reshape(-1),
             conditioning.lift,
             float(self.request.temperature),
             1.0 if self.request.top_p is None else float(self.request.top_p),
@@ -185,13 +203,17 @@ class CpuEngine:
         return ring.reshape(tile.n_rows, int(layer["past"]), width)
 
     def _load(self, start: GenerationState) -> None:
-        (layers,) = start.model
+        layers = start.model[-1]
         plan = self._plan[0]
         params = start.params[..., 0].to("cpu", torch.float32).numpy()
         for tile in self._tiles:
             rows = slice(tile.first_row, tile.first_row + tile.n_rows)
             work = tile.work.reshape(-1, plan["row_stride"])
             work[: tile.n_rows, plan["params_at"] :][:, : plan["params"]] = params[rows]
+            for place, part in zip(
+                self._memories(tile), flatten_state(start.model[:-1]), strict=True
+            ):
+                place[:] = part[rows, 0].to("cpu", torch.float32).numpy()
             for number, layer in enumerate(layers):
                 history = layer[0][0][rows].to("cpu", torch.float32).transpose(1, 2).numpy()
                 self._ring(tile, number)[..., : plan["residual"]] = history
@@ -231,6 +253,7 @@ class _Conditioning:
     Attributes:
         terms: ``[B, frames, L * G]``, G whole registers; the frames before, at and after the
             sample, or one where nothing changes in time.
+        columns: ``[B, frames, C]``, C whole registers, of the linear predictor; empty without one.
         lift: ``[hop * 3]``, the frames' weights; empty where there is one frame.
         position: of the next sample in the time of the frames.
     """
@@ -247,6 +270,9 @@ class _Conditioning:
             n_frames, self._hop = 3, model.config.local.hop_samples
             self.lift = model.frame_lift.weights.T.float().contiguous().view(-1).numpy()
         self.terms = np.empty((n_rows, n_frames, self._bias.numel()), np.float32)
+        n_columns = 0 if model.predictor is None else model.predictor.columns
+        self._n_columns = n_columns
+        self.columns = np.zeros((n_rows, n_frames, registers(n_columns) * LANES), np.float32)
         if request.frames is None:
             self.terms[:] = self._bias.numpy()
             return
@@ -270,6 +296,7 @@ class _Conditioning:
         frame, phase = divmod(self.position, self._hop)
         if frame == self._frame + 1:
             self.terms[:, :2] = self.terms[:, 1:]
+            self.columns[:, :2] = self.columns[:, 1:]
             self._project(frame + 1, 2)
         elif frame != self._frame:
             for i in range(3):
@@ -280,10 +307,13 @@ class _Conditioning:
     def _project(self, frame: int, place: int) -> None:
         """Row by row, so that a row has the same bits in every batch; a row's end is held."""
         with torch.inference_mode():
-            for terms, frames in zip(self.terms, self._frames, strict=True):
-                self._column.copy_(frames[min(max(frame, 0), len(frames) - 1)])
+            width = len(self._column)
+            for row, frames in enumerate(self._frames):
+                here = frames[min(max(frame, 0), len(frames) - 1)]
+                self._column.copy_(here[:width])
                 torch.addmv(self._bias, self._projections, self._column, out=self._projected)
-                terms[place] = self._projected.numpy()
+                self.terms[row, place] = self._projected.numpy()
+                self.columns[row, place, : self._n_columns] = here[width:].numpy()
 
 
 def _check(model: WaveNet) -> None:

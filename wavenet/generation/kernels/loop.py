@@ -10,6 +10,8 @@ What a row needs beside the weights lies in ``work``, at the offsets that ``plan
     params   of the next sample
     space    for the draw
 
+and what the linear predictor keeps, if there is one (``prediction``).
+
 ``rings`` keeps the last ``past`` inputs of each layer: slot t mod past holds the input at time t.
 The oldest tap of the input at time t is the one at t - past, so its slot is the one that t takes,
 and tap i lies i dilations further on.
@@ -34,6 +36,7 @@ from wavenet.generation.kernels.draws import (
 from wavenet.generation.kernels.functions import gate
 from wavenet.generation.kernels.packing import LANES
 from wavenet.generation.kernels.plan import GAUSSIAN, LOGISTIC_MIXTURE, MU_LAW
+from wavenet.generation.kernels.prediction import hear_excitation, lift_columns, relocate
 from wavenet.generation.kernels.products import product
 from wavenet.generation.kernels.registers import fill, fma, load, maximum, prefetch, store
 
@@ -67,10 +70,19 @@ def _draw(work, row, plan, constants, uniforms, temperature, top_p):  # type: ig
 @inlined
 def _hear(work, row, plan, constants, heard):  # type: ignore[no-untyped-def]
     """Begin a step: the sample as the first layer's input, and the biases of the skip sum."""
-    sample = fill(heard)
     signal = row + plan.signal_at
+    if plan.order > 0:
+        hear_excitation(work, row, plan, heard)
+    else:
+        work[row + plan.heard_from] = heard
+    width = (plan.residual + LANES - 1) // LANES * LANES
     for i in range(0, plan.residual, LANES):
-        store(work, signal + i, sample * load(constants, plan.entry_at + i))
+        first = fill(work[row + plan.heard_from])
+        x = first * load(constants, plan.entry_at + i)
+        for k in range(1, plan.inputs):
+            value = fill(work[row + plan.heard_from + k])
+            x = fma(value, load(constants, plan.entry_at + k * width + i), x)
+        store(work, signal + i, x)
     for i in range(0, plan.skip, LANES):
         store(work, signal + plan.residual + i, load(constants, plan.skip_bias_at + i))
 
@@ -211,6 +223,9 @@ def _head(weights, at, constants, plan, work, tile, n_rows):  # type: ignore[no-
             store(work, row + plan.params_at + i, load(constants, plan.last_bias_at + i))
     columns = (plan.params + LANES - 1) // LANES
     product(weights, at, plan.head_steps, columns, work, tile, plan.head_at, plan.params_at)
+    if plan.order > 0:
+        for r in range(n_rows):
+            relocate(work, r * plan.row_stride, plan)
 
 
 def _compile(fingerprint: str) -> Any:
@@ -224,6 +239,7 @@ def _compile(fingerprint: str) -> Any:
         work,
         rings,
         terms,
+        columns,
         lift,
         temperature,
         top_p,
@@ -243,6 +259,7 @@ def _compile(fingerprint: str) -> Any:
             weights, constants: see ``packing``.
             plans, layers: see ``plan``; the layers' slots move on.
             work, rings, terms: of the rows of this tile, one after the other.
+            columns: of the predictor, of as many frames as ``terms``; empty without one.
             lift: ``[hop * 3]`` weights of the frames around; empty where ``terms`` holds one frame.
             tile: offset of each row in ``work``; more than ``n_rows`` where the last are idle.
             first_row: of this tile in ``uniforms``, ``heard`` and ``samples``.
@@ -252,7 +269,10 @@ def _compile(fingerprint: str) -> Any:
             samples: ``[B, T]`` for what is drawn; or ``[B, T, P]``, flat, for all params.
         """
         plan = plans[0]
+        stride = (plan.columns + LANES - 1) // LANES * LANES
+        frames = stride if lift.size == 0 else 3 * stride
         for t in range(begin, end):
+            here = phase + t - begin
             for r in range(n_rows):
                 row = r * plan.row_stride
                 if heard.shape[1] > 0:
@@ -261,8 +281,9 @@ def _compile(fingerprint: str) -> Any:
                     drawn = uniforms[first_row + r, t]
                     value, sound = _draw(work, row, plan, constants, drawn, temperature, top_p)
                     samples[first_row + r, t] = value
+                if plan.order > 0:
+                    lift_columns(work, row, plan, columns, r * frames, stride, lift, here)
                 _hear(work, row, plan, constants, sound)
-            here = phase + t - begin
             _step(weights, constants, plan, layers, work, rings, terms, lift, here, tile, n_rows)
             if heard.shape[1] > 0:
                 for r in range(n_rows):

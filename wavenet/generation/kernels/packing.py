@@ -111,7 +111,8 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
     entry = model.input_projection
     residual = [_bias(entry), *(_bias(block.residual_projection) for block in blocks[:-1])]
     parts = [
-        entry.weight.detach().to(weights).flatten(),
+        # Input after input, each filled up: one product of a number and a column for each.
+        torch.stack([_filled(w) for w in entry.weight.detach()[..., 0].to(weights).T]).flatten(),
         torch.stack([_filled(bias) for bias in residual]).flatten(),
         torch.stack([_bias(block.skip_projection) for block in blocks]).sum(dim=0),
         _bias(first),

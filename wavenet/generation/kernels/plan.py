@@ -13,7 +13,7 @@ import torch
 from wavenet.distributions import Gaussian, GaussianMixture, LogisticMixture, MuLaw
 from wavenet.generation.kernels.packing import LANES, Array, Constants, registers, steps
 from wavenet.model import WaveNet
-from wavenet.nn import GatedResidualBlock
+from wavenet.nn import GatedResidualBlock, LinearPrediction
 
 KINDS = (MuLaw, LogisticMixture, GaussianMixture, Gaussian)
 MU_LAW, LOGISTIC_MIXTURE, GAUSSIAN_MIXTURE, GAUSSIAN = range(len(KINDS))
@@ -30,6 +30,14 @@ PLAN = np.dtype(
             "kind",  # of distribution, an index of KINDS
             "params",
             "categories",
+            "inputs",  # of the input projection
+            # its linear predictor, 0 without one
+            "order",
+            "pitch_taps",
+            "min_lag",
+            "max_lag",
+            "excitation_past",
+            "columns",
             # elements of the packed weights for one column
             "conv_steps",
             "gated_steps",
@@ -42,6 +50,11 @@ PLAN = np.dtype(
             "head_at",
             "params_at",
             "space_at",
+            "heard_from",
+            "place_at",
+            "columns_at",
+            "history_at",
+            "excitation_at",
             "row_stride",
             "ring_stride",
             # offsets into the constants
@@ -72,6 +85,21 @@ def make_layers(model: WaveNet) -> Array:
     return layers
 
 
+def _of_predictor(predictor: LinearPrediction | None) -> dict[str, int]:
+    """What the plan says of the linear predictor."""
+    if predictor is None:
+        return {"inputs": 1}
+    return {
+        "inputs": predictor.inputs,
+        "order": predictor.order,
+        "pitch_taps": predictor.pitch_taps,
+        "min_lag": predictor.min_lag_samples,
+        "max_lag": predictor.max_lag_samples,
+        "excitation_past": predictor.excitation_past,
+        "columns": predictor.columns,
+    }
+
+
 def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Array:
     """The ``PLAN``, an array of one record."""
     block: GatedResidualBlock = model.stack.blocks[0]  # type: ignore[assignment]
@@ -82,7 +110,9 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
     kind = KINDS.index(type(distribution))
     categories = params if kind == MU_LAW else max(1, params // 3)
     plan = np.zeros(1, PLAN)
+    predictor = model.predictor
     values = {
+        **_of_predictor(predictor),
         "kernel_size": kernel_size,
         "residual": residual,
         "gate": gate,
@@ -103,7 +133,15 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "head_at": skip,
         "params_at": params,
         "space_at": (registers(categories) + registers(registers(categories))) * LANES,
+        "heard_from": values["inputs"],
     }
+    if predictor is not None:
+        sizes |= {
+            "place_at": 2,
+            "columns_at": predictor.columns,
+            "history_at": predictor.order + 1,
+            "excitation_at": predictor.excitation_past + 1,
+        }
     at = 0
     for name, size in sizes.items():
         values[name] = at
