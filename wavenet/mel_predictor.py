@@ -26,8 +26,8 @@ QUIETEST_RMS = 1 / 65536
 """Half a 16-bit step: the gain never falls below that of rounding, also where a mel says 0."""
 RAYLEIGH = 4 / math.pi
 """E|X|^2 over (E|X|)^2 where X is complex normal: what a sum of magnitudes says of the power."""
-PITCH_RANGE_HZ = (50.0, 500.0)
-"""From a deep bass to a child's scream."""
+PITCH_RANGE_HZ = (75.0, 500.0)
+"""Up to a child's cry; a ripple finer than 75 Hz is lost between bands that lie 37 Hz apart."""
 RIPPLE_TO_HZ = 1000.0
 """Above, the bands of the usual scales are wider than the harmonics' distance."""
 ENVELOPE_HZ = 120.0

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import wavenet
 from wavenet.distributions import STEP
+from wavenet.features import MelConfig
 from wavenet.generation import GenerationState, cpu, generate
 from wavenet.generation.cpu import CpuEngine
 from wavenet.generation.eager import EagerEngine
@@ -23,7 +24,7 @@ from wavenet.generation.engine import Request
 from wavenet.generation.randomness import uniforms
 from wavenet.model import WaveNet
 from wavenet.model_config import FeatureConfig, WaveNetConfig
-from wavenet.nn import flatten_state
+from wavenet.nn import flatten_state, map_state, select_rows
 
 pytest.importorskip("numba", reason="the CPU engine is compiled by numba")
 
@@ -76,15 +77,14 @@ class Scene:
         return Request(own, self.first_sample, temperature, top_p, weights)
 
     def row(self, row: int) -> GenerationState:
-        params, (layers,), time = self.start
-        own = tuple(((layer[0][0][row : row + 1],),) for layer in layers)
-        return GenerationState(params[row : row + 1], (own,), time[row : row + 1])
+        params, state, time = self.start
+        own = select_rows(state, [row])
+        return GenerationState(params[row : row + 1], own, time[row : row + 1])
 
     def stream(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """In float64: params and state after x ``[B, T]``, from the same start."""
         model = copy.deepcopy(self.model).double()
-        params, (layers,), _ = self.start
-        state = (tuple(((layer[0][0].double(),),) for layer in layers),)
+        state = map_state(Tensor.double, self.start.model)
         with torch.inference_mode():
             params, state = model.stream(x[:, None].double(), state, self.cond(model, x.shape[1]))
         return params, list(flatten_state(state))
@@ -125,6 +125,15 @@ def random_scene(seed: int) -> Scene:
         else None,
         speakers=draw.choice([0, 0, 3]),
     )
+    if name != "mu_law" and draw.random() < 0.6:
+        hop = 2 * draw.randint(1, 12)
+        mel = MelConfig(n_fft=128, win_samples=96, hop_samples=hop, n_mels=draw.randint(2, 20))
+        config = config.replace(
+            features=None,
+            mel=mel,
+            linear_prediction=draw.choice([1, 2, 15, 16, 20]),
+            pitch_taps=draw.choice([0, 1, 5]),
+        )
     return Scene(config, draw.choice([1, 1, 2, 3, 4, 5, 9]), first_sample=draw.choice([0, 0, 37]))
 
 

@@ -37,6 +37,10 @@ def random_config(seed: int) -> WaveNetConfig:
             {"mel": MelConfig(n_fft=32, win_samples=16, hop_samples=7, n_mels=4, padding="center")},
         ]
     )
+    distribution = DISTRIBUTIONS[seed // 4 % 4]
+    if "mel" in local and distribution["distribution"] != "mu_law":
+        order, taps = draw.choice([(0, 0), (1, 0), (9, 3)])
+        local |= {"linear_prediction": order, "pitch_taps": taps}
     return WaveNetConfig(
         layers_per_stack=draw.randint(1, 4),
         stacks=draw.randint(1, 3),
@@ -46,7 +50,7 @@ def random_config(seed: int) -> WaveNetConfig:
         skip_channels=draw.randint(2, 7),
         speakers=draw.choice([0, 3]),
         **local,
-        **DISTRIBUTIONS[seed // 4 % 4],
+        **distribution,
     )
 
 
