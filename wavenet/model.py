@@ -25,8 +25,10 @@ from wavenet.nn import (
     FrameEncoder,
     FrameLift,
     GatedResidualBlock,
+    LiftedFrames,
     SpeakerEmbedding,
     State,
+    skip_sum_of,
 )
 
 ARCHITECTURE = "wavenet"
@@ -127,10 +129,46 @@ class WaveNet(Causal):
 
         Column t of ``cond`` (made by ``condition``) accompanies ``x[..., t]``.
         """
+        skip_sum, after = self.hidden(x, state, cond)
+        return self.params_of(skip_sum), after
+
+    def hidden(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """As ``stream``, up to the skip sum ``[B, S, T]``, from which ``params_of`` goes on."""
         self.check_call(x, cond)
         self._check_children(state, 1)
         (_, skip_sum), after = self.stack.stream(self._hear(x), state[0], cond)
-        return self.head(skip_sum), (after,)
+        return skip_sum, (after,)
+
+    def hidden_of_window(
+        self, x: Tensor, cond: LiftedFrames | None, length: int, *, recompute: bool = False
+    ) -> Tensor:
+        """The last ``length`` columns of ``hidden`` from ``init_state``: ``[B, S, length]``.
+
+        This is what training runs: equal to ``hidden`` up to rounding, and faster; under autocast
+        all that is summed up stays float32. Being compiled, it is ``hidden`` itself.
+
+        Args:
+            x: ``[B, 1, T]`` in [-1, 1].
+            cond: of these T samples, at frame rate; None for an unconditional model.
+            length: of the T samples, those that are wanted.
+            recompute: see ``wavenet.nn.window.skip_sum_of``.
+        """
+        if torch.compiler.is_compiling():
+            state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
+            samples = None if cond is None else cond.samples
+            return self.hidden(x, state, samples)[0][..., x.shape[-1] - length :]
+        with torch.autocast(x.device.type, enabled=False):
+            heard = self._hear(x)
+        return skip_sum_of(self.stack, heard, cond, length, recompute=recompute)
+
+    def params_of(self, skip_sum: Tensor) -> Tensor:
+        """The head: ``[B, S, T]`` to params ``[B, P, T]``, each column by itself.
+
+        In float32 also under autocast: what the loss is made of deserves all its digits.
+        """
+        with torch.autocast(skip_sum.device.type, enabled=False):
+            params: Tensor = self.head(skip_sum.to(self.input_projection.weight.dtype))
+        return params
 
     def forward(
         self, x: Tensor, mel: Tensor | None = None, speaker: Tensor | None = None
