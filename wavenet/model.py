@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +32,36 @@ from wavenet.nn import (
     FrameEncoder,
     FrameLift,
     GatedResidualBlock,
+    LiftedFrames,
     LinearPrediction,
     SpeakerEmbedding,
     State,
+    skip_sum_of,
 )
 
 ARCHITECTURE = "wavenet"
 """What ``config.json`` calls this model."""
 EXCITATION_UNIT = 10.0
 """Training starts with scales of an excitation 10 times those of samples: 0.01 to 2 gains."""
+
+
+class Hidden(NamedTuple):
+    """What the head makes params of.
+
+    Attributes:
+        skip_sum: ``[B, S, T]``.
+        location: ``[B, 1, T]``, where the predictor expects the next samples; None without one.
+        log_scale: ``[B, 1, T]``, the logarithm of the unit of their distance from there.
+    """
+
+    skip_sum: Tensor
+    location: Tensor | None = None
+    log_scale: Tensor | None = None
+
+    def columns(self, wanted: slice) -> Hidden:
+        """Some of the T columns."""
+        location, log_scale = (part if part is None else part[..., wanted] for part in self[1:])
+        return Hidden(self.skip_sum[..., wanted], location, log_scale)
 
 
 class WaveNet(Causal):
@@ -144,7 +165,7 @@ class WaveNet(Causal):
         states: State = ()
         if self.predictor is not None:
             states = (self.predictor.settle(x, self._of_predictor(cond)),)
-        heard = self._hear(x, states, cond)[0]
+        heard = self._hear(x, states, self._of_predictor(cond))[0]
         return (*states, self.stack.settle(heard, self._of_stack(cond)))
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
@@ -152,14 +173,56 @@ class WaveNet(Causal):
 
         Column t of ``cond`` (made by ``condition``) accompanies ``x[..., t]``.
         """
+        hidden, after = self.hidden(x, state, cond)
+        return self.params_of(hidden), after
+
+    def hidden(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Hidden, State]:
+        """As ``stream``, up to what ``params_of`` goes on from."""
         self.check_call(x, cond)
         self._check_children(state, len(self.layers()))
-        heard, place, before = self._hear(x, state[:-1], cond)
+        heard, place, before = self._hear(x, state[:-1], self._of_predictor(cond))
         (_, skip_sum), after = self.stack.stream(heard, state[-1], self._of_stack(cond))
-        params = self.head(skip_sum)
-        if place is not None:
-            params = self.distribution.relocate(params, *place)
-        return params, (*before, after)
+        return Hidden(skip_sum, *place), (*before, after)
+
+    def hidden_of_window(
+        self, x: Tensor, cond: LiftedFrames | None, length: int, *, recompute: bool = False
+    ) -> Hidden:
+        """The last ``length`` columns of ``hidden`` from ``init_state``.
+
+        This is what training runs: equal to ``hidden`` up to rounding, and faster; under autocast
+        all that is summed up stays float32. Being compiled, it is ``hidden`` itself.
+
+        Args:
+            x: ``[B, 1, T]`` in [-1, 1].
+            cond: of these T samples, at frame rate; None for an unconditional model.
+            length: of the T samples, those that are wanted.
+            recompute: see ``wavenet.nn.window.skip_sum_of``.
+        """
+        state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
+        wanted = slice(x.shape[-1] - length, None)
+        if torch.compiler.is_compiling():
+            samples = None if cond is None else cond.samples
+            return self.hidden(x, state, samples)[0].columns(wanted)
+        with torch.autocast(x.device.type, enabled=False):
+            of_stack, columns = cond, None
+            if cond is not None and self.predictor is not None:
+                width = self.stack.cond_channels
+                of_stack = LiftedFrames(cond.frames[:, :width], cond.lift)
+                columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
+            heard, place, _ = self._hear(x, state[:-1], columns)
+        skip_sum = skip_sum_of(self.stack, heard, of_stack, length, recompute=recompute)
+        return Hidden(skip_sum, *(part[..., wanted] for part in place))
+
+    def params_of(self, hidden: Hidden) -> Tensor:
+        """The head: to params ``[B, P, T]``, each column by itself.
+
+        In float32 also under autocast: what the loss is made of deserves all its digits.
+        """
+        with torch.autocast(hidden.skip_sum.device.type, enabled=False):
+            params: Tensor = self.head(hidden.skip_sum.to(self.input_projection.weight.dtype))
+            if hidden.location is not None and hidden.log_scale is not None:
+                params = self.distribution.relocate(params, hidden.location, hidden.log_scale)
+        return params
 
     def forward(
         self, x: Tensor, mel: Tensor | None = None, speaker: Tensor | None = None
@@ -290,15 +353,17 @@ class WaveNet(Causal):
             )
 
     def _hear(
-        self, x: Tensor, state: State, cond: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, State]:
-        """The stack's input ``[B, R, T]`` of x ``[B, 1, T]``, and with a predictor where the next
-        samples lie, ``(location, log_scale)``, and its state afterwards.
+        self, x: Tensor, state: State, columns: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], State]:
+        """What the stack hears of x ``[B, 1, T]``: ``[B, R, T]``.
+
+        With a predictor, whose conditioning is ``columns``, also where the next samples lie,
+        ``(location, log_scale)``, and its state afterwards; both are empty without one.
         """
         x = self.distribution.network_input(x)
         if self.predictor is None:
-            return self.input_projection(x.to(self.input_projection.weight.dtype)), None, ()
-        outputs, after = self.predictor.stream(x, state[0], self._of_predictor(cond))
+            return self.input_projection(x.to(self.input_projection.weight.dtype)), (), ()
+        outputs, after = self.predictor.stream(x, state[0], columns)
         heard, location, log_scale = outputs
         heard = self.input_projection(heard.to(self.input_projection.weight.dtype))
         return heard, (location, log_scale), (after,)
@@ -307,9 +372,10 @@ class WaveNet(Causal):
         """The channels of the conditioning that the stack takes."""
         return cond if cond is None else cond[:, : self.stack.cond_channels]
 
-    def _of_predictor(self, cond: Tensor | None) -> Tensor:
+    def _of_predictor(self, cond: Tensor | None) -> Tensor | None:
         """The channels of the conditioning that the predictor takes."""
-        assert cond is not None
+        if cond is None or self.predictor is None:
+            return None
         return cond[:, self.stack.cond_channels :]
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:

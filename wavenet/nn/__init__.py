@@ -2,7 +2,7 @@
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
-from wavenet.nn.conditioning import FrameEncoder, FrameLift, SpeakerEmbedding
+from wavenet.nn.conditioning import FrameEncoder, FrameLift, LiftedFrames, SpeakerEmbedding
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.prediction import LinearPrediction
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
@@ -16,6 +16,7 @@ from wavenet.nn.state import (
     select_rows,
     unflatten_state,
 )
+from wavenet.nn.window import skip_sum_of
 
 __all__ = [
     "Causal",
@@ -26,6 +27,7 @@ __all__ = [
     "FrameEncoder",
     "FrameLift",
     "GatedResidualBlock",
+    "LiftedFrames",
     "LinearPrediction",
     "Select",
     "SpeakerEmbedding",
@@ -36,5 +38,6 @@ __all__ = [
     "map_state",
     "reset_rows",
     "select_rows",
+    "skip_sum_of",
     "unflatten_state",
 ]

@@ -8,6 +8,8 @@ time, the same for every channel. A 1x1 projection V and the lift L therefore co
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,9 +63,33 @@ class FrameLift(nn.Module):
         lifted = neighbours @ self.weights.to(frames.dtype)  # [B, C, F, hop]
         return lifted.flatten(-2)[..., :n_samples]
 
+    def matrix(self, n_frames: int) -> Tensor:
+        """The same as a matrix ``[F, F * hop_samples]``, with which frames are multiplied."""
+        identity = torch.eye(n_frames, device=self.weights.device, dtype=self.weights.dtype)
+        lifted: Tensor = self(identity[None])
+        return lifted[0]
+
     def extra_repr(self) -> str:
         """The arguments."""
         return f"hop_samples={self.hop_samples}, centre_samples={self.centre_samples}"
+
+
+@dataclass(frozen=True)
+class LiftedFrames:
+    """Conditioning that is still at frame rate, with the lift that brings it to samples.
+
+    Attributes:
+        frames: ``[B, C, F]``.
+        lift: ``[F, T]``, the weight of each frame at each sample; its columns sum to one.
+    """
+
+    frames: Tensor
+    lift: Tensor
+
+    @property
+    def samples(self) -> Tensor:
+        """``[B, C, T]``, as ``Causal.stream`` takes it."""
+        return self.frames @ self.lift
 
 
 class FrameEncoder(nn.Module):

@@ -54,6 +54,7 @@ class TrainingConfig:
         validate_every: steps between validations, after each of which the model is saved.
         checkpoint_every: steps between checkpoints, from which ``--resume`` goes on.
         compile: compile the network with ``torch.compile``.
+        recompute: compute each layer's gates twice instead of keeping them: less memory, more time.
         workers: processes that prepare windows; 0 prepares them in the main one.
         trainer: further arguments of Lightning's ``Trainer``: accelerator, devices, precision ...
     """
@@ -81,6 +82,7 @@ class TrainingConfig:
     validate_every: int = 500
     checkpoint_every: int = 500
     compile: bool = False
+    recompute: bool = False
     workers: int = 0
     trainer: dict[str, Any] = field(default_factory=dict)
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from wavenet.data import WindowPlan
-from wavenet.model import WaveNet
+from wavenet.model import Hidden, WaveNet
+from wavenet.nn import LiftedFrames
 from wavenet.training.averaging import Averaging
 from wavenet.training.config import TrainingConfig
 from wavenet.training.errors import TrainingError
+
+CHUNK_SAMPLES = 8192
+"""Of all rows together, how many go through the head at once."""
 
 LogProb = Callable[[WaveNet, dict[str, Tensor], WindowPlan], tuple[Tensor, Tensor]]
 
 
 def window_log_prob(
-    model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan
+    model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, *, recompute: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the samples that a batch of windows predicts.
 
@@ -31,28 +37,59 @@ def window_log_prob(
         model: any ``WaveNet``.
         batch: as ``Windows`` makes it, collated.
         plan: the one the windows were made by.
+        recompute: see ``WaveNet.hidden_of_window``.
 
     Returns:
         ``(log_prob, mask)``, both ``[B, length]``, in nats; the mask is 1 where x lies inside the
         recording.
     """
     x, heard = batch["x"], batch["heard"]
-    cond = model.condition_frames(
+    inputs = (model.distribution.quantize(x) * heard)[..., :-1]
+    cond = _conditioning(model, batch, plan, inputs.shape[-1])
+    hidden = model.hidden_of_window(inputs, cond, plan.length, recompute=recompute)
+    log_prob = log_prob_in_chunks(model, hidden, x[:, 0, -plan.length :])
+    return log_prob, heard[:, 0, -plan.length :]
+
+
+def _conditioning(
+    model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, n_samples: int
+) -> LiftedFrames | None:
+    """That of the first ``n_samples`` samples of the windows."""
+    frames = model.condition_frames(
         batch.get("mel"),
         batch.get("speaker"),
         mel_kept=batch.get("mel_kept"),
         speaker_kept=batch.get("speaker_kept"),
     )
-    if cond is not None and "mel" in batch:
-        # As in generation, the first frame is held before the recording, the last one behind it.
-        cond = cond.gather(-1, batch["frame"][:, None].expand_as(cond))
-        margin = plan.context_frames * plan.hop
-        cond = model.frame_lift(cond)[..., margin : margin + x.shape[-1] - 1]
-    inputs = (model.distribution.quantize(x) * heard)[..., :-1]
-    state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
-    params = model.stream(inputs, state, cond)[0][..., -plan.length :]
-    log_prob = model.distribution.log_prob(params, x[:, 0, -plan.length :])
-    return log_prob, heard[:, 0, -plan.length :]
+    if frames is None:
+        return None
+    if "mel" not in batch:
+        return LiftedFrames(frames, frames.new_ones(1, n_samples))
+    # As in generation, the first frame is held before the recording, the last one behind it.
+    frames = frames.gather(-1, batch["frame"][:, None].expand_as(frames))
+    margin = plan.context_frames * plan.hop
+    with torch.autocast(frames.device.type, enabled=False):
+        lift = model.frame_lift.matrix(frames.shape[-1])
+    return LiftedFrames(frames, lift[:, margin : margin + n_samples])
+
+
+def log_prob_in_chunks(model: WaveNet, hidden: Hidden, x: Tensor) -> Tensor:
+    """Log-probabilities ``[B, T]`` of x ``[B, T]``, given what the head makes their params of.
+
+    A chunk of time after another goes through the head, and once more on the way back, so that the
+    parameters of all samples never exist together: those of 256 classes would
+    need twice the memory of a layer of 128 channels, and as much again for their softmax.
+    """
+
+    def log_prob(x: Tensor, *hidden: Tensor) -> Tensor:
+        return model.distribution.log_prob(model.params_of(Hidden(*hidden)), x)
+
+    size = max(1, CHUNK_SAMPLES // len(x))
+    whole = [x, *(part for part in hidden if part is not None)]
+    parts = zip(*(part.split(size, dim=-1) for part in whole), strict=True)
+    if torch.compiler.is_compiling() or not hidden.skip_sum.requires_grad:
+        return torch.cat([log_prob(*part) for part in parts], dim=-1)
+    return torch.cat([checkpoint(log_prob, *part, use_reentrant=False) for part in parts], dim=-1)
 
 
 def bits_per_sample(
@@ -91,7 +128,7 @@ class WaveNetTraining(lightning.LightningModule):
         super().__init__()
         self.model, self.plan, self.config = model, plan, config
         self._averaging = averaging
-        self._log_prob: LogProb = window_log_prob
+        self._log_prob: LogProb = partial(window_log_prob, recompute=config.recompute)
         if config.compile:
             self._log_prob = torch.compile(window_log_prob)
         self._step_bits = torch.zeros(())
