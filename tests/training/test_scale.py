@@ -54,6 +54,7 @@ def config(tones: Path, tmp_path: Path) -> TrainingConfig:
         warmup_steps=4,
         validate_every=5,
         checkpoint_every=4,
+        listen_every=0,
         trainer={"accelerator": "cpu", "log_every_n_steps": 1, "enable_progress_bar": False},
     )
 
