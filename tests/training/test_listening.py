@@ -1,4 +1,4 @@
-"""wavenet.training.listening: what is heard is the model on disk, and training knows nothing of it."""
+"""wavenet.training.listening: what is heard is the model on disk; training knows nothing of it."""
 
 from __future__ import annotations
 
