@@ -27,8 +27,15 @@ logger = logging.getLogger("wavenet")
 Batch = dict[str, Tensor]
 
 EARLIEST_STEP = 500
+"""Before it, nothing is said: a network learns how loud its past is first.
+
+The ``tiny`` preset on 40 minutes of prompts (batches of 4 windows of 0.25 s) gained, after 25, 50
+and 150 steps, 0.16, 0.31 and 0.71 bits per sample from its mel; after 25 and 50, 0.006 and 0.015
+from knowing which of three speakers it was.
+"""
 
 LEAST_GAIN_BITS = 0.001
+"""A gain below this is none. Before any training it lay between -0.002 and 0."""
 
 _REMEDIES = {
     "mel": "train longer, or see that the settings of model.mel fit the speech (f_max_hz, n_mels)",
