@@ -89,6 +89,7 @@ def plot_spectrograms(
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.image import imsave
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(MISSING_PACKAGES) from error
     if not signals:
@@ -114,10 +115,11 @@ def plot_spectrograms(
         _mark_frequencies(spectrum, config)
     axes[-1].set(xlabel="s")
     figure.colorbar(image, ax=axes, label="log magnitude")
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    with atomic_write(path) as temporary:
+        imsave(temporary, picture, format="png")
+    return picture
 
 
 def _mark_frequencies(axes: Any, config: MelConfig) -> None:

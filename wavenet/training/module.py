@@ -176,7 +176,7 @@ class WaveNetTraining(lightning.LightningModule):
             moments = (part for o in self.trainer.optimizers for part in o.state.values())
             tensors = [value for part in moments for value in part.values()]
             if not all_finite([*self.parameters(), *self.learnt.parameters(), *tensors]):
-                self._require_finite("weights' largest number", math.nan)
+                self._require_finite("state of training (weights, averages, moments)", math.nan)
 
     @property
     def sound(self) -> bool:
