@@ -6,9 +6,9 @@ own conditioning and with that of the window before it. The difference in bits p
 the conditioning is worth, on the same samples and with the same weights; where it is nothing, the
 run says so.
 
-It costs one more forward pass for each validation window: with the default settings, validation
-sees 32 windows where training sees 4000, and a training window costs about three such passes, so
-the share of a run's time is about 32 / (3 * 4000), a quarter of a percent.
+It costs one more forward pass for each validation window. With the default settings validation
+sees 32 windows where training sees 4000, and a step of the ``tiny`` preset with a mel took as long
+as 2.5 forward passes (4 windows of 0.25 s, one CPU core): 0.3 % of a run's time.
 """
 
 from __future__ import annotations
