@@ -441,6 +441,7 @@ def test_a_mistake_in_inspect_is_one_line(run: Run, tmp_path: Path) -> None:
 def train_arguments(corpus: Path, out: Path, *more: str) -> list[str]:
     small = [f"--model.{key}={value}" for key, value in {"sample_rate": RATE, **SMALL}.items()]
     brief = ["--window_s=0.02", "--batch_size=2", "--validation_windows=2", "--max_steps=2"]
+    brief.append("--listen_every=0")
     return ["train", "--corpus", str(corpus), "--out", str(out), *small, *brief, *more]
 
 

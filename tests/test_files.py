@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from wavenet.files import WriteError, atomic_write, locked
+from wavenet.files import WriteError, atomic_write, claimed, locked
 
 Limit = Callable[[int], AbstractContextManager[None]]
 
@@ -111,3 +113,58 @@ def test_a_lock_is_held_by_one_and_freed_at_the_end(tmp_path: Path) -> None:
         order.append(f"first {alone}")
     second.join()
     assert order == ["first True", "second True"]
+
+
+def test_what_is_claimed_is_claimed_by_one_process_and_gone_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "claim"
+    with claimed(path):
+        assert path.exists()
+        assert _in_a_child(lambda: _claims(path)) == 1
+        (tmp_path / "folder" / "more").write_text("")
+    assert os.listdir(tmp_path / "folder") == ["more"]
+    assert _in_a_child(lambda: _claims(path)) == 0
+    with claimed(tmp_path / "empty" / "claim"):
+        pass
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_claim_is_free_when_its_process_dies_whoever_it_has_forked(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with claimed(tmp_path / "claim"):
+            if os.fork() == 0:  # a process that outlives it, as a loader's worker may
+                time.sleep(2)
+                os._exit(0)
+            os.write(write, b".")
+            time.sleep(60)
+    os.read(read, 1)
+    with pytest.raises(BlockingIOError), claimed(tmp_path / "claim"):
+        pytest.fail("the block must not run")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with claimed(tmp_path / "claim"):
+        assert os.listdir(tmp_path) == ["claim"]
+    assert not os.listdir(tmp_path)
+
+
+def test_what_cannot_be_claimed_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(WriteError, match="nothing was written: "), claimed(tmp_path / "file" / "a"):
+        pytest.fail("the block must not run")
+
+
+def _claims(path: Path) -> int:
+    try:
+        with claimed(path):
+            return 0
+    except BlockingIOError:
+        return 1
+
+
+def _in_a_child(call: Callable[[], int]) -> int:
+    """Its exit code; a fork without threads at work, and gone at once."""
+    child = os.fork()
+    if child == 0:
+        os._exit(call())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 
 from wavenet.files import WriteError
-from wavenet.plots import plot_comparison
+from wavenet.plots import plot_comparison, plot_spectrograms
 
 RATE = 16000
 
@@ -60,3 +61,17 @@ def test_what_cannot_be_drawn_or_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="folder.png: nothing was written: Is a directory; name a"):
         plot_comparison({"a": noise(100)}, RATE, tmp_path / "folder.png")
     assert os.listdir(tmp_path) == ["folder.png"]
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 48000])
+def test_spectrograms_stand_above_each_other_in_the_same_colours(
+    tmp_path: Path, sample_rate: int
+) -> None:
+    """And what is returned is what was written."""
+    signals = {"noise": noise(8000), "a tenth of it": 0.1 * noise(8000), "short": noise(100)}
+    picture = plot_spectrograms(signals, sample_rate, tmp_path / "a.png")
+    assert picture.shape == (780, 800, 3)
+    assert np.array_equal(picture, (imread(tmp_path / "a.png")[..., :3] * 255).round())
+    loud, soft = (picture[first : first + 100, 100:650].mean() for first in (80, 340))
+    assert loud > soft + 30
+    assert picture[600:700, 300:650].max() == 0  # nothing sounds any more

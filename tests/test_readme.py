@@ -12,7 +12,8 @@ from wavenet.cli import main
 from wavenet.training.config import parse_training
 
 SHORTER = shlex.split(
-    "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --trainer.accelerator cpu"
+    "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --listen_s 0.05"
+    " --trainer.accelerator cpu"
 )
 
 

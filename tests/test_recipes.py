@@ -38,6 +38,7 @@ def test_a_recipe_trains_and_speaks(
         batch_size=1,
         max_steps=3,
         validation_windows=1,
+        listen_s=0.1,
         workers=0,
         trainer={**recipe.trainer, "accelerator": "cpu", "devices": 1},
     )

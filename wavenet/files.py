@@ -66,12 +66,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     except WriteError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0, "choose another path")
-        raise WriteError(f"{os.fspath(path)}: nothing was written: {reason}; {remedy}") from error
+        raise _refused(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _refused(path: str | os.PathLike[str], error: OSError) -> WriteError:
+    reason = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "choose another path")
+    return WriteError(f"{os.fspath(path)}: nothing was written: {reason}; {remedy}")
 
 
 def _require_replaceable(target: Path) -> None:
@@ -110,4 +114,69 @@ def _lock(file: IO[str]) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
         return False
+    return True
+
+
+@contextlib.contextmanager
+def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Be the only process within this block, or fail at once.
+
+    The file is there while the block runs, and its folder is made if it is missing; both are gone
+    afterwards, the folder if it is empty. The system frees the claim of a process that dies, and no
+    process that it has forked keeps it: the lock is POSIX's, which belongs to one process. Where
+    there are no locks (on Windows, and on file systems without them) nothing is claimed.
+
+    Raises:
+        BlockingIOError: if another process is within such a block.
+        WriteError: if the file, or the folder that it lies in, cannot be made.
+    """
+    target = Path(path)
+    made = not target.parent.exists()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = _claim(target)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            target.unlink()  # before others can lock it: who has opened it already sees it gone
+        file.close()
+        if made:
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()
+
+
+def _claim(target: Path) -> IO[str]:
+    """The file, open and locked, and still the one of that name."""
+    while True:
+        file = open(target, "a")  # noqa: SIM115 - to close it is to free the lock
+        try:
+            if not _is_free(file):
+                raise BlockingIOError(errno.EAGAIN, "another process is at work", str(target))
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(target)):
+                return file
+        except FileNotFoundError:  # its owner has just left
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is_free(file: IO[str]) -> bool:
+    """Lock it, unless another process has."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows either errno for a lock that is held
+        return False
+    except OSError:
+        return True
     return True

@@ -1,14 +1,16 @@
-"""Pictures of sound: waveform above log-mel spectrogram, signals side by side."""
+"""Pictures of sound: waveforms and log-mel spectrograms, signals beside or above each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.features import MelConfig, log_mel
+from wavenet.features import MelConfig, log_mel, mel_filterbank
 from wavenet.files import atomic_write
 
 SHOWN_RANGE = 10
@@ -64,3 +66,66 @@ def plot_comparison(signals: Mapping[str, Tensor], sample_rate: int, path: str |
     figure.colorbar(image, ax=axes[1, :], label="log magnitude")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=Path(path).suffix.lstrip(".") or "png", dpi=120)
+
+
+def plot_spectrograms(
+    signals: Mapping[str, Tensor], sample_rate: int, path: str | Path
+) -> np.ndarray:
+    """Draw the log-mel spectrograms of signals, one above the other, in the same colours.
+
+    Args:
+        signals: title to samples ``[T]`` in [-1, 1].
+        sample_rate: of all of them, in Hz.
+        path: a .png file.
+
+    Returns:
+        The picture: uint8 ``[height, width, 3]``.
+
+    Raises:
+        ValueError: without a signal.
+        ModuleNotFoundError: without matplotlib.
+        WriteError: if the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.image import imsave
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(MISSING_PACKAGES) from error
+    if not signals:
+        raise ValueError("signals is empty; give at least one, title to samples")
+    config = MelConfig(sample_rate=sample_rate, f_max_hz=sample_rate / 2)
+    mels = {title: log_mel(wave.detach().cpu(), config).numpy() for title, wave in signals.items()}
+    loudest = max(mel.max() for mel in mels.values())
+    longest_s = max(len(wave) for wave in signals.values()) / sample_rate
+    figure = Figure(figsize=(8, 2.6 * len(signals)), layout="constrained", dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
+    for spectrum, (title, mel) in zip(axes, mels.items(), strict=True):
+        image = spectrum.imshow(
+            mel,
+            origin="lower",
+            aspect="auto",
+            extent=(0, len(signals[title]) / sample_rate, 0, config.n_mels),
+            vmin=loudest - SHOWN_RANGE,
+            vmax=loudest,
+            cmap="magma",
+        )
+        spectrum.set(title=title, xlim=(0, longest_s), ylabel="Hz (mel)", facecolor="black")
+        _mark_frequencies(spectrum, config)
+    axes[-1].set(xlabel="s")
+    figure.colorbar(image, ax=axes, label="log magnitude")
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    with atomic_write(path) as temporary:
+        imsave(temporary, picture, format="png")
+    return picture
+
+
+def _mark_frequencies(axes: Any, config: MelConfig) -> None:
+    """Name the bands by the frequencies in their middle."""
+    hz_per_bin = config.sample_rate / config.n_fft
+    centres_hz = mel_filterbank(config).argmax(dim=1).double().numpy() * hz_per_bin
+    marks_hz = [hz for hz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hz < centres_hz[-1]]
+    bands = np.interp(marks_hz, centres_hz, np.arange(len(centres_hz)) + 0.5)
+    axes.set_yticks(bands, [str(hz) for hz in marks_hz])

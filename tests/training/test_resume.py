@@ -51,6 +51,7 @@ def config(tones: Path) -> TrainingConfig:
         warmup_steps=4,
         validate_every=5,
         checkpoint_every=3,
+        listen_every=0,
         trainer={
             "accelerator": "cpu",
             "accumulate_grad_batches": 2,

@@ -54,7 +54,7 @@ def brief(tones: Path) -> Callable[..., TrainingConfig]:
 
     def make(**changes: Any) -> TrainingConfig:
         settings = {"window_s": 0.02, "batch_size": 2, "validation_windows": 3, "max_steps": 3}
-        given = {"corpus": str(tones), "model": SMALL, **settings, **changes}
+        given = {"corpus": str(tones), "model": SMALL, "listen_every": 0, **settings, **changes}
         return TrainingConfig(**given)
 
     return make
@@ -85,6 +85,7 @@ def learnt(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
         warmup_steps=20,
         validation_windows=8,
         validate_every=50,
+        listen_every=0,
     )
     out = tmp_path_factory.mktemp("learnt")
     return train(config, out, command="wavenet train recipe.yaml"), out
@@ -135,21 +136,51 @@ def test_the_settings_are_kept_as_a_recipe_that_says_the_same(
     assert yaml.safe_load((out / "config.yaml").read_text()) == asdict(again)
 
 
-def test_tensorboard_finds_the_bits_of_training_and_validation(
-    learnt: tuple[TrainingResult, Path],
-) -> None:
+def logged(out: Path) -> dict[str, list[tuple[int, float]]]:
+    """Step and value of every number that TensorBoard finds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what tensorboard imports is not ours to mend
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    result, out = learnt
     events = EventAccumulator(str(out / "logs"))
     events.Reload()
-    assert [event.step for event in events.Scalars("train/bits")] == list(range(9, 110, 10))
-    valid = [(event.step, event.value) for event in events.Scalars("valid/bits")]
+    tags = events.Tags()["scalars"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_tensorboard_finds_the_bits_of_training_and_validation(
+    learnt: tuple[TrainingResult, Path],
+) -> None:
+    result, out = learnt
+    found = logged(out)
+    assert [step for step, _ in found["train/bits"]] == list(range(9, 110, 10))
+    valid = found["valid/bits"]
     # Lightning counts the step that was just made, from 0, when it validates amid training
     assert [step for step, _ in valid] == [0, 49, 99, 110]
     assert valid[0][1] == pytest.approx(result.bits_before)
     assert valid[-1][1] == pytest.approx(result.bits_after)
+    constant = pytest.approx(result.constant_bits)
+    assert found["valid/bits_constant"] == [(step, constant) for step, _ in valid]
+    assert "valid/bits_shuffled" not in found  # nothing conditions this model
+
+
+def test_tensorboard_finds_rate_norm_and_speed_at_every_step_that_logs(
+    tmp_path: Path, brief: Callable[..., TrainingConfig]
+) -> None:
+    trainer = {"log_every_n_steps": 2, "accumulate_grad_batches": 2}
+    changes = {"max_steps": 8, "warmup_steps": 16, "learning_rate": 0.016, "window_s": 0.1}
+    begun_s = time.monotonic()
+    train(brief(trainer=trainer, gradient_clip=1e-3, **changes), tmp_path)
+    lasted_s = time.monotonic() - begun_s
+    found = logged(tmp_path)
+    rates = dict(found["train/learning_rate"])
+    assert rates == pytest.approx({1: 0.002, 3: 0.004, 5: 0.006, 7: 0.008})
+    norms = dict(found["train/gradient_norm"])
+    assert norms.keys() == rates.keys()
+    assert min(norms.values()) > 1e-2  # before they are clipped to 0.001
+    speeds = dict(found["train/samples_per_second"])
+    assert speeds.keys() == rates.keys()
+    # Steps 3 to 8 see 2 windows of 0.1 s each; no window of these reaches beyond its recording.
+    assert sum(2 * 2 * 800 / speeds[step] for step in (3, 5, 7)) < lasted_s
 
 
 def test_a_constant_distribution_of_one_value_needs_the_bits_of_its_class() -> None:
@@ -231,6 +262,7 @@ def test_a_model_with_a_mel_and_speakers_by_folder_trains(tmp_path: Path, tones:
         batch_size=2,
         validation_windows=2,
         max_steps=2,
+        listen_every=0,
     )
     train(config, tmp_path / "out")
     model = wavenet.load(tmp_path / "out" / "model")
@@ -358,19 +390,35 @@ def test_a_mistake_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("max_steps", [1, 20])
+@pytest.mark.parametrize(("max_steps", "seen_at"), [(1, 1), (20, 9)])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_model(
-    tmp_path: Path, brief: Callable[..., TrainingConfig], max_steps: int
+    tmp_path: Path, brief: Callable[..., TrainingConfig], max_steps: int, seen_at: int
 ) -> None:
+    """It is not finite from step 1 on, and looked at where it is logged, every 10 steps."""
     config = brief(learning_rate=1e30, gradient_clip=0.0, max_steps=max_steps)
     with pytest.raises(
-        TrainingError, match=r"loss is (nan|inf) at step 1; .* Lower learning_rate="
+        TrainingError, match=rf"loss is (nan|inf) at step {seen_at}; .* Lower learning_rate="
     ):
         train(config, tmp_path)
     kept = wavenet.load(tmp_path / "model")
     assert provenance(tmp_path)["steps"] == 0
     assert all(bool(parameter.isfinite().all()) for parameter in kept.parameters())
     assert wavenet.generate(kept, n_samples=20, seed=0).abs().max() > 0
+
+
+def test_a_checkpoint_is_not_written_once_a_loss_was_not_finite(
+    tmp_path: Path, brief: Callable[..., TrainingConfig]
+) -> None:
+    """After step 1 the weights are finite, and so large that the next loss is not: seen at step 2,
+    before its checkpoint is written, though nothing is logged before step 10."""
+    wild = {"learning_rate": 1e30, "gradient_clip": 0.0, "max_steps": 20, "checkpoint_every": 1}
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step 2; the last good model"):
+        train(brief(**wild), tmp_path)
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert [path.name[:13] for path in kept] == ["step-00000000", "step-00000001"]
+    for path in kept:
+        weights = torch.load(path, weights_only=True)["state_dict"].values()
+        assert all(bool(weight.isfinite().all()) for weight in weights)
 
 
 def test_bad_files_among_good_ones_are_counted_in_one_warning(

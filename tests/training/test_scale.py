@@ -54,6 +54,7 @@ def config(tones: Path, tmp_path: Path) -> TrainingConfig:
         warmup_steps=4,
         validate_every=5,
         checkpoint_every=4,
+        listen_every=0,
         trainer={"accelerator": "cpu", "log_every_n_steps": 1, "enable_progress_bar": False},
     )
 
@@ -90,7 +91,10 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, config: TrainingConfig) -> None:
-    done = run(sys.executable, *command(config, tmp_path / "two", *TWO_PROCESSES))
+    heard = replace(config, listen_every=5, listen_s=0.05)  # by one, while the other waits
+    done = run(sys.executable, *command(heard, tmp_path / "two", *TWO_PROCESSES))
+    kept = {path.name for path in (tmp_path / "two" / "samples").iterdir()}
+    assert kept == {"reference", "step-000005", "step-000010", "step-000012"}
     assert done.stdout.count("trained for 12 steps") == 1
     assert done.stderr.count("validation before training: ") == 1
     assert "Warning" not in done.stderr

@@ -28,6 +28,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,10 @@ def read_cached(
                 error.strerror or error,
             )
     if decoded is not None:
-        return Corpus.of(listing.recordings, decoded, sample_rate)
+        return replace(Corpus.of(listing.recordings, decoded, sample_rate), content=entry.name)
     try:
-        return Corpus.read(listing, sample_rate, trim_db=trim_db, progress=progress)
+        corpus = Corpus.read(listing, sample_rate, trim_db=trim_db, progress=progress)
+        return replace(corpus, content=entry.name)
     except MemoryError:
         raise CorpusError(
             f"the corpus does not fit into memory, and cache={str(folder)!r} cannot be written; "

@@ -78,11 +78,13 @@ class Corpus:
         utterances: in the order of their names.
         sample_rate: in Hz.
         skipped: one line for every file that could not be used.
+        content: hash of all that the samples were made from, where it is known; empty elsewhere.
     """
 
     utterances: tuple[Utterance, ...]
     sample_rate: int
     skipped: tuple[str, ...] = ()
+    content: str = ""
 
     @classmethod
     def read(

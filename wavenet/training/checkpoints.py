@@ -33,6 +33,7 @@ from lightning.pytorch.callbacks import Callback
 from wavenet.files import atomic_write
 from wavenet.training.config import ConfigError
 from wavenet.training.errors import TrainingError
+from wavenet.training.module import WaveNetTraining
 
 logger = logging.getLogger("wavenet")
 
@@ -47,6 +48,8 @@ FREE = frozenset(
         "validation_windows",
         "validate_every",
         "checkpoint_every",
+        "listen_every",
+        "listen_s",
         "workers",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",
@@ -125,7 +128,7 @@ class WholeFiles(CheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Saves between two steps, every ``every`` steps, at the beginning and at the end.
+    """Saves between two steps: every ``every`` steps, at the beginning, the end, and when asked.
 
     It saves before the first batch of a step: by then everything that belongs to the step before
     is done, validation included.
@@ -143,19 +146,25 @@ class Checkpoints(Callback):
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Called by Lightning."""
         due = trainer.global_step % self.every == 0
-        if due and _between_steps(trainer, trainer.fit_loop.batch_idx):
+        if due and between_steps(trainer, trainer.fit_loop.batch_idx):
             self.save(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Called by Lightning."""
-        if _between_steps(trainer, trainer.fit_loop.batch_idx + 1):
+        if between_steps(trainer, trainer.fit_loop.batch_idx + 1):
             self.save(trainer)
 
     def save(self, trainer: lightning.Trainer) -> None:
-        """Write the state of this step, unless it is there or has a weight that is not finite."""
+        """Write the state of this step, unless it is there.
+
+        Raises:
+            TrainingError: if a loss so far, a weight or a moment of the optimiser is not finite.
+        """
         step, module = trainer.global_step, trainer.lightning_module
-        if step == self._saved or not all(bool(p.isfinite().all()) for p in module.parameters()):
+        if step == self._saved:
             return
+        assert isinstance(module, WaveNetTraining)
+        module.require_finite()
         trainer.save_checkpoint(self.folder / f"step-{step:08d}")
         self._saved = step
         if trainer.is_global_zero:
@@ -229,8 +238,8 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _between_steps(trainer: lightning.Trainer, batches_done: int) -> bool:
-    """Whether no batch has been accumulated yet."""
+def between_steps(trainer: lightning.Trainer, batches_done: int) -> bool:
+    """Whether no batch of the next step has been accumulated yet."""
     return batches_done % trainer.accumulate_grad_batches == 0
 
 

@@ -53,6 +53,9 @@ class TrainingConfig:
         validation_windows: how many fixed windows validation averages over.
         validate_every: steps between validations, after each of which the model is saved.
         checkpoint_every: steps between checkpoints, from which ``--resume`` goes on.
+        listen_every: steps between listenings: audio and pictures in the logs and in samples; there
+            is one more at the end; 0 for none at all.
+        listen_s: seconds of each of the few pieces that are listened to.
         compile: compile the network with ``torch.compile``.
         recompute: compute each layer's gates twice instead of keeping them: less memory, more time.
         workers: processes that prepare windows; 0 prepares them in the main one.
@@ -81,6 +84,8 @@ class TrainingConfig:
     validation_windows: int = 32
     validate_every: int = 500
     checkpoint_every: int = 500
+    listen_every: int = 5000
+    listen_s: float = 2.0
     compile: bool = False
     recompute: bool = False
     workers: int = 0
@@ -95,10 +100,10 @@ class TrainingConfig:
             raise ConfigError(
                 f"trim_silence={self.trim_silence} must be false or negative, in dB, such as -50"
             )
-        for name in ("window_s", "learning_rate"):
+        for name in ("window_s", "learning_rate", "listen_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}={getattr(self, name)} must be positive and finite")
-        for name in ("seed", "warmup_steps", "gradient_clip", "workers"):
+        for name in ("seed", "warmup_steps", "gradient_clip", "listen_every", "workers"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
         if not 0 <= self.ema_decay < 1:

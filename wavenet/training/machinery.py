@@ -85,7 +85,9 @@ def make_trainer(
         "gradient_clip_val": config.gradient_clip or None,
         "enable_checkpointing": False,
         # What was logged beyond the checkpoint that a run goes on from is logged anew.
-        "logger": TensorBoardLogger(out, name="logs", version="", purge_step=step or None),
+        "logger": TensorBoardLogger(
+            out, name="logs", version="", purge_step=step if 0 < step < config.max_steps else None
+        ),
         "callbacks": callbacks,
         "plugins": plugins,
         "use_distributed_sampler": False,  # windows are dealt by Batches
@@ -169,8 +171,18 @@ def _loader(
         # A forked worker shares the corpus, and sees when this process has been killed: a fork
         # server, the way of Python 3.14 and newer, would stand between them and live on.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
     )
+
+
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C and SIGTERM may reach a loader's worker, too: the main process sees to both.
+
+    It finishes its step and needs windows for that; when it ends, or dies, so do the workers.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any) -> None:

@@ -16,8 +16,11 @@ from wavenet.data import WindowPlan
 from wavenet.model import Hidden, WaveNet
 from wavenet.nn import LiftedFrames
 from wavenet.training.averaging import Averaging
+from wavenet.training.conditioning import ShuffledConditioning, bits_of
 from wavenet.training.config import TrainingConfig
 from wavenet.training.errors import TrainingError
+from wavenet.training.finite import all_finite
+from wavenet.training.meters import logs_now
 
 CHUNK_SAMPLES = 8192
 """Of all rows together, how many go through the head at once."""
@@ -132,7 +135,9 @@ class WaveNetTraining(lightning.LightningModule):
         if config.compile:
             self._log_prob = torch.compile(window_log_prob)
         self._step_bits = torch.zeros(())
+        self._all_bits = torch.zeros(())  # of all steps: finite while each of them is
         self._nats, self._count = torch.zeros(2, dtype=torch.float64)
+        self._shuffled = ShuffledConditioning(plan, config.warmup_steps)
         # What the last block hands on is heard by nobody: it gets no gradient, and says so.
         model.stack.blocks[-1].residual_projection.requires_grad_(False)
 
@@ -146,29 +151,39 @@ class WaveNetTraining(lightning.LightningModule):
         """Bits per sample of this part of a step; those of the step are logged with its last one.
 
         Raises:
-            TrainingError: if those of the step are not finite, in every process alike.
+            TrainingError: at a step that logs, if those of a step so far are not finite, in every
+                process alike.
         """
         loss = bits_per_sample(self.model, batch, self.plan, self._log_prob)
         parts = self.trainer.accumulate_grad_batches
         done = loss.detach() / parts
         self._step_bits = done if index % parts == 0 else self._step_bits + done
         if (index + 1) % parts == 0:
-            bits = self.trainer.strategy.reduce(self._step_bits, reduce_op="mean")
-            assert isinstance(bits, Tensor)  # as a tensor went in
-            self._require_finite("loss", float(bits))
-            self.log("train/bits", bits, prog_bar=True)
+            self._all_bits = self._all_bits + self._step_bits
+            if logs_now(self.trainer):  # to look at a number makes a GPU wait
+                bits = self.trainer.strategy.reduce(self._step_bits, reduce_op="mean")
+                assert isinstance(bits, Tensor)  # as a tensor went in
+                self.require_finite(weights=False)
+                self.log("train/bits", bits, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         """Collect sums, so that the mean weighs every sample alike."""
+        nats, count = self._needed(batch)
+        self._nats = self._nats + nats.sum()
+        self._count = self._count + count.sum()
+        self._shuffled.add(batch, nats, count, lambda other: self._needed(other)[0])
+
+    def _needed(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Nats that each window needs, and its samples that count, ``[B]`` float64."""
         log_prob, mask = self._log_prob(self.learnt, batch, self.plan)
-        self._nats = self._nats - (log_prob * mask).double().sum()
-        self._count = self._count + mask.double().sum()
+        return -(log_prob * mask).double().sum(-1), mask.double().sum(-1)
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums."""
         self._nats = torch.zeros((), dtype=torch.float64, device=self.device)
         self._count = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._shuffled.start(self.device)
 
     def on_validation_epoch_end(self) -> None:
         """Bits per sample over all validation windows.
@@ -176,11 +191,39 @@ class WaveNetTraining(lightning.LightningModule):
         Raises:
             TrainingError: if they are not finite.
         """
-        sums = torch.stack([self._nats, self._count])
-        nats, count = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        bits = (nats / count / math.log(2)).float()
+        own = torch.cat([torch.stack([self._nats, self._count]), self._shuffled.sums])
+        sums = self.trainer.strategy.reduce(own, reduce_op="sum")
+        assert isinstance(sums, Tensor)  # as a tensor went in
+        bits = (sums[0] / sums[1] / math.log(2)).float()
         self._require_finite("validation loss", float(bits))
         self.log("valid/bits", bits, prog_bar=True)
+        shuffled = bits_of(sums[2:])
+        if shuffled is not None:
+            self.log("valid/bits_shuffled", shuffled[1])
+            self.log("valid/conditioning_gain", shuffled[1] - shuffled[0])
+            self._shuffled.judge(shuffled[1] - shuffled[0], self.global_step)
+
+    def require_finite(self, *, weights: bool = True) -> None:
+        """Nothing has run away so far: to be asked by every process, before anything is saved.
+
+        Args:
+            weights: look at weights, averages and the optimiser's moments, too.
+
+        Raises:
+            TrainingError: if the loss of any step, or one of these, is not finite.
+        """
+        total = self.trainer.strategy.reduce(self._all_bits.to(self.device), reduce_op="sum")
+        self._require_finite("loss", float(total))
+        if weights:
+            moments = (part for o in self.trainer.optimizers for part in o.state.values())
+            tensors = [value for part in moments for value in part.values()]
+            if not all_finite([*self.parameters(), *self.learnt.parameters(), *tensors]):
+                self._require_finite("state of training (weights, averages, moments)", math.nan)
+
+    @property
+    def sound(self) -> bool:
+        """Whether all losses of this process and all weights to be exported are finite."""
+        return math.isfinite(float(self._all_bits)) and all_finite(self.learnt.parameters())
 
     def _require_finite(self, name: str, value: float) -> None:
         """Raise TrainingError if training has run away."""
@@ -198,7 +241,11 @@ class WaveNetTraining(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            "lr_scheduler": {
+                "scheduler": schedule,
+                "interval": "step",
+                "name": "train/learning_rate",  # as LearningRateMonitor logs it
+            },
         }
 
     def _rate(self, step: int) -> float:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import lightning
-import numpy as np
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from wavenet.data import (
@@ -26,8 +21,7 @@ from wavenet.data import (
     find_corpus,
     read_cached,
 )
-from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
-from wavenet.files import atomic_write
+from wavenet.files import atomic_write, claimed
 from wavenet.model import WaveNet, load
 from wavenet.model_config import PRESETS, WaveNetConfig
 from wavenet.training.averaging import Averaging
@@ -39,7 +33,11 @@ from wavenet.training.checkpoints import (
     remove_unfinished,
     require_same_run,
 )
+from wavenet.training.choosing import choose_pieces, corpus_level_db
 from wavenet.training.config import ConfigError, TrainingConfig
+from wavenet.training.constant import constant_bits
+from wavenet.training.exporting import Export, dependencies, provenance
+from wavenet.training.listening import Listening
 from wavenet.training.machinery import (
     full_disk_in_one_line,
     is_writer,
@@ -51,11 +49,15 @@ from wavenet.training.machinery import (
     training_batches,
     validation_batches,
 )
+from wavenet.training.meters import Meters
 from wavenet.training.module import WaveNetTraining
+from wavenet.training.stopping import Stopping
 
 logger = logging.getLogger("wavenet")
 
 CHECKPOINT_FILES = (CONFIG_NAME, WEIGHTS_NAME)
+
+LOCK_NAME = ".lock"
 
 VALIDATION_SEED = 1_000_003
 """Validation windows depend on it alone, so that runs with other seeds compare."""
@@ -71,7 +73,7 @@ class TrainingResult:
         bits_after: the same at the end, or at the last validation of an interrupted run.
         constant_bits: what the best constant distribution needs on the same windows.
         steps: optimiser steps made.
-        interrupted: whether it was stopped by ctrl-C; the model is kept.
+        interrupted: whether it was stopped by ctrl-C or SIGTERM; the model is kept.
     """
 
     model_folder: Path
@@ -94,20 +96,23 @@ def train(
     Args:
         config: see ``TrainingConfig``.
         out: folder that gets ``model`` (the model, to be used), ``config.yaml`` (every setting of
-            the run), ``checkpoints`` (to go on from) and ``logs`` (for TensorBoard). Processes on
-            several machines must all see it.
+            the run), ``checkpoints`` (to go on from), ``logs`` (for TensorBoard) and ``samples``
+            (what the model sounded like). Processes on several machines must all see it.
         command: the command line behind the run, for the model's provenance.
         resume: go on from the last good checkpoint in ``out``, or begin if there is none.
 
+    Ctrl-C (SIGINT) and SIGTERM end it after the step that is being made, with a checkpoint to go
+    on from; a second one ends it at once.
+
     Raises:
         ValueError: if the configuration or the corpus cannot be used, out holds a model already,
-            or the run to resume is another one.
+            another process trains into it, or the run to resume is another one.
         TrainingError: if the loss is not finite, and the last good model stays in ``out/model``; or
             no checkpoint is whole.
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
-    with one_voice():
+    with one_voice(), _only_here(Path(out)):
         return _train(config, Path(out), command, resume)
 
 
@@ -139,7 +144,7 @@ def _run(
     command: str | None,
     last: Checkpoint | None,
 ) -> TrainingResult:
-    run = _dependencies(model, corpus, config)
+    run = dependencies(model, corpus, config)
     if last is not None:
         require_same_run(last.run, run)
     plan = WindowPlan.of(model, config.window_s)
@@ -150,12 +155,13 @@ def _run(
     logger.info("best constant distribution: %.2f bits per sample", constant)
     averaging = Averaging(config.ema_decay) if config.ema_decay else None
     module = WaveNetTraining(model, plan, config, averaging)
-    export = _Export(module, out / "model", _provenance(corpus, config, command))
+    export = Export(module, out / "model", provenance(corpus, config, command))
     checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
     step = 0 if last is None else last.step
     interrupted = False
     with quiet_lightning(), full_disk_in_one_line(out):
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
+        callbacks += _watching(checkpoints, constant, valid_part, plan, config, out)
         trainer = make_trainer(config, out, callbacks, step)
         n_train = config.max_steps * config.batch_size
         train_windows = Windows(
@@ -192,68 +198,41 @@ def _run(
     )
 
 
-def constant_bits(train_part: Corpus, windows: Windows) -> float:
-    """Bits per sample of the best distribution that hears nothing: the mu-law histogram.
-
-    Counted on the training files, measured on the validation windows' samples. A model that does
-    not get well below this has learnt no more than how loud the corpus is.
-    """
-    law = MuLaw(256)
-    logits = (_class_counts(law, (part.samples for part in train_part.utterances)) + 1).log()
-    places = (windows.place(i) for i in range(len(windows)))
-    length = windows.plan.length
-    seen = _class_counts(law, (part.samples[start : start + length] for part, start in places))
-    values = mu_law_decode(torch.arange(law.classes), law.classes)
-    log_prob = law.log_prob(logits[None, :, None].expand(1, -1, law.classes), values[None])[0]
-    return float(-(seen * log_prob).sum() / seen.sum() / math.log(2))
-
-
-def _class_counts(law: MuLaw, parts: Iterable[np.ndarray]) -> Tensor:
-    """How many of the int16 samples fall into each class, float64 ``[classes]``."""
-    counts = np.zeros(65536)
-    for samples in parts:
-        counts += np.bincount(samples.astype(np.int64) + 32768, minlength=65536)
-    codes = mu_law_encode(torch.arange(-32768, 32768) / 32768, law.classes)
-    classes = torch.zeros(law.classes, dtype=torch.float64)
-    return classes.index_add(0, codes, torch.from_numpy(counts))
+def _watching(
+    checkpoints: Checkpoints,
+    constant: float,
+    valid_part: Corpus,
+    plan: WindowPlan,
+    config: TrainingConfig,
+    out: Path,
+) -> list[Callback]:
+    """What ends a run between two steps, and what shows how it goes."""
+    stopping, meters = Stopping(checkpoints), Meters(constant)
+    listening = Listening(
+        choose_pieces(valid_part, plan, config.listen_s),
+        out,
+        every=config.listen_every,
+        corpus_db=corpus_level_db(valid_part),
+        stopped=lambda: stopping.asked,
+        before=meters.pause,
+    )
+    return [stopping, meters, LearningRateMonitor(logging_interval="step"), listening]
 
 
-class _Export(Callback):
-    """Keeps a loadable model on disk: the one of the last validation, or of an interruption.
-
-    Attributes:
-        step, bits: of the last validation; NaN before the first.
-        before: bits of the model that training started from.
-    """
-
-    def __init__(self, module: WaveNetTraining, folder: Path, provenance: dict[str, Any]) -> None:
-        self.module, self.folder, self.provenance = module, folder, provenance
-        self.step = 0
-        self.bits = self.before = math.nan
-
-    def save(self, *, step: int, bits: float | None = None) -> None:
-        """Write the model, unless a weight is not finite."""
-        model = self.module.learnt
-        finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
-        if is_writer() and finite:
-            found = {**self.provenance, "steps": step, "validation_bits_per_sample": bits}
-            model.save(self.folder, provenance=found)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Called by Lightning: for a checkpoint."""
-        return {"step": self.step, "bits": self.bits, "before": self.before}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Called by Lightning: from a checkpoint."""
-        self.step, self.bits = state_dict["step"], state_dict["bits"]
-        self.before = state_dict["before"]
-
-    def on_validation_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Called by Lightning; a validation that is not finite has ended the run before."""
-        self.step, self.bits = trainer.global_step, float(trainer.callback_metrics["valid/bits"])
-        self.save(step=self.step, bits=self.bits)
+@contextlib.contextmanager
+def _only_here(out: Path) -> Iterator[None]:
+    """No other process trains into this folder meanwhile, except those that do it with us."""
+    if not is_writer():
+        yield
+        return
+    try:
+        with claimed(out / LOCK_NAME):
+            yield
+    except BlockingIOError:
+        raise ConfigError(
+            f"another process is training into out={str(out)!r}; wait for it, or choose another "
+            "folder"
+        ) from None
 
 
 def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
@@ -323,31 +302,3 @@ def _write_settings(config: TrainingConfig, out: Path) -> None:
     if is_writer():
         with atomic_write(out / "config.yaml") as path:
             path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
-
-
-def _dependencies(model: WaveNet, corpus: Corpus, config: TrainingConfig) -> dict[str, Any]:
-    """What the weights of every step depend on, in plain values, by the configuration's keys."""
-    known = hashlib.sha256()
-    for part in corpus.utterances:
-        known.update(f"{part.name} {part.speaker} {len(part.samples)}".encode())
-        known.update(part.samples[:: max(1, len(part.samples) // 256)].tobytes())
-    content = {
-        "files": len(corpus.utterances),
-        "samples": corpus.n_samples,
-        "hash": known.hexdigest()[:16],
-    }
-    run = {**asdict(config), "model": model.config.to_dict(), "corpus_content": content}
-    plain: dict[str, Any] = json.loads(json.dumps(run, default=str))
-    return plain
-
-
-def _provenance(corpus: Corpus, config: TrainingConfig, command: str | None) -> dict[str, Any]:
-    return {
-        "corpus": {
-            "folder": Path(config.corpus).resolve().name,
-            "files": len(corpus.utterances),
-            "seconds": round(corpus.duration_s, 3),
-        },
-        "command": command,
-        "training": asdict(config),
-    }

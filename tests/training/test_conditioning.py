@@ -1,0 +1,187 @@
+"""wavenet.training.conditioning: a model that hears its conditioning is told from a deaf one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import wavenet
+from wavenet.data import Corpus, WindowPlan, Windows
+from wavenet.training import TrainingConfig
+from wavenet.training.conditioning import EARLIEST_STEP, ShuffledConditioning, bits_of
+from wavenet.training.machinery import quiet_lightning, validation_batches
+from wavenet.training.module import WaveNetTraining, bits_per_sample, window_log_prob
+from wavenet.training.run import train
+
+RATE = 8000
+MEL = {"sample_rate": RATE, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 8}
+SMALL = {
+    "sample_rate": RATE,
+    "layers_per_stack": 1,  # it hears two samples: too little to tell how loud they are
+    "stacks": 1,
+    "residual_channels": 8,
+    "skip_channels": 8,
+    "distribution": "gaussian",
+}
+
+
+@pytest.fixture(scope="module")
+def noises(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise that is loud or faint: ann's faint in all recordings, bob's loud."""
+    folder, draw = tmp_path_factory.mktemp("noises"), np.random.default_rng(0)
+    for i in range(16):
+        speaker, level = (("ann", 0.003), ("bob", 0.2))[i % 2]
+        (folder / speaker).mkdir(exist_ok=True)
+        soundfile.write(
+            folder / speaker / f"{i}.wav", draw.normal(0, level, 4000).clip(-1, 1), RATE
+        )
+    return folder
+
+
+@pytest.fixture(scope="module", params=["mel", "speaker"])
+def trained(
+    request: pytest.FixtureRequest, noises: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingConfig, wavenet.WaveNet, Corpus]:
+    mel = {"mel": {**MEL, "f_max_hz": 4000.0}} if request.param == "mel" else {}
+    config = TrainingConfig(
+        corpus=str(noises),
+        model={**SMALL, **mel},
+        speakers_by_folder=request.param == "speaker",
+        window_s=0.02,
+        batch_size=8,
+        validation_fraction=0.4,
+        validation_windows=16,
+        max_steps=60,
+        learning_rate=0.02,
+        warmup_steps=5,
+        ema_decay=0.9,
+        listen_every=0,
+        trainer={"accelerator": "cpu", "enable_progress_bar": False},
+    )
+    out = tmp_path_factory.mktemp("trained")
+    train(config, out)
+    corpus = Corpus.read(noises, RATE).split(0.4)[1]
+    return config, wavenet.load(out / "model"), corpus
+
+
+def deaf(model: wavenet.WaveNet) -> wavenet.WaveNet:
+    """The same, but no conditioning reaches a layer."""
+    with torch.no_grad():
+        for block in model.stack.blocks:
+            block.cond_projection.weight.zero_()  # type: ignore[union-attr,operator]
+    return model
+
+
+def validated(
+    model: wavenet.WaveNet, config: TrainingConfig, corpus: Corpus, step: int
+) -> dict[str, float]:
+    """What validation logs, as if so many steps had been made."""
+    plan = WindowPlan.of(model, config.window_s)
+    windows = Windows(corpus, plan, n_windows=config.validation_windows, seed=0)
+    with quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress
+        progress.optimizer.step.total.completed = step
+        batches = validation_batches(windows, config, trainer)
+        trainer.validate(WaveNetTraining(model, plan, config), batches, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_model_that_hears_its_conditioning_needs_more_bits_with_anothers(
+    trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus],
+    batch_size: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config, model, corpus = trained
+    with caplog.at_level(logging.WARNING, "wavenet"):
+        found = validated(model, replace(config, batch_size=batch_size), corpus, EARLIEST_STEP)
+    assert found["valid/conditioning_gain"] > 1
+    assert found["valid/bits_shuffled"] > found["valid/bits"] + 0.5
+    assert not caplog.records
+
+
+def test_a_model_whose_conditioning_reaches_nothing_is_one_line(
+    trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus], caplog: pytest.LogCaptureFixture
+) -> None:
+    config, model, corpus = trained
+    name = "mel" if model.config.mel is not None else "speaker"
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    try:
+        with caplog.at_level(logging.WARNING, "wavenet"):
+            assert validated(deaf(model), config, corpus, EARLIEST_STEP - 1)
+            assert not caplog.records  # too early to tell
+            found = validated(model, config, corpus, EARLIEST_STEP)
+    finally:
+        model.load_state_dict(state)
+    assert found["valid/conditioning_gain"] == pytest.approx(0, abs=1e-9)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        f"conditioning is ignored: with the {name} of other windows validation needs "
+    )
+    assert "after 500 steps; train longer, or see that " in record.getMessage()
+
+
+def test_it_is_said_once_until_the_conditioning_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+    plan = WindowPlan(100, 1, 1, 0, None, ("ann", "bob"))
+    check = ShuffledConditioning(plan, warmup_steps=900)
+    with caplog.at_level(logging.WARNING, "wavenet"):
+        for step, gain in ((500, 0.0), (900, 0.0), (1000, 0.0), (1100, 0.1), (1200, -0.1)):
+            check.judge(gain, step)
+    said = [record.getMessage() for record in caplog.records]
+    assert ["after 900 steps" in said[0], "after 1200 steps" in said[1]] == [True, True]
+    assert len(said) == 2
+
+
+def test_each_window_hears_the_conditioning_of_the_one_before_it(
+    trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus],
+) -> None:
+    """Which is said here by swapping whole recordings' conditioning in windows, one by one."""
+    config, model, corpus = trained
+    plan = WindowPlan.of(model, config.window_s)
+    windows = Windows(corpus, plan, n_windows=6, seed=0)
+    keys = ("mel", "frame") if plan.mel is not None else ("speaker",)
+    check = ShuffledConditioning(plan)
+
+    def needed(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        log_prob, mask = window_log_prob(model, batch, plan)
+        return -(log_prob * mask).double().sum(-1)
+
+    with torch.no_grad():
+        for rows in ((0, 1, 2), (3, 4), (5,)):
+            batch = windows.__getitems__(rows).whole
+            count = torch.full((len(rows),), float(plan.length), dtype=torch.float64)
+            check.add(batch, needed(batch), count, needed)
+        expected = []
+        for row, other in ((0, 2), (1, 0), (2, 1), (3, 2), (4, 3), (5, 4)):
+            one, another = windows.__getitems__([row]).whole, windows.__getitems__([other]).whole
+            if plan.mel is None and torch.equal(one["speaker"], another["speaker"]):
+                continue
+            mixed = {**one, **{key: another[key] for key in keys}}
+            expected.append([float(bits_per_sample(model, b, plan)) for b in (one, mixed)])
+    found = bits_of(check.sums)
+    assert found == pytest.approx(np.mean(expected, axis=0).tolist(), rel=1e-5)  # float32
+
+
+@pytest.mark.parametrize("speakers", [(), ("ann",)])
+def test_where_nothing_can_be_shuffled_nothing_is_said(speakers: tuple[str, ...]) -> None:
+    check = ShuffledConditioning(WindowPlan(100, 1, 1, 0, None, speakers))
+    assert not check.applies
+    batch: dict[str, Any] = {"x": torch.zeros(2, 1, 101), "speaker": torch.zeros(2).long()}
+    check.add(batch, torch.ones(2).double(), torch.ones(2).double(), lambda other: other["x"])
+    assert bits_of(check.sums) is None

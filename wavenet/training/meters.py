@@ -1,0 +1,98 @@
+"""What else a run writes to TensorBoard at the steps that log: speed and norm of the gradient.
+
+Nothing here waits for a GPU at other steps. Lightning's ``LearningRateMonitor`` logs the rate. Its
+``ThroughputMonitor`` counts batches and items; here a step's windows may hold less than they have
+room for, and validation, checkpoints and listening are to be left out.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+
+def logs_now(trainer: lightning.Trainer) -> bool:
+    """Whether what is logged in the step that is being made will be written."""
+    every = logging_interval(trainer)
+    return every > 0 and (trainer.global_step + 1) % every == 0
+
+
+def logging_interval(trainer: lightning.Trainer) -> int:
+    """Steps between those that log; 0 where none does."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
+    return every
+
+
+class Meters(Callback):
+    """``train/gradient_norm`` before clipping, ``train/samples_per_second``, and a yardstick.
+
+    Args:
+        constant_bits: what the best constant distribution needs; a line beside ``valid/bits``.
+    """
+
+    def __init__(self, constant_bits: float) -> None:
+        self.constant_bits = constant_bits
+        self._began_s: float | None = None
+        self._samples = torch.zeros((), dtype=torch.float64)
+
+    def on_before_optimizer_step(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Called by Lightning before it clips, after processes have shared their gradients."""
+        if logs_now(trainer):
+            found = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            pl_module.log("train/gradient_norm", torch.nn.utils.get_total_norm(found))
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Called by Lightning.
+
+        ``batch["samples"]`` is the same in every process: the mean over all parts of the step.
+        """
+        if self._began_s is None:  # what was begun before, or held up, does not count
+            self._begin(time.monotonic())
+            return
+        self._samples = self._samples + batch["samples"].double() * trainer.world_size
+        step_ends = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if step_ends and trainer.global_step % max(1, logging_interval(trainer)) == 0:
+            samples = float(self._samples)  # waits for the steps to be done
+            now_s = time.monotonic()
+            pl_module.log("train/samples_per_second", samples / (now_s - self._began_s))
+            self._begin(now_s)
+
+    def on_validation_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Called by Lightning."""
+        pl_module.log("valid/bits_constant", self.constant_bits)
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Called by Lightning."""
+        self.pause()
+
+    def on_save_checkpoint(self, *_: Any) -> None:
+        """Called by Lightning."""
+        self.pause()
+
+    def pause(self) -> None:
+        """Something else is done than training: count anew from the end of the next batch on."""
+        self._begin()
+
+    def _begin(self, now_s: float | None = None) -> None:
+        """Count from now on; without a time, from the end of the next batch on."""
+        self._began_s = now_s
+        self._samples = torch.zeros((), dtype=torch.float64)
