@@ -352,7 +352,7 @@ def _require_mono(path: str | os.PathLike[str], samples: Tensor) -> Tensor:
 
 def _encode(
     path: str | os.PathLike[str], samples: Tensor, sample_rate: int, container: str, subtype: str
-) -> bytes:
+) -> bytearray:
     """The content of the file. Encoded in memory: libsndfile hides why a write to disk failed."""
     soundfile = import_soundfile()
     values = stored_values(samples, subtype)

@@ -184,15 +184,14 @@ def open_writer(path: str | os.PathLike[str], sample_rate: int) -> Iterator[Audi
     suffix = require_extension(path)
     require_vorbis_rate(path, sample_rate)
     try:
-        with atomic_write(path) as temporary:
-            with open(temporary, "w+b", buffering=0) as raw:
-                writer = AudioWriter(path, sample_rate, raw)
-                try:
-                    yield writer
-                finally:
-                    writer.close()
-                if suffix == ".ogg":
-                    with mmap(raw.fileno(), 0) as pages:
-                        set_ogg_serial(pages)
+        with atomic_write(path) as temporary, open(temporary, "w+b", buffering=0) as raw:
+            writer = AudioWriter(path, sample_rate, raw)
+            try:
+                yield writer
+            finally:
+                writer.close()
+            if suffix == ".ogg":
+                with mmap(raw.fileno(), 0) as pages:
+                    set_ogg_serial(pages)
     except WriteError as error:
         raise AudioError(str(error)) from error

@@ -162,9 +162,7 @@ def stream(
         check_draw(model, start.params[:1], temperature, top_p)
         request = Request(frames, n_prime, temperature, top_p, rounded)
         running = make_engine(model, request, start)
-    uniforms = UniformSource(
-        seeds, model.distribution.uniforms_per_sample, start.time.tolist()
-    )
+    uniforms = UniformSource(seeds, model.distribution.uniforms_per_sample, start.time.tolist())
     return SampleStream(running, uniforms, lengths, chunk_samples)
 
 
