@@ -120,8 +120,7 @@ class Speeches(Iterator[list[Spoken]]):
         while len(self._rows) < self._size and (following := next(self._waiting, None)):
             row = _Row(following[0], encode_blocks(self._model, following[1], self._speaker))
             self._rows.append(row)
-            first = listen(self._model, row.known[:, 1:], None)
-            states.append(GenerationState.after(*first))
+            states.append(GenerationState.after(*listen(self._model, row.first, None)))
         if not self._rows:
             self._engine = None
             raise StopIteration
@@ -157,6 +156,7 @@ class _Row:
     """A speech that is being spoken.
 
     Attributes:
+        first: the first two encoded frames, or the only one.
         known: encoded frames ``[C, n]`` from the one before the next to be spoken; in front of the
             first frame and behind the last one, that frame again.
         ended: whether all its frames have been taken.
@@ -165,8 +165,9 @@ class _Row:
 
     def __init__(self, number: int, blocks: Iterator[Tensor]) -> None:
         self.number, self._blocks = number, blocks
-        first = next(blocks)
-        self.known = torch.cat((first[:, :1], first), dim=1)
+        block = next(blocks)
+        self.first = block[:, :2]
+        self.known = torch.cat((block[:, :1], block), dim=1)
         self.ended = self.dropped = self._complete = False
         self._read_on()
 

@@ -55,23 +55,27 @@ def mel_blocks(
     """
     filterbank = mel_filterbank(config) if filterbank is None else filterbank
     hop, begin, skipped = config.hop_samples, 0, 0  # next frame; frames that are heard no more
+    block_samples = (FRAMES - 1) * hop - config.pad_samples + config.n_fft
     known = torch.empty(0)
     for piece in audio:
         known = torch.cat((known, piece))
-        while (begin + FRAMES - 1 - skipped) * hop - config.pad_samples + config.n_fft <= len(
-            known
-        ):
+        while (begin - skipped) * hop + block_samples <= len(known):
             yield log_mel_rows(known, config, begin - skipped, FRAMES, filterbank)
             begin += FRAMES
-            # Far enough back for the mirror image, should the signal end here.
-            keep = max(skipped, begin - (config.pad_samples + 2 * config.n_fft) // hop - 1)
+            # Far enough back for the mirror image, should the signal end here, and for a block.
+            behind = max(FRAMES, (config.pad_samples + 2 * config.n_fft) // hop + 1)
+            keep = max(skipped, begin - behind)
             known, skipped = known[(keep - skipped) * hop :], keep
     if not len(known):
         raise ValueError("audio holds no samples; a mel needs at least one")
-    while (left := config.frames(len(known)) + skipped - begin) > 0:
-        count = min(left, FRAMES)
-        yield log_mel_rows(known, config, begin - skipped, count, filterbank)
-        begin += count
+    n_frames = config.frames(len(known)) + skipped
+    while begin < n_frames:
+        # As wide as the others: how a product sums may depend on its width.
+        count = min(FRAMES, n_frames - skipped)
+        first = min(begin, n_frames - count)
+        rows = log_mel_rows(known, config, first - skipped, count, filterbank)
+        yield rows[:, begin - first :]
+        begin = first + count
 
 
 def write_mel(
@@ -177,7 +181,8 @@ def open_mel(path: str | os.PathLike[str]) -> StoredMel:
     config = n_samples = None
     with _named(path):
         if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as content:
+            # Opened here: numpy leaves a damaged archive open.
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as content:
                 missing = [name for name in ("mel", "config") if name not in content.files]
                 if missing:
                     raise ValueError(f"it has no {' and no '.join(missing)}")
