@@ -72,7 +72,7 @@ def test_every_voice_of_the_package_loads_and_is_small_enough_for_the_wheel() ->
         card = (folder / voices.CARD_NAME).read_text()
         assert "not stated yet" not in card.lower()
         assert "not measured yet" not in card.lower()
-        assert any(path.name.startswith("LICENSE") for path in folder.iterdir())
+        assert any(path.match("LICENSE*.txt") for path in folder.iterdir())
         total += sum(path.stat().st_size for path in folder.iterdir())
     assert total <= LARGEST_BYTES
 
@@ -84,7 +84,9 @@ def test_folders_of_the_package_that_are_not_python_are_voices() -> None:
 
 def test_the_files_of_a_voice_are_package_data(repository: Path) -> None:
     settings = tomllib.loads((repository / "pyproject.toml").read_text())
-    assert "voices/*/*" in settings["tool"]["setuptools"]["package-data"]["wavenet"]
+    patterns = settings["tool"]["setuptools"]["package-data"]["wavenet"]
+    for name in ("config.json", "model.safetensors", voices.CARD_NAME, "LICENSE-X.txt"):
+        assert any(Path("voices", "a-voice", name).match(pattern) for pattern in patterns), name
 
 
 # --- by name ---
@@ -216,7 +218,7 @@ def test_what_cannot_be_a_voice_is_refused_and_writes_nothing(
     for checkpoint, licences, dtype, message in (
         (large, [licence], "float16", "bytes are more than 4,000,000; train a smaller model"),
         (tmp_path / "loud", [licence], "float16", "head.3.bias has weights that float16 cannot"),
-        (trained, [], "float16", "licences are missing; name at least one file"),
+        (trained, [], "float16", "the licence is missing; name a file LICENSE*.txt"),
         (trained, [tmp_path / "none"], "float16", "none: cannot be read: No such file"),
         (trained, [licence], "int8", "dtype='int8' is unknown; choose one of float16, bfloat16"),
     ):

@@ -145,9 +145,9 @@ def test_a_voice_is_tuned_to_a_new_speaker_by_a_recipe_for_another_model(
 ) -> None:
     monkeypatch.setattr(voices, "FOLDER", tmp_path / "voices")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "LICENSE").write_text("")
+    (tmp_path / "LICENSE.txt").write_text("")
     start = save(tmp_path / "start", **SPEAKERS)
-    write_voice(start, tmp_path / "voices" / "toy", licences=[tmp_path / "LICENSE"])
+    write_voice(start, tmp_path / "voices" / "toy", licences=[tmp_path / "LICENSE.txt"])
     (tmp_path / "recipe.yaml").write_text(
         "model: {preset: medium}\nlearning_rate: 0.02\nwarmup_steps: 1\nema_decay: 0\n"
     )

@@ -48,8 +48,8 @@ def write_voice(
     """
     folder, model = Path(folder), load(checkpoint)
     texts = {Path(path).name: _text(path) for path in licences}
-    if not texts:
-        raise VoiceError(f"{folder.name}: licences are missing; name at least one file")
+    if not any(Path(name).match("LICENSE*.txt") for name in texts):  # what the wheel takes along
+        raise VoiceError(f"{folder.name}: the licence is missing; name a file LICENSE*.txt")
     narrowed, change = _narrowed(model, dtype)
     size = sum(tensor.nbytes for tensor in narrowed.values()) + sum(map(len, texts.values()))
     if size > LARGEST_BYTES:
