@@ -22,6 +22,7 @@ from wavenet.nn import (
 )
 from wavenet.processing import process
 from wavenet.receptive_fields import ReceptiveField, receptive_field
+from wavenet.voices import voice_names
 
 __version__ = "0.1.0"
 
@@ -45,4 +46,5 @@ __all__ = [
     "process",
     "receptive_field",
     "stream",
+    "voice_names",
 ]

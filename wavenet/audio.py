@@ -12,7 +12,9 @@ import io
 import os
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,13 @@ from torch import Tensor
 from wavenet.files import WriteError, atomic_write
 
 FULL_SCALE = 32768  # 2^15: the 16-bit integer that would mean 1.0
-_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _VORBIS_RATES = (8000, 192000)  # Hz; libvorbis has no tuning, and libsndfile crashes, far outside
 # Above this a length is a placeholder: libsndfile gives 2^63 - 1 for a FLAC without a sample count.
 _UNKNOWN_LENGTH = 1 << 62
 # In a WAV made by a pipe the writer leaves the greatest length it can, signed or unsigned.
 _WAV_PLACEHOLDER = 0x7FFFF000
-_BLOCK = 1 << 16  # samples read or written at once; long Vorbis blocks overflow libsndfile's stack
+BLOCK = 1 << 16  # samples read or written at once; long Vorbis blocks overflow libsndfile's stack
 _OGG_SERIAL = 0
 
 
@@ -65,7 +67,7 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     Raises:
         AudioError: missing, empty, cut short, or not an audio file.
     """
-    with _open(path) as file:
+    with open_audio(path) as file:
         info = AudioInfo(file.samplerate, file.channels, file.frames)
         if not file.seekable():  # such as GSM in WAV
             return info
@@ -106,7 +108,7 @@ def read_audio(
         AudioError: missing, empty, cut short, not audio, holding NaN or infinity, or shorter than
             the part that was asked for.
     """
-    with _open(path) as file:
+    with open_audio(path) as file:
         rate, length = int(file.samplerate), int(file.frames)
         if sample_rate not in (None, rate) and (first, count) != (0, None):
             raise AudioError(
@@ -148,19 +150,25 @@ def write_audio(path: str | os.PathLike[str], samples: Tensor, sample_rate: int)
     """
     suffix = require_extension(path)
     _require_rate("sample_rate", sample_rate)
-    if suffix == ".ogg" and not _VORBIS_RATES[0] <= sample_rate <= _VORBIS_RATES[1]:
-        raise AudioError(
-            f"{path}: sample_rate {sample_rate} is outside Vorbis's {_VORBIS_RATES[0]} to "
-            f"{_VORBIS_RATES[1]} Hz; resample, or write .wav"
-        )
-    content = _encode(path, _require_mono(path, samples), sample_rate, *_FORMATS[suffix])
+    require_vorbis_rate(path, sample_rate)
+    content = _encode(path, _require_mono(path, samples), sample_rate, *FORMATS[suffix])
     if suffix == ".ogg":
-        content = _with_serial(content, _OGG_SERIAL)
+        set_ogg_serial(content)
     try:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except WriteError as error:
         raise AudioError(str(error)) from error
+
+
+def require_vorbis_rate(path: str | os.PathLike[str], sample_rate: int) -> None:
+    """Raise AudioError if `path` is to be Vorbis, and Vorbis does not have this rate."""
+    low, high = _VORBIS_RATES
+    if Path(path).suffix.lower() == ".ogg" and not low <= sample_rate <= high:
+        raise AudioError(
+            f"{path}: sample_rate {sample_rate} is outside Vorbis's {low} to {high} Hz; "
+            "resample, or write .wav"
+        )
 
 
 def require_extension(path: str | os.PathLike[str]) -> str:
@@ -170,8 +178,8 @@ def require_extension(path: str | os.PathLike[str]) -> str:
         AudioError: unknown extension.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in _FORMATS:
-        raise AudioError(f"{path}: unknown extension {suffix!r}; use one of {', '.join(_FORMATS)}")
+    if suffix not in FORMATS:
+        raise AudioError(f"{path}: unknown extension {suffix!r}; use one of {', '.join(FORMATS)}")
     return suffix
 
 
@@ -198,11 +206,12 @@ def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
         return x
     wide = x.detach().to("cpu", torch.float64 if x.dtype == torch.float64 else torch.float32)
     columns = wide.reshape(-1, x.shape[-1]).T.contiguous().numpy()
-    y = _soxr().resample(columns, from_rate, to_rate, quality="HQ")
+    y = import_soxr().resample(columns, from_rate, to_rate, quality="HQ")
     return torch.from_numpy(np.ascontiguousarray(y.T)).reshape(*x.shape[:-1], len(y)).to(x)
 
 
-def _soundfile() -> Any:
+def import_soundfile() -> Any:
+    """The module soundfile, or ModuleNotFoundError with the remedy."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: soundfile without its libsndfile
@@ -210,7 +219,8 @@ def _soundfile() -> Any:
     return soundfile
 
 
-def _soxr() -> Any:
+def import_soxr() -> Any:
+    """The module soxr, or ModuleNotFoundError with the remedy."""
     try:
         import soxr
     except ImportError as error:
@@ -225,9 +235,13 @@ def _missing(name: str) -> ModuleNotFoundError:
     )
 
 
-def _open(path: str | os.PathLike[str]) -> Any:
-    """Open `path` as a soundfile.SoundFile that has samples, all that its header promises."""
-    soundfile = _soundfile()
+def open_audio(path: str | os.PathLike[str]) -> Any:
+    """Open `path` as a soundfile.SoundFile that has samples, all that its header promises.
+
+    Raises:
+        AudioError: as `read_audio`.
+    """
+    soundfile = import_soundfile()
     try:
         with open(
             path, "rb"
@@ -282,20 +296,7 @@ def _read_mono(file: Any, path: str | os.PathLike[str], first: int, stop: int) -
 
     In blocks: a damaged header may promise more than the memory holds.
     """
-    blocks: list[np.ndarray[Any, Any]] = []
-    missing = stop - first
-    try:
-        if first:
-            file.seek(first)
-        while missing:
-            block = file.read(min(missing, _BLOCK), dtype="float32", always_2d=True)
-            if not len(block):
-                raise _cut_short(path, file.frames)
-            blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
-            missing -= len(block)
-    except RuntimeError as error:
-        raise _cut_short(path, file.frames) from error
-    samples = torch.from_numpy(np.concatenate(blocks))
+    samples = torch.from_numpy(np.concatenate(list(mono_blocks(file, path, first, stop))))
     bad = torch.nonzero(~torch.isfinite(samples))
     if len(bad):
         raise AudioError(
@@ -303,6 +304,28 @@ def _read_mono(file: Any, path: str | os.PathLike[str], first: int, stop: int) -
             "all are not finite; repair the file or leave it out"
         )
     return samples
+
+
+def mono_blocks(
+    file: Any, path: str | os.PathLike[str], first: int, stop: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Samples `first` to `stop` of an open file as float32 `[n]`, n up to 65536, not yet clipped.
+
+    Raises:
+        AudioError: not all of them are there.
+    """
+    missing = stop - first
+    try:
+        if first:
+            file.seek(first)
+        while missing:
+            block = file.read(min(missing, BLOCK), dtype="float32", always_2d=True)
+            if not len(block):
+                raise _cut_short(path, file.frames)
+            yield block[:, 0] if file.channels == 1 else block.mean(axis=1)
+            missing -= len(block)
+    except RuntimeError as error:
+        raise _cut_short(path, file.frames) from error
 
 
 def _require_rate(name: str, rate: int) -> None:
@@ -329,51 +352,53 @@ def _require_mono(path: str | os.PathLike[str], samples: Tensor) -> Tensor:
 
 def _encode(
     path: str | os.PathLike[str], samples: Tensor, sample_rate: int, container: str, subtype: str
-) -> bytes:
+) -> bytearray:
     """The content of the file. Encoded in memory: libsndfile hides why a write to disk failed."""
-    soundfile = _soundfile()
-    if subtype == "PCM_16":
-        steps = (samples * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
-        values = steps.to(torch.int16).numpy()
-    else:
-        values = samples.clamp(-1.0, 1.0).to(torch.float32).numpy()
+    soundfile = import_soundfile()
+    values = stored_values(samples, subtype)
     content = io.BytesIO()
     try:
         with soundfile.SoundFile(
             content, "w", sample_rate, channels=1, subtype=subtype, format=container
         ) as file:
-            for start in range(0, len(values), _BLOCK):
-                file.write(values[start : start + _BLOCK])
+            for start in range(0, len(values), BLOCK):
+                file.write(values[start : start + BLOCK])
     except RuntimeError as error:
         raise AudioError(
             f"{path}: {container} cannot hold {len(values)} samples at {sample_rate} Hz; "
             "use another sample rate or extension"
         ) from error
-    return content.getvalue()
+    return bytearray(content.getbuffer())
+
+
+def stored_values(samples: Tensor, subtype: str) -> np.ndarray[Any, Any]:
+    """Samples `[T]` as libsndfile takes them: int16 for "PCM_16", else float32, clipped."""
+    if subtype == "PCM_16":
+        steps = (samples * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
+        return steps.to(torch.int16).numpy()
+    return samples.clamp(-1.0, 1.0).to(torch.float32).numpy()
 
 
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _with_serial(content: bytes, serial: int) -> bytes:
-    """Give every page of an Ogg file this serial number, where libsndfile draws one at random.
+def set_ogg_serial(pages: bytearray | mmap) -> None:
+    """Give every page of an Ogg file one serial number, where libsndfile draws one at random.
 
     A page (RFC 3533, section 6) has its serial number at byte 14, a checksum at 22, the number of
     segments at 26, then their lengths. The checksum is over the page with a checksum of zero, by
     the polynomial of zlib's CRC-32 but with the bits of bytes and result in the other order,
     starting from zero instead of from ones.
     """
-    pages = bytearray(content)
     start = 0
     while start < len(pages):
         segments = pages[start + 26]
         header = start + 27 + segments
         stop = header + sum(pages[start + 27 : header])
-        pages[start + 14 : start + 18] = serial.to_bytes(4, "little")
+        pages[start + 14 : start + 18] = _OGG_SERIAL.to_bytes(4, "little")
         pages[start + 22 : start + 26] = bytes(4)
         ones = 0xFFFFFFFF  # zlib inverts the register before and after
         register = zlib.crc32(pages[start:stop].translate(_REVERSED_BITS), ones) ^ ones
         checksum = int(f"{register:032b}"[::-1], 2)
         pages[start + 22 : start + 26] = checksum.to_bytes(4, "little")
         start = stop
-    return bytes(pages)

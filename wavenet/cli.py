@@ -16,16 +16,14 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.generation import command as generate_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
+from wavenet.vocoding import command as vocode_command
 
-if TYPE_CHECKING:
-    from wavenet import WaveNet
-
-DEFAULT_SECONDS = 3.0
 INTERRUPTED = 130
 """Exit code after ctrl-C: 128 and the number of the signal."""
 
@@ -116,24 +114,19 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     generate = commands.add_parser("generate", help="generate audio from a model")
-    generate.add_argument(
-        "out", metavar="OUT", help="a .wav, .flac or .ogg file; - for raw 16-bit samples to a pipe"
-    )
-    generate.add_argument("--model", required=True, metavar="FOLDER", help="a checkpoint")
-    generate.add_argument("--seconds", type=float, help=f"length (default {DEFAULT_SECONDS:g})")
-    generate.add_argument("--seed", type=int, default=0, help="same seed, same file (default 0)")
-    generate.add_argument("--temperature", type=float, default=1.0, help="below 1: less noisy")
-    generate.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
-    generate.add_argument("--speaker", help="name or index")
-    generate.add_argument("--prime", metavar="IN", help="audio to carry on")
-    generate.add_argument("--mel-from", metavar="IN", help="audio whose log-mel is to be spoken")
-    generate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
-    generate.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
-    generate.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    generate_command.add_arguments(generate)
     generate.set_defaults(run=_generate)
 
+    vocode = commands.add_parser("vocode", help="a model's speech for audio, or for its mel")
+    vocode_command.add_vocode_arguments(vocode)
+    vocode.set_defaults(run=_vocode)
+
+    mel = commands.add_parser("mel", help="the log-mel spectrogram of audio, with its settings")
+    vocode_command.add_mel_arguments(mel)
+    mel.set_defaults(run=_mel)
+
     info = commands.add_parser("info", help="what a checkpoint is and where it comes from")
-    info.add_argument("model", metavar="FOLDER", help="a checkpoint")
+    info.add_argument("model", metavar="MODEL", help="a checkpoint's folder or a voice")
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
 
@@ -211,56 +204,19 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    import torch
+    said = generate_command.run(options)
+    if said is not None:
+        print(said)
 
-    from wavenet import load, log_mel, stream
-    from wavenet.audio import read_audio, require_extension, write_audio
 
-    to_pipe = options.out == "-"
-    if not to_pipe:
-        require_extension(options.out)
-    model = load(options.model, device=_device(options.device))
-    prime = mel = None
-    if options.prime is not None:
-        prime, _ = read_audio(options.prime, model.sample_rate)
-    if options.mel_from is not None:
-        if model.config.mel is None:
-            raise ValueError(f"--mel-from={options.mel_from}, but {options.model} takes no mel")
-        audio, _ = read_audio(options.mel_from, model.sample_rate)
-        mel = log_mel(audio, model.config.mel, model.mel_filterbank.cpu())
-    elif model.config.mel is not None:
-        raise ValueError(
-            f"{options.model} speaks from a mel spectrogram; give --mel-from IN.wav to say what"
-        )
-    seconds = options.seconds
-    if seconds is None and mel is None:
-        seconds = DEFAULT_SECONDS
-    chunks = stream(
-        model,
-        chunk_samples=model.sample_rate // 20,
-        duration_s=seconds,
-        mel=mel,
-        speaker=_speaker(options.speaker, model),
-        seed=options.seed,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        prime=prime,
-        engine=options.engine,
-        weights=options.weights,
-    )
-    if to_pipe:
-        for chunk in chunks:
-            sys.stdout.buffer.write(_pcm(chunk[0]))
-            sys.stdout.buffer.flush()
-        return
-    total = max(chunks.n_samples or [0])
-    parts = []
-    with _progress_bar(total, model.sample_rate) as bar:
-        for chunk in chunks:
-            parts.append(chunk[0])
-            bar.update(chunk.shape[1] / model.sample_rate)
-    write_audio(options.out, torch.cat(parts), model.sample_rate)
-    print(f"{options.out}: {total / model.sample_rate:.3f} s at {model.sample_rate} Hz")
+def _vocode(options: argparse.Namespace) -> int:
+    said, code = vocode_command.run_vocode(options)
+    print(said)
+    return code
+
+
+def _mel(options: argparse.Namespace) -> None:
+    print(vocode_command.run_mel(options))
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -360,49 +316,6 @@ def _read_target(path: Path) -> Any:
     from wavenet.training.config import parse_training
 
     return parse_training([str(path)])[0].model_config()
-
-
-def _speaker(text: str | None, model: WaveNet) -> int | str | None:
-    """A name, or else an index; names may be numbers."""
-    if text is None or text in model.config.speaker_names or not text.isdecimal():
-        return text
-    return int(text)
-
-
-def _device(text: str) -> Any:
-    """The torch.device of that name, if it is here."""
-    import torch
-
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        raise ValueError(f"--device={text!r} is no device; give cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device={text}: found {torch.cuda.device_count()} CUDA GPUs here; leave --device out"
-        )
-    return device
-
-
-def _pcm(samples: Any) -> bytes:
-    """16-bit little-endian samples."""
-    data: bytes = (
-        (samples * 32768).round().clamp(-32768, 32767).short().numpy().astype("<i2").tobytes()
-    )
-    return data
-
-
-def _progress_bar(total: int, sample_rate: int) -> Any:
-    from tqdm import tqdm
-
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
-    return tqdm(
-        total=total / sample_rate,
-        desc="generating",
-        bar_format=layout,
-        leave=False,
-        disable=None,  # shown on a terminal
-    )
 
 
 def _print_tree(values: dict[str, Any], indent: str) -> None:

@@ -404,7 +404,7 @@ def load(
     """Read a model from a checkpoint, in evaluation mode.
 
     Args:
-        folder: as ``WaveNet.save`` wrote it.
+        folder: as ``WaveNet.save`` wrote it, or the name of a voice (``wavenet.voices``).
         device: where the model goes.
         sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
         mel: the settings of the mels it shall get; a model for others is refused.
@@ -433,7 +433,7 @@ def load(
             "resample the audio or choose another model"
         )
     if mel is not None and mel != config.mel:
-        raise CheckpointError(f"{folder}: {_mel_difference(config.mel, mel)}")
+        raise CheckpointError(f"{folder}: {mel_difference(config.mel, mel)}")
     model = WaveNet(config)
     load_weights(model, folder)
     return model.to(device).eval()
@@ -452,8 +452,8 @@ def _linear_prediction(config: WaveNetConfig) -> LinearPrediction | None:
     )
 
 
-def _mel_difference(own: MelConfig | None, other: MelConfig) -> str:
-    """Which settings differ, with both values."""
+def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
+    """For an error message: which settings differ, with both values."""
     if own is None:
         return "the model takes no mel, but one was given; choose a mel-conditioned model"
     pairs = ((name, value, getattr(other, name)) for name, value in vars(own).items())

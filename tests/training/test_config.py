@@ -38,16 +38,24 @@ def test_a_recipe_changes_what_it_names_and_nothing_else(recipe: str) -> None:
 
 
 def test_keys_on_the_command_line_change_the_recipes(recipe: str) -> None:
-    changes = "--max_steps=9 --model.stacks 1 --out there --from model --trainer.accelerator cpu"
+    changes = "--max_steps=9 --model.stacks 1 --out there --trainer.accelerator cpu"
     config, out, _ = parse_training([recipe, *changes.split()])
     assert out == "there"
-    assert config.init_from == "model"
+    assert config.init_from is None
     assert config.max_steps == 9
     assert config.model == {"preset": "tiny", "residual_channels": 48, "stacks": 1}
     assert config.trainer == {"accelerator": "cpu"}
     assert config.learning_rate == 0.001
     assert config.model_config().stacks == 1
     assert config.model_config().residual_channels == 48
+
+
+@pytest.mark.parametrize("start", ["--from=voice", "--from voice"])
+def test_a_recipes_model_gives_way_to_from_and_its_other_keys_stay(recipe: str, start: str) -> None:
+    config, _, _ = parse_training([recipe, *start.split(), "--model.stacks", "1"])
+    assert config.init_from == "voice"
+    assert config.model == {"stacks": 1}
+    assert config.learning_rate == 0.001
 
 
 def test_silence_is_trimmed_only_when_a_threshold_is_given(tmp_path: Path) -> None:

@@ -338,16 +338,6 @@ def test_what_the_model_says_itself_may_be_said_again(
     assert train(brief(init_from=str(learnt[1] / "model")), tmp_path).steps == 3  # model=SMALL
 
 
-def test_a_model_without_speakers_cannot_learn_them(
-    learnt: tuple[TrainingResult, Path], tmp_path: Path, brief: Callable[..., TrainingConfig]
-) -> None:
-    config = brief(model={}, init_from=str(learnt[1] / "model"), speakers_by_folder=True)
-    with pytest.raises(
-        ConfigError, match="speakers_by_folder is set, but the model init_from=.* kn"
-    ):
-        train(config, tmp_path)
-
-
 # --- what goes wrong ---
 
 

@@ -2,5 +2,6 @@
 
 from wavenet.generation.engine import Engine, GenerationState
 from wavenet.generation.sampling import generate, stream
+from wavenet.generation.speeches import Manner, Speeches, Spoken
 
-__all__ = ["Engine", "GenerationState", "generate", "stream"]
+__all__ = ["Engine", "GenerationState", "Manner", "Speeches", "Spoken", "generate", "stream"]

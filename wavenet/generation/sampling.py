@@ -25,6 +25,7 @@ from wavenet.generation.arguments import (
 )
 from wavenet.generation.eager import EagerEngine
 from wavenet.generation.engine import Engine, GenerationState, Request
+from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
@@ -142,11 +143,10 @@ def stream(
     """
     if not isinstance(chunk_samples, int) or chunk_samples < 1:
         raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    rounded = weights_type(weights)
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
-    make_engine = _engine_class(engine, model)
+    make_engine = engine_class(engine, model)
     samples = None if n_samples is None else integers("n_samples", n_samples)
     mels = None if mel is None else mel_rows(mel)
     primes = None if prime is None else prime_rows(prime)
@@ -159,16 +159,10 @@ def stream(
         n_prime = 0 if primes is None else primes.shape[-1]
         lengths = row_lengths(model, duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
-        per_sample = model.distribution.uniforms_per_sample
-        model.distribution.sample(  # refuses a wrong temperature or top_p before any work
-            start.params[:1],
-            torch.full((1, per_sample, 1), 0.5, device=start.params.device),
-            temperature=temperature,
-            top_p=top_p,
-        )
-        request = Request(frames, n_prime, temperature, top_p, WEIGHTS[weights])
+        check_draw(model, start.params[:1], temperature, top_p)
+        request = Request(frames, n_prime, temperature, top_p, rounded)
         running = make_engine(model, request, start)
-    uniforms = UniformSource(seeds, per_sample, start.time.tolist())
+    uniforms = UniformSource(seeds, model.distribution.uniforms_per_sample, start.time.tolist())
     return SampleStream(running, uniforms, lengths, chunk_samples)
 
 
@@ -211,7 +205,8 @@ class SampleStream(Iterator[Tensor]):
         return self.engine.dump()
 
 
-def _engine_class(name: str, model: WaveNet) -> type[Engine]:
+def engine_class(name: str, model: WaveNet) -> type[Engine]:
+    """The engine of that name, or the one that ``auto`` stands for; ValueError if it is unknown."""
     from wavenet.generation import cpu
 
     if name not in ENGINES:
@@ -227,6 +222,20 @@ def _engine_class(name: str, model: WaveNet) -> type[Engine]:
     return EagerEngine
 
 
+def weights_type(name: str) -> torch.dtype:
+    """What the weights are rounded to; ValueError if it is unknown."""
+    if name not in WEIGHTS:
+        raise ValueError(f"weights={name!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
+
+
+def check_draw(model: WaveNet, params: Tensor, temperature: float, top_p: float | None) -> None:
+    """Refuse a wrong temperature or top_p before any work: draw once from params ``[1, P, 1]``."""
+    per_sample = model.distribution.uniforms_per_sample
+    middle = torch.full((1, per_sample, 1), 0.5, device=params.device)
+    model.distribution.sample(params, middle, temperature=temperature, top_p=top_p)
+
+
 def _condition_rows(
     model: WaveNet, mels: list[Tensor] | None, speakers: Tensor | None, rows: int
 ) -> list[Tensor] | None:
@@ -238,6 +247,10 @@ def _condition_rows(
     for row in range(rows):
         mel = None if mels is None else mels[row].to(like)
         speaker = None if speakers is None else speakers[row : row + 1].to(like.device)
+        if mel is not None and model.config.local is not None:
+            blocks = encode_blocks(model, [mel[0]], speaker)
+            frames.append(torch.cat(list(blocks), dim=-1))
+            continue
         conditioned = model.condition_frames(mel, speaker)
         if conditioned is None:
             return None
@@ -263,7 +276,7 @@ def _start(
     for row in range(distinct):
         own = None if frames is None else frames[row]
         prime = None if primes is None else primes[row % len(primes)]
-        starts.append(_listen(model, own, prime))
+        starts.append(listen(model, own, prime))
     starts = starts * (rows // distinct)
     params = torch.cat([params for params, _ in starts])
     parts = zip(*(flatten_state(state) for _, state in starts), strict=True)
@@ -271,12 +284,15 @@ def _start(
     return GenerationState.after(params, unflatten_state(starts[0][1], joined))
 
 
-def _listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tuple[Tensor, State]:
+def listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tuple[Tensor, State]:
     """params ``[1, P, 1]`` and state of one row after silence and its prime ``[1, T]``."""
     like = model.input_projection.weight
     cond = None if frames is None else frames[None]
     if cond is not None and cond.shape[-1] > 1:  # a single frame is held anyway
-        cond = model.frame_lift(cond, 1 if prime is None else prime.shape[-1])
+        assert model.config.local is not None
+        n_needed = 1 if prime is None else prime.shape[-1]
+        n_frames = -(-n_needed // model.config.local.hop_samples) + 1  # a sample hears the next one
+        cond = model.frame_lift(cond[..., :n_frames], n_needed)
     first = None if cond is None else cond[..., :1]
     state = model.warm_state(1, first)
     if prime is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wavenet.model_config import WaveNetConfig
+
+logger = logging.getLogger("wavenet")
 
 MISSING_PACKAGES = 'training needs more packages: pip install "wavenet-audio[train]"'
 
@@ -33,7 +36,7 @@ class TrainingConfig:
         trim_silence: cut off what is more silent at both ends of a file, in dB of full scale, such
             as -50; false cuts nothing.
         model: settings of ``WaveNetConfig``; ``preset`` names what the others change.
-        init_from: folder of a model to start from; its configuration is the model's.
+        init_from: folder of a model to start from, or a voice; its configuration is the model's.
         speakers_by_folder: tell speakers apart: by the first folder below the corpus, as the
             manifest says, or as a named corpus has them.
         drop_mel: share of the windows on which a model that is ``unconditional`` trains without
@@ -135,6 +138,7 @@ class TrainingConfig:
 def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None, bool]:
     """``CONFIG.yaml --out DIR --from MODEL --resume --key value ...``, all of it optional.
 
+    With ``--from`` the model is as it is: the keys below ``model`` in CONFIG.yaml are left out.
     Keys of model and trainer stand behind a dot: ``--model.residual_channels 48``. ``--help``
     prints every key with its meaning and leaves the program. Values are strictly typed.
 
@@ -158,7 +162,9 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     )
     parser.add_argument("--config", action="config", help="more settings: YAML, or a file of it")
     parser.add_argument("--out", type=str, help="folder for the model, logs and settings")
-    parser.add_argument("--from", type=str, help="a model to start from: the key init_from")
+    parser.add_argument(
+        "--from", type=str, help="a model or a voice to start from: the key init_from"
+    )
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -167,7 +173,10 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     parser.add_class_arguments(TrainingConfig)
     given = list(arguments)
     if given and not given[0].startswith("-"):
-        settings = _read_settings(given.pop(0))
+        path = given.pop(0)
+        settings = _read_settings(path)
+        if any(argument.split("=")[0] == "--from" for argument in given):
+            _leave_out_model(settings, path)
         given = [f"--config={yaml.safe_dump(settings)}", *given] if settings else given
     for argument in given:
         deep = re.match(r"--(\w+\.\w+)\.\w+", argument)
@@ -212,6 +221,13 @@ def _read_settings(path: str) -> dict[str, Any]:
             remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise ConfigError(f"{path}: {key} is unknown; {remedy}")
     return settings
+
+
+def _leave_out_model(settings: dict[str, Any], path: str) -> None:
+    """With ``--from`` on the command line a recipe is one for that model, whatever its own."""
+    model = settings.pop("model", None)
+    if model:
+        logger.info("--from: the model's own settings stand, not those of %s (model)", path)
 
 
 def _plain(value: Any) -> Any:

@@ -51,6 +51,7 @@ from wavenet.training.machinery import (
 )
 from wavenet.training.meters import Meters
 from wavenet.training.module import WaveNetTraining
+from wavenet.training.start import meet_speakers
 from wavenet.training.stopping import Stopping
 
 logger = logging.getLogger("wavenet")
@@ -125,7 +126,9 @@ def _train(config: TrainingConfig, out: Path, command: str | None, resume: bool)
     model_config = config.model_config() if start is None else _continued(start, config)
     corpus = _open(config, model_config.sample_rate)
     _report(corpus)
-    if config.speakers_by_folder and start is None:
+    if start is not None:
+        start, corpus = meet_speakers(start, corpus, config)
+    elif config.speakers_by_folder:
         model_config = model_config.replace(
             speakers=len(corpus.speakers), speaker_names=corpus.speakers
         )
@@ -244,11 +247,6 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
                 f"init_from={config.init_from!r} has {key}={own[key]}, but the configuration asks "
                 f"for {key}={wanted[key]}; drop the key or start from another model"
             )
-    if config.speakers_by_folder and not start.config.speaker_names:
-        raise ConfigError(
-            f"speakers_by_folder is set, but the model init_from={config.init_from!r} knows no "
-            "speakers by name; drop the key or start from another model"
-        )
     return start.config
 
 

@@ -1,0 +1,163 @@
+"""``wavenet generate``, and the arguments of every command that makes a model speak."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wavenet.voices import DEFAULT_VOICE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from wavenet.generation.speeches import Manner
+    from wavenet.model import WaveNet
+
+DEFAULT_SECONDS = 3.0
+
+
+def add_arguments(generate: argparse.ArgumentParser) -> None:
+    """The arguments of ``wavenet generate``."""
+    generate.add_argument(
+        "out", metavar="OUT", help="a .wav, .flac or .ogg file; - for raw 16-bit samples to a pipe"
+    )
+    add_model(generate)
+    generate.add_argument("--seconds", type=float, help=f"length (default {DEFAULT_SECONDS:g})")
+    generate.add_argument("--prime", metavar="IN", help="audio to carry on")
+    generate.add_argument(
+        "--mel-from", metavar="IN", help="audio or a stored mel, which is to be spoken"
+    )
+    add_manner(generate)
+
+
+def add_model(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
+    """Which model speaks."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_VOICE,
+        metavar="MODEL",
+        help=f"a checkpoint's folder or a voice (default {DEFAULT_VOICE})",
+    )
+
+
+def add_manner(parser: argparse.ArgumentParser) -> None:
+    """How it speaks."""
+    parser.add_argument("--speaker", help="name or index")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same file (default 0)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="below 1: less noisy")
+    parser.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
+    parser.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
+    parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+
+
+def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
+    """What ``add_manner``'s arguments say."""
+    from wavenet.generation.speeches import Manner
+
+    return Manner(
+        speaker=_speaker(options.speaker, model),
+        seed=options.seed,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        engine=options.engine,
+        weights=options.weights,
+    )
+
+
+def device(text: str) -> torch.device:
+    """The device of that name, if it is here."""
+    import torch
+
+    try:
+        found = torch.device(text)
+    except RuntimeError:
+        raise ValueError(f"--device={text!r} is no device; give cpu, cuda or cuda:0") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device={text}: found {torch.cuda.device_count()} CUDA GPUs here; leave --device out"
+        )
+    return found
+
+
+def progress_bar(total: int, sample_rate: int, what: str) -> Any:
+    """A bar in seconds of audio; shown on a terminal."""
+    from tqdm import tqdm
+
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
+    return tqdm(total=total / sample_rate, desc=what, bar_format=layout, leave=False, disable=None)
+
+
+def run(options: argparse.Namespace) -> str | None:
+    """Make the file, and say which; or fill the pipe, and say nothing."""
+    import torch
+
+    from wavenet.audio import read_audio, require_extension, write_audio
+    from wavenet.generation.sampling import stream
+    from wavenet.model import load
+
+    if options.out != "-":
+        require_extension(options.out)
+    model = load(options.model, device=device(options.device))
+    prime = None if options.prime is None else read_audio(options.prime, model.sample_rate)[0]
+    mel = None if options.mel_from is None else _mel(options, model)
+    seconds = options.seconds
+    if seconds is None and mel is None:
+        seconds = DEFAULT_SECONDS
+    how = manner(options, model)
+    chunks = stream(
+        model,
+        chunk_samples=model.sample_rate // 20,
+        duration_s=seconds,
+        mel=mel,
+        speaker=how.speaker,
+        seed=how.seed,
+        temperature=how.temperature,
+        top_p=how.top_p,
+        prime=prime,
+        engine=how.engine,
+        weights=how.weights,
+    )
+    if options.out == "-":
+        for chunk in chunks:
+            sys.stdout.buffer.write(_pcm(chunk[0]))
+            sys.stdout.buffer.flush()
+        return None
+    total = max(chunks.n_samples or [0])
+    parts = []
+    with progress_bar(total, model.sample_rate, "generating") as bar:
+        for chunk in chunks:
+            parts.append(chunk[0])
+            bar.update(chunk.shape[1] / model.sample_rate)
+    write_audio(options.out, torch.cat(parts), model.sample_rate)
+    return f"{options.out}: {total / model.sample_rate:.3f} s at {model.sample_rate} Hz"
+
+
+def _mel(options: argparse.Namespace, model: WaveNet) -> Tensor:
+    """``[M, F]`` of ``--mel-from``."""
+    from pathlib import Path
+
+    import torch
+
+    from wavenet.vocoding.sources import open_source
+
+    if model.config.mel is None:
+        raise ValueError(f"--mel-from={options.mel_from}, but {options.model} takes no mel")
+    return torch.cat(list(open_source(Path(options.mel_from), model).frames()), dim=-1)
+
+
+def _speaker(text: str | None, model: WaveNet) -> int | str | None:
+    """A name, or else an index; names may be numbers."""
+    if text is None or text in model.config.speaker_names or not text.isdecimal():
+        return text
+    return int(text)
+
+
+def _pcm(samples: Tensor) -> bytes:
+    """16-bit little-endian samples."""
+    data: bytes = (
+        (samples * 32768).round().clamp(-32768, 32767).short().numpy().astype("<i2").tobytes()
+    )
+    return data

@@ -1,0 +1,58 @@
+"""Mel frames into conditioning, block by block: the same bits for a whole mel and for a stream.
+
+How a convolution sums may depend on the length that it is given. So blocks begin at fixed frames,
+and each is encoded from itself and the frames on either side that it hears, however the mel came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from wavenet.model import WaveNet
+
+BLOCK = 256
+"""Frames that are encoded at once: 3.2 s at 80 frames a second."""
+
+
+@torch.inference_mode()
+def encode_blocks(
+    model: WaveNet, pieces: Iterable[Tensor], speaker: Tensor | None = None
+) -> Iterator[Tensor]:
+    """What ``model.condition_frames`` says of a mel that comes in pieces, as soon as it is known.
+
+    A block waits for the ``model.context_frames`` frames behind it, or for the end.
+
+    Args:
+        model: one with local features.
+        pieces: ``[M, F_i]`` each, one after another.
+        speaker: index ``[1]``.
+
+    Yields:
+        ``[C, BLOCK]``; the last may be shorter.
+
+    Raises:
+        ValueError: as ``model.condition_frames``, or if there is no frame at all.
+    """
+    like, margin = model.input_projection.weight, model.context_frames
+    source = iter(pieces)
+    window = next(source, None)
+    if window is None or not window.shape[-1]:
+        raise ValueError("mel has no frames; give at least one")
+    first = begin = 0  # frame that the window begins with; first one that is not encoded yet
+    ended = False
+    while not ended or begin < first + window.shape[-1]:
+        while not ended and first + window.shape[-1] < begin + BLOCK + margin:
+            piece = next(source, None)
+            ended = piece is None
+            window = window if piece is None else torch.cat((window, piece), dim=-1)
+        stop = min(begin + BLOCK, first + window.shape[-1])
+        heard = window[None, :, : stop + margin - first].to(like, copy=True).contiguous()
+        if stop > begin:
+            frames = model.condition_frames(heard, speaker)
+            assert frames is not None  # the mel is given
+            yield frames[0, :, begin - first : stop - first]
+        kept = max(first, stop - margin)
+        window, first, begin = window[:, kept - first :], kept, stop

@@ -1,0 +1,203 @@
+"""Many mels of any length, spoken in one batch, in memory that does not grow with them.
+
+A batch advances in segments. In between, rows whose mel is over leave it and others take their
+places; the state is a value, so a row goes on as if nothing had happened. What it says is what
+``generate`` says to its mel and its seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wavenet.generation.arguments import speaker_indices
+from wavenet.generation.engine import Engine, GenerationState, Request
+from wavenet.generation.frames import encode_blocks
+from wavenet.generation.randomness import UniformSource, row_seeds
+from wavenet.generation.sampling import check_draw, engine_class, listen, weights_type
+from wavenet.model import WaveNet
+from wavenet.nn import flatten_state, select_rows, unflatten_state
+
+
+class Spoken(NamedTuple):
+    """Samples of one speech.
+
+    Attributes:
+        number: which of the speeches it is, from 0.
+        samples: the next ones, ``[T]`` in [-1, 1], on the CPU.
+        ended: whether they are the last.
+    """
+
+    number: int
+    samples: Tensor
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to speak; each as in ``generate``."""
+
+    speaker: int | str | None = None
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float | None = None
+    engine: str = "auto"
+    weights: str = "float32"
+
+
+class Speeches(Iterator[list[Spoken]]):
+    """Speaks mels, ``batch_size`` of them at once, each when it is its turn.
+
+    Every speech has the same seed, so that it does not matter what else is spoken.
+
+    Args:
+        model: one with local features.
+        mels: for each speech its frames ``[M, F_i]``, piece after piece; drawn from when needed.
+        manner: how to speak.
+        batch_size: rows.
+        chunk_samples: length of what comes out, at most; it changes nothing in the samples.
+
+    Raises:
+        ValueError: if an argument does not fit the model; at once, but for the mels.
+    """
+
+    def __init__(
+        self,
+        model: WaveNet,
+        mels: Iterable[Iterable[Tensor]],
+        manner: Manner,
+        *,
+        batch_size: int = 8,
+        chunk_samples: int = 2048,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("chunk_samples", chunk_samples)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} must be an integer of at least 1")
+        if model.config.local is None:
+            raise ValueError("the model takes no mel; choose a mel-conditioned one")
+        self._model, self._manner = model, manner
+        self._hop = model.config.local.hop_samples
+        self._size, self._chunk = batch_size, chunk_samples
+        self._engine_class = engine_class(manner.engine, model)
+        self._weights = weights_type(manner.weights)
+        self._seed = row_seeds(manner.seed, 1)[0]
+        names = None if manner.speaker is None else speaker_indices(model, manner.speaker)
+        like = model.input_projection.weight
+        self._speaker = None if names is None else torch.tensor(names, device=like.device)
+        params = torch.zeros(1, model.distribution.n_params, 1).to(like)
+        check_draw(model, params, manner.temperature, manner.top_p)
+        self._waiting = enumerate(mels)
+        self._rows: list[_Row] = []
+        self._engine: Engine | None = None
+        self._left = 0  # samples of this segment
+
+    def __next__(self) -> list[Spoken]:
+        if not self._left:
+            self._begin()
+        assert self._engine is not None
+        n = min(self._chunk, self._left)
+        samples = self._engine.run(self._uniforms.take(n))
+        self._left -= n
+        return [
+            Spoken(row.number, samples[i], row.ended and not self._left)
+            for i, row in enumerate(self._rows)
+            if not row.dropped
+        ]
+
+    def drop(self, number: int) -> None:
+        """Say no more of a speech; its place is free at the next segment."""
+        for row in self._rows:
+            row.dropped |= row.number == number
+
+    @torch.inference_mode()
+    def _begin(self) -> None:
+        """The next segment, as long as the frames last that every row knows; or StopIteration."""
+        states = self._remaining()
+        while len(self._rows) < self._size and (following := next(self._waiting, None)):
+            row = _Row(following[0], encode_blocks(self._model, following[1], self._speaker))
+            self._rows.append(row)
+            states.append(GenerationState.after(*listen(self._model, row.first, None)))
+        if not self._rows:
+            self._engine = None
+            raise StopIteration
+        state = _joined(states)
+        n_frames = min(row.ready for row in self._rows)
+        frames = [row.take(n_frames) for row in self._rows]
+        request = Request(
+            frames, self._hop, self._manner.temperature, self._manner.top_p, self._weights
+        )
+        self._engine = self._engine_class(self._model, request, state)
+        self._left = n_frames * self._hop
+        self._uniforms = UniformSource(
+            [self._seed] * len(self._rows),
+            self._model.distribution.uniforms_per_sample,
+            state.time.tolist(),
+        )
+
+    def _remaining(self) -> list[GenerationState]:
+        """The state of the rows that go on; the others leave."""
+        going_on = [i for i, row in enumerate(self._rows) if not (row.ended or row.dropped)]
+        self._rows = [self._rows[i] for i in going_on]
+        if self._engine is None or not going_on:
+            return []
+        state = self._engine.dump()
+        return [
+            GenerationState(
+                state.params[going_on], select_rows(state.model, going_on), state.time[going_on]
+            )
+        ]
+
+
+class _Row:
+    """A speech that is being spoken.
+
+    Attributes:
+        first: the first two encoded frames, or the only one.
+        known: encoded frames ``[C, n]`` from the one before the next to be spoken; in front of the
+            first frame and behind the last one, that frame again.
+        ended: whether all its frames have been taken.
+        dropped: whether nobody listens any more.
+    """
+
+    def __init__(self, number: int, blocks: Iterator[Tensor]) -> None:
+        self.number, self._blocks = number, blocks
+        block = next(blocks)
+        self.first = block[:, :2]
+        self.known = torch.cat((block[:, :1], block), dim=1)
+        self.ended = self.dropped = self._complete = False
+        self._read_on()
+
+    @property
+    def ready(self) -> int:
+        """Frames that can be spoken: those whose successor is known."""
+        return self.known.shape[1] - 2
+
+    def take(self, n_frames: int) -> Tensor:
+        """The next frames with one more on each side, ``[C, n_frames + 2]``."""
+        taken = self.known[:, : n_frames + 2]
+        self.known = self.known[:, n_frames:]
+        self._read_on()
+        self.ended = not self.ready
+        return taken
+
+    def _read_on(self) -> None:
+        while not self.ready and not self._complete:
+            block = next(self._blocks, None)
+            self._complete = block is None
+            added = self.known[:, -1:] if block is None else block
+            self.known = torch.cat((self.known, added), dim=1)
+
+
+def _joined(states: list[GenerationState]) -> GenerationState:
+    """The rows of several states as one."""
+    parts = zip(*(flatten_state(state.model) for state in states), strict=True)
+    together = iter([torch.cat(part) for part in parts])
+    return GenerationState(
+        torch.cat([state.params for state in states]),
+        unflatten_state(states[0].model, together),
+        torch.cat([state.time for state in states]),
+    )
