@@ -25,7 +25,7 @@ from wavenet.training.config import TrainingConfig, parse_training
 from wavenet.training.run import VALIDATION_SEED, constant_bits
 
 SMOOTHED = 5
-"""Logged training steps that one point averages over: each of them alone is a few windows."""
+"""At most so many logged training steps make a point: each of them alone is a few windows."""
 
 
 class Point(NamedTuple):
@@ -92,7 +92,7 @@ def draw(valid: Sequence[Point], train: Sequence[Point], constant: float, path: 
 
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
-    width = min(SMOOTHED, len(train))
+    width = max(1, min(SMOOTHED, len(train) // 4))
     even = np.ones(width) / width
     smooth = [np.convolve(values, even, "valid") for values in zip(*train, strict=True)]
     axes.plot(smooth[0], smooth[2], color="0.7", label=f"training, {width} points averaged")
