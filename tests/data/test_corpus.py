@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,14 @@ def tone(sample_rate: int, frequency_hz: float = 440) -> np.ndarray:
     return 0.5 * np.sin(2 * np.pi * frequency_hz * time_s)
 
 
-def utterances(*names: str) -> Corpus:
-    return Corpus(tuple(Utterance(name, np.arange(10, dtype=np.int16), "") for name in names), RATE)
+def utterances(*names: str, copies: Mapping[str, str] | None = None) -> Corpus:
+    """Of ten samples each; ``copies`` says which of them sound like another."""
+    parts = []
+    for name in names:
+        draw = np.random.default_rng(list((copies or {}).get(name, name).encode()))
+        samples = draw.integers(-100, 100, 10).astype(np.int16)
+        parts.append(Utterance(name, samples, ""))
+    return Corpus(tuple(parts), RATE)
 
 
 def names(corpus: Corpus) -> set[str]:
@@ -206,9 +212,49 @@ def test_neither_side_is_empty(fraction: float, n_files: int) -> None:
 
 
 def test_a_single_file_gives_its_end_to_validation() -> None:
-    train, valid = utterances("only.wav").split(0.3)
-    assert train.utterances[0].samples.tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert valid.utterances[0].samples.tolist() == [7, 8, 9]
+    corpus = utterances("only.wav")
+    train, valid = corpus.split(0.3)
+    whole = corpus.utterances[0].samples.tolist()
+    assert train.utterances[0].samples.tolist() == whole[:7]
+    assert valid.utterances[0].samples.tolist() == whole[7:]
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.3, 0.5, 0.999])
+def test_copies_of_one_recording_keep_together_whatever_their_names(fraction: float) -> None:
+    numbered = [f"{i}.wav" for i in range(40)]
+    copies = {f"copy-{i}-{k}.wav": f"{i}.wav" for i in range(20) for k in range(2)}
+    train, valid = utterances(*numbered, *copies, copies=copies).split(fraction)
+    assert len(train.utterances) + len(valid.utterances) == 80
+    trained = {utterance.samples.tobytes() for utterance in train.utterances}
+    validated = {utterance.samples.tobytes() for utterance in valid.utterances}
+    assert trained
+    assert validated
+    assert not trained & validated
+
+
+def test_a_copy_that_is_added_leaves_the_other_files_where_they_were() -> None:
+    numbered = [f"{i}.wav" for i in range(60)]
+    held_out = names(utterances(*numbered).split(0.2)[1])
+    moved = min(held_out)  # whichever: the copies' names fall on both sides
+    copies = dict.fromkeys((f"{moved}.{k}" for k in range(20)), moved)
+    with_copies = names(utterances(*numbered, *copies, copies=copies).split(0.2)[1])
+    assert with_copies == held_out - {moved}
+
+
+def test_recordings_that_differ_in_one_sample_alone_are_no_copies() -> None:
+    long = np.arange(1000, dtype=np.int16)
+    other = long.copy()
+    other[0] = 7
+    parts = tuple(Utterance(name, s, "") for name, s in (("3.wav", long), ("4.wav", other)))
+    train, valid = Corpus(parts, RATE).split(0.3)
+    assert (names(train), names(valid)) == ({"4.wav"}, {"3.wav"})
+
+
+def test_copies_of_one_recording_alone_are_split_as_that_one() -> None:
+    corpus = utterances("a.wav", "b.wav", copies={"b.wav": "a.wav"})
+    train, valid = corpus.split(0.3)
+    whole = corpus.utterances[0].samples.tolist()
+    assert train.utterances[0].samples.tolist() + valid.utterances[0].samples.tolist() == whole
 
 
 def test_a_single_file_of_one_sample_cannot_be_split() -> None:

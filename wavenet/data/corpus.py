@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ SAMPLE_TYPE = np.dtype("<i2")
 """Of the samples in a file: 16-bit integers, little-endian."""
 
 _STEP = np.float32(1 / 32768)
+
+_GLANCE = 64
+"""Samples in the middle, by which most recordings of one length are told apart."""
 
 Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
 """Wraps the recordings that are read, to show how far reading is."""
@@ -151,8 +155,9 @@ class Corpus:
         """Training and validation, by file.
 
         Which side a file falls on depends on its name alone: it stays there when files are added,
-        on every run and machine. Where that would leave a side empty, the files whose hashes lie
-        outermost change sides; a corpus of one file gives its last part to validation.
+        on every run and machine. Copies of one recording keep together: nothing is validated on
+        that was trained on. Where that would leave a side empty, the files whose hashes lie
+        outermost change sides; a corpus of one recording gives its last part to validation.
 
         Args:
             validation_fraction: share of the files, within (0, 1).
@@ -164,19 +169,18 @@ class Corpus:
             raise ValueError(
                 f"validation_fraction={validation_fraction} must lie between 0 and 1, such as 0.05"
             )
-        if len(self.utterances) == 1:
+        ranks = _ranks(self.utterances)
+        levels = sorted(set(ranks.values()))
+        if len(levels) == 1:
             return self._split_one(validation_fraction)
-        ranks = {utterance.name: _unit_hash(utterance.name) for utterance in self.utterances}
-        ordered = sorted(self.utterances, key=lambda utterance: ranks[utterance.name])
-        n = sum(rank < validation_fraction for rank in ranks.values())
-        n = min(max(n, 1), len(ordered) - 1)
-        held_out = {utterance.name for utterance in ordered[:n]}
-        train = tuple(u for u in self.utterances if u.name not in held_out)
-        valid = tuple(u for u in self.utterances if u.name in held_out)
+        n = sum(level < validation_fraction for level in levels)
+        highest = levels[min(max(n, 1), len(levels) - 1) - 1]
+        train = tuple(u for u in self.utterances if ranks[u.name] > highest)
+        valid = tuple(u for u in self.utterances if ranks[u.name] <= highest)
         return replace(self, utterances=train), replace(self, utterances=valid)
 
     def _split_one(self, validation_fraction: float) -> tuple[Corpus, Corpus]:
-        (only,) = self.utterances
+        only = self.utterances[0]  # the others are copies of it
         cut = int(len(only.samples) * (1 - validation_fraction))
         if not 0 < cut < len(only.samples):
             raise CorpusError(f"{only.name} is too short to be split into training and validation")
@@ -198,6 +202,29 @@ def _mapped_utterance(name: str, path: str, first: int, stop: int, speaker: str)
 def _address(array: np.ndarray) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def _ranks(utterances: Iterable[Utterance]) -> dict[str, float]:
+    """A number in [0, 1) for each name; copies of one recording have the highest of theirs.
+
+    So a copy that is added later may fetch a recording over to training, but never one that was
+    trained on over to validation. Reading all of a large corpus would take minutes: only what is
+    as long as another, and sounds like it for a moment in the middle, is compared as a whole.
+    """
+    alike: dict[tuple[int, bytes], list[Utterance]] = defaultdict(list)
+    for each in utterances:
+        middle = len(each.samples) // 2
+        glance = each.samples[middle : middle + _GLANCE].tobytes()
+        alike[len(each.samples), glance].append(each)
+    ranks: dict[str, float] = {}
+    for candidates in alike.values():
+        copies: dict[bytes, list[str]] = defaultdict(list)
+        for each in candidates:
+            whole = each.samples if len(candidates) > 1 else each.samples[:0]
+            copies[hashlib.sha256(whole.tobytes()).digest()].append(each.name)
+        for names in copies.values():
+            ranks |= dict.fromkeys(names, max(map(_unit_hash, names)))
+    return ranks
 
 
 def _unit_hash(name: str) -> float:

@@ -38,7 +38,7 @@ ADVICE = {
     "silent": f"leaves digital silence out, uses the rest below {SILENT_DBFS:g} dBFS; remove them",
     "clipped": f"uses them as they are: {CLIPPED_RUN} or more samples in a row at full scale",
     "dc_shifted": f"uses them as they are: the mean lies beyond {SHIFTED_BY:g}; filter it out",
-    "duplicated": "uses every copy, maybe one to train and one to validate; keep one",
+    "duplicated": "uses every copy, all to train or all to validate; keep one",
     "too_short": f"uses them, padded and masked: shorter than {SHORT_S:g} s",
     "multichannel": "uses the mean of the channels",
 }
