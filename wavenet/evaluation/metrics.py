@@ -70,10 +70,10 @@ METRICS = (
     Metric(
         "pesq",
         "PESQ",
-        "MOS-LQO",
+        "",
         True,
         2,
-        "Wideband PESQ (ITU-T P.862.2) at 16 kHz; from 1.0 to 4.64. Copies longer than "
+        "Wideband PESQ (ITU-T P.862.2, MOS-LQO) at 16 kHz; from 1.0 to 4.64. Copies longer than "
         f"{PESQ_LONGEST_S:g} s: the mean over equal parts.",
     ),
     Metric(
@@ -310,6 +310,8 @@ def _stoi(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | No
     """The score, or None and the reason."""
     from pystoi import stoi
 
+    if not bool(reference.any()):
+        return None, "the recording is silent there"
     with warnings.catch_warnings():
         # It warns of too few frames and gives 1e-5, which is no score.
         warnings.simplefilter("error", RuntimeWarning)
