@@ -1,5 +1,6 @@
 """``wavenet evaluate``: what it measures, writes and refuses."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_larger_choice_adds_to_a_smaller_one(tones: Path) -> None:
         for count in range(1, 10)
     ]
     assert [len(found) for found in names] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
-    assert all(small <= large for small, large in zip(names, names[1:], strict=False))
+    assert all(small <= large for small, large in itertools.pairwise(names))
     assert names[2] != {u.name for u in choose(listing, RATE, 3, seed=4).utterances}
 
 

@@ -15,8 +15,8 @@ from wavenet.evaluation.metrics import (
     PESQ_LONGEST_S,
     Instruments,
     Reference,
-    mel_cepstral_distortion,
     measuring_mel,
+    mel_cepstral_distortion,
 )
 from wavenet.evaluation.pitch import (
     FRAME_S,
