@@ -52,7 +52,7 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 21
+    assert len(commands) == 22
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":

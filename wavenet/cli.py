@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = argparse.Namespace(command="train", run=_train, arguments=given[1:])
         else:
             options = _parser().parse_args(given)
+            options.given = given
         name = f"wavenet {options.command}"
         with _messages_on_stderr():
             code: int = options.run(options) or 0
@@ -129,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("model", metavar="MODEL", help="a checkpoint's folder or a voice")
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
+
+    evaluate = commands.add_parser("evaluate", help="how good a model is, in numbers and to hear")
+    evaluate_command.add_arguments(evaluate)
+    evaluate.set_defaults(run=_evaluate)
 
     field = commands.add_parser("receptive-field", help="how far back a network hears")
     field_command.add_arguments(field)
@@ -240,6 +246,19 @@ def _info(options: argparse.Namespace) -> None:
     for title in ("config", "provenance"):
         print(f"{title}:")
         _print_tree(content[title], indent="  ")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from wavenet import load
+
+    def shown(items: Any, title: str, total: int) -> Any:
+        return tqdm(items, title, total, leave=False, disable=None, unit="recording")
+
+    given = ["wavenet", *options.given]
+    text = evaluate_command.answer(options, load, shown, shlex.join(given))
+    print(text.encode("utf-8", "backslashreplace").decode())  # names need not be Unicode
 
 
 def _bench_sample(options: argparse.Namespace) -> None:

@@ -1,0 +1,213 @@
+"""One model over many recordings: its bits, its copies, those of the baselines, and their scores.
+
+Copy-synthesis: a recording's log-mel, by the model's own settings, spoken by ``wavenet.generate``.
+Every recording is spoken with the same seed, so that each copy can be made again alone:
+``wavenet generate OUT --model MODEL --mel-from RECORDING --seed SEED``. What is made and heard of a
+recording is at most its first ``LONGEST_S``; its bits are those of the whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from wavenet.data import Utterance
+from wavenet.evaluation.baselines import System, baseline_systems, make_copy, why_unavailable
+from wavenet.evaluation.likelihood import file_bits, whole_mel
+from wavenet.evaluation.metrics import Instruments, Reference, Scores
+from wavenet.evaluation.rounds import limited_threads
+from wavenet.evaluation.utterances import speaker_index
+from wavenet.generation import generate
+from wavenet.generation.sampling import WEIGHTS
+from wavenet.model import WaveNet
+
+LONGEST_S = 30.0
+"""P.862 is meant for up to so much, and nobody judges more by ear."""
+ROWS = 8
+"""Spoken at once: as many as the compiled engine shares its work among well."""
+NO_MEL = (
+    "the model takes no mel, so it cannot say a recording again: only its bits per sample are "
+    "measured; copy-synthesis needs a mel-conditioned model"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the numbers depend on besides the model and the recordings.
+
+    Attributes:
+        seed: of the copies.
+        temperature: of sampling.
+        top_p: of sampling, mu-law models only.
+        weights: what the weights are rounded to while the model speaks.
+        engine: as for ``generate``.
+        baselines: keys of ``baseline_systems``; None for all of them.
+    """
+
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float | None = None
+    weights: str = "float32"
+    engine: str = "auto"
+    baselines: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+        if self.weights not in WEIGHTS:
+            raise ValueError(
+                f"weights={self.weights!r} is unknown; choose one of {', '.join(WEIGHTS)}"
+            )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One recording.
+
+    Attributes:
+        utterance: the recording.
+        copied_samples: how many of its samples were spoken again; 0 without copy-synthesis.
+        scores: by ``System.key``.
+        copies: the signals ``[copied_samples]``, by ``System.key``.
+    """
+
+    utterance: Utterance
+    copied_samples: int
+    scores: dict[str, Scores]
+    copies: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Evaluation:
+    """A model, what it is compared with, and what can be measured here.
+
+    Args:
+        model: any ``WaveNet``.
+        name: how the report calls it.
+        settings: see ``Settings``.
+
+    Attributes:
+        systems: the model first, then the baselines that can be made, by key.
+        unavailable: why others cannot, and metrics neither, by key.
+
+    Raises:
+        ValueError: for a baseline that there is not, or a model that wants other features.
+    """
+
+    def __init__(self, model: WaveNet, name: str, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        self.instruments = Instruments()
+        self.unavailable = dict(self.instruments.unavailable)
+        note = "Its own log-mel of the recording, spoken again." if model.config.mel else NO_MEL
+        self.systems = {"model": System("model", name, note)}
+        known = baseline_systems(model)
+        for key in known if settings.baselines is None else settings.baselines:
+            if key not in known:
+                raise ValueError(f"baselines={key!r} is unknown; choose of {', '.join(known)}")
+            reason = why_unavailable(key)
+            if model.config.mel is None:
+                self.unavailable[key] = NO_MEL
+            elif reason is not None:
+                self.unavailable[key] = reason
+            else:
+                self.systems[key] = known[key]
+
+    def run(self, utterances: Sequence[Utterance]) -> Iterator[Measured]:
+        """Measure recordings, on one core; the longest ones come first.
+
+        Raises:
+            ValueError: if a recording's speaker is none that the model knows, or as ``generate``.
+        """
+        speakers = {u.speaker: speaker_index(self.model, u.speaker) for u in utterances}
+        ordered = sorted(utterances, key=lambda u: (-len(u.samples), u.name))
+        batches = [ordered[i : i + ROWS] for i in range(0, len(ordered), ROWS)]
+        with limited_threads(1):
+            if self.model.config.mel is not None:
+                for rows in {len(batch) for batch in batches}:
+                    self._speak_briefly(rows, speakers[ordered[0].speaker])
+            for batch in batches:
+                yield from self._measure(batch, speakers)
+
+    def _measure(
+        self, rows: Sequence[Utterance], speakers: dict[str, int | None]
+    ) -> Iterator[Measured]:
+        """One batch of them."""
+        audio = [whole_audio(utterance) for utterance in rows]
+        chosen = [speakers[utterance.speaker] for utterance in rows]
+        spoken: list[Tensor] | None = None
+        speed = 0.0
+        if self.model.config.mel is not None:
+            heard = [x[: round(LONGEST_S * self.model.sample_rate)] for x in audio]
+            spoken, speed = self._speak(heard, chosen)
+        for row, utterance in enumerate(rows):
+            own = Scores()
+            own.add("bits_per_sample", file_bits(self.model, audio[row], chosen[row]), "infinite")
+            if spoken is None:
+                yield Measured(utterance, 0, {"model": own})
+                continue
+            own.add("real_time_factor", speed, "")
+            yield self._compare(utterance, heard[row], spoken[row], own)
+
+    def _compare(
+        self, utterance: Utterance, audio: Tensor, spoken: Tensor, own: Scores
+    ) -> Measured:
+        """The model's copy and the baselines' beside the recording."""
+        reference = Reference(audio, self.model.sample_rate, self.instruments)
+        scores, copies = {"model": own}, {"model": spoken}
+        compared = reference.compare(spoken)
+        own.values.update(compared.values)
+        own.missing.update(compared.missing)
+        mel = whole_mel(self.model, audio)
+        for key in self.systems:
+            if key == "model":
+                continue
+            begin = time.perf_counter()
+            try:
+                copy = make_copy(key, self.model, audio, mel, self.settings.seed)
+            except ValueError as error:
+                scores[key] = Scores(missing={"copy": str(error)})
+                continue
+            seconds = time.perf_counter() - begin
+            scores[key], copies[key] = reference.compare(copy), copy
+            if key in ("griffin_lim", "world"):
+                speed = len(audio) / self.model.sample_rate / seconds
+                scores[key].add("real_time_factor", speed, "")
+        return Measured(utterance, len(audio), scores, copies)
+
+    def _speak(
+        self, audio: Sequence[Tensor], speakers: Sequence[int | None]
+    ) -> tuple[list[Tensor], float]:
+        """The model's copies of some recordings, and seconds of audio made per second."""
+        begin = time.perf_counter()
+        made = generate(
+            self.model,
+            mel=[whole_mel(self.model, x) for x in audio],
+            n_samples=[len(x) for x in audio],
+            speaker=[s for s in speakers if s is not None] or None,
+            seed=[self.settings.seed] * len(audio),
+            temperature=self.settings.temperature,
+            top_p=self.settings.top_p,
+            engine=self.settings.engine,
+            weights=self.settings.weights,
+        )
+        seconds = time.perf_counter() - begin
+        copies = [row[: len(x)].clone() for row, x in zip(made, audio, strict=True)]
+        return copies, sum(map(len, audio)) / self.model.sample_rate / seconds
+
+    def _speak_briefly(self, rows: int, speaker: int | None) -> None:
+        """So that what an engine compiles for so many rows counts for no recording."""
+        silence = torch.zeros(self.model.sample_rate // 50)
+        self._speak([silence] * rows, [speaker] * rows)
+
+
+def whole_audio(utterance: Utterance) -> Tensor:
+    """All its samples, ``[T]`` in [-1, 1]."""
+    return utterance.audio(0, len(utterance.samples))
+
+
+def in_order(measured: Sequence[Measured]) -> list[Measured]:
+    """By the names of the recordings."""
+    return sorted(measured, key=lambda one: one.utterance.name)
