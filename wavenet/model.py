@@ -33,7 +33,6 @@ from wavenet.nn import (
     FrameLift,
     GatedResidualBlock,
     LiftedFrames,
-    LinearPrediction,
     SpeakerEmbedding,
     State,
     skip_sum_of,
@@ -85,7 +84,7 @@ class WaveNet(Causal):
         )
         self.in_channels = 1
         width = config.conditioning_channels
-        self.predictor = _linear_prediction(config)
+        self.predictor = config.predictor()
         inputs = 1 if self.predictor is None else self.predictor.inputs
         self.input_projection = nn.Conv1d(inputs, config.residual_channels, 1)
         self.stack = DilatedStack(
@@ -437,19 +436,6 @@ def load(
     model = WaveNet(config)
     load_weights(model, folder)
     return model.to(device).eval()
-
-
-def _linear_prediction(config: WaveNetConfig) -> LinearPrediction | None:
-    """The predictor of a configuration, if it has one."""
-    if not config.linear_prediction:
-        return None
-    shortest, longest = MelPredictor.lag_range_samples(config.sample_rate)
-    return LinearPrediction(
-        config.linear_prediction,
-        pitch_taps=config.pitch_taps,
-        min_lag_samples=shortest,
-        max_lag_samples=longest,
-    )
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:

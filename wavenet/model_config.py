@@ -8,6 +8,8 @@ from typing import Any
 from wavenet import config as config_io
 from wavenet.distributions import make_distribution
 from wavenet.features import MelConfig
+from wavenet.mel_predictor import MelPredictor
+from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
 
 DEFAULT_SPEAKER_CHANNELS = 32
@@ -169,6 +171,18 @@ class WaveNetConfig:
         if self.cond_channels is not None:
             return self.cond_channels
         return DEFAULT_SPEAKER_CHANNELS if self.local is None else self.local.channels
+
+    def predictor(self) -> LinearPrediction | None:
+        """The linear predictor before the stack, if there is one."""
+        if not self.linear_prediction:
+            return None
+        shortest, longest = MelPredictor.lag_range_samples(self.sample_rate)
+        return LinearPrediction(
+            self.linear_prediction,
+            pitch_taps=self.pitch_taps,
+            min_lag_samples=shortest,
+            max_lag_samples=longest,
+        )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> WaveNetConfig:

@@ -10,7 +10,7 @@ from torch import nn
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.receptive_fields.arithmetic import effective_kernel
-from wavenet.receptive_fields.causal import StackSettings, of_block, of_dilations
+from wavenet.receptive_fields.causal import StackSettings, of_block, of_dilations, of_settings
 from wavenet.receptive_fields.field import (
     LayerField,
     OutputField,
@@ -91,7 +91,7 @@ def receptive_field(
     if isinstance(thing, Sequence) and not isinstance(thing, str):
         return of_dilations(thing, kernel_size, rate)
     if all(hasattr(thing, name) for name in ("dilations", "kernel_size", "sample_rate")):
-        return of_dilations(thing.dilations, thing.kernel_size, rate)
+        return of_settings(thing, rate)
     raise TypeError(
         "receptive_field takes a module, such as a causal block of wavenet.nn or a WaveNet, a "
         f"WaveNetConfig or a list of dilations, not {type(thing).__name__}"

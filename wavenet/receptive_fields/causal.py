@@ -44,10 +44,21 @@ class StackSettings(Protocol):
     def sample_rate(self) -> int:
         """In Hz."""
 
+    def predictor(self) -> Causal | None:
+        """What hears the signal before the layers do, if anything."""
+
 
 def of_block(block: Causal, sample_rate: int | None) -> ReceptiveField:
     """What a causal block declares, layer by layer."""
     return _of_leaves(list(causal_leaves(block)), sample_rate)
+
+
+def of_settings(settings: StackSettings, sample_rate: int | None) -> ReceptiveField:
+    """The receptive field of the model that a configuration describes."""
+    predictor = settings.predictor()
+    before = [] if predictor is None else [("predictor", predictor)]
+    layers = _plain_layers(settings.dilations, settings.kernel_size)
+    return _of_leaves([*before, *layers], sample_rate)
 
 
 def of_dilations(

@@ -141,6 +141,8 @@ def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
 
 def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
     """A stack of two channels with the same dilations, to be run."""
+    if getattr(thing, "linear_prediction", 0):
+        raise ValueError("linear_prediction cannot be run without weights; name a checkpoint")
     dilations = getattr(thing, "dilations", thing)
     kernel_size = getattr(thing, "kernel_size", kernel_size)
     stack = DilatedStack(2, 2, kernel_size=kernel_size, dilations=dilations)
