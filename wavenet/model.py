@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
-from wavenet.distributions import Distribution, make_distribution
+from wavenet.distributions import Distribution, MuLaw, make_distribution
 from wavenet.features import MelConfig, mel_filterbank
-from wavenet.model_config import WaveNetConfig
+from wavenet.model_config import ADDED_KEYS, FeatureConfig, WaveNetConfig
 from wavenet.nn import (
     Causal,
     DilatedStack,
@@ -27,6 +27,7 @@ from wavenet.nn import (
     GatedResidualBlock,
     SpeakerEmbedding,
     State,
+    UpsamplingEncoder,
 )
 
 ARCHITECTURE = "wavenet"
@@ -54,7 +55,8 @@ class WaveNet(Causal):
         )
         self.in_channels = 1
         self.cond_channels = config.conditioning_channels
-        self.input_projection = nn.Conv1d(1, config.residual_channels, 1)
+        entries = self.distribution.n_params if config.one_hot_input else 1
+        self.input_projection = nn.Conv1d(entries, config.residual_channels, 1)
         self.stack = DilatedStack(
             config.residual_channels,
             config.skip_channels,
@@ -70,10 +72,7 @@ class WaveNet(Causal):
             nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
         )
         if self.cond_channels is not None and config.local is not None:
-            self.frame_encoder = FrameEncoder(config.local.channels, self.cond_channels)
-            self.frame_lift = FrameLift(
-                config.local.hop_samples, centre_samples=config.local.centre_samples
-            )
+            self.frame_encoder, self.frame_lift = _make_encoder(config, self.cond_channels)
         if self.cond_channels is not None and config.speakers:
             self.speaker_embedding = SpeakerEmbedding(config.speakers, self.cond_channels)
         if config.mel is not None:
@@ -98,11 +97,12 @@ class WaveNet(Causal):
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds per audio sample; work done once a frame does not count."""
-        once_a_sample = [self.input_projection, *self.head]
+        once_a_sample = list(self.head)
         for block in self.stack.blocks:
             once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
         weights = (getattr(module, "weight", None) for module in once_a_sample)
-        return sum(weight.numel() for weight in weights if weight is not None)
+        entry = self.config.residual_channels  # one column, whatever is heard
+        return entry + sum(weight.numel() for weight in weights if weight is not None)
 
     def layers(self) -> list[tuple[str, Causal]]:
         """The stack; everything else acts on each sample alone."""
@@ -185,7 +185,8 @@ class WaveNet(Causal):
     ) -> Tensor | None:
         """The conditioning at frame rate, before the linear lift: ``[B, cond_channels, F]``.
 
-        F is 1 for a model that knows only speakers. Raises as ``condition``.
+        F is 1 for a model that knows only speakers. Features with an ``upsampling`` of their own
+        come at the rate of the audio, and the lift is none. Raises as ``condition``.
         """
         self._check_conditioning(mel, speaker)
         frames = None if mel is None else self.frame_encoder(mel)
@@ -228,8 +229,22 @@ class WaveNet(Causal):
 
     def _hear(self, x: Tensor) -> Tensor:
         """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
-        heard = self.distribution.network_input(x).to(self.input_projection.weight.dtype)
-        return self.input_projection(heard)
+        entry = self.input_projection
+        if not self.config.one_hot_input:
+            return entry(self.entry_values(x).to(entry.weight.dtype))
+        assert entry.bias is not None
+        columns = nn.functional.embedding(self.entry_values(x[:, 0]).long(), entry.weight[..., 0].T)
+        return columns.transpose(1, 2) + entry.bias[:, None]
+
+    def entry_values(self, x: Tensor) -> Tensor:
+        """What the input projection hears of samples x, of the same shape and type.
+
+        Numbers that it multiplies by, or with ``one_hot_input`` the classes whose columns it takes.
+        """
+        if not self.config.one_hot_input:
+            return self.distribution.network_input(x)
+        assert isinstance(self.distribution, MuLaw)
+        return self.distribution.classify(x).to(x.dtype)
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; see ``wavenet.checkpoint``.
@@ -271,7 +286,8 @@ def load(
         raise CheckpointError(
             f"{folder} has architecture {content.get('architecture')!r}, expected {ARCHITECTURE!r}"
         )
-    missing = [key for key in WaveNetConfig().to_dict() if key not in content["config"]]
+    known = [key for key in WaveNetConfig().to_dict() if key not in ADDED_KEYS]
+    missing = [key for key in known if key not in content["config"]]
     if missing:
         raise CheckpointError(
             f"{folder}: config.json does not say {', '.join(missing)}; save the model anew"
@@ -292,6 +308,25 @@ def load(
     return model.to(device).eval()
 
 
+def _make_encoder(
+    config: WaveNetConfig, cond_channels: int
+) -> tuple[FrameEncoder | UpsamplingEncoder, FrameLift]:
+    """From local features to frames of the conditioning, and from these to samples."""
+    local = config.local
+    assert local is not None
+    if not isinstance(local, FeatureConfig) or local.upsampling is None:
+        lift = FrameLift(local.hop_samples, centre_samples=local.centre_samples)
+        return FrameEncoder(local.channels, cond_channels), lift
+    encoder = UpsamplingEncoder(
+        local.channels,
+        cond_channels,
+        local.upsampling.scales,
+        context=local.upsampling.context_frames,
+        band_kernel_size=local.upsampling.band_kernel_size,
+    )
+    return encoder, FrameLift(1, centre_samples=0)
+
+
 def _mel_difference(own: MelConfig | None, other: MelConfig) -> str:
     """Which settings differ, with both values."""
     if own is None:
@@ -308,7 +343,7 @@ def initialise(model: WaveNet) -> None:
     parameter               drawn from
     ======================  ==========================================================
     dilated convolutions    normal, std 1 / sqrt(fan_in): the gate's input has unit scale
-    conditioning            normal, std 1 / sqrt(fan_in)
+    conditioning            normal, std 1 / sqrt(fan_in); smoothing kernels: a mean
     residual projections    normal, std 1 / sqrt(fan_in * layers): the sum of all layers' terms
                             stays within the scale of one (Radford et al. 2019, section 2.3)
     skip projections        the same, for the skip sum
@@ -342,7 +377,12 @@ def initialise(model: WaveNet) -> None:
     with torch.no_grad():
         last.bias.copy_(model.distribution.initial_params())
     if hasattr(model, "frame_encoder"):
-        draw(model.frame_encoder.conv, 1.0)
-        draw(model.frame_encoder.projection, 1.0)
+        encoder = model.frame_encoder
+        draw(encoder.conv, 1.0)
+        if isinstance(encoder, FrameEncoder):
+            draw(encoder.projection, 1.0)
+        else:
+            for smoothing in encoder.smoothings:
+                nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
     if hasattr(model, "speaker_embedding"):
         nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)

@@ -116,7 +116,7 @@ class EagerEngine:
     def _step(self, x: Tensor) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
         batch = x.shape[0]
-        x = torch.addmm(self._input[1], self.distribution.network_input(x), self._input[0])
+        x = self._enter(x)
         gate_inputs = self._old_terms(batch)
         if self._conditioning is not None:
             gate_inputs = gate_inputs + self._conditioning.next()
@@ -135,6 +135,14 @@ class EagerEngine:
         for matrix, bias in self._head:
             y = torch.addmm(bias, torch.relu_(y), matrix)
         return y[..., None]
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """Samples ``[B, 1]`` as the first layer's input ``[B, R]``."""
+        matrix, bias = self._input
+        heard = self.model.entry_values(x)
+        if self.model.config.one_hot_input:
+            return matrix[heard[:, 0].long()] + bias
+        return torch.addmm(bias, heard, matrix)
 
     def _old_terms(self, batch: int) -> Tensor:
         """Bias and old taps of every layer at once: ``[L, B, G]``."""
@@ -162,7 +170,7 @@ class _Conditioning:
         local = model.config.local
         self._frames = _pad_frames(request.frames).to(weights[0])  # [B, C, F]
         self._lift = None if local is None else model.frame_lift.weights.T.contiguous()
-        self._hop = 1 if local is None else local.hop_samples
+        self._hop = 1 if local is None else model.frame_lift.hop_samples
         self._position, self._frame = request.first_sample, -1
 
     def next(self) -> Tensor:

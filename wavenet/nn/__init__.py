@@ -2,7 +2,12 @@
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
-from wavenet.nn.conditioning import FrameEncoder, FrameLift, SpeakerEmbedding
+from wavenet.nn.conditioning import (
+    FrameEncoder,
+    FrameLift,
+    SpeakerEmbedding,
+    UpsamplingEncoder,
+)
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
@@ -28,6 +33,7 @@ __all__ = [
     "Select",
     "SpeakerEmbedding",
     "State",
+    "UpsamplingEncoder",
     "clone_state",
     "detach_state",
     "flatten_state",

@@ -67,10 +67,14 @@ def _draw(work, row, plan, constants, uniforms, temperature, top_p):  # type: ig
 @inlined
 def _hear(work, row, plan, constants, heard):  # type: ignore[no-untyped-def]
     """Begin a step: the sample as the first layer's input, and the biases of the skip sum."""
-    sample = fill(heard)
+    column, factor = plan.entry_at, heard
+    if plan.one_hot == 1:
+        width = (plan.residual + LANES - 1) // LANES * LANES
+        column, factor = column + np.int64(heard) * width, np.float32(1.0)
+    sample = fill(factor)
     signal = row + plan.signal_at
     for i in range(0, plan.residual, LANES):
-        store(work, signal + i, sample * load(constants, plan.entry_at + i))
+        store(work, signal + i, sample * load(constants, column + i))
     for i in range(0, plan.skip, LANES):
         store(work, signal + plan.residual + i, load(constants, plan.skip_bias_at + i))
 
