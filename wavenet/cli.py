@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.hub import resolve
+from wavenet.interop import command as interop_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 
@@ -136,6 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("model", metavar="FOLDER", help="a checkpoint")
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
+
+    convert = commands.add_parser("import", help="read another program's model")
+    interop_command.add_import_arguments(convert)
+    convert.set_defaults(run=_import)
+
+    convert = commands.add_parser("export", help="write a model for another program")
+    interop_command.add_export_arguments(convert)
+    convert.set_defaults(run=_export)
 
     field = commands.add_parser("receptive-field", help="how far back a network hears")
     field_command.add_arguments(field)
@@ -266,8 +276,8 @@ def _generate(options: argparse.Namespace) -> None:
 def _info(options: argparse.Namespace) -> None:
     from wavenet import load, receptive_field
 
-    model = load(options.model)
-    content = read_config(options.model)
+    folder = resolve(options.model)
+    model, content = load(folder), read_config(folder)
     field = receptive_field(model)
     facts = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -284,6 +294,14 @@ def _info(options: argparse.Namespace) -> None:
     for title in ("config", "provenance"):
         print(f"{title}:")
         _print_tree(content[title], indent="  ")
+
+
+def _import(options: argparse.Namespace) -> None:
+    print(interop_command.import_file(options))
+
+
+def _export(options: argparse.Namespace) -> None:
+    print(interop_command.export_file(options))
 
 
 def _bench_sample(options: argparse.Namespace) -> None:

@@ -9,12 +9,14 @@ conditioning (van den Oord et al. 2016, figure 4).
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from wavenet import hub
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
 from wavenet.distributions import Distribution, MuLaw, make_distribution
 from wavenet.features import MelConfig, mel_filterbank
@@ -92,12 +94,15 @@ class WaveNet(Causal):
     @property
     def context_frames(self) -> int:
         """Frames on each side that the conditioning of one frame's samples depends on."""
-        return self.frame_encoder.context + 1 if self.config.local is not None else 0
+        if self.config.local is None:
+            return 0
+        lifted = isinstance(self.frame_encoder, FrameEncoder)  # or it comes to samples by itself
+        return self.frame_encoder.context + int(lifted)
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds per audio sample; work done once a frame does not count."""
-        once_a_sample = list(self.head)
+        once_a_sample: list[nn.Module | Tensor] = list(self.head)
         for block in self.stack.blocks:
             once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
         weights = (getattr(module, "weight", None) for module in once_a_sample)
@@ -261,6 +266,17 @@ class WaveNet(Causal):
             provenance=provenance,
         )
 
+    def push(
+        self, name: str, *, private: bool = False, provenance: dict[str, Any] | None = None
+    ) -> str:
+        """Put the model on the Hugging Face Hub as ``owner/name``; see ``wavenet.push``.
+
+        Returns the address of the commit.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder, provenance=provenance)
+            return hub.push(folder, name, private=private)
+
 
 def load(
     folder: str | Path,
@@ -268,19 +284,22 @@ def load(
     device: torch.device | str = "cpu",
     sample_rate: int | None = None,
     mel: MelConfig | None = None,
+    revision: str | None = None,
 ) -> WaveNet:
     """Read a model from a checkpoint, in evaluation mode.
 
     Args:
-        folder: as ``WaveNet.save`` wrote it.
+        folder: as ``WaveNet.save`` wrote it, or ``owner/name`` on the Hugging Face Hub.
         device: where the model goes.
         sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
         mel: the settings of the mels it shall get; a model for others is refused.
+        revision: branch, tag or commit on the Hub.
 
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
             package does not know, or does not fit ``sample_rate`` or ``mel``.
     """
+    folder = hub.resolve(folder, revision)
     content = read_config(folder)
     if content.get("architecture") != ARCHITECTURE:
         raise CheckpointError(
@@ -382,7 +401,7 @@ def initialise(model: WaveNet) -> None:
         if isinstance(encoder, FrameEncoder):
             draw(encoder.projection, 1.0)
         else:
-            for smoothing in encoder.smoothings:
+            for smoothing in cast(list[nn.Conv2d], list(encoder.smoothings)):
                 nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
     if hasattr(model, "speaker_embedding"):
         nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)

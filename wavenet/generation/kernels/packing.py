@@ -9,8 +9,9 @@ cut into panels of columns (``panel_widths``), and a panel lies row by row:
 
 Columns are filled up with zeros to whole registers; the pairs of bfloat16 also the inputs.
 
-Constants, in float32: the columns of the input projection and its bias, the biases of the residual projections,
-of the sum of all skip projections and of the head, the mask and the values of the draw.
+Constants, in float32: the columns of the input projection and its bias, the biases of the residual
+projections, of the sum of all skip projections and of the head, the mask and the values of the
+draw.
 """
 
 from __future__ import annotations
