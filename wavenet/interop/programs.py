@@ -15,6 +15,7 @@ one tap) have no state here.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from wavenet.nn import State, flatten_state, map_state
 
 CONDITION_SUFFIX = ".condition"
 """Stands before the suffix of the file that holds the second program."""
+_SAMPLE_RATE = ("input_projection", "stack", "head")
 
 
 class StreamStep(nn.Module):
@@ -57,11 +59,13 @@ class StreamStep(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """``model.condition``."""
+    """``model.condition``, without the weights that it does not need."""
 
     def __init__(self, model: WaveNet) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.copy(model)
+        needed = {name: part for name, part in model.named_children() if name not in _SAMPLE_RATE}
+        self.model._modules = dict(needed)
 
     def forward(self, features: Tensor | None, speaker: Tensor | None) -> Tensor:
         """``[B, C, F * hop]``, or ``[B, C, 1]`` without features."""
@@ -80,6 +84,7 @@ def trace_step(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]]:
     rows, columns = 2, 3  # sizes to trace with: none equals another one by chance
     states = tuple(part for part in flatten_state(model.init_state(rows)) if part.shape[-1])
     names = [f"state_{i:02}" for i in range(len(states))]
+    state_dims = tuple({0: batch} for _ in states)
     inputs, cond, cond_dims = ["audio"], None, None
     if model.cond_channels is not None:
         lasts = model.config.local is not None
@@ -89,7 +94,7 @@ def trace_step(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]]:
     program = torch.export.export(
         StreamStep(model).eval(),
         (torch.zeros(rows, 1, columns), cond, *states),
-        dynamic_shapes=({0: batch, 2: time}, cond_dims, tuple({0: batch} for _ in states)),
+        dynamic_shapes=({0: batch, 2: time}, cond_dims, *([state_dims] if states else [])),
     )
     return program, inputs + names, ["params", *(f"next_{name}" for name in names)]
 
