@@ -104,8 +104,7 @@ def load_weights(module: torch.nn.Module, folder: str | Path) -> None:
         CheckpointError: if the file is missing or damaged, or its tensors are not the module's.
     """
     path = Path(folder) / WEIGHTS_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete")
+    weights_bytes(folder)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -122,6 +121,18 @@ def load_weights(module: torch.nn.Module, folder: str | Path) -> None:
                 f"asks for {tuple(expected[name].shape)}"
             )
     module.load_state_dict(tensors)
+
+
+def weights_bytes(folder: str | Path) -> int:
+    """The size of ``model.safetensors``.
+
+    Raises:
+        CheckpointError: if it is missing.
+    """
+    path = Path(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete")
+    return path.stat().st_size
 
 
 def _library_versions() -> dict[str, str]:

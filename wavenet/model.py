@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from wavenet import hub
-from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
+from wavenet.checkpoint import (
+    CheckpointError,
+    load_weights,
+    read_config,
+    weights_bytes,
+    write_checkpoint,
+)
 from wavenet.distributions import Distribution, MuLaw, make_distribution
 from wavenet.features import MelConfig, mel_filterbank
 from wavenet.model_config import ADDED_KEYS, FeatureConfig, WaveNetConfig
@@ -34,6 +40,8 @@ from wavenet.nn import (
 
 ARCHITECTURE = "wavenet"
 """What ``config.json`` calls this model."""
+MAX_LAYERS_PER_STACK = 32
+"""That a checkpoint may have: a dilation of 2^31 samples is half a day of sound."""
 
 
 class WaveNet(Causal):
@@ -323,9 +331,33 @@ def load(
         )
     if mel is not None and mel != config.mel:
         raise CheckpointError(f"{folder}: {_mel_difference(config.mel, mel)}")
+    _require_affordable(config, folder)
     model = WaveNet(config)
     load_weights(model, folder)
     return model.to(device).eval()
+
+
+def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
+    """Raise CheckpointError if the settings ask for far more memory than the weights have bytes.
+
+    The model is built without memory for that. Shapes that are merely wrong are told by name later.
+    """
+    n_bytes = weights_bytes(folder)
+    n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
+    if config.layers_per_stack <= MAX_LAYERS_PER_STACK and n_layers <= max(n_bytes, 1024):
+        filters = 0
+        if config.mel is not None:
+            filters = config.mel.n_mels * (config.mel.n_fft // 2 + 1)
+            same = FeatureConfig(channels=config.mel.n_mels, hop_samples=config.mel.hop_samples)
+            config = config.replace(mel=None, features=same)
+        with torch.device("meta"):
+            parts = WaveNet(config).state_dict().values()
+        wanted = 4 * (filters + sum(part.numel() for part in parts))
+    if wanted > 16 * n_bytes + 2**20:
+        raise CheckpointError(
+            f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
+            "of its weights; the two do not belong together"
+        )
 
 
 def _make_encoder(
