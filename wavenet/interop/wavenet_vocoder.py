@@ -51,8 +51,8 @@ def import_checkpoint(file: str | Path, hparams: str | Path | None = None) -> Wa
             the line names the key and both shapes.
     """
     path = Path(file)
-    layout = read_layout(path.parent / SETTINGS_NAME if hparams is None else Path(hparams))
     saved = read_saved(path)
+    layout = read_layout(path.parent / SETTINGS_NAME if hparams is None else Path(hparams))
     if not isinstance(saved, dict) or "state_dict" not in saved:
         raise CheckpointError(f"{path} has no state_dict; is it a checkpoint of wavenet_vocoder?")
     found = _without_weight_norm(named_tensors(saved["state_dict"], path), path)
