@@ -45,7 +45,7 @@ def saved(tmp_path: Path) -> wavenet.WaveNet:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, saved: wavenet.WaveNet, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub_cache(tmp_path: Path, saved: wavenet.WaveNet, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The Hub's cache without a network, holding ann/voice, at main and at v1."""
     constants = pytest.importorskip(
         "huggingface_hub.constants", reason="the extra hub is not installed"
@@ -60,7 +60,7 @@ def cache(tmp_path: Path, saved: wavenet.WaveNet, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_is_loaded_by_its_name_on_the_hub_from_the_cache(
-    cache: Path, saved: wavenet.WaveNet
+    hub_cache: Path, saved: wavenet.WaveNet
 ) -> None:
     for revision in (None, "main", "v1", COMMIT):
         loaded = wavenet.load("ann/voice", revision=revision)
@@ -70,13 +70,13 @@ def test_a_model_is_loaded_by_its_name_on_the_hub_from_the_cache(
 
 
 def test_the_command_line_takes_the_name_as_well(
-    cache: Path, capsys: pytest.CaptureFixture[str]
+    hub_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", "ann/voice", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["provenance"]["corpus"] == "toy"
 
 
-def test_a_folder_of_that_name_comes_first(cache: Path, tmp_path: Path) -> None:
+def test_a_folder_of_that_name_comes_first(hub_cache: Path, tmp_path: Path) -> None:
     other = wavenet.WaveNet(CONFIG.replace(residual_channels=5))
     other.save(tmp_path / "ann" / "voice")
     assert wavenet.load("ann/voice").config == other.config
@@ -92,7 +92,7 @@ def test_what_is_no_owner_and_name_is_a_folder(name: str | Path) -> None:
     assert hub.resolve(name) == Path(name)
 
 
-def test_what_neither_a_folder_nor_the_hub_has_is_told_in_one_line(cache: Path) -> None:
+def test_what_neither_a_folder_nor_the_hub_has_is_told_in_one_line(hub_cache: Path) -> None:
     for name, revision in (("ann/nobody", None), ("ann/voice", "v9")):
         with pytest.raises(CheckpointError) as caught:
             wavenet.load(name, revision=revision)
@@ -146,13 +146,13 @@ def service(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
 
 
 def test_what_was_pushed_can_be_loaded_by_its_name(
-    service: type[Recorder], cache: Path, saved: wavenet.WaveNet
+    service: type[Recorder], hub_cache: Path, saved: wavenet.WaveNet
 ) -> None:
     address = saved.push("ann/other", private=True, provenance={"steps": 7})
     assert address == f"https://hub/ann/other/commit/{COMMIT}"
     assert service.calls == [("ann/other", {"private": True})]
     assert sorted(service.sent) == ["README.md", "config.json", "model.safetensors"]
-    lay_out(cache, "ann/other", service.sent)
+    lay_out(hub_cache, "ann/other", service.sent)
     assert torch.equal(wavenet.load("ann/other").head[3].weight, saved.head[3].weight)
 
 
@@ -192,15 +192,15 @@ def test_what_is_no_checkpoint_or_no_name_is_not_pushed(
 
 
 @pytest.mark.slow
-def test_the_environment_of_the_hub_is_respected(cache: Path, repository: Path) -> None:
+def test_the_environment_of_the_hub_is_respected(hub_cache: Path, repository: Path) -> None:
     script = "import wavenet; print(wavenet.load('ann/voice').config.residual_channels)"
-    moved = cache.parent / "moved"
-    shutil.copytree(cache, moved, symlinks=True)
+    moved = hub_cache.parent / "moved"
+    shutil.copytree(hub_cache, moved, symlinks=True)
     environment = {
         "HF_HUB_CACHE": str(moved),
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(repository),
-        "HOME": str(cache.parent),
+        "HOME": str(hub_cache.parent),
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
