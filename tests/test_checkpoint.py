@@ -217,6 +217,36 @@ def test_weights_that_are_not_the_configurations_are_refused(
         wavenet.load(folder)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"residual_channels": 10**6},
+        {"skip_channels": 10**9},
+        {"cond_channels": 10**9},
+        {"stacks": 10**9},
+        {"layers_per_stack": 10**6},
+        {"layers_per_stack": 33},
+        {"kernel_size": 10**9},
+        {"speakers": 10**9, "speaker_names": []},
+        {"mel": MEL.to_dict() | {"n_fft": 2 * 10**6, "n_mels": 10**6}},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_a_config_far_larger_than_the_weights_is_refused_before_it_gets_memory(
+    folder: Path, changes: dict[str, Any]
+) -> None:
+    edit_config(folder, **changes)
+    assert "describes a model that is far larger than the" in refusal(folder)
+
+
+def test_a_checkpoint_from_before_a_setting_was_added_means_its_default(folder: Path) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    del content["config"]["one_hot_input"]
+    path.write_text(json.dumps(content))
+    assert wavenet.load(folder).config == CONFIG
+
+
 def test_another_sample_rate_is_an_error_that_names_both(folder: Path) -> None:
     assert refusal(folder, sample_rate=22050) == (
         f"{folder} works at 16000 Hz, but 22050 Hz was asked for; resample the audio or choose "

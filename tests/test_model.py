@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "residual_channels": 6,
     "skip_channels": 24,
 }
+UPSAMPLED = {"channels": 3, "hop_samples": 8, "upsampling": {"scales": [2, 4]}}
 SMALL_MEL = MelConfig(n_fft=64, win_samples=32, hop_samples=8, n_mels=5)
 CONFIGS: dict[str, WaveNetConfig] = {
     "unconditional": WaveNetConfig(**SMALL),
@@ -414,6 +415,22 @@ def test_dilations_double_within_a_stack_and_begin_anew() -> None:
         ({"speakers": -1}, "speakers=-1 does not fit the 0 different speaker_names"),
         ({"speakers": 2, "speaker_names": ["a"]}, "speakers=2 does not fit the 1 different"),
         ({"speakers": 2, "speaker_names": ["a", "a"]}, "speakers=2 does not fit the 1 different"),
+        (
+            {"one_hot_input": True, "distribution": "gaussian"},
+            "one_hot_input=True needs classes and distribution='gaussian' has none; use mu_law",
+        ),
+        (
+            {"features": UPSAMPLED, "cond_channels": 2},
+            "cond_channels=2 is less than the 3 channels",
+        ),
+        (
+            {"features": {"channels": 3, "hop_samples": 9, "upsampling": {"scales": [2, 4]}}},
+            "hop_samples=9 is not the product of the upsampling's scales, 8",
+        ),
+        (
+            {"features": {"channels": 3, "hop_samples": 1, "upsampling": {"band_kernel_size": 2}}},
+            "band_kernel_size=2 must be odd",
+        ),
         ({"cond_channels": 3}, "cond_channels=3 without mel, features or speakers conditions on"),
         ({"preset": "big"}, "preset='big' is unknown; choose one of tiny, small, medium, nv"),
         ({"preset": "tiny", "stack": 1}, "model.stack is unknown; did you mean stacks?"),
@@ -530,6 +547,39 @@ def test_a_model_hears_mu_law_companded_samples() -> None:
     heard = model.distribution.network_input(x)
     expected = torch.log1p(255 * x.abs()) / math.log(256) * x.sign()
     assert torch.allclose(heard, expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_one_hot_model_hears_the_class_of_a_sample_and_no_more() -> None:
+    config = CONFIGS["unconditional"].replace(one_hot_input=True, distribution_size=32)
+    model = WaveNet(config).eval()
+    model.head[3].weight.mul_(10)
+    x = torch.rand(2, 1, 40) * 2 - 1
+    centre = model.distribution.quantize(x)
+    assert torch.equal(model(x), model(centre))
+    other = x.clone()
+    other[..., 20] = -x[..., 20]
+    changed = (model(x) - model(other)).abs().amax(dim=(0, 1)) > 0
+    assert changed.tolist()[:20] == [False] * 20
+    assert bool(changed[20])
+    columns = model.input_projection.weight[..., 0].T  # [classes, R]
+    heard = columns[model.distribution.classify(x[:, 0])] + model.input_projection.bias
+    assert torch.equal(model._hear(x), heard.mT)
+
+
+@torch.no_grad()
+def test_upsampled_features_are_frames_of_one_sample_and_speakers_are_added_behind() -> None:
+    config = WaveNetConfig.from_dict({**SMALL, "features": UPSAMPLED, "speakers": 2})
+    model = WaveNet(config).eval()
+    mel, speaker = torch.randn(2, 3, 4), torch.tensor([0, 1])
+    frames, cond = model.condition_frames(mel, speaker), model.condition(mel, speaker)
+    assert frames is not None
+    assert cond is not None
+    assert frames.shape == (2, 3, 32)
+    assert torch.equal(cond, frames)
+    embedded = model.speaker_embedding(speaker)
+    assert torch.equal(cond, model.frame_encoder(mel) + embedded)
+    assert model.context_frames == 2
 
 
 def test_the_state_of_a_model_is_that_of_its_stack() -> None:

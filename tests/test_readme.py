@@ -66,6 +66,24 @@ def test_commands_run_one_after_another(repository: Path, workplace: Path) -> No
         assert main(arguments) == 0, command
 
 
+@pytest.mark.slow
+def test_the_onnx_example_speaks(repository: Path, workplace: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    lines = "\n".join(blocks(repository, "shell")).splitlines()
+    commands = [shlex.split(line)[1:] for line in lines]
+    assert [command[0] for command in commands] == ["import", "export", "export"]
+    os.rename("demo-out", "my-voice")
+    for command in commands[1:]:
+        assert main(command) == 0, command
+    (code,) = blocks(repository, "py")
+    names: dict[str, list[float]] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["speech"]) == 1600
+    assert 0.01 < max(names["speech"]) <= 1
+    assert main(commands[0]) == 2  # there is no such file here, and that is said
+
+
 def test_commands_for_gpus_and_clusters_have_keys_that_exist(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

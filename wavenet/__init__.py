@@ -9,6 +9,7 @@
 from wavenet.distributions import make_distribution
 from wavenet.features import MelConfig, log_mel
 from wavenet.generation import generate, stream
+from wavenet.hub import push
 from wavenet.model import WaveNet, load
 from wavenet.model_config import FeatureConfig, WaveNetConfig
 from wavenet.nn import (
@@ -44,6 +45,7 @@ __all__ = [
     "log_mel",
     "make_distribution",
     "process",
+    "push",
     "receptive_field",
     "stream",
     "voice_names",

@@ -140,8 +140,7 @@ def load_weights(module: torch.nn.Module, folder: str | Path) -> None:
     """
     declared = read_config(folder).get("dtype")
     path = find_checkpoint(folder) / WEIGHTS_NAME
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete")
+    weights_bytes(folder)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -171,6 +170,18 @@ def _require_type(path: Path, declared: str, parameters: Mapping[str, Tensor]) -
                 f"{path}: {name} is {found}, but {CONFIG_NAME} says dtype {declared}; "
                 "save the model anew"
             )
+
+
+def weights_bytes(folder: str | Path) -> int:
+    """The size of ``model.safetensors``.
+
+    Raises:
+        CheckpointError: if it is missing.
+    """
+    path = find_checkpoint(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete")
+    return path.stat().st_size
 
 
 def _library_versions() -> dict[str, str]:

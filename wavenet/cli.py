@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from wavenet.checkpoint import CONFIG_NAME, read_config
 from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
+from wavenet.hub import resolve
+from wavenet.interop import command as interop_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 from wavenet.vocoding import command as vocode_command
@@ -135,6 +137,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="how good a model is, in numbers and to hear")
     evaluate_command.add_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
+    convert = commands.add_parser("import", help="read another program's model")
+    interop_command.add_import_arguments(convert)
+    convert.set_defaults(run=_import)
+
+    convert = commands.add_parser("export", help="write a model for another program")
+    interop_command.add_export_arguments(convert)
+    convert.set_defaults(run=_export)
 
     field = commands.add_parser("receptive-field", help="how far back a network hears")
     field_command.add_arguments(field)
@@ -228,8 +237,8 @@ def _mel(options: argparse.Namespace) -> None:
 def _info(options: argparse.Namespace) -> None:
     from wavenet import load, receptive_field
 
-    model = load(options.model)
-    content = read_config(options.model)
+    folder = resolve(options.model)
+    model, content = load(folder), read_config(folder)
     field = receptive_field(model)
     facts = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -259,6 +268,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     given = ["wavenet", *options.given]
     text = evaluate_command.answer(options, load, shown, shlex.join(given))
     print(text.encode("utf-8", "backslashreplace").decode())  # names need not be Unicode
+
+
+def _import(options: argparse.Namespace) -> None:
+    print(interop_command.import_file(options))
+
+
+def _export(options: argparse.Namespace) -> None:
+    print(interop_command.export_file(options))
 
 
 def _bench_sample(options: argparse.Namespace) -> None:

@@ -15,17 +15,25 @@ where the next sample lies (``nn.prediction``):
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from wavenet.checkpoint import CheckpointError, load_weights, read_config, write_checkpoint
-from wavenet.distributions import Distribution, make_distribution
+from wavenet import hub
+from wavenet.checkpoint import (
+    CheckpointError,
+    load_weights,
+    read_config,
+    weights_bytes,
+    write_checkpoint,
+)
+from wavenet.distributions import Distribution, MuLaw, make_distribution
 from wavenet.features import MelConfig, mel_filterbank
 from wavenet.mel_predictor import MelPredictor
-from wavenet.model_config import WaveNetConfig
+from wavenet.model_config import ADDED_KEYS, FeatureConfig, WaveNetConfig
 from wavenet.nn import (
     Causal,
     DilatedStack,
@@ -35,11 +43,14 @@ from wavenet.nn import (
     LiftedFrames,
     SpeakerEmbedding,
     State,
+    UpsamplingEncoder,
     skip_sum_of,
 )
 
 ARCHITECTURE = "wavenet"
 """What ``config.json`` calls this model."""
+MAX_LAYERS_PER_STACK = 32
+"""That a checkpoint may have: a dilation of 2^31 samples is half a day of sound."""
 EXCITATION_UNIT = 10.0
 """Training starts with scales of an excitation 10 times those of samples: 0.01 to 2 gains."""
 
@@ -86,6 +97,8 @@ class WaveNet(Causal):
         width = config.conditioning_channels
         self.predictor = config.predictor()
         inputs = 1 if self.predictor is None else self.predictor.inputs
+        if config.one_hot_input:
+            inputs = self.distribution.n_params
         self.input_projection = nn.Conv1d(inputs, config.residual_channels, 1)
         self.stack = DilatedStack(
             config.residual_channels,
@@ -102,10 +115,7 @@ class WaveNet(Causal):
             nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
         )
         if width is not None and config.local is not None:
-            self.frame_encoder = FrameEncoder(config.local.channels, width)
-            self.frame_lift = FrameLift(
-                config.local.hop_samples, centre_samples=config.local.centre_samples
-            )
+            self.frame_encoder, self.frame_lift = _make_encoder(config, width)
             if config.unconditional:
                 self.no_features = nn.Parameter(torch.empty(width))
         if width is not None and config.speakers:
@@ -131,16 +141,20 @@ class WaveNet(Causal):
     @property
     def context_frames(self) -> int:
         """Frames on each side that the conditioning of one frame's samples depends on."""
-        return self.frame_encoder.context + 1 if self.config.local is not None else 0
+        if self.config.local is None:
+            return 0
+        lifted = isinstance(self.frame_encoder, FrameEncoder)  # or it comes to samples by itself
+        return self.frame_encoder.context + int(lifted)
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds per audio sample; work done once a frame does not count."""
-        once_a_sample = [self.input_projection, *self.head]
+        once_a_sample: list[nn.Module | Tensor] = list(self.head)
         for block in self.stack.blocks:
             once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
         weights = (getattr(module, "weight", None) for module in once_a_sample)
-        return sum(weight.numel() for weight in weights if weight is not None)
+        entry = self.config.residual_channels  # one column, whatever is heard
+        return entry + sum(weight.numel() for weight in weights if weight is not None)
 
     def layers(self) -> list[tuple[str, Causal]]:
         """The predictor and the stack; everything else acts on each sample alone."""
@@ -281,8 +295,9 @@ class WaveNet(Causal):
     ) -> Tensor | None:
         """The conditioning at frame rate, before the linear lift: ``[B, cond_channels, F]``.
 
-        F is 1 where there is no mel. Rows of an ``unconditional`` model whose ``mel_kept`` or
-        ``speaker_kept`` (``[B]``, bool) is false are as if theirs had not been given. Raises as
+        F is 1 where there is no mel. Features with an ``upsampling`` of their own come at the rate
+        of the audio, and the lift is none. Rows of an ``unconditional`` model whose ``mel_kept``
+        or ``speaker_kept`` (``[B]``, bool) is false are as if theirs had not been given. Raises as
         ``condition``.
         """
         self._check_conditioning(mel, speaker)
@@ -346,7 +361,8 @@ class WaveNet(Causal):
             return
         if not isinstance(speaker, Tensor) or speaker.ndim != 1 or speaker.is_floating_point():
             raise ValueError(f"speaker is {speaker}, expected a tensor of indices [B]")
-        if mel is not None and len({len(mel), len(speaker), 1}) > 2:
+        rows = speaker.shape[0]  # not `len`: a trace shall leave the number of rows open
+        if mel is not None and mel.shape[0] != rows and mel.shape[0] != 1 and rows != 1:
             raise ValueError(
                 f"speaker has {len(speaker)} rows and mel {len(mel)}; give one for each row"
             )
@@ -359,9 +375,8 @@ class WaveNet(Causal):
         With a predictor, whose conditioning is ``columns``, also where the next samples lie,
         ``(location, log_scale)``, and its state afterwards; both are empty without one.
         """
-        x = self.distribution.network_input(x)
         if self.predictor is None:
-            return self.input_projection(x.to(self.input_projection.weight.dtype)), (), ()
+            return self._enter(x), (), ()
         outputs, after = self.predictor.stream(x, state[0], columns)
         heard, location, log_scale = outputs
         heard = self.input_projection(heard.to(self.input_projection.weight.dtype))
@@ -376,6 +391,25 @@ class WaveNet(Causal):
         if cond is None or self.predictor is None:
             return None
         return cond[:, self.stack.cond_channels :]
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
+        entry = self.input_projection
+        if not self.config.one_hot_input:
+            return entry(self.entry_values(x).to(entry.weight.dtype))
+        assert entry.bias is not None
+        columns = nn.functional.embedding(self.entry_values(x[:, 0]).long(), entry.weight[..., 0].T)
+        return columns.transpose(1, 2) + entry.bias[:, None]
+
+    def entry_values(self, x: Tensor) -> Tensor:
+        """What the input projection hears of samples x, of the same shape and type.
+
+        Numbers that it multiplies by, or with ``one_hot_input`` the classes whose columns it takes.
+        """
+        if not self.config.one_hot_input:
+            return self.distribution.network_input(x)
+        assert isinstance(self.distribution, MuLaw)
+        return self.distribution.classify(x).to(x.dtype)
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; see ``wavenet.checkpoint``.
@@ -392,6 +426,17 @@ class WaveNet(Causal):
             provenance=provenance,
         )
 
+    def push(
+        self, name: str, *, private: bool = False, provenance: dict[str, Any] | None = None
+    ) -> str:
+        """Put the model on the Hugging Face Hub as ``owner/name``; see ``wavenet.push``.
+
+        Returns the address of the commit.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder, provenance=provenance)
+            return hub.push(folder, name, private=private)
+
 
 def load(
     folder: str | Path,
@@ -399,25 +444,30 @@ def load(
     device: torch.device | str = "cpu",
     sample_rate: int | None = None,
     mel: MelConfig | None = None,
+    revision: str | None = None,
 ) -> WaveNet:
     """Read a model from a checkpoint, in evaluation mode.
 
     Args:
-        folder: as ``WaveNet.save`` wrote it, or the name of a voice (``wavenet.voices``).
+        folder: as ``WaveNet.save`` wrote it, the name of a voice (``wavenet.voices``), or
+            ``owner/name`` on the Hugging Face Hub.
         device: where the model goes.
         sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
         mel: the settings of the mels it shall get; a model for others is refused.
+        revision: branch, tag or commit on the Hub.
 
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
             package does not know, or does not fit ``sample_rate`` or ``mel``.
     """
+    folder = hub.resolve(folder, revision)
     content = read_config(folder)
     if content.get("architecture") != ARCHITECTURE:
         raise CheckpointError(
             f"{folder} has architecture {content.get('architecture')!r}, expected {ARCHITECTURE!r}"
         )
-    missing = [key for key in WaveNetConfig().to_dict() if key not in content["config"]]
+    known = [key for key in WaveNetConfig().to_dict() if key not in ADDED_KEYS]
+    missing = [key for key in known if key not in content["config"]]
     if missing:
         raise CheckpointError(
             f"{folder}: config.json does not say {', '.join(missing)}; save the model anew"
@@ -433,9 +483,53 @@ def load(
         )
     if mel is not None and mel != config.mel:
         raise CheckpointError(f"{folder}: {mel_difference(config.mel, mel)}")
+    _require_affordable(config, folder)
     model = WaveNet(config)
     load_weights(model, folder)
     return model.to(device).eval()
+
+
+def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
+    """Raise CheckpointError if the settings ask for far more memory than the weights have bytes.
+
+    The model is built without memory for that. Shapes that are merely wrong are told by name later.
+    """
+    n_bytes = weights_bytes(folder)
+    n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
+    if config.layers_per_stack <= MAX_LAYERS_PER_STACK and n_layers <= max(n_bytes, 1024):
+        filters = 0
+        if config.mel is not None:
+            filters = config.mel.n_mels * (config.mel.n_fft // 2 + 1)
+            same = FeatureConfig(channels=config.mel.n_mels, hop_samples=config.mel.hop_samples)
+            plain = {"linear_prediction": 0, "pitch_taps": 0}  # they need the mel, and no memory
+            config = config.replace(mel=None, features=same, **plain)
+        with torch.device("meta"):
+            parts = WaveNet(config).state_dict().values()
+        wanted = 4 * (filters + sum(part.numel() for part in parts))
+    if wanted > 16 * n_bytes + 2**20:
+        raise CheckpointError(
+            f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
+            "of its weights; the two do not belong together"
+        )
+
+
+def _make_encoder(
+    config: WaveNetConfig, cond_channels: int
+) -> tuple[FrameEncoder | UpsamplingEncoder, FrameLift]:
+    """From local features to frames of the conditioning, and from these to samples."""
+    local = config.local
+    assert local is not None
+    if not isinstance(local, FeatureConfig) or local.upsampling is None:
+        lift = FrameLift(local.hop_samples, centre_samples=local.centre_samples)
+        return FrameEncoder(local.channels, cond_channels), lift
+    encoder = UpsamplingEncoder(
+        local.channels,
+        cond_channels,
+        local.upsampling.scales,
+        context=local.upsampling.context_frames,
+        band_kernel_size=local.upsampling.band_kernel_size,
+    )
+    return encoder, FrameLift(1, centre_samples=0)
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
@@ -454,7 +548,7 @@ def initialise(model: WaveNet) -> None:
     parameter               drawn from
     ======================  ==========================================================
     dilated convolutions    normal, std 1 / sqrt(fan_in): the gate's input has unit scale
-    conditioning            normal, std 1 / sqrt(fan_in)
+    conditioning            normal, std 1 / sqrt(fan_in); smoothing kernels: a mean
     residual projections    normal, std 1 / sqrt(fan_in * layers): the sum of all layers' terms
                             stays within the scale of one (Radford et al. 2019, section 2.3)
     skip projections        the same, for the skip sum
@@ -488,8 +582,13 @@ def initialise(model: WaveNet) -> None:
     with torch.no_grad():
         last.bias.copy_(_initial_params(model))
     if hasattr(model, "frame_encoder"):
-        draw(model.frame_encoder.conv, 1.0)
-        draw(model.frame_encoder.projection, 1.0)
+        encoder = model.frame_encoder
+        draw(encoder.conv, 1.0)
+        if isinstance(encoder, FrameEncoder):
+            draw(encoder.projection, 1.0)
+        else:
+            for smoothing in cast(list[nn.Conv2d], list(encoder.smoothings)):
+                nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
     if hasattr(model, "speaker_embedding"):
         nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
     if hasattr(model, "no_features"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +13,36 @@ from wavenet.mel_predictor import MelPredictor
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
 
+ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional")
+"""Settings that older checkpoints do not name; their defaults say what was before."""
+
 DEFAULT_SPEAKER_CHANNELS = 32
 """Width of the conditioning of a model that knows speakers but no local features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsamplingConfig:
+    """From frames to samples in learnt linear steps; see ``UpsamplingEncoder``.
+
+    Attributes:
+        scales: columns that each step makes of one; their product is the hop.
+        context_frames: frames on each side that are mixed before the first step.
+        band_kernel_size: neighbouring channels that are mixed in each step, an odd number.
+    """
+
+    scales: tuple[int, ...] = ()
+    context_frames: int = 0
+    band_kernel_size: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
+        for scale in self.scales:
+            check_positive("scales", scale)
+        check_positive("band_kernel_size", self.band_kernel_size)
+        if self.band_kernel_size % 2 == 0:
+            raise ValueError(f"band_kernel_size={self.band_kernel_size} must be odd")
+        if self.context_frames < 0:
+            raise ValueError(f"context_frames={self.context_frames} must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +52,23 @@ class FeatureConfig:
     Attributes:
         channels: values per frame.
         hop_samples: audio samples per frame.
+        upsampling: how they come to the rate of the audio; default, through a nonlinear encoder of
+            frames and linear interpolation.
     """
 
     channels: int
     hop_samples: int
+    upsampling: UpsamplingConfig | None = None
 
     def __post_init__(self) -> None:
         check_positive("channels", self.channels)
         check_positive("hop_samples", self.hop_samples)
+        made = None if self.upsampling is None else math.prod(self.upsampling.scales)
+        if made is not None and made != self.hop_samples:
+            raise ValueError(
+                f"hop_samples={self.hop_samples} is not the product of the upsampling's scales, "
+                f"{made}; set one to fit the other"
+            )
 
     @property
     def centre_samples(self) -> int:
@@ -52,6 +90,7 @@ class WaveNetConfig:
         skip_channels: width of the skip sum and of the head.
         distribution: ``mu_law``, ``logistic_mixture``, ``gaussian`` or ``gaussian_mixture``.
         distribution_size: classes of mu_law (default 256), components of a mixture (default 10).
+        one_hot_input: the network hears a mu-law class as a vector of its own, not as a number.
         mel: the log-mel spectrogram that conditions the model, if one does.
         features: other local features, instead of a mel.
         cond_channels: width of the conditioning inside the model; default, that of the features.
@@ -75,6 +114,7 @@ class WaveNetConfig:
     skip_channels: int = 128
     distribution: str = "mu_law"
     distribution_size: int | None = None
+    one_hot_input: bool = False
     mel: MelConfig | None = None
     features: FeatureConfig | None = None
     cond_channels: int | None = None
@@ -96,7 +136,12 @@ class WaveNetConfig:
             raise ValueError(
                 f"gate_channels={self.gate_channels} must be even: it counts both halves"
             )
-        make_distribution(self.distribution, self.distribution_size)
+        has_classes = make_distribution(self.distribution, self.distribution_size).has_classes
+        if self.one_hot_input and not has_classes:
+            raise ValueError(
+                f"one_hot_input=True needs classes and distribution={self.distribution!r} has "
+                "none; use mu_law or leave it out"
+            )
         if self.mel is not None and self.features is not None:
             raise ValueError("mel and features are both set; a model takes one of them")
         if self.mel is not None and self.mel.sample_rate != self.sample_rate:
@@ -124,6 +169,14 @@ class WaveNetConfig:
                 "unconditional=True, but the model has no mel, features or speakers to leave out; "
                 "drop the key"
             )
+        upsampled = self.features is not None and self.features.upsampling is not None
+        if upsampled and self.cond_channels is not None:
+            assert self.features is not None
+            if self.cond_channels < self.features.channels:
+                raise ValueError(
+                    f"cond_channels={self.cond_channels} is less than the "
+                    f"{self.features.channels} channels of the features, which upsampling keeps"
+                )
 
     def _check_prediction(self) -> None:
         """Raise ValueError unless a linear predictor has what it needs."""

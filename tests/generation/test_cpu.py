@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from wavenet.generation.eager import EagerEngine
 from wavenet.generation.engine import Request
 from wavenet.generation.randomness import uniforms
 from wavenet.model import WaveNet
-from wavenet.model_config import FeatureConfig, WaveNetConfig
+from wavenet.model_config import FeatureConfig, UpsamplingConfig, WaveNetConfig
 from wavenet.nn import flatten_state, map_state, select_rows
 
 pytest.importorskip("numba", reason="the CPU engine is compiled by numba")
@@ -125,6 +126,13 @@ def random_scene(seed: int) -> Scene:
         else None,
         speakers=draw.choice([0, 0, 3]),
     )
+    if seed % 3 == 1:
+        config = config.replace(one_hot_input=name == "mu_law")
+    if seed % 3 == 2 and config.features is not None:
+        hop = config.features.hop_samples
+        scales = (2, hop // 2) if hop % 2 == 0 else (hop,)
+        upsampling = UpsamplingConfig(scales=scales, context_frames=seed % 2)
+        config = config.replace(features=replace(config.features, upsampling=upsampling))
     if name != "mu_law" and draw.random() < 0.6:
         hop = 2 * draw.randint(1, 12)
         mel = MelConfig(n_fft=128, win_samples=96, hop_samples=hop, n_mels=draw.randint(2, 20))

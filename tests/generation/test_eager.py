@@ -15,6 +15,7 @@ from wavenet.generation import GenerationState
 from wavenet.generation.eager import EagerEngine
 from wavenet.generation.engine import Request
 from wavenet.generation.randomness import UniformSource
+from wavenet.model_config import UpsamplingConfig
 from wavenet.nn import State, flatten_state, map_state
 
 EXACT = 1e-10
@@ -26,13 +27,22 @@ DISTRIBUTIONS: list[dict[str, Any]] = [
 ]
 
 
+def some_features(hop_samples: int, *, upsampled: bool) -> FeatureConfig:
+    """Lifted linearly, or by steps of their own."""
+    upsampling = UpsamplingConfig(scales=(hop_samples,), context_frames=1) if upsampled else None
+    return FeatureConfig(channels=3, hop_samples=hop_samples, upsampling=upsampling)
+
+
 def random_config(seed: int) -> WaveNetConfig:
-    """Kernel sizes 1 to 4, every distribution, every conditioning, over 16 seeds."""
+    """Kernel sizes 1 to 4, every distribution, every conditioning, over 16 seeds.
+
+    From 16 on, mu-law models hear their classes one-hot.
+    """
     draw = random.Random(seed)
     local: dict[str, Any] = draw.choice(
         [
             {},
-            {"features": FeatureConfig(channels=3, hop_samples=draw.randint(1, 9))},
+            {"features": some_features(draw.randint(1, 9), upsampled=seed % 2 == 1)},
             {"mel": MelConfig(n_fft=32, win_samples=16, hop_samples=10, n_mels=4)},
             {"mel": MelConfig(n_fft=32, win_samples=16, hop_samples=7, n_mels=4, padding="center")},
         ]
@@ -49,6 +59,7 @@ def random_config(seed: int) -> WaveNetConfig:
         gate_channels=draw.choice([None, 2, 6]),
         skip_channels=draw.randint(2, 7),
         speakers=draw.choice([0, 3]),
+        one_hot_input=16 <= seed < 20,
         **local,
         **distribution,
     )

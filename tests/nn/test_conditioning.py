@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding
+from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding, UpsamplingEncoder
 
 EXACT = 1e-12
 
@@ -95,3 +97,38 @@ def test_a_speaker_is_one_column_of_the_table() -> None:
 def test_a_speaker_outside_of_the_table_is_refused(wrong: int) -> None:
     with pytest.raises(ValueError, match=rf"speaker=\[0, {wrong}\] must lie within 0 to 3"):
         SpeakerEmbedding(4, 6)(torch.tensor([0, wrong]))
+
+
+# --- upsampling in steps ------------------------------------------------------------------------
+
+
+def test_steps_of_smoothing_that_hear_one_column_alone_hold_each_frame() -> None:
+    encoder = UpsamplingEncoder(2, 3, [2, 3])
+    with torch.no_grad():
+        encoder.conv.weight.copy_(torch.eye(2)[..., None])
+        for smoothing in encoder.smoothings:
+            smoothing.weight.zero_()
+            smoothing.weight[..., smoothing.weight.shape[-1] // 2] = 1
+        frames = torch.randn(4, 2, 5)
+        samples = encoder(frames)
+    assert torch.equal(samples[:, :2], frames.repeat_interleave(6, dim=-1))
+    assert torch.equal(samples[:, 2], torch.zeros(4, 30))  # free for what else there is
+
+
+@pytest.mark.parametrize(
+    ("scales", "context", "reach"),
+    [([4, 4, 4, 4], 2, 4), ([5, 4], 0, 2), ([7], 1, 2), ([], 3, 3), ([1, 1], 0, 2)],
+)
+def test_the_context_of_an_upsampling_is_how_far_a_frame_is_heard(
+    scales: list[int], context: int, reach: int
+) -> None:
+    encoder = UpsamplingEncoder(1, 1, scales, context=context).double()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.fill_(1)  # nothing cancels
+        frames = torch.zeros(1, 1, 15, dtype=torch.float64)
+        frames[..., 7] = 1
+        hop = math.prod(scales)
+        heard = encoder(frames)[0, 0].reshape(15, hop).sum(dim=1).nonzero().flatten().tolist()
+    assert encoder.context == reach
+    assert heard == list(range(7 - reach, 8 + reach))

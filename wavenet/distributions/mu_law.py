@@ -127,6 +127,10 @@ class MuLaw(Distribution):
         """x compressed to [-1, 1] by the mu-law: quiet sounds, which have most classes, fill it."""
         return mu_law_compress(wide(x, "x"), self.classes).to(x.dtype)
 
+    def classify(self, x: Tensor) -> Tensor:
+        """The class, int64 in 0..classes - 1, of the 16-bit samples nearest to x; any shape."""
+        return self._code(on_grid(wide(x, "x")))
+
     def _log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         code = self._code(x)
         log_classes = self._open(params).log_softmax(dim=1)

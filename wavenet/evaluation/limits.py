@@ -51,8 +51,8 @@ def count_weights(model: WaveNet) -> int:
     of the last layer, which nobody hears.
     """
     last: GatedResidualBlock = model.stack.blocks[-1]  # type: ignore[assignment]
-    unread = (model.input_projection, last.residual_projection)
-    return model.multiply_adds - sum(layer.weight.numel() for layer in unread)
+    unheard = last.residual_projection.weight.numel()
+    return model.multiply_adds - model.config.residual_channels - unheard
 
 
 def weight_bytes(model: WaveNet, weights: str) -> int:

@@ -127,7 +127,7 @@ class CpuEngine:
     def force(self, x: Tensor) -> Tensor:
         """``[B, T]`` to params ``[B, P, T]``; see ``Engine.force``."""
         with torch.inference_mode():
-            heard = self.model.distribution.network_input(x.to("cpu", torch.float32)).contiguous()
+            heard = self.model.entry_values(x.to("cpu", torch.float32)).contiguous()
             batch, n = x.shape
             params = torch.empty(batch, n * self.model.distribution.n_params)
             self._go(_NO_UNIFORMS, heard.numpy(), params.numpy(), n)
@@ -267,7 +267,7 @@ class _Conditioning:
         self.lift = np.empty(0, np.float32)
         n_frames = 1
         if request.frames is not None and model.config.local is not None:
-            n_frames, self._hop = 3, model.config.local.hop_samples
+            n_frames, self._hop = 3, model.frame_lift.hop_samples
             self.lift = model.frame_lift.weights.T.float().contiguous().view(-1).numpy()
         self.terms = np.empty((n_rows, n_frames, self._bias.numel()), np.float32)
         n_columns = 0 if model.predictor is None else model.predictor.columns

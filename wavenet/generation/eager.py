@@ -118,8 +118,8 @@ class EagerEngine:
     def _step(self, x: Tensor) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
         batch = x.shape[0]
-        heard, place = self._hear(self.distribution.network_input(x))
-        x = torch.addmm(self._input[1], heard, self._input[0])
+        heard, place = self._hear(self.model.entry_values(x))
+        x = self._enter(heard)
         gate_inputs = self._old_terms(batch)
         if self._conditioning is not None:
             gate_inputs = gate_inputs + self._conditioning.next()
@@ -152,6 +152,13 @@ class EagerEngine:
         heard, location, log_scale = outputs
         return heard[..., 0], (location, log_scale)
 
+    def _enter(self, heard: Tensor) -> Tensor:
+        """What the network hears ``[B, inputs]`` as the first layer's input ``[B, R]``."""
+        matrix, bias = self._input
+        if self.model.config.one_hot_input:
+            return matrix[heard[:, 0].long()] + bias
+        return torch.addmm(bias, heard, matrix)
+
     def _old_terms(self, batch: int) -> Tensor:
         """Bias and old taps of every layer at once: ``[L, B, G]``."""
         if not self._lags.shape[1]:
@@ -179,7 +186,7 @@ class _Conditioning:
         local = model.config.local
         self._frames = _pad_frames(request.frames).to(weights[0])  # [B, C, F]
         self._lift = None if local is None else model.frame_lift.weights.T.contiguous()
-        self._hop = 1 if local is None else local.hop_samples
+        self._hop = 1 if local is None else model.frame_lift.hop_samples
         self._position, self._frame = request.first_sample, -1
 
     def next(self) -> Tensor:

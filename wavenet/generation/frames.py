@@ -31,12 +31,15 @@ def encode_blocks(
         speaker: index ``[1]``.
 
     Yields:
-        ``[C, BLOCK]``; the last may be shorter.
+        ``[C, BLOCK]``; the last may be shorter. Features with an ``upsampling`` of their own give
+        as many columns as samples.
 
     Raises:
         ValueError: as ``model.condition_frames``, or if there is no frame at all.
     """
+    assert model.config.local is not None
     like, margin = model.input_projection.weight, model.context_frames
+    columns = model.config.local.hop_samples // model.frame_lift.hop_samples  # of a frame
     source = iter(pieces)
     window = next(source, None)
     if window is None or not window.shape[-1]:
@@ -53,6 +56,6 @@ def encode_blocks(
         if stop > begin:
             frames = model.condition_frames(heard, speaker)
             assert frames is not None  # the mel is given
-            yield frames[0, :, begin - first : stop - first]
+            yield frames[0, :, columns * (begin - first) : columns * (stop - first)]
         kept = max(first, stop - margin)
         window, first, begin = window[:, kept - first :], kept, stop

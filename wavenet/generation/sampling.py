@@ -289,9 +289,8 @@ def listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tuple
     like = model.input_projection.weight
     cond = None if frames is None else frames[None]
     if cond is not None and cond.shape[-1] > 1:  # a single frame is held anyway
-        assert model.config.local is not None
         n_needed = 1 if prime is None else prime.shape[-1]
-        n_frames = -(-n_needed // model.config.local.hop_samples) + 1  # a sample hears the next one
+        n_frames = -(-n_needed // model.frame_lift.hop_samples) + 1  # a sample hears the next one
         cond = model.frame_lift(cond[..., :n_frames], n_needed)
     first = None if cond is None else cond[..., :1]
     state = model.warm_state(1, first)

@@ -2,7 +2,13 @@
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
-from wavenet.nn.conditioning import FrameEncoder, FrameLift, LiftedFrames, SpeakerEmbedding
+from wavenet.nn.conditioning import (
+    FrameEncoder,
+    FrameLift,
+    LiftedFrames,
+    SpeakerEmbedding,
+    UpsamplingEncoder,
+)
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.prediction import LinearPrediction
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
@@ -32,6 +38,7 @@ __all__ = [
     "Select",
     "SpeakerEmbedding",
     "State",
+    "UpsamplingEncoder",
     "clone_state",
     "detach_state",
     "flatten_state",

@@ -8,7 +8,10 @@ time, the same for every channel. A 1x1 projection V and the lift L therefore co
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +122,76 @@ class FrameEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """``[B, in_channels, F]`` to ``[B, out_channels, F]``."""
         return self.projection(F.leaky_relu(self.conv(frames), 0.2))
+
+
+class UpsamplingEncoder(nn.Module):
+    """Frames to samples in steps: ``[B, in_channels, F]`` to ``[B, out_channels, F * hop]``.
+
+    A convolution over frames, then for every scale s: each column s times, and a convolution over
+    the 2 s + 1 columns around each, one kernel for all channels (as in kan-bayashi's
+    PytorchWaveNetVocoder and r9y9's wavenet_vocoder). The first repeats the outermost frame
+    at the ends, the others hear zeros there. All of it is linear. Output channels beyond those of
+    the frames are zero: they are free for what does not change in time.
+
+    Args:
+        in_channels: channels of a frame.
+        out_channels: channels handed to the blocks, at least as many.
+        scales: columns that each step makes of one; their product is the hop.
+        context: frames on each side that the first convolution sees.
+        band_kernel_size: neighbouring channels that a smoothing kernel sees, an odd number.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        scales: Sequence[int],
+        *,
+        context: int = 0,
+        band_kernel_size: int = 1,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.scales = in_channels, out_channels, tuple(scales)
+        self._context = context
+        self.conv = nn.Conv1d(
+            in_channels,
+            in_channels,
+            2 * context + 1,
+            bias=False,
+            padding=context,
+            padding_mode="replicate" if context else "zeros",
+        )
+        self.smoothings = nn.ModuleList(
+            nn.Conv2d(
+                1,
+                1,
+                (band_kernel_size, 2 * scale + 1),
+                bias=False,
+                padding=(band_kernel_size // 2, scale),
+            )
+            for scale in scales
+        )
+
+    @property
+    def context(self) -> int:
+        """Frames on each side that the samples of one frame hear.
+
+        Step i smooths over s_i columns on each side, of which there are s_1 .. s_i in a frame: in
+        frames, 1, 1 / s_1, 1 / (s_1 s_2) and so on.
+        """
+        reach, columns = Fraction(0), 1
+        for scale in self.scales:
+            reach += Fraction(1, columns)
+            columns *= scale
+        return self._context + math.ceil(reach)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """``[B, in_channels, F]`` to ``[B, out_channels, F * hop]``."""
+        columns = self.conv(frames)[:, None]
+        for scale, smoothing in zip(self.scales, self.smoothings, strict=True):
+            columns = columns[..., None].expand(-1, -1, -1, -1, scale).flatten(-2)
+            columns = smoothing(columns)
+        return F.pad(columns[:, 0], (0, 0, 0, self.out_channels - self.in_channels))
 
 
 class SpeakerEmbedding(nn.Module):

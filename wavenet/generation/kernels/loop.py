@@ -76,12 +76,14 @@ def _hear(work, row, plan, constants, heard):  # type: ignore[no-untyped-def]
     else:
         work[row + plan.heard_from] = heard
     width = (plan.residual + LANES - 1) // LANES * LANES
+    column, factor = plan.entry_at, fill(work[row + plan.heard_from])
+    if plan.one_hot == 1:
+        column, factor = column + np.int64(heard) * width, fill(1.0)
     for i in range(0, plan.residual, LANES):
-        first = fill(work[row + plan.heard_from])
-        x = first * load(constants, plan.entry_at + i)
+        x = factor * load(constants, column + i)
         for k in range(1, plan.inputs):
             value = fill(work[row + plan.heard_from + k])
-            x = fma(value, load(constants, plan.entry_at + k * width + i), x)
+            x = fma(value, load(constants, column + k * width + i), x)
         store(work, signal + i, x)
     for i in range(0, plan.skip, LANES):
         store(work, signal + plan.residual + i, load(constants, plan.skip_bias_at + i))

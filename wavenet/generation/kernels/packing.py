@@ -9,8 +9,9 @@ cut into panels of columns (``panel_widths``), and a panel lies row by row:
 
 Columns are filled up with zeros to whole registers; the pairs of bfloat16 also the inputs.
 
-Constants, in float32: the input projection and its bias, the biases of the residual projections,
-of the sum of all skip projections and of the head, the mask and the values of the draw.
+Constants, in float32: the columns of the input projection and its bias, the biases of the residual
+projections, of the sum of all skip projections and of the head, the mask and the values of the
+draw.
 """
 
 from __future__ import annotations
@@ -111,8 +112,7 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
     entry = model.input_projection
     residual = [_bias(entry), *(_bias(block.residual_projection) for block in blocks[:-1])]
     parts = [
-        # Input after input, each filled up: one product of a number and a column for each.
-        torch.stack([_filled(w) for w in entry.weight.detach()[..., 0].to(weights).T]).flatten(),
+        torch.stack([_filled(column) for column in _columns(entry.weight, weights)]).flatten(),
         torch.stack([_filled(bias) for bias in residual]).flatten(),
         torch.stack([_bias(block.skip_projection) for block in blocks]).sum(dim=0),
         _bias(first),
@@ -121,7 +121,7 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
     if isinstance(distribution, MuLaw):
         tables = mu_law_tables(distribution.classes)
         mask = torch.where(tables.empty, -torch.inf, 0.0)
-        parts += [mask, tables.value, distribution.network_input(tables.value)]
+        parts += [mask, tables.value, model.entry_values(tables.value)]
         n_categories = distribution.classes
     else:
         n_categories = distribution.n_params // 3 or 1
@@ -130,6 +130,11 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
     filled[5][n_categories:] = -torch.inf  # what stands beside the categories is never drawn
     starts = np.cumsum([0] + [part.numel() for part in filled]).tolist()
     return Constants(torch.cat(filled).numpy(), starts)
+
+
+def _columns(weight: Tensor, weights: torch.dtype) -> tuple[Tensor, ...]:
+    """Of the input projection ``[R, entries, 1]``, each ``[R]``."""
+    return weight.detach().to(weights).float().squeeze(-1).T.unbind()
 
 
 def _bias(layer: nn.Conv1d) -> Tensor:

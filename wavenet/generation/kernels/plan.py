@@ -38,6 +38,7 @@ PLAN = np.dtype(
             "max_lag",
             "excitation_past",
             "columns",
+            "one_hot",  # 1 where what is heard names a column of the entry, else 0
             # elements of the packed weights for one column
             "conv_steps",
             "gated_steps",
@@ -120,6 +121,7 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "kind": kind,
         "params": params,
         "categories": categories,
+        "one_hot": int(model.config.one_hot_input),
         "conv_steps": steps(kernel_size * residual, weights),
         "gated_steps": steps(gate // 2, weights),
         "head_steps": steps(skip, weights),

@@ -1,0 +1,175 @@
+"""Exported programs compute what ``stream`` computes, whatever the chunks and the batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import wavenet
+from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig
+from wavenet.cli import main
+from wavenet.model_config import UpsamplingConfig
+from wavenet.nn import flatten_state
+
+FLOAT32_ERROR = 1e-5
+"""Of params of size 1: two orders of the sums of a few layers."""
+
+SMALL: dict[str, Any] = {
+    "layers_per_stack": 3,
+    "stacks": 1,
+    "residual_channels": 6,
+    "skip_channels": 8,
+}
+MEL = MelConfig(n_fft=64, win_samples=32, hop_samples=8, n_mels=5)
+FEATURES = FeatureConfig(channels=4, hop_samples=8, upsampling=UpsamplingConfig(scales=(2, 4)))
+CONFIGS = {
+    "unconditional": WaveNetConfig(**SMALL, distribution_size=32),
+    "mel and speakers": WaveNetConfig(**SMALL, mel=MEL, speakers=3, distribution="gaussian"),
+    "speakers, one-hot": WaveNetConfig(
+        **SMALL, speakers=3, one_hot_input=True, distribution_size=16
+    ),
+    "upsampled features": WaveNetConfig(
+        **SMALL, features=FEATURES, distribution="logistic_mixture", kernel_size=3
+    ),
+    "no memory": WaveNetConfig(**SMALL, kernel_size=1, distribution="gaussian"),
+}
+Step = Callable[[Tensor, Tensor | None, list[Tensor]], list[Tensor]]
+Condition = Callable[[dict[str, Tensor]], Tensor]
+
+
+def saved_model(folder: Path, name: str) -> WaveNet:
+    """With weights that are all alike in size, so that params are of size 1."""
+    torch.manual_seed(0)
+    model = WaveNet(CONFIGS[name]).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
+            parameter.normal_(std=fan_in**-0.5)
+    model.save(folder)
+    return model
+
+
+@torch.no_grad()
+def compare(model: WaveNet, step: Step, condition: Condition | None) -> None:
+    """Two rows, then one, chunk by chunk from 1 sample on, against ``stream``."""
+    for rows in (2, 1):
+        given: dict[str, Tensor] = {}
+        if model.config.local is not None:
+            given["features"] = torch.randn(rows, model.config.local.channels, 5)
+        if model.config.speakers:
+            given["speaker"] = torch.arange(rows) + 1
+        cond = model.condition(given.get("features"), given.get("speaker"))
+        assert (cond is None) == (condition is None)
+        if cond is not None and condition is not None:
+            own = condition(given)
+            assert own.shape == cond.shape
+            assert float((own - cond).abs().max()) < FLOAT32_ERROR
+        x, at = torch.rand(rows, 1, 40) * 2 - 1, 0
+        state = model.init_state(rows)
+        states = [part for part in flatten_state(state) if part.shape[-1]]
+        for n in (1, 2, 1, 17, 19):
+            column = cond
+            if cond is not None and cond.shape[-1] > 1:
+                column = cond[..., at : at + n]
+            expected, state = model.stream(x[..., at : at + n], state, column)
+            params, *states = step(x[..., at : at + n], column, states)
+            assert params.shape == expected.shape
+            assert float((params - expected).abs().max()) < FLOAT32_ERROR
+            at += n
+        expected_states = [part for part in flatten_state(state) if part.shape[-1]]
+        for found, part in zip(states, expected_states, strict=True):
+            assert float((found - part).abs().max()) < FLOAT32_ERROR
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_torch_program_is_stream(name: str, tmp_path: Path) -> None:
+    model = saved_model(tmp_path / "model", name)
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "out.pt2")]) == 0
+    extra = {"config.json": ""}
+    step = torch.export.load(tmp_path / "out.pt2", extra_files=extra).module()
+    assert json.loads(extra["config.json"])["config"] == model.config.to_dict()
+    path = tmp_path / "out.condition.pt2"
+    assert path.exists() == (model.cond_channels is not None)
+    if not path.exists():
+        compare(model, lambda x, cond, states: step(x, cond, *states), None)
+        return
+    second = torch.export.load(path).module()
+    compare(
+        model,
+        lambda x, cond, states: step(x, cond, *states),
+        lambda given: second(given.get("features"), given.get("speaker")),
+    )
+    names = {key.split(".")[1] for key in torch.export.load(path).state_dict}
+    assert not names & {"stack", "head", "input_projection"}  # its own weights alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_onnx_file_in_onnxruntime_is_stream(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    model = saved_model(tmp_path / "model", name)
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "out.onnx")]) == 0
+    session = runtime.InferenceSession(tmp_path / "out.onnx")
+    inputs = [one.name for one in session.get_inputs()]
+    outputs = [one.name for one in session.get_outputs()]
+    conditional = model.cond_channels is not None
+    n_states = 0 if name == "no memory" else 3
+    states = [f"state_{i:02}" for i in range(n_states)]
+    assert inputs == ["audio", *["conditioning"] * conditional, *states]
+    assert outputs == ["params", *(f"next_{state}" for state in states)]
+    assert session.get_inputs()[0].shape == ["batch", 1, "time"]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["config"])["config"] == model.config.to_dict()
+    assert metadata["past"] == str(model.past)
+    assert metadata["sample_rate"] == "16000"
+
+    def step(x: Tensor, cond: Tensor | None, before: list[Tensor]) -> list[Tensor]:
+        given = [x, *([] if cond is None else [cond]), *before]
+        feeds = {key: part.numpy() for key, part in zip(inputs, given, strict=True)}
+        return [torch.from_numpy(np.array(part)) for part in session.run(None, feeds)]
+
+    path = tmp_path / "out.condition.onnx"
+    assert path.exists() == conditional
+    if not conditional:
+        compare(model, step, None)
+        return
+    second = runtime.InferenceSession(path)
+
+    def condition(given: dict[str, Tensor]) -> Tensor:
+        return torch.from_numpy(second.run(None, {k: v.numpy() for k, v in given.items()})[0])
+
+    compare(model, step, condition)
+
+
+def test_a_missing_package_or_suffix_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved_model(tmp_path / "model", "unconditional")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "out.onnx")]) == 2
+    message = "wavenet export: exporting to ONNX needs onnx; pip install 'wavenet-audio[onnx]'\n"
+    assert capsys.readouterr().err == message
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "out.h5")]) == 2
+    assert "ends in .h5; name a file that ends in .onnx, .pt2" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_silence_from_zeros_leads_to_where_generation_begins(tmp_path: Path) -> None:
+    model = saved_model(tmp_path / "model", "mel and speakers")
+    first = model.condition(torch.randn(1, 5, 1), torch.tensor([0]))[..., :1]  # type: ignore[index]
+    silence = torch.zeros(1, 1, model.past)
+    _, state = wavenet.load(tmp_path / "model").stream(silence, model.init_state(1), first)
+    for found, warm in zip(
+        flatten_state(state), flatten_state(model.warm_state(1, first)), strict=True
+    ):
+        assert torch.allclose(found, warm, atol=1e-6)

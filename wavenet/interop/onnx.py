@@ -1,0 +1,107 @@
+"""A model's programs as ONNX files, one file each, with all that ``config.json`` says inside.
+
+onnxruntime, and whatever else runs ONNX, needs neither torch nor this package for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from wavenet.checkpoint import read_config
+from wavenet.hub import resolve
+from wavenet.interop.programs import (
+    condition_path,
+    trace_conditioning,
+    trace_step,
+    write_all,
+)
+from wavenet.model import load
+
+
+def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
+    """Write the programs of a checkpoint as ONNX; see ``wavenet.interop.programs``.
+
+    Their metadata has the keys ``config`` (the whole ``config.json``), ``sample_rate`` (Hz) and
+    ``past`` (samples of silence to stream before the first one).
+
+    Args:
+        folder: anything that ``wavenet.load`` takes.
+        file: for the step; the conditioning goes beside it, into ``NAME.condition.onnx``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        CheckpointError, WriteError: as ``load`` and ``atomic_write``.
+        ModuleNotFoundError: without the packages of the extra ``onnx``.
+    """
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(
+                f"exporting to ONNX needs {package}; pip install 'wavenet-audio[onnx]'"
+            )
+    source = resolve(folder)
+    model, target = load(source), Path(file)
+    metadata = {
+        "config": json.dumps(read_config(source)),
+        "sample_rate": str(model.sample_rate),
+        "past": str(model.past),
+    }
+    contents = {target: _to_onnx(*trace_step(model), metadata)}
+    conditioning = trace_conditioning(model)
+    if conditioning is not None:
+        contents[condition_path(target)] = _to_onnx(*conditioning, metadata)
+    return write_all(contents)
+
+
+def _to_onnx(
+    program: ExportedProgram, inputs: list[str], outputs: list[str], metadata: dict[str, str]
+) -> bytes:
+    with _quiet():
+        converted = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert converted is not None
+    graph = converted.model.graph
+    _name(graph.inputs, inputs)
+    _name(graph.outputs, outputs)
+    converted.model.metadata_props.update(metadata)
+    content: bytes = converted.model_proto.SerializeToString()
+    return content
+
+
+def _name(values: Any, names: list[str]) -> None:
+    """Name values and their free axes."""
+    import onnx_ir
+
+    for value, name in zip(values, names, strict=True):
+        value.name = name
+        frames = name == "features"
+        axes = ["batch", None, "frames" if frames else "time"]
+        sizes = enumerate(value.shape)
+        value.shape = onnx_ir.Shape(
+            [size if isinstance(size, int) else axes[axis] for axis, size in sizes]
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from telling of packages that no model of ours needs, and of itself."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,165 @@
+"""One ``stream`` step of a model as a program without Python: ``torch.export``, and ONNX from it.
+
+    audio [B, 1, T], conditioning [B, C, T], state_00 [B, R, past_0] ..
+        -> params [B, P, T], next_state_00 [B, R, past_0] ..
+
+The conditioning is there where the model has any, and is ``[B, C, 1]`` where it knows speakers
+alone. A second program makes it:
+
+    features [B, M, F], speaker [B] (int64)  ->  conditioning [B, C, F * hop]
+
+B, T and F are free, from 1 on. States of zeros are ``init_state``; streaming ``past`` samples of
+silence from there gives ``warm_state``, where generation begins. Layers that remember nothing (with
+one tap) have no state here.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from wavenet.checkpoint import read_config
+from wavenet.files import atomic_write
+from wavenet.hub import resolve
+from wavenet.model import WaveNet, load
+from wavenet.nn import State, flatten_state, map_state
+
+CONDITION_SUFFIX = ".condition"
+"""Stands before the suffix of the file that holds the second program."""
+_SAMPLE_RATE = ("input_projection", "stack", "head")
+
+
+class StreamStep(nn.Module):
+    """``model.stream`` with a flat state."""
+
+    def __init__(self, model: WaveNet) -> None:
+        super().__init__()
+        self.model = model
+        self._like = model.init_state(1)
+
+    def forward(self, audio: Tensor, conditioning: Tensor | None, *states: Tensor) -> list[Tensor]:
+        """``[params, *next states]``."""
+        params, after = self.model.stream(audio, self._nested(audio, iter(states)), conditioning)
+        return [params, *(part for part in flatten_state(after) if part.shape[-1])]
+
+    def _nested(self, audio: Tensor, states: Iterator[Tensor]) -> State:
+        def fill(part: Tensor) -> Tensor:
+            if part.shape[-1]:
+                return next(states)
+            return audio.new_zeros(audio.shape[0], part.shape[1], 0)
+
+        return map_state(fill, self._like)
+
+
+class Conditioning(nn.Module):
+    """``model.condition``, without the weights that it does not need."""
+
+    def __init__(self, model: WaveNet) -> None:
+        super().__init__()
+        self.model = copy.copy(model)
+        needed = {name: part for name, part in model.named_children() if name not in _SAMPLE_RATE}
+        self.model._modules = dict(needed)
+
+    def forward(self, features: Tensor | None, speaker: Tensor | None) -> Tensor:
+        """``[B, C, F * hop]``, or ``[B, C, 1]`` without features."""
+        cond = self.model.condition(features, speaker)
+        assert cond is not None
+        return cond
+
+
+def trace_step(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]]:
+    """The step as a program, and the names of its inputs and outputs.
+
+    Args:
+        model: on the CPU in float32.
+    """
+    batch, time = Dim("batch", min=1), Dim("time", min=1)
+    rows, columns = 2, 3  # sizes to trace with: none equals another one by chance
+    states = tuple(part for part in flatten_state(model.init_state(rows)) if part.shape[-1])
+    names = [f"state_{i:02}" for i in range(len(states))]
+    state_dims = tuple({0: batch} for _ in states)
+    inputs, cond, cond_dims = ["audio"], None, None
+    if model.cond_channels is not None:
+        lasts = model.config.local is not None
+        cond = torch.zeros(rows, model.cond_channels, columns if lasts else 1)
+        cond_dims = {0: batch, 2: time} if lasts else {0: batch}
+        inputs.append("conditioning")
+    program = torch.export.export(
+        StreamStep(model).eval(),
+        (torch.zeros(rows, 1, columns), cond, *states),
+        dynamic_shapes=({0: batch, 2: time}, cond_dims, *([state_dims] if states else [])),
+    )
+    return program, inputs + names, ["params", *(f"next_{name}" for name in names)]
+
+
+def trace_conditioning(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]] | None:
+    """The second program, and the names of its inputs and outputs; None without conditioning."""
+    if model.cond_channels is None:
+        return None
+    batch, frames = Dim("batch", min=1), Dim("frames", min=1)
+    features = speaker = None
+    inputs = []
+    if model.config.local is not None:
+        features = torch.zeros(2, model.config.local.channels, 5)
+        inputs.append("features")
+    if model.config.speakers:
+        speaker = torch.zeros(2, dtype=torch.int64)
+        inputs.append("speaker")
+    program = torch.export.export(
+        Conditioning(model).eval(),
+        (features, speaker),
+        dynamic_shapes=(
+            None if features is None else {0: batch, 2: frames},
+            None if speaker is None else {0: batch},
+        ),
+    )
+    return program, inputs, ["conditioning"]
+
+
+def export_program(folder: str | Path, file: str | Path) -> list[Path]:
+    """Write the programs of a checkpoint as ``torch.export`` does: ``.pt2``.
+
+    ``torch.export.load(file).module()(audio, conditioning, *states)`` runs it, with None for the
+    conditioning that a model has not.
+
+    Args:
+        folder: anything that ``wavenet.load`` takes.
+        file: for the step; the conditioning goes beside it, into ``NAME.condition.pt2``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        CheckpointError, WriteError: as ``load`` and ``atomic_write``.
+    """
+    source = resolve(folder)
+    model, target = load(source), Path(file)
+    extra = {"config.json": json.dumps(read_config(source))}
+    traced = {target: trace_step(model), condition_path(target): trace_conditioning(model)}
+    written = {}
+    for path, one in traced.items():
+        if one is not None:
+            buffer = io.BytesIO()
+            torch.export.save(one[0], buffer, extra_files=extra)
+            written[path] = buffer.getvalue()
+    return write_all(written)
+
+
+def condition_path(file: Path) -> Path:
+    """``out.onnx`` to ``out.condition.onnx``."""
+    return file.with_name(f"{file.stem}{CONDITION_SUFFIX}{file.suffix}")
+
+
+def write_all(contents: dict[Path, bytes]) -> list[Path]:
+    """Write files, each whole or not at all."""
+    for path, content in contents.items():
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+    return list(contents)

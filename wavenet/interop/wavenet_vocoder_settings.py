@@ -1,0 +1,231 @@
+"""The settings of r9y9/wavenet_vocoder (``hparams.json``), and the tensors that they ask for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wavenet.checkpoint import CheckpointError
+from wavenet.model_config import FeatureConfig, UpsamplingConfig, WaveNetConfig
+
+MAX_DILATION = 2**20
+"""The longest that is believed, 20 times that of any known model: states are as long."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a checkpoint holds.
+
+    Attributes:
+        config: our model.
+        cin: channels of the features, 0 for none.
+        gin: channels of the speaker's vector, 0 for none.
+        upsample_net: ``ConvInUpsampleNetwork``, ``UpsampleNetwork`` or None.
+    """
+
+    config: WaveNetConfig
+    cin: int
+    gin: int
+    upsample_net: str | None
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+        return self.config.layers_per_stack * self.config.stacks
+
+    def shapes(self) -> dict[str, Shape]:
+        """Every key of the state dict, weight norm undone, and its shape."""
+        config = self.config
+        residual, skip = config.residual_channels, config.skip_channels
+        gate = config.gate_channels
+        assert gate is not None
+        out = _output_channels(config)
+        entries = out if config.one_hot_input else 1
+        shapes = _with_bias("first_conv", residual, entries)
+        for i in range(self.n_layers):
+            layer = f"conv_layers.{i}"
+            shapes |= _with_bias(f"{layer}.conv", gate, residual, config.kernel_size)
+            shapes |= _with_bias(f"{layer}.conv1x1_out", residual, gate // 2)
+            shapes |= _with_bias(f"{layer}.conv1x1_skip", skip, gate // 2)
+            for name, channels in (("c", self.cin), ("g", self.gin)):
+                if channels:
+                    shapes[f"{layer}.conv1x1{name}.weight"] = (gate, channels, 1)
+        shapes |= _with_bias("last_conv_layers.1", skip, skip)
+        shapes |= _with_bias("last_conv_layers.3", out, skip)
+        if self.gin:
+            shapes["embed_speakers.weight"] = (config.speakers, self.gin)
+        return shapes | self._upsampling_shapes()
+
+    def smoothing_keys(self) -> list[str]:
+        """The smoothing kernels, step after step; between them stand the stretches."""
+        if self.upsample_net is None:
+            return []
+        inner = ".upsample" if self.upsample_net == _CONV_IN else ""
+        steps = len(self._upsampling().scales)
+        return [f"upsample_net{inner}.up_layers.{2 * i + 1}.weight" for i in range(steps)]
+
+    def _upsampling_shapes(self) -> dict[str, Shape]:
+        if self.upsample_net is None:
+            return {}
+        upsampling = self._upsampling()
+        bands = upsampling.band_kernel_size
+        shapes: dict[str, Shape] = {
+            key: (1, 1, bands, 2 * scale + 1)
+            for key, scale in zip(self.smoothing_keys(), upsampling.scales, strict=True)
+        }
+        if self.upsample_net == _CONV_IN:
+            width = 2 * upsampling.context_frames + 1
+            shapes["upsample_net.conv_in.weight"] = (self.cin, self.cin, width)
+        return shapes
+
+    def _upsampling(self) -> UpsamplingConfig:
+        assert self.config.features is not None
+        assert self.config.features.upsampling is not None
+        return self.config.features.upsampling
+
+
+_CONV_IN = "ConvInUpsampleNetwork"
+
+
+def read_layout(path: Path) -> Layout:
+    """The layout that a ``hparams.json`` describes.
+
+    Raises:
+        CheckpointError: if it is missing or damaged, or has a setting that no model of ours can
+            express; the line names the setting.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing; it holds the settings of the checkpoint: put it there or name it "
+            "with --hparams"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no settings of wavenet_vocoder")
+    settings = _Settings(content, path)
+    try:
+        return _layout(settings)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+class _Settings:
+    """Typed values of a mapping from a file; errors name the file and the key."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+        self.values, self.path = values, path
+
+    def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
+        value = self.values.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise self.error(name, f"expected an integer of at least {least}")
+        return value
+
+    def channels(self, name: str) -> int:
+        """0 where the settings have none, or a negative number."""
+        return max(0, self.integer(name, -1, least=-1))
+
+    def choice(self, name: str, choices: tuple[str, ...], default: str | None = None) -> str:
+        value = self.values.get(name, default)
+        if value not in choices:
+            raise self.error(name, f"this package reads {' and '.join(choices)}")
+        return str(value)
+
+    def error(self, name: str, expected: str) -> CheckpointError:
+        found = repr(self.values[name]) if name in self.values else "missing"
+        return CheckpointError(f"{self.path}: {name} is {found}; {expected}")
+
+
+def _layout(settings: _Settings) -> Layout:
+    for name in ("legacy", "builder", "freq_axis_kernel_size"):
+        if name in settings.values:
+            raise settings.error(name, "it is a setting of versions below 1, whose network differs")
+    layers, stacks = settings.integer("layers"), settings.integer("stacks")
+    if layers % stacks or 2 ** min(layers // stacks - 1, 64) > MAX_DILATION:
+        raise settings.error("layers", f"it does not go with stacks={stacks}")
+    cin, gin = settings.channels("cin_channels"), settings.channels("gin_channels")
+    features, upsample_net = _features(settings, cin) if cin else (None, None)
+    config = WaveNetConfig(
+        sample_rate=settings.integer("sample_rate"),
+        layers_per_stack=layers // stacks,
+        stacks=stacks,
+        kernel_size=settings.integer("kernel_size"),
+        residual_channels=settings.integer("residual_channels"),
+        gate_channels=settings.integer("gate_channels"),
+        skip_channels=settings.integer("skip_out_channels"),
+        features=features,
+        cond_channels=cin + gin or None,
+        speakers=settings.integer("n_speakers") if gin else 0,
+        **_output(settings),
+    )
+    return Layout(config, cin, gin, upsample_net)
+
+
+def _output(settings: _Settings) -> dict[str, Any]:
+    """Input and output distribution: classes one-hot, or the sample itself and a mixture."""
+    out = settings.integer("out_channels")
+    kind = settings.choice("input_type", ("mulaw-quantize", "raw"))
+    if kind == "mulaw-quantize":
+        if settings.integer("quantize_channels") != out:
+            raise settings.error("out_channels", "mulaw-quantize needs quantize_channels of them")
+        return {"distribution": "mu_law", "distribution_size": out, "one_hot_input": True}
+    family = settings.choice("output_distribution", ("Logistic", "Normal"), "Logistic")
+    if family == "Normal" and out == 2:
+        return {"distribution": "gaussian"}
+    if out % 3:
+        raise settings.error("out_channels", f"{family} needs a multiple of 3")
+    name = "gaussian_mixture" if family == "Normal" else "logistic_mixture"
+    return {"distribution": name, "distribution_size": out // 3}
+
+
+def _features(settings: _Settings, cin: int) -> tuple[FeatureConfig, str | None]:
+    if not settings.values.get("upsample_conditional_features", False):  # one frame a sample
+        return FeatureConfig(channels=cin, hop_samples=1, upsampling=UpsamplingConfig()), None
+    given = settings.values.get("upsample_params")
+    if not isinstance(given, dict):
+        raise settings.error("upsample_params", "expected a mapping with upsample_scales")
+    params = _Settings(given, settings.path)
+    params.choice("upsample_activation", ("none",), "none")
+    params.choice("mode", ("nearest",), "nearest")
+    scales = given.get("upsample_scales")
+    if not isinstance(scales, list) or not scales or len(scales) > 64:
+        raise params.error("upsample_scales", "expected a list of integers")
+    if not all(type(scale) is int and 1 <= scale <= MAX_DILATION for scale in scales):
+        raise params.error("upsample_scales", "expected a list of positive integers")
+    hop = math.prod(scales)
+    if settings.values.get("hop_size") not in (None, hop):
+        raise settings.error("hop_size", f"upsample_scales multiply to {hop}")
+    net = settings.choice("upsample_net", (_CONV_IN, "UpsampleNetwork"), _CONV_IN)
+    context = settings.integer("cin_pad", 0, least=0)
+    if net != _CONV_IN and context:
+        raise settings.error("cin_pad", f"{net} is read with cin_pad=0 alone")
+    upsampling = UpsamplingConfig(
+        scales=tuple(scales),
+        context_frames=context,
+        band_kernel_size=params.integer("freq_axis_kernel_size", 1),
+    )
+    return FeatureConfig(channels=cin, hop_samples=hop, upsampling=upsampling), net
+
+
+def _output_channels(config: WaveNetConfig) -> int:
+    size = config.distribution_size
+    if config.distribution == "gaussian" or size is None:
+        return 2
+    return size if config.distribution == "mu_law" else 3 * size
+
+
+def _with_bias(name: str, *shape: int) -> dict[str, Shape]:
+    """Of a convolution; without a kernel size it has one tap."""
+    weight = shape if len(shape) == 3 else (*shape, 1)
+    return {f"{name}.weight": weight, f"{name}.bias": (shape[0],)}
