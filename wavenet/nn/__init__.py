@@ -1,5 +1,6 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
+from wavenet.nn.activations import FastTanh, LeakyHardtanh, Softsigmoid
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import FrameEncoder, FrameLift, SpeakerEmbedding
@@ -22,10 +23,13 @@ __all__ = [
     "CausalConvTranspose1d",
     "Chain",
     "DilatedStack",
+    "FastTanh",
     "FrameEncoder",
     "FrameLift",
     "GatedResidualBlock",
+    "LeakyHardtanh",
     "Select",
+    "Softsigmoid",
     "SpeakerEmbedding",
     "State",
     "clone_state",

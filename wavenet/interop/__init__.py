@@ -1,0 +1,1 @@
+"""Models of other people's programs, read and written."""
