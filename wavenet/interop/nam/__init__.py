@@ -7,6 +7,7 @@
 - ``checkpoints``: our own folders; ``compiled``: the network on the engine of ``wavenet.process``.
 """
 
+from wavenet.interop.nam import compiled  # noqa: F401  (it tells the engine how)
 from wavenet.interop.nam.checkpoints import from_checkpoint
 from wavenet.interop.nam.config import NamConfig
 from wavenet.interop.nam.network import ARCHITECTURE, NamWaveNet

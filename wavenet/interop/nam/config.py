@@ -86,7 +86,7 @@ class ArrayConfig:
         layers: one or more.
         head: see ``HeadConfig``.
         layer1x1_groups: of the 1x1 convolution back to the residual path; None: there is none, and
-            the residual path passes by.
+            the activation itself goes back, as in NAM's trainer (its C++ player adds nothing).
         head1x1: of each layer towards the head, if there is one.
         groups_input: of the dilated convolution.
         groups_input_mixin: of the convolution that mixes the condition in.
@@ -127,6 +127,10 @@ class ArrayConfig:
         )
         if self.layer1x1_groups is not None:
             _check_groups("layer1x1.groups", self.layer1x1_groups, self.bottleneck, self.channels)
+        elif self.bottleneck != self.channels:
+            raise ValueError(
+                f"bottleneck={self.bottleneck} must be channels={self.channels} without layer1x1"
+            )
         if self.head1x1 is not None:
             check_positive("head1x1.out_channels", self.head1x1.out_channels)
             _check_groups(

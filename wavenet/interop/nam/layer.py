@@ -4,7 +4,7 @@ With x the residual path, c the condition, and W, V, R, S convolutions (all but 
 
     z    = W * x + V c
     a    = activation(z)                    or, of the two halves of z, gated or blended
-    y    = x + R a                          the next layer's x
+    y    = x + R a, or x + a                the next layer's x
     head = S a                              or a itself; summed over the layers
 
 Eight places may be modulated by the condition, p -> scale(c) p + shift(c) (Perez et al. 2018).
@@ -134,8 +134,8 @@ class NamLayer(Causal):
         a = self._activate(self._film("activation_pre_film", z, cond))
         a = self._film("activation_post_film", a, cond)
         head = a
-        if self.layer1x1 is not None:
-            x = x + self._film("layer1x1_post_film", self.layer1x1(a), cond)
+        back = a if self.layer1x1 is None else self.layer1x1(a)
+        x = x + self._film("layer1x1_post_film", back, cond)
         if self.head1x1 is not None:
             head = self._film("head1x1_post_film", self.head1x1(a), cond)
         return (x, head), (after,)
@@ -170,19 +170,12 @@ class NamLayerArray(Causal):
 
     @property
     def past(self) -> int:
-        """Of the way that hears farthest."""
-        return sum(block.past for _, block in self.layers())
+        """The sum over the layers."""
+        return sum(layer.past for layer in self.all_layers())
 
     def layers(self) -> list[tuple[str, Causal]]:
-        """The layers on the way that hears farthest.
-
-        That is all of them, unless they have no way back to the residual path: then they hear the
-        same, each by itself.
-        """
-        named = [(f"blocks.{i}", block) for i, block in enumerate(self.all_layers())]
-        if self.all_layers()[0].layer1x1 is not None:
-            return list(named)
-        return [max(named, key=lambda pair: pair[1].past)]
+        """The layers."""
+        return [(f"blocks.{i}", layer) for i, layer in enumerate(self.all_layers())]
 
     def all_layers(self) -> list[NamLayer]:
         """Every layer, in order."""

@@ -104,8 +104,7 @@ class NamWaveNet(Causal):
                 heard = _farther(way, condition) if "conv_pre_film" in layer.films else way
                 activated = _farther((*heard, (name, layer)), condition)
                 heads.append(activated)
-                if layer.layer1x1 is not None:
-                    way = _farther(way, activated)
+                way = _farther(way, activated)
             head = (*_farther(*heads), (f"rechannels.{i}", rechannel))
         if self.post_head is not None:
             head = (*head, ("post_head", self.post_head))
