@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.interop import command as interop_command
+from wavenet.processing import command as process_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 
@@ -132,6 +134,18 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     generate.set_defaults(run=_generate)
 
+    process = commands.add_parser("process", help="run audio through an amplifier model")
+    process_command.add_arguments(process)
+    process.set_defaults(run=_process)
+
+    importing = commands.add_parser("import", help="make a checkpoint of another program's model")
+    interop_command.add_import_arguments(importing)
+    importing.set_defaults(run=lambda options: print(interop_command.import_file(options)))
+
+    exporting = commands.add_parser("export", help="write a checkpoint for another program")
+    interop_command.add_export_arguments(exporting)
+    exporting.set_defaults(run=lambda options: print(interop_command.export_folder(options)))
+
     info = commands.add_parser("info", help="what a checkpoint is and where it comes from")
     info.add_argument("model", metavar="FOLDER", help="a checkpoint")
     info.add_argument("--json", action="store_true", help="print one JSON object")
@@ -165,6 +179,12 @@ def _add_bench(commands: Any) -> None:
 
     live = measures.add_parser(
         "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
+    )
+    live.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a .nam file, a checkpoint, or one of NAM's sizes",
     )
     live.set_defaults(run=_bench_process)
     for measure in (sample, live):
@@ -213,8 +233,9 @@ def _inspect(options: argparse.Namespace) -> None:
 def _generate(options: argparse.Namespace) -> None:
     import torch
 
-    from wavenet import load, log_mel, stream
+    from wavenet import log_mel, stream
     from wavenet.audio import read_audio, require_extension, write_audio
+    from wavenet.model import load
 
     to_pipe = options.out == "-"
     if not to_pipe:
@@ -263,6 +284,15 @@ def _generate(options: argparse.Namespace) -> None:
     print(f"{options.out}: {total / model.sample_rate:.3f} s at {model.sample_rate} Hz")
 
 
+def _process(options: argparse.Namespace) -> None:
+    from wavenet.interop.nam import load_model
+
+    made, speed, remarks = process_command.answer(options, load_model)
+    print(made)
+    for line in (speed, *remarks):
+        print(line, file=sys.stderr)
+
+
 def _info(options: argparse.Namespace) -> None:
     from wavenet import load, receptive_field
 
@@ -287,8 +317,9 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _bench_sample(options: argparse.Namespace) -> None:
-    from wavenet import WaveNet, WaveNetConfig, load
+    from wavenet import WaveNet, WaveNetConfig
     from wavenet.evaluation.speed import measure_sampling
+    from wavenet.model import load
 
     if options.model is None:
         name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()
@@ -314,7 +345,12 @@ def _bench_sample(options: argparse.Namespace) -> None:
 def _bench_process(options: argparse.Namespace) -> None:
     from wavenet.evaluation.live import measure_processing
 
-    speed = measure_processing(rounds=options.rounds, threads=options.threads)
+    network = None
+    if options.model is not None:
+        from wavenet.interop.nam import load_model
+
+        network = load_model(options.model)
+    speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
     print(speed.to_json() if options.json else speed)
 
 
@@ -351,12 +387,16 @@ def _multiply_adds_per_second(residual_channels: int) -> float:
 
 def _read_target(path: Path) -> Any:
     """The model configuration in a checkpoint folder or a recipe."""
-    from wavenet import WaveNetConfig
+    from wavenet import WaveNetConfig, load
+    from wavenet.loading import LOADERS
 
     if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():
         path = path / "config.yaml"
     if path.suffix not in (".yaml", ".yml"):
-        return WaveNetConfig.from_dict(read_config(path)["config"])
+        content = read_config(path)
+        if content.get("architecture") in LOADERS:
+            return load(path)
+        return WaveNetConfig.from_dict(content["config"])
     from wavenet.training.config import parse_training
 
     return parse_training([str(path)])[0].model_config()

@@ -23,9 +23,7 @@ class FastTanh(nn.Module):
         """``[..., T]`` to the same shape."""
         size, square = x.abs(), x * x
         over = FAST_TANH_LINEAR * (1 + size) + (FAST_TANH_SQUARE + FAST_TANH_CUBE * size) * square
-        under = FAST_TANH_BELOW + (FAST_TANH_BELOW + square) * (
-            size * (1 + FAST_TANH_SLOPE * size)
-        )
+        under = FAST_TANH_BELOW + (FAST_TANH_BELOW + square) * (size * (1 + FAST_TANH_SLOPE * size))
         return x * over / under
 
 

@@ -1,6 +1,6 @@
 """The activations that the kernel knows: a number for each, and up to four settings.
 
-PReLU has a slope for each channel or one for all; it is listed as many slopes as there are channels.
+PReLU has one slope for all channels, which is a leaky ReLU, or one for each of them.
 """
 
 from __future__ import annotations

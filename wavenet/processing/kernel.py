@@ -212,7 +212,7 @@ def _activate(kind, x, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
         return _sigmoid(x)
     if kind == RELU:
         return maximum(x, zero)
-    if kind == LEAKY_RELU or kind == PRELU:
+    if kind == LEAKY_RELU or kind == PRELU:  # noqa: SIM109  (compiled)
         return where_less(x, zero, s0 * x, x)
     if kind == ELU:
         return where_less(x, zero, s0 * (exp(minimum(x, zero)) - one), x)

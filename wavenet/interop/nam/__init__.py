@@ -9,6 +9,7 @@
 
 from wavenet.interop.nam import compiled  # noqa: F401  (it tells the engine how)
 from wavenet.interop.nam.checkpoints import from_checkpoint
+from wavenet.interop.nam.command import load_model
 from wavenet.interop.nam.config import NamConfig
 from wavenet.interop.nam.network import ARCHITECTURE, NamWaveNet
 from wavenet.interop.nam.presets import PRESETS, preset
@@ -21,6 +22,7 @@ __all__ = [
     "NamConfig",
     "NamWaveNet",
     "from_checkpoint",
+    "load_model",
     "preset",
     "read_nam",
     "write_nam",

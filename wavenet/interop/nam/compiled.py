@@ -14,7 +14,6 @@ from torch import nn
 
 from wavenet.interop.nam.layer import Film, NamLayer, NamLayerArray
 from wavenet.interop.nam.network import NamWaveNet
-from wavenet.nn import CausalConv1d
 from wavenet.processing.program import (
     ADD,
     CONV,
@@ -114,9 +113,7 @@ def _towards_head(
     return head
 
 
-def _before_activation(
-    program: Program, layer: NamLayer, x: Wire, condition: Wire
-) -> list[Wire]:
+def _before_activation(program: Program, layer: NamLayer, x: Wire, condition: Wire) -> list[Wire]:
     """z, or its two halves: rows of every weight that leads to z."""
     n_halves = 1 if layer.secondary is None or _is_usual_gate(layer) else 2
     mixed = condition

@@ -8,7 +8,7 @@ Every size is checked here before anything is built from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wavenet.interop.nam.activations import ActivationConfig
 from wavenet.nn.causal import check_positive
@@ -69,7 +69,7 @@ class LayerConfig:
 
     kernel_size: int
     dilation: int
-    activation: ActivationConfig = ActivationConfig()
+    activation: ActivationConfig = field(default_factory=ActivationConfig)
     gating: str = "none"
     secondary: ActivationConfig | None = None
 
@@ -228,7 +228,9 @@ class PostHeadConfig:
         check_positive("head.channels", self.channels)
         check_positive("head.out_channels", self.out_channels)
         if not self.kernel_sizes:
-            raise ValueError("head.kernel_sizes is empty; give one for each convolution, or no head")
+            raise ValueError(
+                "head.kernel_sizes is empty; give one for each convolution, or no head"
+            )
         for kernel_size in self.kernel_sizes:
             check_positive("head.kernel_sizes", kernel_size)
         if len(self.kernel_sizes) > 1:

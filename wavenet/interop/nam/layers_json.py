@@ -55,9 +55,7 @@ def parse_post_head(config: Node) -> PostHeadConfig | None:
     head = config.node("head")
     sizes = _integers(head, "kernel_sizes")
     activation = parse_activation(head.get("activation"), head.path("activation"))
-    return PostHeadConfig(
-        head.integer("channels"), head.integer("out_channels"), sizes, activation
-    )
+    return PostHeadConfig(head.integer("channels"), head.integer("out_channels"), sizes, activation)
 
 
 def parse_activation(value: Any, where: str) -> ActivationConfig:
@@ -127,9 +125,7 @@ def _layers(node: Node) -> tuple[LayerConfig, ...]:
 def _secondary(node: Node, gating: str, value: Any) -> ActivationConfig | None:
     if gating == "none":
         return None
-    return (
-        SIGMOID if value is None else parse_activation(value, node.path("secondary_activation"))
-    )
+    return SIGMOID if value is None else parse_activation(value, node.path("secondary_activation"))
 
 
 def _gatings(node: Node, n: int) -> list[str]:

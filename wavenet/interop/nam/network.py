@@ -163,7 +163,9 @@ class NamWaveNet(Causal):
         y = self.head_scale * head
         return y if self.post_head is None else cast(Tensor, call(self.post_head, y))
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # a model, which makes its condition itself
+        self, x: Tensor, state: State | None = None
+    ) -> Tensor:
         """A whole recording: ``[B, in_channels, T]`` to ``[B, out_channels, T]``.
 
         Args:

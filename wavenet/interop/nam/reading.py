@@ -160,7 +160,7 @@ def _numbers(weights: list[Any], where: str) -> Tensor:
     if len(bad):
         at = int(bad[0])
         raise FormatError(
-            f"{where}[{at}] is {short(weights[at])}, and {len(bad)} in all are not finite in float32"
+            f"{where}[{at}] is {short(weights[at])}, and {len(bad)} in all are not finite"
         )
     return tensor
 

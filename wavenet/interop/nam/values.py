@@ -1,4 +1,4 @@
-"""Values out of somebody else's JSON: of the right type and within bounds, or one line that says so.
+"""Values out of somebody else's JSON: of the right type and within bounds, or one line says so.
 
 Python's own conversions are too kind here: ``int("3")``, ``bool`` as a number, ``nan`` as a size.
 """
