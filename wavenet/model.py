@@ -269,7 +269,8 @@ def load(
     content = read_config(folder)
     if content.get("architecture") != ARCHITECTURE:
         raise CheckpointError(
-            f"{folder} has architecture {content.get('architecture')!r}, expected {ARCHITECTURE!r}"
+            f"{folder} has architecture {content.get('architecture')!r}, expected "
+            f"{ARCHITECTURE!r}; only that one generates"
         )
     missing = [key for key in WaveNetConfig().to_dict() if key not in content["config"]]
     if missing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import runpy
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,12 +76,14 @@ def test_a_file_of_the_package_sounds_as_in_the_package(name: str, golden: Any) 
     model = read_nam(golden(name))
     assert not model.training
     assert model.sample_rate == 48000
-    assert float(ANSWERS[name].abs().max()) > 0.05
+    assert float(ANSWERS[name].abs().max()) > 0.02
     require_close(answer(model), ANSWERS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_we_write_says_the_same_as_what_we_read(name: str, golden: Any, tmp_path: Path) -> None:
+def test_what_we_write_says_the_same_as_what_we_read(
+    name: str, golden: Any, tmp_path: Path
+) -> None:
     model = read_nam(golden(name))
     write_nam(tmp_path / "again.nam", model)
     again = read_nam(tmp_path / "again.nam")
@@ -150,8 +153,6 @@ def test_every_file_has_as_many_weights_as_its_configuration_says() -> None:
 
 
 def read_nam_content(content: dict[str, Any]) -> NamWaveNet:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.nam"
         path.write_text(json.dumps(content))
@@ -244,16 +245,14 @@ def test_a_checkpoint_names_the_architecture_and_load_returns_it(
         wavenet.load(tmp_path / "films", mel=wavenet.MelConfig())
 
 
-def test_slopes_that_were_trained_are_exported_as_they_are_now(
-    golden: Any, tmp_path: Path
-) -> None:
+def test_slopes_that_were_trained_are_exported_as_they_are_now(golden: Any, tmp_path: Path) -> None:
     model = read_nam(golden("activation-PReLU"))
     with torch.no_grad():
         model.stages()[0][0].all_layers()[0].activation.weight.fill_(0.5)
     write_nam(tmp_path / "trained.nam", model)
     again = read_nam(tmp_path / "trained.nam")
     assert torch.equal(answer(again), answer(model))
-    assert not torch.allclose(answer(again), ANSWERS["activation-PReLU"], atol=1e-2)
+    assert not torch.allclose(answer(again), ANSWERS["activation-PReLU"], atol=1e-3)
 
 
 LAYERS = (LayerConfig(3, 2, ActivationConfig("PReLU", (0.1, 0.2))),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def changed(path: str, value: Any, name: str = "two-arrays") -> dict[str, Any]:
         ("config.layers.0.channels", 4.5, "channels is 4.5, expected a whole number of at least 1"),
         ("config.layers.0.channels", True, "channels is True, expected a whole number"),
         ("config.layers.0.channels", -4, "channels is -4, expected a whole number of at least 1"),
-        ("config.layers.0.dilations", [], r"config.layers\[0\]: dilations is empty"),
+        ("config.layers.0.dilations", [], r"config.layers\[0\].dilations is empty; an array"),
         ("config.layers.0.dilations", [1] * 2000, "dilations has 2000 entries; 1000 at most"),
         ("config.layers.0.dilations", [1, 2], "kernel_sizes has 3 entries for 2 dilations"),
         ("config.layers.0.dilations.1", 10**8, "and at most 4194304 are kept; the dilations are"),
@@ -100,8 +101,6 @@ def test_a_wrong_value_is_one_line_that_names_it(
 ) -> None:
     content = changed(path, value)
     message = refused(tmp_path, content)
-    import re
-
     assert re.search(line, message), message
 
 
@@ -156,7 +155,11 @@ def test_an_endless_file_is_read_no_further_than_the_limit(tmp_path: Path) -> No
 def test_sizes_that_a_file_only_claims_allocate_nothing(tmp_path: Path) -> None:
     """Each claim would take gigabytes; the process may not even grow by 64 MiB."""
     claims = []
-    for key, value in (("channels", 30_000), ("bottleneck", 2_000_000_000), ("kernel_size", 1 << 30)):
+    for key, value in (
+        ("channels", 30_000),
+        ("bottleneck", 2_000_000_000),
+        ("kernel_size", 1 << 30),
+    ):
         content = copy.deepcopy(FILES["gated"])
         array = content["config"]["layers"][0]
         if key == "kernel_size":
@@ -226,8 +229,6 @@ def test_random_mutations_give_a_value_error_or_a_model_that_runs(tmp_path: Path
         try:
             model = read_nam(path)
         except ValueError as error:
-            assert "\n" not in str(error), seed
-            assert len(str(error)) < 400 + len(str(path)), (seed, str(error))
             lines.add(str(error))
             continue
         loaded += 1
@@ -236,6 +237,7 @@ def test_random_mutations_give_a_value_error_or_a_model_that_runs(tmp_path: Path
         assert y.shape == (1, model.out_channels, 8)
         write_nam(tmp_path / "again.nam", model)
         assert isinstance(read_nam(tmp_path / "again.nam"), NamWaveNet), seed
+    assert all("\n" not in line and len(line) < 400 + len(str(path)) for line in lines)
     assert loaded > 20
     assert len(lines) > 60
 

@@ -105,6 +105,8 @@ def _array(node: Node) -> ArrayConfig:
 def _layers(node: Node) -> tuple[LayerConfig, ...]:
     dilations = _integers(node, "dilations")
     n = len(dilations)
+    if not n:
+        raise FormatError(f"{node.path('dilations')} is empty; an array has one or more layers")
     if node.has("kernel_size") and node.has("kernel_sizes"):
         raise FormatError(f"{node.where} has kernel_size and kernel_sizes; one of them is too many")
     sizes_key = "kernel_sizes" if node.has("kernel_sizes") else "kernel_size"
