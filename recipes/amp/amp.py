@@ -114,7 +114,7 @@ def read_pair(options: argparse.Namespace) -> tuple[Tensor, Tensor, int]:
         raise SystemExit("--dry and --wet belong together: give both or none")
     if options.dry is None:
         x = pair.dry(options.seconds, options.seed)
-        x, y, rate = x, pair.wet(x), pair.SAMPLE_RATE
+        y, rate = pair.wet(x), pair.SAMPLE_RATE
         write_audio(options.out / "dry.wav", x, rate)
         write_audio(options.out / "wet.wav", y, rate)
         return x, y, rate
@@ -126,20 +126,20 @@ def read_pair(options: argparse.Namespace) -> tuple[Tensor, Tensor, int]:
 
 
 def picture(target: Tensor, y: Tensor, rate: int, path: Path) -> None:
-    """A tenth of a second from the loudest part of the test: amplifier, model and their error."""
+    """The loudest 20 ms of the test: amplifier, model and their error."""
     from matplotlib.figure import Figure
 
-    n = rate // 10
+    n = rate // 50
     energy = target[: len(target) // n * n].view(-1, n).square().sum(1)
     start = int(energy.argmax()) * n
     part = slice(start, start + n)
     seconds = 1000 * torch.arange(n) / rate
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(seconds, target[part], color="#1f4e79", linewidth=1.6, label="amplifier")
+    axes.plot(seconds, target[part], color="#1f4e79", linewidth=2.2, label="amplifier")
     axes.plot(seconds, y[part], color="#c8553d", linewidth=0.8, label="model")
     axes.plot(seconds, (y - target)[part], color="#8a8a8a", linewidth=0.6, label="error")
-    axes.set(xlabel="milliseconds", ylabel="amplitude", xlim=(0, 100))
+    axes.set(xlabel="milliseconds", ylabel="amplitude", xlim=(0, 20))
     axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=3)
     figure.savefig(path, dpi=120)
 
@@ -151,8 +151,8 @@ def main() -> None:
     parser.add_argument("--dry", type=Path, help="what went in")
     parser.add_argument("--wet", type=Path, help="what came out, recorded at the same time")
     parser.add_argument("--delay", type=int, default=0, help="samples that wet.wav is late")
-    parser.add_argument("--size", choices=list(PRESETS), default="feather")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--size", choices=list(PRESETS), default="nano")
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the simulated pair")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
