@@ -217,6 +217,16 @@ def test_simple_networks_are_written_for_the_oldest_players_too(tmp_path: Path) 
     assert content["weights"][-1] == content["config"]["head_scale"]
 
 
+def test_a_condition_without_a_sample_rate_has_that_of_the_whole(golden: Any) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["sample_rate"] = 44100
+        del content["config"]["condition_dsp"]["sample_rate"]
+
+    config = read_nam(golden("condition", change)).config
+    assert config.condition is not None
+    assert config.sample_rate == config.condition.sample_rate == 44100
+
+
 def test_it_begins_from_silence_at_the_input(golden: Any) -> None:
     model = read_nam(golden("two-arrays"))
     x = torch.randn(1, 1, 40)

@@ -99,11 +99,11 @@ def _choose(top: Node, submodel: str | None) -> Node:
     raise FormatError(f"has no submodel {short(submodel)}; it has {known}")
 
 
-def _model_of(top: Node, entry: Node) -> Node:
-    """A submodel, with the sample rate of its container if it has none of its own."""
-    model = entry.node("model")
+def _model_of(top: Node, entry: Node, key: str = "model") -> Node:
+    """A model within, with the sample rate of the outer one if it has none of its own."""
+    model = entry.node(key)
     if top.has("sample_rate") and not model.has("sample_rate"):
-        values = {**entry.get("model"), "sample_rate": top.get("sample_rate")}
+        values = {**entry.get(key), "sample_rate": top.get("sample_rate")}
         return Node(values, model.where)
     return model
 
@@ -127,7 +127,7 @@ def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
     settings = node.node("config")
     condition, inner = None, list[Tensor]()
     if settings.has("condition_dsp"):
-        condition, inner = _model(settings.node("condition_dsp"), depth + 1)
+        condition, inner = _model(_model_of(node, settings, "condition_dsp"), depth + 1)
     weights = node.items("weights")
     scale = settings.number("head_scale", 1.0)
     if weights:  # the last weight says it once more, and is what counts
@@ -140,6 +140,11 @@ def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
         condition,
         _sample_rate(node),
     )
+    if condition is not None and condition.sample_rate != config.sample_rate:
+        raise FormatError(
+            f"condition_dsp works at {condition.sample_rate} Hz, and what it is part of at "
+            f"{config.sample_rate} Hz"
+        )
     if len(weights) != config.n_weights:
         raise FormatError(
             f"{node.path('weights')} has {len(weights)} numbers, but config asks for "
