@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wavenet.audio import AudioError, audio_info
 from wavenet.files import atomic_write
-from wavenet.nn import Causal, State
+from wavenet.nn import Causal
 from wavenet.processing import Processor
 from wavenet.processing.resampling import BlockResampler
 
@@ -28,20 +28,6 @@ BLOCK = 1 << 15
 
 FORMATS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}
 """What is written: in WAV nothing is rounded or clipped."""
-
-
-class AudioModel(Protocol):
-    """What can be run: a causal block that takes and gives one channel, and knows its rate."""
-
-    in_channels: int
-    out_channels: int
-
-    @property
-    def sample_rate(self) -> int:
-        """In Hz."""
-
-    def warm_state(self, batch_size: int) -> State:
-        """See ``Causal.warm_state``."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +77,7 @@ def process_file(
     container, subtype = _format(target)
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise ValueError(f"chunk={chunk!r} must be an integer of at least 1, such as 64")
-    runner: Any = model
+    runner: Any = model  # its rate and its outputs are no part of every block
     if (runner.in_channels, runner.out_channels) != (1, 1):
         raise ValueError(
             f"the model takes {runner.in_channels} channels and gives {runner.out_channels}; only "
