@@ -10,6 +10,7 @@ import pytest
 import wavenet
 from wavenet import voices
 from wavenet.cli import main
+from wavenet.interop.nam import NamWaveNet, preset, write_nam
 from wavenet.training.config import parse_training
 
 SHORTER = shlex.split(
@@ -25,7 +26,7 @@ def blocks(repository: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with recipes and samples, and small models for those of the README."""
+    """An empty folder with recipes and samples, and the small models that the README speaks of."""
     for name in ("recipes", "samples"):
         os.symlink(repository / name, tmp_path / name)
     config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=3, residual_channels=8)
@@ -33,6 +34,7 @@ def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(voices, "FOLDER", tmp_path / "voices")  # quicker ones than those that ship
     spoken = config.replace(mel=wavenet.MelConfig())
     wavenet.WaveNet(spoken).save(tmp_path / "voices" / voices.DEFAULT_VOICE)
+    write_nam(tmp_path / "amp.nam", NamWaveNet(preset("nano")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,7 +43,7 @@ def test_python_blocks_run_one_after_another(
     repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(repository, "python")
-    assert len(code) == 4
+    assert len(code) == 5
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
@@ -52,7 +54,7 @@ def test_python_blocks_run_one_after_another(
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 22
+    assert len(commands) == 26
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":

@@ -10,7 +10,8 @@ from wavenet.distributions import make_distribution
 from wavenet.features import MelConfig, log_mel
 from wavenet.generation import generate, stream
 from wavenet.hub import push
-from wavenet.model import WaveNet, load
+from wavenet.loading import load
+from wavenet.model import WaveNet
 from wavenet.model_config import FeatureConfig, WaveNetConfig
 from wavenet.nn import (
     Causal,

@@ -23,6 +23,7 @@ from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
 from wavenet.hub import resolve
 from wavenet.interop import command as interop_command
+from wavenet.processing import command as process_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
 from wavenet.vocoding import command as vocode_command
@@ -129,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     vocode_command.add_mel_arguments(mel)
     mel.set_defaults(run=_mel)
 
+    process = commands.add_parser("process", help="run audio through an amplifier model")
+    process_command.add_arguments(process)
+    process.set_defaults(run=_process)
+
     info = commands.add_parser("info", help="what a checkpoint is and where it comes from")
     info.add_argument("model", metavar="MODEL", help="a checkpoint's folder or a voice")
     info.add_argument("--json", action="store_true", help="print one JSON object")
@@ -173,6 +178,12 @@ def _add_bench(commands: Any) -> None:
 
     live = measures.add_parser(
         "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
+    )
+    live.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a .nam file, a checkpoint, or one of NAM's sizes",
     )
     live.set_defaults(run=_bench_process)
     for measure in (sample, live):
@@ -234,6 +245,15 @@ def _mel(options: argparse.Namespace) -> None:
     print(vocode_command.run_mel(options))
 
 
+def _process(options: argparse.Namespace) -> None:
+    from wavenet.interop.nam import load_model
+
+    made, speed, remarks = process_command.answer(options, load_model)
+    print(made)
+    for line in (speed, *remarks):
+        print(line, file=sys.stderr)
+
+
 def _info(options: argparse.Namespace) -> None:
     from wavenet import load, receptive_field
 
@@ -279,8 +299,9 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _bench_sample(options: argparse.Namespace) -> None:
-    from wavenet import WaveNet, WaveNetConfig, load
+    from wavenet import WaveNet, WaveNetConfig
     from wavenet.evaluation.speed import measure_sampling
+    from wavenet.model import load
 
     if options.model is None:
         name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()
@@ -306,7 +327,12 @@ def _bench_sample(options: argparse.Namespace) -> None:
 def _bench_process(options: argparse.Namespace) -> None:
     from wavenet.evaluation.live import measure_processing
 
-    speed = measure_processing(rounds=options.rounds, threads=options.threads)
+    network = None
+    if options.model is not None:
+        from wavenet.interop.nam import load_model
+
+        network = load_model(options.model)
+    speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
     print(speed.to_json() if options.json else speed)
 
 
@@ -343,12 +369,16 @@ def _multiply_adds_per_second(residual_channels: int) -> float:
 
 def _read_target(path: Path) -> Any:
     """The model configuration in a checkpoint folder or a recipe."""
-    from wavenet import WaveNetConfig
+    from wavenet import WaveNetConfig, load
+    from wavenet.loading import LOADERS
 
     if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():
         path = path / "config.yaml"
     if path.suffix not in (".yaml", ".yml"):
-        return WaveNetConfig.from_dict(read_config(path)["config"])
+        content = read_config(path)
+        if content.get("architecture") in LOADERS:
+            return load(path)
+        return WaveNetConfig.from_dict(content["config"])
     from wavenet.training.config import parse_training
 
     return parse_training([str(path)])[0].model_config()

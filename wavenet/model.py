@@ -464,7 +464,8 @@ def load(
     content = read_config(folder)
     if content.get("architecture") != ARCHITECTURE:
         raise CheckpointError(
-            f"{folder} has architecture {content.get('architecture')!r}, expected {ARCHITECTURE!r}"
+            f"{folder} has architecture {content.get('architecture')!r}, expected "
+            f"{ARCHITECTURE!r}; only that one generates"
         )
     known = [key for key in WaveNetConfig().to_dict() if key not in ADDED_KEYS]
     missing = [key for key in known if key not in content["config"]]

@@ -21,7 +21,7 @@ from wavenet.processing import CAPACITY, Processor
 
 pytest.importorskip("numba", reason="process is compiled by numba")
 
-FLOAT32 = 2e-6
+FLOAT32 = 4e-6
 """Relative to the largest value: float32 rounding, summed over some twenty layers."""
 
 

@@ -22,7 +22,7 @@ from wavenet.evaluation.rounds import (
     repeated,
     take_turns,
 )
-from wavenet.nn import CausalConv1d, Chain, DilatedStack, Select
+from wavenet.nn import Causal, CausalConv1d, Chain, DilatedStack, Select
 from wavenet.processing import Processor
 
 CHUNKS = (32, 64, 512)
@@ -56,6 +56,7 @@ class ProcessingSpeed:
         threads: most that were used.
         rounds: of which the medians are.
         machine: see ``describe_machine``.
+        sample_rate: of the audio, in Hz.
     """
 
     process: dict[int, Spread]
@@ -64,6 +65,7 @@ class ProcessingSpeed:
     threads: int
     rounds: int
     machine: dict[str, str | int | None]
+    sample_rate: int = SAMPLE_RATE
 
     def to_json(self) -> str:
         """Everything as one line of JSON."""
@@ -77,7 +79,7 @@ class ProcessingSpeed:
             }
         return json.dumps(
             {
-                "sample_rate": SAMPLE_RATE,
+                "sample_rate": self.sample_rate,
                 "compiled": self.compiled,
                 "threads": self.threads,
                 "rounds": self.rounds,
@@ -100,14 +102,23 @@ class ProcessingSpeed:
         return "\n".join(lines)
 
 
-def measure_processing(*, rounds: int = ROUNDS, threads: int = 1) -> ProcessingSpeed:
-    """Time ``process`` and torch on chunks of 32, 64 and 512 samples at 48 kHz, taking turns.
+def measure_processing(
+    network: Causal | None = None, *, rounds: int = ROUNDS, threads: int = 1
+) -> ProcessingSpeed:
+    """Time ``process`` and torch on chunks of 32, 64 and 512 samples, taking turns.
+
+    Args:
+        network: of one channel; default, ``amplifier``. It is run at its ``sample_rate``, or else
+            at 48 kHz.
+        rounds: of which the medians are.
+        threads: at most.
 
     Raises:
         ValueError: for numbers below 1, and for more threads than cores.
     """
     check_at_least_one(rounds=rounds)
-    network = amplifier().eval()
+    network = amplifier().eval() if network is None else network
+    sample_rate = getattr(network, "sample_rate", SAMPLE_RATE)
     work: dict[str, Callable[[], object]] = {}
     counts: dict[str, int] = {}
     with limited_threads(threads), torch.inference_mode():
@@ -120,7 +131,7 @@ def measure_processing(*, rounds: int = ROUNDS, threads: int = 1) -> ProcessingS
                 work[f"{name} {n}"], counts[f"{name} {n}"] = partial(loop, times), n * times
         seconds = take_turns(work, rounds)
     factors = {
-        name: Spread.of([counts[name] / SAMPLE_RATE / one for one in taken])
+        name: Spread.of([counts[name] / sample_rate / one for one in taken])
         for name, taken in seconds.items()
     }
     return ProcessingSpeed(
@@ -130,13 +141,14 @@ def measure_processing(*, rounds: int = ROUNDS, threads: int = 1) -> ProcessingS
         threads,
         rounds,
         describe_machine(),
+        sample_rate,
     )
 
 
 class _Streamed:
     """The network through its own ``stream``, chunk after chunk."""
 
-    def __init__(self, network: Chain) -> None:
+    def __init__(self, network: Causal) -> None:
         self._network, self._state = network, network.init_state(1)
 
     def __call__(self, x: Tensor) -> Tensor:

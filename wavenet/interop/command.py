@@ -16,6 +16,9 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help=f"another program's model: {known}")
     parser.add_argument("folder", metavar="FOLDER", help="where the checkpoint goes")
     parser.add_argument("--hparams", metavar="JSON", help="of a .pth; default, hparams.json beside")
+    parser.add_argument(
+        "--submodel", metavar="NAME", help="of a .nam with several sizes (default: the largest)"
+    )
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,11 +79,25 @@ def _written(paths: list[Path]) -> str:
     return "\n".join(f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in paths)
 
 
+def _import_nam(options: argparse.Namespace) -> str:
+    from wavenet.interop.nam.command import import_nam
+
+    return import_nam(Path(options.file), Path(options.folder), options.submodel)
+
+
+def _export_nam(options: argparse.Namespace) -> str:
+    from wavenet.interop.nam.command import export_nam
+
+    return export_nam(Path(options.folder), Path(options.file))
+
+
 IMPORTERS: dict[str, Converter] = {
+    ".nam": _import_nam,
     ".pt": _import_wavenet_vocoder,
     ".pth": _import_wavenet_vocoder,
 }
 EXPORTERS: dict[str, Converter] = {
+    ".nam": _export_nam,
     ".onnx": _export_onnx,
     ".pt2": _export_program,
 }

@@ -1,5 +1,6 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
+from wavenet.nn.activations import FastTanh, LeakyHardtanh, Softsigmoid
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import (
@@ -30,12 +31,15 @@ __all__ = [
     "CausalConvTranspose1d",
     "Chain",
     "DilatedStack",
+    "FastTanh",
     "FrameEncoder",
     "FrameLift",
     "GatedResidualBlock",
+    "LeakyHardtanh",
     "LiftedFrames",
     "LinearPrediction",
     "Select",
+    "Softsigmoid",
     "SpeakerEmbedding",
     "State",
     "UpsamplingEncoder",

@@ -22,23 +22,39 @@ from wavenet.generation.kernels.registers import (
     store,
     where_less,
 )
-from wavenet.processing.program import (
+from wavenet.nn.activations import (
+    FAST_TANH_BELOW,
+    FAST_TANH_CUBE,
+    FAST_TANH_LINEAR,
+    FAST_TANH_SLOPE,
+    FAST_TANH_SQUARE,
+)
+from wavenet.processing.activations import (
     CLAMP,
-    CONV,
-    DECIMATE,
     ELU,
-    GATE,
+    FAST_TANH,
     GELU,
     HARDSWISH,
-    INTERLEAVE,
-    LANES,
+    LEAKY_HARDTANH,
     LEAKY_RELU,
-    OUTPUTS,
+    PRELU,
     RELU,
     SIGMOID,
     SILU,
+    SOFTSIGMOID,
     SOFTSIGN,
     TANH,
+)
+from wavenet.processing.program import (
+    ADD,
+    CONV,
+    DECIMATE,
+    GATE,
+    INTERLEAVE,
+    LANES,
+    MULTIPLY,
+    OUTPUTS,
+    SUBTRACT,
 )
 
 # Columns of the table of operations.
@@ -47,7 +63,7 @@ from wavenet.processing.program import (
     SOURCE,  # wire
     TARGET,  # wire
     IN,  # channels
-    OUT,  # channels, padded to OUTPUTS for CONV
+    OUT,  # channels, rounded up to OUTPUTS for CONV
     TAPS,
     DILATION,
     WEIGHT,  # index of the packed weights
@@ -58,7 +74,7 @@ from wavenet.processing.program import (
     ACCUMULATE,
     FACTOR,
     PHASE,
-    SETTINGS,  # index of two settings
+    SETTINGS,  # index of four settings, or of PRELU's slopes
 ) = range(16)
 N_COLUMNS = 16
 
@@ -179,7 +195,16 @@ def _conv(op, data, weights, wires, positions, n):  # type: ignore[no-untyped-de
 
 
 @inlined
-def _activate(kind, x, s0, s1):  # type: ignore[no-untyped-def]
+def _fast_tanh(x):  # type: ignore[no-untyped-def]
+    size, square = maximum(x, fill(0.0) - x), x * x
+    linear = fma(fill(FAST_TANH_LINEAR), size, fill(FAST_TANH_LINEAR))
+    over = fma(fma(fill(FAST_TANH_CUBE), size, fill(FAST_TANH_SQUARE)), square, linear)
+    bent = size * fma(fill(FAST_TANH_SLOPE), size, fill(1.0))
+    return x * over / fma(fill(FAST_TANH_BELOW) + square, bent, fill(FAST_TANH_BELOW))
+
+
+@inlined
+def _activate(kind, x, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
     zero, one = fill(0.0), fill(1.0)
     if kind == TANH:
         return _tanh(x)
@@ -187,7 +212,7 @@ def _activate(kind, x, s0, s1):  # type: ignore[no-untyped-def]
         return _sigmoid(x)
     if kind == RELU:
         return maximum(x, zero)
-    if kind == LEAKY_RELU:
+    if kind == LEAKY_RELU or kind == PRELU:  # noqa: SIM109  (compiled)
         return where_less(x, zero, s0 * x, x)
     if kind == ELU:
         return where_less(x, zero, s0 * (exp(minimum(x, zero)) - one), x)
@@ -195,6 +220,13 @@ def _activate(kind, x, s0, s1):  # type: ignore[no-untyped-def]
         return x * _sigmoid(x)
     if kind == SOFTSIGN:
         return x / (one + maximum(x, zero - x))
+    if kind == SOFTSIGMOID:
+        return fma(fill(0.5), x / (one + maximum(x, zero - x)), fill(0.5))
+    if kind == FAST_TANH:
+        return _fast_tanh(x)
+    if kind == LEAKY_HARDTANH:
+        inner = where_less(x, s0, fma(x - s0, s2, s0), x)
+        return where_less(s1, x, fma(x - s1, s3, s1), inner)
     if kind == CLAMP:
         return maximum(minimum(x, s1), s0)
     if kind == HARDSWISH:
@@ -210,16 +242,26 @@ def _pointwise(op, data, weights, wires, n):  # type: ignore[no-untyped-def]
     source, row = wires[op[SOURCE], START], wires[op[SOURCE], ROW]
     out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
     half = op[OUT] * row  # of GATE: from the first half of the channels to the second
-    s0, s1 = fill(weights[op[SETTINGS]]), fill(weights[op[SETTINGS] + 1])
     kind = op[KIND]
+    settings = op[SETTINGS]
+    s0, s1 = fill(weights[settings]), fill(weights[settings + 1])
+    s2, s3 = fill(weights[settings + 2]), fill(weights[settings + 3])
     for channel in range(op[OUT]):
+        if kind == PRELU:
+            s0 = fill(weights[settings + channel])
         start, to = source + channel * row, out + channel * out_row
         for t in range(0, n, LANES):
             x = load(data, start + t)
             if kind == GATE:
                 y = gate(x, load(data, start + half + t))
+            elif kind == ADD:
+                y = load(data, to + t) + x
+            elif kind == SUBTRACT:
+                y = load(data, to + t) - x
+            elif kind == MULTIPLY:
+                y = load(data, to + t) * x
             else:
-                y = _activate(kind, x, s0, s1)
+                y = _activate(kind, x, s0, s1, s2, s3)
             store(data, to + t, y)
 
 

@@ -25,6 +25,8 @@ from wavenet.processing.program import (
 
 _CHUNKS_OF_HISTORY = 4
 """A history moves its past to the front once in so many of the longest chunks."""
+_NO_SETTINGS = (0.0,) * 4
+"""Behind those of an operation: the kernel always reads four."""
 
 
 @dataclass
@@ -204,7 +206,7 @@ class Machine:
             entry[kernel.OUT] = operation.target.channels
             entry[kernel.HISTORY] = -1
             entry[kernel.FACTOR], entry[kernel.PHASE] = operation.factor, operation.phase
-            entry[kernel.SETTINGS] = pack(np.array(operation.settings))
+            entry[kernel.SETTINGS] = pack(np.array([*operation.settings, *_NO_SETTINGS]))
             if operation.kind == CONV:
                 at = self._place_conv(entry, operation, pack, at)
         self._weights = np.concatenate(packed)
@@ -215,7 +217,7 @@ class Machine:
         assert weight is not None
         assert bias is not None
         out, n_in, taps = weight.shape
-        padded = _padded(out, OUTPUTS)
+        padded = math.ceil(out / OUTPUTS) * OUTPUTS
         full = np.zeros((padded, n_in, taps), np.float32)
         full[:out] = weight
         by_four = full.reshape(padded // OUTPUTS, OUTPUTS, n_in, taps)

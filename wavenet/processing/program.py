@@ -8,14 +8,16 @@ a few kinds of operation, which the kernel runs one after another:
     INTERLEAVE  a wire into every s-th sample of another (a transposed convolution is one CONV for
                 each of its phases, interleaved)
     GATE        tanh of the first half of the channels times sigmoid of the second
-    TANH ...     activations, each sample by itself
     COPY        of a whole wire
+    ADD, SUBTRACT, MULTIPLY    the target by the source, sample by sample
+    TANH ...    activations, each sample by itself; see ``activations``
 
 A convolution's history is its last ``past`` inputs: just the state that ``stream`` hands around.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -34,16 +36,19 @@ from wavenet.nn import (
     Select,
     State,
 )
+from wavenet.processing.activations import activation_of
 
-CONV, DECIMATE, INTERLEAVE, GATE, COPY = range(5)  # from COPY on: each sample by itself
-TANH, SIGMOID, RELU, LEAKY_RELU, ELU, SILU, SOFTSIGN, CLAMP, HARDSWISH, GELU = range(10, 20)
+# From COPY on: each sample by itself.
+CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
 LANES = 16
 OUTPUTS = 4
 """The kernel computes the outputs of a convolution 4 channels by 32 samples at a time."""
+MAX_DENSE = 1 << 22
+"""Most weights of one convolution, those between its groups counted, which are zeros here."""
 
 
 class NotCompilable(Exception):
-    """A module that is none of our blocks and no known activation."""
+    """A module that is none of our blocks and no known activation, or whose groups are too many."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Operation:
         accumulate: CONV adds to what the target holds.
         factor: of DECIMATE and INTERLEAVE.
         phase: of INTERLEAVE.
-        settings: two numbers that an activation may need, such as a slope.
+        settings: what an activation needs, such as a slope.
     """
 
     kind: int
@@ -81,7 +86,7 @@ class Operation:
     accumulate: bool = False
     factor: int = 1
     phase: int = 0
-    settings: tuple[float, float] = (0.0, 0.0)
+    settings: tuple[float, ...] = ()
 
     @property
     def past(self) -> int:
@@ -131,25 +136,49 @@ def compile_module(module: Causal) -> Program:
     x = program.wire(module.in_channels, Fraction(1))
     if module.cond_channels is not None:
         program.cond = program.wire(module.cond_channels, Fraction(1))
-    outputs = _block(program, module, (x,))
+    outputs = add_block(program, module, (x,))
     program.outputs, program.several = outputs, isinstance(module, _PAIRS) or len(outputs) > 1
     return program
 
 
 _PAIRS = (GatedResidualBlock, DilatedStack)
 
+Lowering = Callable[[Program, Any, tuple[Wire, ...]], tuple[Wire, ...]]
+_LOWERINGS: dict[type[nn.Module], Lowering] = {}
+_CHILDREN: dict[type[nn.Module], Callable[[Any], Sequence[nn.Module]]] = {}
 
-def _block(program: Program, module: nn.Module, wires: tuple[Wire, ...]) -> tuple[Wire, ...]:
+
+def lowers(
+    kind: type[nn.Module], *, children: Callable[[Any], Sequence[nn.Module]]
+) -> Callable[[Lowering], Lowering]:
+    """Say how blocks of a kind that is defined elsewhere become operations.
+
+    Args:
+        kind: the class itself, none derived from it.
+        children: of such a block: the blocks whose states make up its own, by position. Their
+            convolutions must be added to ``Program.memories`` in this order.
+    """
+
+    def register(lowering: Lowering) -> Lowering:
+        _LOWERINGS[kind], _CHILDREN[kind] = lowering, children
+        return lowering
+
+    return register
+
+
+def add_block(program: Program, module: nn.Module, wires: tuple[Wire, ...]) -> tuple[Wire, ...]:
     """Append a module that reads the given wires; returns what it gives."""
+    if type(module) in _LOWERINGS:
+        return _LOWERINGS[type(module)](program, module, wires)
     if type(module) is Select:
         return (wires[module.index],)
     if type(module) is Chain:
         for block in module.blocks:
-            wires = _block(program, block, wires)
+            wires = add_block(program, block, wires)
         return wires
     (x,) = wires
     if type(module) is CausalConv1d:
-        return (_causal_conv(program, module, x),)
+        return (add_causal_conv(program, module, x),)
     if type(module) is CausalConvTranspose1d:
         return (_transposed(program, module, x),)
     if type(module) is GatedResidualBlock:
@@ -162,36 +191,37 @@ def _block(program: Program, module: nn.Module, wires: tuple[Wire, ...]) -> tupl
         return (x, skip_sum)
     if type(module) is nn.Sequential:
         for part in module:
-            wires = _block(program, part, wires)
+            wires = add_block(program, part, wires)
         return wires
     if type(module) is nn.Conv1d and module.kernel_size == (1,) and module.stride == (1,):
         y = program.wire(module.out_channels, x.rate)
-        _projection(program, module, x, y, accumulate=False)
+        add_projection(program, module, x, y, accumulate=False)
         return (y,)
-    return (_activation(program, module, x),)
+    return (add_activation(program, module, x),)
 
 
 def _residual(program: Program, block: Any, x: Wire, skip_sum: Wire | None) -> tuple[Wire, Wire]:
     """z = conv(x) + V cond; y = x + R gate(z); skip_sum += S gate(z)."""
-    z = _causal_conv(program, block.conv, x)
+    z = add_causal_conv(program, block.conv, x)
     if block.cond_channels is not None:
         assert program.cond is not None
-        _projection(program, block.cond_projection, program.cond, z, accumulate=True)
+        add_projection(program, block.cond_projection, program.cond, z, accumulate=True)
     gated = program.wire(block.gate_channels // 2, x.rate)
     program.add(GATE, z, gated)
     y = program.wire(block.residual_channels, x.rate)
     program.add(COPY, x, y)
-    _projection(program, block.residual_projection, gated, y, accumulate=True)
+    add_projection(program, block.residual_projection, gated, y, accumulate=True)
     first = skip_sum is None
     total = program.wire(block.skip_channels, x.rate) if skip_sum is None else skip_sum
-    _projection(program, block.skip_projection, gated, total, accumulate=not first)
+    add_projection(program, block.skip_projection, gated, total, accumulate=not first)
     return y, total
 
 
-def _causal_conv(program: Program, conv: Any, x: Wire) -> Wire:
+def add_causal_conv(program: Program, conv: Any, x: Wire, *, scale: float = 1.0) -> Wire:
+    """A causal convolution, its output times ``scale``; gives the wire of its output."""
     y = program.wire(conv.out_channels, x.rate)
-    weight = _ungrouped(conv.weight, conv.groups)
-    operation = program.add(CONV, x, y, weight=weight, bias=_bias(conv), dilation=conv.dilation)
+    weight, bias = scale * dense(conv), scale * bias_of(conv)
+    operation = program.add(CONV, x, y, weight=weight, bias=bias, dilation=conv.dilation)
     program.memories.append([operation])
     if conv.stride == 1:
         return y
@@ -211,47 +241,40 @@ def _transposed(program: Program, conv: Any, x: Wire) -> Wire:
         missing = conv.past + 1 - taps.shape[2]
         taps = np.pad(taps, ((0, 0), (0, 0), (missing, 0)))
         one = program.wire(conv.out_channels, x.rate)
-        memory.append(program.add(CONV, x, one, weight=taps, bias=_bias(conv)))
+        memory.append(program.add(CONV, x, one, weight=taps, bias=bias_of(conv)))
         program.add(INTERLEAVE, one, y, factor=conv.stride, phase=phase)
     program.memories.append(memory)
     return y
 
 
-def _projection(program: Program, conv: Any, x: Wire, y: Wire, *, accumulate: bool) -> None:
-    weight = _ungrouped(conv.weight, conv.groups)
-    program.add(CONV, x, y, weight=weight, bias=_bias(conv), accumulate=accumulate)
+def add_projection(program: Program, conv: Any, x: Wire, y: Wire, *, accumulate: bool) -> None:
+    """A 1x1 convolution of x into y, or added to what y holds."""
+    program.add(CONV, x, y, weight=dense(conv), bias=bias_of(conv), accumulate=accumulate)
 
 
-def _activation(program: Program, module: nn.Module, x: Wire) -> Wire:
+def add_activation(program: Program, module: nn.Module, x: Wire) -> Wire:
     """Activations act in place on a wire of their own."""
     if isinstance(module, nn.Identity | nn.Dropout):
         return x
-    known: dict[type[nn.Module], Any] = {
-        nn.Tanh: lambda m: (TANH, 0.0, 0.0),
-        nn.Sigmoid: lambda m: (SIGMOID, 0.0, 0.0),
-        nn.ReLU: lambda m: (RELU, 0.0, 0.0),
-        nn.LeakyReLU: lambda m: (LEAKY_RELU, m.negative_slope, 0.0),
-        nn.PReLU: lambda m: (LEAKY_RELU, m.weight.item(), 0.0) if m.num_parameters == 1 else None,
-        nn.ELU: lambda m: (ELU, m.alpha, 0.0),
-        nn.SiLU: lambda m: (SILU, 0.0, 0.0),
-        nn.Softsign: lambda m: (SOFTSIGN, 0.0, 0.0),
-        nn.Hardtanh: lambda m: (CLAMP, m.min_val, m.max_val),
-        nn.ReLU6: lambda m: (CLAMP, 0.0, 6.0),
-        nn.Hardswish: lambda m: (HARDSWISH, 0.0, 0.0),
-        nn.GELU: lambda m: (GELU, 0.0, 0.0) if m.approximate == "tanh" else None,
-    }
-    found = known[type(module)](module) if type(module) in known else None
+    found = activation_of(module)
     if found is None:
         raise NotCompilable(type(module).__name__)
     y = program.wire(x.channels, x.rate)
-    program.add(found[0], x, y, settings=found[1:])
+    program.add(found[0], x, y, settings=found[1])
     return y
+
+
+def dense(conv: Any) -> np.ndarray:
+    """A convolution's ``[out, in, k]`` with zeros between groups."""
+    return _ungrouped(conv.weight, conv.groups)
 
 
 def _ungrouped(weight: Tensor, groups: int) -> np.ndarray:
     """``[out, in / groups, k]`` as the dense ``[out, in, k]`` with zeros between groups."""
     parts = weight.detach().float().cpu().chunk(groups)
     out, each, taps = weight.shape
+    if groups > 1 and out * each * groups * taps > MAX_DENSE:
+        raise NotCompilable(f"a convolution of {groups} groups")
     dense = torch.zeros(out, each * groups, taps)
     for group, part in enumerate(parts):
         rows = slice(group * (out // groups), (group + 1) * (out // groups))
@@ -259,7 +282,8 @@ def _ungrouped(weight: Tensor, groups: int) -> np.ndarray:
     return dense.numpy()
 
 
-def _bias(conv: Any) -> np.ndarray:
+def bias_of(conv: Any) -> np.ndarray:
+    """Its bias ``[out]``, or zeros."""
     if conv.bias is None:
         return np.zeros(conv.out_channels, np.float32)
     values: np.ndarray = conv.bias.detach().float().cpu().numpy()
@@ -274,4 +298,6 @@ def nest_state(module: nn.Module, tensors: list[Tensor]) -> State:
         return (nest_state(module.conv, tensors),)
     if isinstance(module, DilatedStack | Chain):
         return tuple(nest_state(block, tensors) for block in module.blocks)
+    if type(module) in _CHILDREN:
+        return tuple(nest_state(child, tensors) for child in _CHILDREN[type(module)](module))
     return ()

@@ -1,0 +1,195 @@
+"""An amplifier learnt from a recording of what goes in and what comes out, written as ``.nam``.
+
+    python recipes/amp/amp.py --out amp-out
+    python recipes/amp/amp.py --out amp-out --dry dry.wav --wet wet.wav --size standard
+
+Without a pair of your own, it trains on a simulated amplifier (``pair.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import lightning
+import pair
+import torch
+from torch import Tensor
+
+import wavenet
+from wavenet.audio import read_audio, write_audio
+from wavenet.interop.nam import PRESETS, NamWaveNet, preset, write_nam
+
+PRE_EMPHASIS = 0.85  # Wright and Valimaki 2020, section 3.1: what the ear hears counts more
+WINDOW = 8192  # samples whose error counts, behind the model's past
+BATCH = 8
+TEST_PART = 0.2  # of the pair, at its end, for the test
+LEARNING_RATE = 4e-3
+
+
+def esr(y: Tensor, target: Tensor) -> Tensor:
+    """Error-to-signal ratio: the energy of the error over the target's (Wright et al. 2019, 4)."""
+    return (y - target).square().sum() / (target.square().sum() + 1e-8)
+
+
+def emphasised(x: Tensor) -> Tensor:
+    """x[t] - 0.85 x[t - 1]: a first-order high-pass, ``[..., T]`` to ``[..., T - 1]``."""
+    return x[..., 1:] - PRE_EMPHASIS * x[..., :-1]
+
+
+def loss_of(y: Tensor, target: Tensor) -> Tensor:
+    """ESR behind the pre-emphasis, and that of the offset (Wright and Valimaki 2020, 3.2)."""
+    offset = (y - target).mean(-1).square().mean() / (target.square().mean() + 1e-8)
+    return esr(emphasised(y), emphasised(target)) + offset
+
+
+class Windows(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Stretches of the pair; which ones is a function of seed and index alone."""
+
+    def __init__(self, x: Tensor, y: Tensor, past: int, count: int, seed: int) -> None:
+        self.past, self.x, self.y = past, torch.cat([torch.zeros(past), x]), y
+        generator = torch.Generator().manual_seed(seed)
+        self.starts = torch.randint(max(1, len(y) - WINDOW), (count,), generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Dry ``[1, past + W]`` and wet ``[1, W]``."""
+        start = int(self.starts[index])
+        x = self.x[start : start + self.past + WINDOW]
+        return x[None], self.y[None, start : start + WINDOW]
+
+
+class Training(lightning.LightningModule):
+    """Adam on the loss above, with a learning rate that warms up and falls."""
+
+    def __init__(self, model: NamWaveNet, steps: int) -> None:
+        super().__init__()
+        self.model, self.steps = model, steps
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """The loss where every output has heard its whole past."""
+        x, target = batch
+        y = self.model(x, self.model.init_state(len(x)))[..., self.model.past :]
+        loss = loss_of(y, target)
+        if self.global_step % 50 == 0:
+            print(f"step {self.global_step}: loss {loss:.4f}", flush=True)
+        return loss
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """One cycle over all steps."""
+        optimiser = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, LEARNING_RATE, total_steps=self.steps, pct_start=0.1
+        )
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def train(model: NamWaveNet, x: Tensor, y: Tensor, steps: int, seed: int) -> None:
+    """Train in place."""
+    windows = Windows(x, y, model.past, BATCH * steps, seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer = lightning.Trainer(
+            max_steps=steps,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            gradient_clip_val=1.0,
+        )
+        trainer.fit(Training(model, steps), torch.utils.data.DataLoader(windows, BATCH))
+
+
+def read_pair(options: argparse.Namespace) -> tuple[Tensor, Tensor, int]:
+    """Dry and wet ``[T]`` of one length, and their rate in Hz."""
+    if (options.dry is None) != (options.wet is None):
+        raise SystemExit("--dry and --wet belong together: give both or none")
+    if options.dry is None:
+        x = pair.dry(options.seconds, options.seed)
+        y, rate = pair.wet(x), pair.SAMPLE_RATE
+        write_audio(options.out / "dry.wav", x, rate)
+        write_audio(options.out / "wet.wav", y, rate)
+        return x, y, rate
+    x, rate = read_audio(options.dry)
+    y, _ = read_audio(options.wet, rate)
+    y = y[options.delay :]
+    n = min(len(x), len(y))
+    return x[:n], y[:n], rate
+
+
+def picture(target: Tensor, y: Tensor, rate: int, path: Path) -> None:
+    """The loudest 20 ms of the test: amplifier, model and their error."""
+    from matplotlib.figure import Figure
+
+    n = rate // 50
+    energy = target[: len(target) // n * n].view(-1, n).square().sum(1)
+    start = int(energy.argmax()) * n
+    part = slice(start, start + n)
+    seconds = 1000 * torch.arange(n) / rate
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(seconds, target[part], color="#1f4e79", linewidth=2.2, label="amplifier")
+    axes.plot(seconds, y[part], color="#c8553d", linewidth=0.8, label="model")
+    axes.plot(seconds, (y - target)[part], color="#8a8a8a", linewidth=0.6, label="error")
+    axes.set(xlabel="milliseconds", ylabel="amplitude", xlim=(0, 20))
+    axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=3)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Train, measure on the part that was not trained on, export, and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("amp-out"))
+    parser.add_argument("--dry", type=Path, help="what went in")
+    parser.add_argument("--wet", type=Path, help="what came out, recorded at the same time")
+    parser.add_argument("--delay", type=int, default=0, help="samples that wet.wav is late")
+    parser.add_argument("--size", choices=list(PRESETS), default="nano")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the simulated pair")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    x, y, rate = read_pair(options)
+    split = round(len(x) * (1 - TEST_PART))
+    model = NamWaveNet(preset(options.size, sample_rate=rate))
+    print(wavenet.receptive_field(model))
+    began = time.perf_counter()
+    train(model, x[:split], y[:split], options.steps, options.seed)
+    took_s = time.perf_counter() - began
+    model.eval()
+    with torch.no_grad():
+        said = model(x[None, None, split - model.past :])[0, 0, model.past :]
+    target = y[split:]
+    results = {
+        "size": options.size,
+        "steps": options.steps,
+        "training_s": round(took_s, 1),
+        "test_esr": float(esr(said, target)),
+        "test_esr_emphasised": float(esr(emphasised(said), emphasised(target))),
+        "esr_of_the_dry_signal_scaled": float(esr(_best_scaled(x[split:], target), target)),
+    }
+    (options.out / "results.json").write_text(json.dumps(results, indent=1))
+    print(json.dumps(results))
+    provenance = {"recipe": "amp", **results}
+    model.save(options.out / "model", provenance=provenance)
+    training = {"validation_esr": results["test_esr"]}
+    write_nam(options.out / "model.nam", model, {"name": "recipes/amp", "training": training})
+    picture(target, said, rate, options.out / "amp.png")
+
+
+def _best_scaled(x: Tensor, target: Tensor) -> Tensor:
+    """What no network is needed for: the input, at the loudness that fits best."""
+    return x * (x @ target) / (x @ x)
+
+
+if __name__ == "__main__":
+    main()

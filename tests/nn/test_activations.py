@@ -1,0 +1,45 @@
+"""The activations that torch has not are what their formulas say."""
+
+import pytest
+import torch
+
+from wavenet.nn import FastTanh, LeakyHardtanh, Softsigmoid
+from wavenet.nn.chain import Chain
+from wavenet.nn.convolution import CausalConv1d
+from wavenet.processing import Processor
+
+
+def test_fast_tanh_is_odd_and_within_half_a_percent_of_tanh() -> None:
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    y = FastTanh()(x)
+    torch.testing.assert_close(y, -y.flip(0))
+    assert float((y - torch.tanh(x)).abs().max()) < 5e-3
+    assert float((y - torch.tanh(x)).abs().max()) > 1e-5  # and is another function
+
+
+def test_softsigmoid_runs_from_0_over_one_half_to_1() -> None:
+    x = torch.tensor([-1e6, -1.0, 0.0, 1.0, 1e6])
+    torch.testing.assert_close(Softsigmoid()(x), torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]))
+
+
+def test_leaky_hardtanh_has_the_slopes_that_were_given() -> None:
+    x = torch.tensor([-3.0, -1.0, 0.0, 2.0, 4.0])
+    y = LeakyHardtanh(-1.0, 2.0, 0.5, 0.25)(x)
+    assert y.tolist() == [-2.0, -1.0, 0.0, 2.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [FastTanh(), Softsigmoid(), LeakyHardtanh(-0.2, 0.3, 0.5, 0.25), torch.nn.PReLU(5)],
+    ids=lambda activation: type(activation).__name__,
+)
+def test_the_compiled_engine_knows_them(activation: torch.nn.Module) -> None:
+    pytest.importorskip("numba", reason="process is compiled by numba")
+    if isinstance(activation, torch.nn.PReLU):
+        activation.weight.data = torch.linspace(-0.5, 0.5, 5)
+    chain = Chain(CausalConv1d(1, 5, 2), activation, CausalConv1d(5, 2, 1))
+    processor = Processor(chain, chain.init_state(1))
+    assert processor.compiled
+    x = torch.randn(1, 1, 100)
+    with torch.no_grad():
+        torch.testing.assert_close(processor(x), chain(x), rtol=0, atol=1e-6)

@@ -1,0 +1,180 @@
+"""``wavenet process``: a network over a whole file, in chunks, at the file's own rate."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from wavenet.audio import AudioError, resample
+from wavenet.cli import main
+from wavenet.interop.nam import NamWaveNet, preset, write_nam
+from wavenet.processing import files
+from wavenet.processing.files import process_file
+from wavenet.processing.resampling import BlockResampler
+
+pytest.importorskip("numba", reason="process is compiled by numba")
+
+FLOAT32 = 1e-6
+"""The compiled engine against torch, outputs of size 1."""
+
+
+@pytest.fixture
+def model() -> NamWaveNet:
+    made = NamWaveNet(preset("nano")).eval()
+    made.head_scale.fill_(1.0)
+    return made
+
+
+def noise(folder: Path, n: int, *, rate: int = 48000, channels: int = 1) -> Path:
+    x = np.random.default_rng(0).normal(size=(n, channels)) * 0.1
+    soundfile.write(folder / "in.wav", x, rate, subtype="FLOAT")
+    return folder / "in.wav"
+
+
+def read(path: Path) -> torch.Tensor:
+    return torch.from_numpy(soundfile.read(path, dtype="float32", always_2d=True)[0].T)[:, None]
+
+
+@pytest.mark.parametrize("chunk", [64, 1000])
+def test_every_channel_comes_out_as_the_model_answers_it_alone(
+    model: NamWaveNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(files, "BLOCK", 1500)  # several blocks
+    source = noise(tmp_path, 5000, channels=2)
+    done = process_file(model, source, tmp_path / "out.wav", chunk=chunk)
+    assert done.compiled
+    assert done.duration_s == 5000 / 48000
+    info = soundfile.info(tmp_path / "out.wav")
+    assert (info.frames, info.channels, info.samplerate, info.subtype) == (5000, 2, 48000, "FLOAT")
+    with torch.no_grad():
+        expected = model(read(source))
+    assert float(expected.abs().max()) > 0.05
+    torch.testing.assert_close(read(tmp_path / "out.wav"), expected, rtol=0, atol=FLOAT32)
+
+
+def test_a_file_of_another_rate_is_resampled_there_and_back(
+    model: NamWaveNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK", 3000)
+    source = noise(tmp_path, 20_001, rate=44100)
+    process_file(model, source, tmp_path / "out.wav")
+    made = read(tmp_path / "out.wav")
+    assert made.shape == (1, 1, 20_001)
+    assert soundfile.info(tmp_path / "out.wav").samplerate == 44100
+    with torch.no_grad():
+        expected = resample(model(resample(read(source), 44100, 48000)), 48000, 44100)
+    # At the ends the whole-file resampler pads with silence, and the network begins in it.
+    torch.testing.assert_close(made[..., :20_000], expected[..., :20_000], rtol=0, atol=1e-5)
+
+
+def test_blocks_are_resampled_as_a_whole_is() -> None:
+    x = np.random.default_rng(0).normal(size=(9000, 2)).astype(np.float32)
+    resampler = BlockResampler(16000, 48000, 2)
+    pieces = [resampler(part) for part in np.array_split(x, 7)]
+    joined = np.concatenate([*pieces, resampler(x[:0], last=True)])
+    whole = resample(torch.from_numpy(x.T.copy()), 16000, 48000).numpy().T
+    assert joined.shape == whole.shape
+    np.testing.assert_allclose(joined, whole, atol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_file(model: NamWaveNet, tmp_path: Path) -> None:
+    peaks = []
+    for n in (1 << 17, 1 << 19):  # 4 and 16 blocks
+        source = noise(tmp_path, n)
+        tracemalloc.start()
+        process_file(model, source, tmp_path / "out.wav", chunk=4096)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_flac_cannot_hold_what_is_beyond_full_scale_and_says_so(
+    model: NamWaveNet, tmp_path: Path
+) -> None:
+    model.head_scale.fill_(100.0)
+    source = noise(tmp_path, 3000)
+    assert process_file(model, source, tmp_path / "out.wav").clipped == 0
+    beyond = int((read(tmp_path / "out.wav").abs() > 1).sum())
+    assert process_file(model, source, tmp_path / "out.flac").clipped == beyond > 0
+    assert float(read(tmp_path / "out.flac").abs().max()) <= 1
+
+
+def test_nothing_half_written_is_left(model: NamWaveNet, tmp_path: Path) -> None:
+    source = noise(tmp_path, 3000)
+    before = source.read_bytes()
+    source.write_bytes(before[: len(before) // 2])
+    with pytest.raises(AudioError, match="cut short"):
+        process_file(model, source, tmp_path / "out.wav")
+    x = np.zeros((200_000, 1), np.float32)
+    x[150_000] = np.nan
+    soundfile.write(source, x, 48000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="not finite"):
+        process_file(model, source, tmp_path / "out.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_wrong_arguments_are_one_line(model: NamWaveNet, tmp_path: Path) -> None:
+    source = noise(tmp_path, 100)
+    with pytest.raises(AudioError, match="unknown extension '.mp3'; use one of .wav, .flac"):
+        process_file(model, source, tmp_path / "out.mp3")
+    with pytest.raises(ValueError, match="chunk=0 must be an integer of at least 1"):
+        process_file(model, source, tmp_path / "out.wav", chunk=0)
+
+
+def test_the_commands_import_export_and_process(
+    model: NamWaveNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = noise(tmp_path, 48000)
+    nam, folder, again = tmp_path / "amp.nam", tmp_path / "amp", tmp_path / "again.nam"
+    write_nam(nam, model, {"name": "Loud"})
+    assert main(["import", str(nam), str(folder)]) == 0
+    assert capsys.readouterr().out == (f"{folder}: 'Loud', 842 weights, 48000 Hz, hears 85.3 ms\n")
+    assert main(["export", str(folder), str(again)]) == 0
+    assert capsys.readouterr().out.startswith(f"{again}: 'Loud', 842 weights")
+    assert json.loads(again.read_text()) == json.loads(nam.read_text())
+    outs = [tmp_path / "one.wav", tmp_path / "two.wav"]
+    for where, out in zip((nam, folder), outs, strict=True):
+        command = ["process", str(source), str(out), "--model", str(where), "--chunk", "64"]
+        assert main(command) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"{out}: 1.000 s\n"
+        assert "x real time, compiled" in printed.err
+    assert torch.equal(read(outs[0]), read(outs[1]))
+    assert main(["info", str(folder)]) == 0
+    assert "receptive field: 4093 samples = 85.271 ms" in capsys.readouterr().out
+    assert main(["receptive-field", str(folder)]) == 0
+    assert "4093 samples = 85.271 ms at 48000 Hz" in capsys.readouterr().out
+
+
+def test_a_model_of_the_wrong_kind_is_one_line_and_exit_code_2(
+    model: NamWaveNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wavenet
+
+    source, folder = noise(tmp_path, 100), tmp_path / "speech"
+    wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny", layers_per_stack=2)).save(folder)
+    model.save(tmp_path / "amp")
+    for arguments, line in (
+        (["process", str(source), "o.wav", "--model", str(folder)], "answers audio with audio"),
+        (["export", str(folder), "o.nam"], "answers audio with audio"),
+        (["export", str(tmp_path / "amp"), "o.mp3"], "unknown suffix '.mp3'; known are"),
+        (["import", str(source), "folder"], "unknown suffix '.wav'; known are"),
+        (["generate", "o.wav", "--model", str(tmp_path / "amp")], "only that one generates"),
+    ):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert line in said, said
+        assert said.count("\n") == 1
+
+
+def test_bench_process_takes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "process", "--model", "nano", "--rounds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sample_rate"], found["compiled"]) == (48000, True)
+    assert set(found["chunks"]) == {"32", "64", "512"}

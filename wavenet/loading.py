@@ -1,0 +1,62 @@
+"""``wavenet.load``: the checkpoint names its architecture, and this table knows who builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wavenet import model
+from wavenet.checkpoint import CheckpointError, read_config
+from wavenet.features import MelConfig
+from wavenet.hub import resolve
+from wavenet.interop import nam
+
+Loader = Callable[[str | Path, dict[str, Any], torch.device | str], Any]
+
+LOADERS: dict[str, Loader] = {nam.ARCHITECTURE: nam.from_checkpoint}
+"""What is no ``WaveNet``, by the architecture's name: from the folder, the content of its
+``config.json`` and a device to the model."""
+
+
+def load(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    sample_rate: int | None = None,
+    mel: MelConfig | None = None,
+    revision: str | None = None,
+) -> Any:
+    """Read a model from a checkpoint, in evaluation mode.
+
+    Args:
+        folder: as a model's ``save``, training or ``wavenet import`` wrote it, the name of a voice
+            (``wavenet.voices``), or ``owner/name`` on the Hugging Face Hub.
+        device: where the model goes.
+        sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
+        mel: the settings of the mels it shall get; a model for others is refused.
+        revision: branch, tag or commit on the Hub.
+
+    Returns:
+        What the folder holds: a ``WaveNet``, or an imported ``NamWaveNet``.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
+            package does not know, or does not fit ``sample_rate`` or ``mel``.
+    """
+    folder = resolve(folder, revision)
+    content = read_config(folder)
+    loader = LOADERS.get(str(content.get("architecture")))
+    if loader is None:
+        return model.load(folder, device=device, sample_rate=sample_rate, mel=mel)
+    found = loader(folder, content, device)
+    if sample_rate not in (None, found.sample_rate):
+        raise CheckpointError(
+            f"{folder} works at {found.sample_rate} Hz, but {sample_rate} Hz was asked for; "
+            "resample the audio or choose another model"
+        )
+    if mel is not None:
+        raise CheckpointError(f"{folder} takes audio and no mel, but one was given; leave it out")
+    return found

@@ -1,0 +1,67 @@
+"""Activations that amplifier models use and torch has not, each on every sample by itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# Coefficients of Neural Amp Modeler's "Fasttanh": a part of the format's meaning, not a choice.
+FAST_TANH_LINEAR = 2.45550750702956
+FAST_TANH_SQUARE = 0.893229853513558
+FAST_TANH_CUBE = 0.821226666969744
+FAST_TANH_BELOW = 2.44506634652299
+FAST_TANH_SLOPE = 0.814642734961073
+
+
+class FastTanh(nn.Module):
+    """A rational function near tanh:
+
+    x (l + l|x| + (s + c|x|) x^2) / (b + (b + x^2) |x + m x|x||)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., T]`` to the same shape."""
+        size, square = x.abs(), x * x
+        over = FAST_TANH_LINEAR * (1 + size) + (FAST_TANH_SQUARE + FAST_TANH_CUBE * size) * square
+        under = FAST_TANH_BELOW + (FAST_TANH_BELOW + square) * (size * (1 + FAST_TANH_SLOPE * size))
+        return x * over / under
+
+
+class Softsigmoid(nn.Module):
+    """(1 + x / (1 + |x|)) / 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., T]`` to the same shape."""
+        return 0.5 * (1 + x / (1 + x.abs()))
+
+
+class LeakyHardtanh(nn.Module):
+    """x between two values, and beyond them straight lines of other slopes.
+
+    Args:
+        min_val: below it the slope is ``min_slope``.
+        max_val: above it the slope is ``max_slope``.
+        min_slope: 0 for a hard limit.
+        max_slope: 0 for a hard limit.
+    """
+
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        min_slope: float = 0.01,
+        max_slope: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.min_val, self.max_val = min_val, max_val
+        self.min_slope, self.max_slope = min_slope, max_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., T]`` to the same shape."""
+        low = (x - self.min_val) * self.min_slope + self.min_val
+        high = (x - self.max_val) * self.max_slope + self.max_val
+        return torch.where(x > self.max_val, high, torch.where(x < self.min_val, low, x))
+
+    def extra_repr(self) -> str:
+        """The four numbers."""
+        return f"{self.min_val}, {self.max_val}, {self.min_slope}, {self.max_slope}"

@@ -1,0 +1,42 @@
+"""The activations that the kernel knows: a number for each, and up to four settings.
+
+PReLU has one slope for all channels, which is a leaky ReLU, or one for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from wavenet.nn import FastTanh, LeakyHardtanh, Softsigmoid
+
+TANH, SIGMOID, RELU, LEAKY_RELU, ELU, SILU, SOFTSIGN, CLAMP, HARDSWISH, GELU = range(10, 20)
+FAST_TANH, SOFTSIGMOID, LEAKY_HARDTANH, PRELU = range(20, 24)
+
+Settings = tuple[float, ...]
+
+_KNOWN: dict[type[nn.Module], Callable[[Any], tuple[int, Settings] | None]] = {
+    nn.Tanh: lambda m: (TANH, ()),
+    nn.Sigmoid: lambda m: (SIGMOID, ()),
+    nn.ReLU: lambda m: (RELU, ()),
+    nn.LeakyReLU: lambda m: (LEAKY_RELU, (m.negative_slope,)),
+    nn.PReLU: lambda m: (LEAKY_RELU if m.num_parameters == 1 else PRELU, tuple(m.weight.tolist())),
+    nn.ELU: lambda m: (ELU, (m.alpha,)),
+    nn.SiLU: lambda m: (SILU, ()),
+    nn.Softsign: lambda m: (SOFTSIGN, ()),
+    nn.Hardtanh: lambda m: (CLAMP, (m.min_val, m.max_val)),
+    nn.ReLU6: lambda m: (CLAMP, (0.0, 6.0)),
+    nn.Hardswish: lambda m: (HARDSWISH, ()),
+    nn.GELU: lambda m: (GELU, ()) if m.approximate == "tanh" else None,
+    FastTanh: lambda m: (FAST_TANH, ()),
+    Softsigmoid: lambda m: (SOFTSIGMOID, ()),
+    LeakyHardtanh: lambda m: (LEAKY_HARDTANH, (m.min_val, m.max_val, m.min_slope, m.max_slope)),
+}
+
+
+def activation_of(module: nn.Module) -> tuple[int, Settings] | None:
+    """The kernel's number for a module and its settings; None for one it does not know."""
+    known = _KNOWN.get(type(module))
+    return None if known is None else known(module)

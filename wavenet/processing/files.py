@@ -1,0 +1,163 @@
+"""A network over a whole audio file, in chunks and in constant memory.
+
+    blocks of the file -> the model's sample rate -> chunks through ``Processor`` -> back -> a file
+
+Every channel of the file is a row of the batch: a mono model runs over each by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet.audio import AudioError, audio_info
+from wavenet.files import atomic_write
+from wavenet.nn import Causal
+from wavenet.processing import Processor
+from wavenet.processing.resampling import BlockResampler
+
+BLOCK = 1 << 15
+"""Samples of the file that are in memory at once."""
+
+FORMATS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}
+"""What is written: in WAV nothing is rounded or clipped."""
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What ``process_file`` did.
+
+    Attributes:
+        duration_s: of the audio, in seconds.
+        elapsed_s: time that it took, reading, resampling and writing included.
+        clipped: samples beyond full scale, in a format that cannot hold them.
+        compiled: whether the compiled kernel was at work.
+    """
+
+    duration_s: float
+    elapsed_s: float
+    clipped: int
+    compiled: bool
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of audio a second."""
+        return self.duration_s / self.elapsed_s
+
+
+def process_file(
+    model: Causal,
+    source: Path,
+    target: Path,
+    *,
+    chunk: int = 512,
+    progress: Callable[[float], object] | None = None,
+) -> Processed:
+    """Run audio through a model, from silence on; the output has the input's rate and length.
+
+    Args:
+        model: such as a ``NamWaveNet``: one channel in, one channel out, with a ``sample_rate``.
+        source: any audio file; a stereo file comes out in stereo, every channel by itself.
+        target: ``.wav`` (32-bit float) or ``.flac`` (24 bits).
+        chunk: samples that the network gets at once.
+        progress: called with the seconds of each block that is done.
+
+    Raises:
+        AudioError: if a file cannot be read, or not be written in that format.
+        WriteError: if the system refuses to write.
+        ValueError: if the model or the chunk does not fit.
+    """
+    container, subtype = _format(target)
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise ValueError(f"chunk={chunk!r} must be an integer of at least 1, such as 64")
+    runner: Any = model  # its rate and its outputs are no part of every block
+    if (runner.in_channels, runner.out_channels) != (1, 1):
+        raise ValueError(
+            f"the model takes {runner.in_channels} channels and gives {runner.out_channels}; only "
+            "models of one channel can run over a file"
+        )
+    info = audio_info(source)
+    import soundfile
+
+    processor = Processor(model, runner.warm_state(info.channels))
+    Processor(model, processor.state)(torch.zeros(info.channels, 1, 1))  # compiles: not counted
+    clipped, began = 0, time.perf_counter()
+    try:
+        with (
+            soundfile.SoundFile(source) as reader,
+            atomic_write(target) as temporary,
+            soundfile.SoundFile(
+                temporary, "w", info.sample_rate, info.channels, subtype, format=container
+            ) as writer,
+        ):
+            rates = info.sample_rate, int(runner.sample_rate)
+            for block in _through(processor, _blocks(reader, source), info.channels, rates, chunk):
+                if subtype != "FLOAT":
+                    clipped += int((np.abs(block) > 1).sum())
+                    block = block.clip(-1, 1)
+                writer.write(block)
+                if progress is not None:
+                    progress(len(block) / info.sample_rate)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{target}: cannot be written: {error}; use another extension") from error
+    elapsed = time.perf_counter() - began
+    return Processed(info.duration_s, elapsed, clipped, processor.compiled)
+
+
+def _format(target: Path) -> tuple[str, str]:
+    suffix = target.suffix.lower()
+    if suffix not in FORMATS:
+        raise AudioError(f"{target}: unknown extension {suffix!r}; use one of {', '.join(FORMATS)}")
+    return FORMATS[suffix]
+
+
+def _blocks(reader: Any, source: Path) -> Iterator[np.ndarray[Any, Any]]:
+    """The file's blocks ``[T, channels]``, checked to be all there and finite."""
+    missing = reader.frames
+    while missing:
+        block = reader.read(min(missing, BLOCK), dtype="float32", always_2d=True)
+        if not len(block):
+            raise AudioError(f"{source}: cut short or damaged; copy or download it again")
+        if not np.isfinite(block).all():
+            raise AudioError(f"{source}: has samples that are not finite; repair the file")
+        missing -= len(block)
+        yield block
+
+
+def _through(
+    processor: Processor,
+    blocks: Iterator[np.ndarray[Any, Any]],
+    channels: int,
+    rates: tuple[int, int],
+    chunk: int,
+) -> Iterator[np.ndarray[Any, Any]]:
+    """The same number of samples, through the network at its own rate."""
+    there = BlockResampler(rates[0], rates[1], channels)
+    back = BlockResampler(rates[1], rates[0], channels)
+    taken = given = 0
+    for block in blocks:
+        taken += len(block)
+        out = back(_run(processor, there(block), chunk))
+        given += len(out)
+        yield out
+    none = np.zeros((0, channels), np.float32)
+    rest = back(_run(processor, there(none, last=True), chunk), last=True)[: taken - given]
+    missing = taken - given - len(rest)  # by rounding, a sample at most
+    yield np.pad(rest, ((0, max(0, missing)), (0, 0)))
+
+
+def _run(processor: Processor, block: np.ndarray[Any, Any], chunk: int) -> np.ndarray[Any, Any]:
+    """``[T, channels]`` through the network, chunk after chunk."""
+    if not len(block):
+        return block
+    rows: Tensor = torch.from_numpy(np.ascontiguousarray(block.T))[:, None]
+    pieces = [processor(piece) for piece in rows.split(chunk, dim=-1)]
+    made: np.ndarray[Any, Any] = torch.cat(pieces, dim=-1)[:, 0].numpy().T
+    return made
