@@ -176,6 +176,17 @@ def _add_bench(commands: Any) -> None:
     length.add_argument("--seconds", type=float, help="the same, in seconds of audio")
     sample.set_defaults(run=_bench_sample)
 
+    train = measures.add_parser(
+        "train", help="samples a second of a training step, beside a plain network of Conv1d"
+    )
+    train.add_argument("--preset", default="medium", help="tiny, small, medium (default) or nv")
+    train.add_argument("--precision", default="32", help="32 (default) or bf16")
+    train.add_argument("--window-s", type=float, default=1.0, help="of a window (default 1)")
+    train.add_argument("--batch-size", type=int, default=2, help="windows in a step (default 2)")
+    train.add_argument("--recompute", action="store_true", help="less memory, more time")
+    train.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    train.set_defaults(run=_bench_train)
+
     live = measures.add_parser(
         "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
     )
@@ -186,8 +197,9 @@ def _add_bench(commands: Any) -> None:
         help="a .nam file, a checkpoint, or one of NAM's sizes",
     )
     live.set_defaults(run=_bench_process)
-    for measure in (sample, live):
-        measure.add_argument("--rounds", type=int, default=9, help="take the median (default 9)")
+    for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
+        text = f"take the median (default {rounds})"
+        measure.add_argument("--rounds", type=int, default=rounds, help=text)
         measure.add_argument("--threads", type=int, default=1, help="at most (default 1)")
         measure.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -322,6 +334,24 @@ def _bench_sample(options: argparse.Namespace) -> None:
         threads=options.threads,
     )
     print(json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}")
+
+
+def _bench_train(options: argparse.Namespace) -> None:
+    from wavenet import WaveNetConfig
+    from wavenet.evaluation.training_speed import measure_training
+
+    speed = measure_training(
+        WaveNetConfig.preset(options.preset),
+        precision=options.precision,
+        window_s=options.window_s,
+        batch_size=options.batch_size,
+        threads=options.threads,
+        rounds=options.rounds,
+        recompute=options.recompute,
+        device=str(generate_command.device(options.device)),
+    )
+    found = {"model": options.preset, **speed.to_dict()}
+    print(json.dumps(found) if options.json else f"{options.preset}\n{speed}")
 
 
 def _bench_process(options: argparse.Namespace) -> None:

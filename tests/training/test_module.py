@@ -13,7 +13,8 @@ from torch.utils.data import default_collate
 from wavenet import MelConfig, WaveNet, WaveNetConfig, generate, log_mel
 from wavenet.data import Corpus, Utterance, WindowPlan, Windows
 from wavenet.training import TrainingConfig
-from wavenet.training.module import WaveNetTraining, bits_per_sample, window_log_prob
+from wavenet.training.loss import bits_per_sample, window_log_prob
+from wavenet.training.module import WaveNetTraining
 
 RATE = 8000
 HOP = 40

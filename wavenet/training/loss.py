@@ -1,0 +1,107 @@
+"""The loss: bits per sample of a batch of windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from wavenet.data import WindowPlan
+from wavenet.model import Hidden, WaveNet
+from wavenet.nn import LiftedFrames
+
+CHUNK_SAMPLES = 8192
+"""Of all rows together, how many go through the head at once."""
+
+LogProb = Callable[[WaveNet, dict[str, Tensor], WindowPlan], tuple[Tensor, Tensor]]
+
+
+def window_log_prob(
+    model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, *, recompute: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the samples that a batch of windows predicts.
+
+    The network hears quantised samples, as it does when it generates, and exact silence before the
+    start of a file.
+
+    Args:
+        model: any ``WaveNet``.
+        batch: as ``Windows`` makes it, collated.
+        plan: the one the windows were made by.
+        recompute: see ``WaveNet.hidden_of_window``.
+
+    Returns:
+        ``(log_prob, mask)``, both ``[B, length]``, in nats; the mask is 1 where x lies inside the
+        recording.
+    """
+    x, heard = batch["x"], batch["heard"]
+    inputs = (model.distribution.quantize(x) * heard)[..., :-1]
+    cond = _conditioning(model, batch, plan, inputs.shape[-1])
+    hidden = model.hidden_of_window(inputs, cond, plan.length, recompute=recompute)
+    log_prob = log_prob_in_chunks(model, hidden, x[:, 0, -plan.length :])
+    return log_prob, heard[:, 0, -plan.length :]
+
+
+def _conditioning(
+    model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, n_samples: int
+) -> LiftedFrames | None:
+    """That of the first ``n_samples`` samples of the windows."""
+    frames = model.condition_frames(
+        batch.get("mel"),
+        batch.get("speaker"),
+        mel_kept=batch.get("mel_kept"),
+        speaker_kept=batch.get("speaker_kept"),
+    )
+    if frames is None:
+        return None
+    if "mel" not in batch:
+        return LiftedFrames(frames, frames.new_ones(1, n_samples))
+    # As in generation, the first frame is held before the recording, the last one behind it.
+    frames = frames.gather(-1, batch["frame"][:, None].expand_as(frames))
+    margin = plan.context_frames * plan.hop
+    with torch.autocast(frames.device.type, enabled=False):
+        lift = model.frame_lift.matrix(frames.shape[-1])
+    return LiftedFrames(frames, lift[:, margin : margin + n_samples])
+
+
+def log_prob_in_chunks(model: WaveNet, hidden: Hidden, x: Tensor) -> Tensor:
+    """Log-probabilities ``[B, T]`` of x ``[B, T]``, given what the head makes their params of.
+
+    A chunk of time after another goes through the head, and once more on the way back, so that the
+    parameters of all samples never exist together: those of 256 classes would
+    need twice the memory of a layer of 128 channels, and as much again for their softmax.
+    """
+
+    def log_prob(x: Tensor, *hidden: Tensor) -> Tensor:
+        return model.distribution.log_prob(model.params_of(Hidden(*hidden)), x)
+
+    size = max(1, CHUNK_SAMPLES // len(x))
+    whole = [x, *(part for part in hidden if part is not None)]
+    parts = zip(*(part.split(size, dim=-1) for part in whole), strict=True)
+    if torch.compiler.is_compiling() or not hidden.skip_sum.requires_grad:
+        return torch.cat([log_prob(*part) for part in parts], dim=-1)
+    return torch.cat([checkpoint(log_prob, *part, use_reentrant=False) for part in parts], dim=-1)
+
+
+def bits_per_sample(
+    model: WaveNet,
+    batch: dict[str, Tensor],
+    plan: WindowPlan,
+    log_prob_of: LogProb | None = None,
+    *,
+    recompute: bool = False,
+) -> Tensor:
+    """Mean bits per 16-bit sample over what lies inside recordings: the loss.
+
+    Where the batch is one part of a step, its ``samples`` say how many there are in a part on
+    average: the mean of this over all parts is then the mean over all samples (``Batches``).
+    """
+    if log_prob_of is None:
+        log_prob, mask = window_log_prob(model, batch, plan, recompute=recompute)
+    else:
+        log_prob, mask = log_prob_of(model, batch, plan)
+    samples = batch.get("samples", mask.sum().clamp(min=1))
+    return -(log_prob * mask).sum() / samples / math.log(2)
