@@ -144,6 +144,18 @@ class MelConfig:
         """How many samples frame 0 starts before the signal."""
         return self.n_fft // 2 - self.centre_samples
 
+    def normalised(self, rows: Tensor) -> Tensor:
+        """Rows as a network likes them: the floor becomes -2, a band of magnitude 1 becomes 2.
+
+        The rows themselves have a mean far below 0, which would drive a network's gates into
+        saturation before it has learnt anything.
+
+        Args:
+            rows: ``[..., M, F]`` of ``log_mel`` with these settings.
+        """
+        lowest = math.log(self.floor) if self.log == "ln" else math.log10(self.floor)
+        return (rows - lowest / 2) / max(abs(lowest) / 4, 1.0)
+
     def frames(self, n_samples: int) -> int:
         """F, the number of frames of `n_samples` samples.
 

@@ -319,6 +319,8 @@ class WaveNet(Causal):
         """The encoded mel ``[B, C, F]``, or what is learnt to stand for none ``[1, C, 1]``."""
         if mel is None:
             return self.no_features[None, :, None] if self.config.local is not None else None
+        if self.config.mel is not None:
+            mel = self.config.mel.normalised(mel)
         frames = self.frame_encoder(mel)
         if kept is None:
             return frames

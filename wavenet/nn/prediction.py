@@ -25,13 +25,18 @@ from torch import Tensor
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 
+HEARD_EXCITATION, HEARD_PREDICTION = 1.5, 0.3
+"""Of speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (40 minutes of
+prompts, order 20): unscaled, the network would hear little else than what it can take for granted."""
+
 
 class LinearPrediction(Causal):
     """``x [B, 1, T]`` to ``(heard, location, log_scale)``, as the conditioning predicts it.
 
     ``heard`` ``[B, inputs, T]`` is what a network should hear of x: asinh of e[t], of p[t] / g and
     of the ``pitch_taps`` values of e around one pitch period before the next sample (asinh is
-    linear near 0 and a logarithm far out, so neither hush nor bursts are lost). ``location`` and
+    linear near 0 and a logarithm far out, so neither hush nor bursts are lost), each scaled to
+    about unit variance. ``location`` and
     ``log_scale``, both ``[B, 1, T]``, are p[t] and log g: where the next sample lies, and in what
     unit its distance from there is measured.
 
@@ -112,12 +117,15 @@ class LinearPrediction(Causal):
         self._check_state(x, state)
         signal = torch.cat([state[0], x], dim=-1)
         excitation, ahead, log_gain = self._filter(signal, cond)
-        heard = [excitation, ahead]
+        heard = [excitation]
         past = torch.cat([state[1], excitation], dim=-1)
         if self.pitch_taps:
             heard.append(self._one_period_ago(past, cond))
         log_gain = log_gain.expand(-1, -1, x.shape[-1])
-        outputs = (torch.asinh(torch.cat(heard, dim=1)), ahead * log_gain.exp(), log_gain)
+        scaled = HEARD_EXCITATION * torch.asinh(torch.cat(heard, dim=1))
+        predicted = HEARD_PREDICTION * torch.asinh(ahead)
+        scaled = torch.cat([scaled[:, :1], predicted, scaled[:, 1:]], dim=1)
+        outputs = (scaled, ahead * log_gain.exp(), log_gain)
         after = signal[..., signal.shape[-1] - self.order :]
         return outputs, (after, past[..., past.shape[-1] - self.excitation_past :])
 

@@ -20,6 +20,9 @@ import numpy as np
 from wavenet.generation.kernels.compiling import inlined, outlined
 from wavenet.generation.kernels.packing import LANES
 from wavenet.generation.kernels.registers import fill, fma, load, store
+from wavenet.nn.prediction import HEARD_EXCITATION, HEARD_PREDICTION
+
+_EXCITATION, _PREDICTION = np.float32(HEARD_EXCITATION), np.float32(HEARD_PREDICTION)
 
 
 @inlined
@@ -74,7 +77,8 @@ def hear_excitation(work, row, plan, sound):  # type: ignore[no-untyped-def]
     ahead *= inverse
     excitation = (sound - before) * inverse
     heard, place = row + plan.heard_from, row + plan.place_at
-    work[heard], work[heard + 1] = asinh(excitation), asinh(ahead)
+    work[heard] = _EXCITATION * asinh(excitation)
+    work[heard + 1] = _PREDICTION * asinh(ahead)
     work[place], work[place + 1] = ahead * gain, log_gain
     if plan.pitch_taps > 0:
         _hear_pitch(work, row, plan, excitation)
@@ -95,7 +99,7 @@ def _hear_pitch(work, row, plan, excitation):  # type: ignore[no-untyped-def]
     for j in range(plan.pitch_taps):
         here, earlier = work[first + j], work[first + j - 1]
         value = here + share * (earlier - here)
-        work[row + plan.heard_from + 2 + j] = asinh(value)
+        work[row + plan.heard_from + 2 + j] = _EXCITATION * asinh(value)
 
 
 @inlined
