@@ -564,7 +564,7 @@ def test_a_one_hot_model_hears_the_class_of_a_sample_and_no_more() -> None:
     assert bool(changed[20])
     columns = model.input_projection.weight[..., 0].T  # [classes, R]
     heard = columns[model.distribution.classify(x[:, 0])] + model.input_projection.bias
-    assert torch.equal(model._hear(x), heard.mT)
+    assert torch.equal(model._enter(x), heard.mT)
 
 
 @torch.no_grad()

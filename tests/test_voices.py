@@ -113,7 +113,7 @@ def test_an_unknown_name_lists_the_voices_and_a_path_does_not(voice: Path) -> No
         "voice: the voices are toy-8k"
     )
     with pytest.raises(CheckpointError, match="model.save or training wrote$"):
-        wavenet.load("runs/toy-8k")
+        wavenet.load("runs/of-today/toy-8k")
     with pytest.raises(ValueError, match="'toy-16k' is no voice; the voices are toy-8k"):
         voices.voice_folder("toy-16k")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -216,7 +217,7 @@ class WaveNet(Causal):
         if torch.compiler.is_compiling():
             samples = None if cond is None else cond.samples
             return self.hidden(x, state, samples)[0].columns(wanted)
-        with torch.autocast(x.device.type, enabled=False):
+        with _no_autocast(x.device):
             of_stack, columns = cond, None
             if cond is not None and self.predictor is not None:
                 width = self.stack.cond_channels
@@ -231,7 +232,7 @@ class WaveNet(Causal):
 
         In float32 also under autocast: what the loss is made of deserves all its digits.
         """
-        with torch.autocast(hidden.skip_sum.device.type, enabled=False):
+        with _no_autocast(hidden.skip_sum.device):
             params: Tensor = self.head(hidden.skip_sum.to(self.input_projection.weight.dtype))
             if hidden.location is not None and hidden.log_scale is not None:
                 params = self.distribution.relocate(params, hidden.location, hidden.log_scale)
@@ -533,6 +534,13 @@ def _make_encoder(
         band_kernel_size=local.upsampling.band_kernel_size,
     )
     return encoder, FrameLift(1, centre_samples=0)
+
+
+def _no_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Every operation in the type that its tensors have; ``meta``, say, knows no autocast."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:

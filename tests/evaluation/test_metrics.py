@@ -100,7 +100,7 @@ def test_pitch_errors_of_known_tracks() -> None:
     assert gross_error_percent(reference, 0 * copy) is None
 
 
-def test_the_tracker_finds_the_pitch_of_a_buzz_within_three_cents() -> None:
+def test_the_tracker_finds_the_pitch_of_a_buzz_to_its_resolution() -> None:
     tracker = find_tracker()
     assert tracker is not None
     time_s = torch.arange(RATE, dtype=torch.float64) / RATE
@@ -108,7 +108,9 @@ def test_the_tracker_finds_the_pitch_of_a_buzz_within_three_cents() -> None:
     track = tracker.track((0.1 * buzz).numpy(), RATE)
     assert len(track) == pytest.approx(1 / FRAME_S, abs=2)
     middle = track[20:-20]
-    assert np.abs(1200 * np.log2(middle / 170)).max() < 3
+    # pYIN, which serves without pyworld, knows pitches ten cents apart.
+    resolution = 10 if "pyin" in tracker.name.lower() else 3
+    assert np.abs(1200 * np.log2(middle / 170)).max() < resolution
 
 
 @pytest.mark.parametrize("n_samples", [1, 400, 1600])

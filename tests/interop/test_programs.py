@@ -160,7 +160,7 @@ def test_a_missing_package_or_suffix_is_told_in_one_line(
     message = "wavenet export: exporting to ONNX needs onnx; pip install 'wavenet-audio[onnx]'\n"
     assert capsys.readouterr().err == message
     assert main(["export", str(tmp_path / "model"), str(tmp_path / "out.h5")]) == 2
-    assert "ends in .h5; name a file that ends in .onnx, .pt2" in capsys.readouterr().err
+    assert "ends in .h5; name a file that ends in .nam, .onnx, .pt2" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -501,4 +501,4 @@ def test_the_command_tells_the_reason_in_one_line_and_writes_nothing(
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "model").exists()
     assert main(["import", str(tmp_path / "model.h5"), str(tmp_path / "model")]) == 2
-    assert "ends in .h5; name a file that ends in .pt, .pth" in capsys.readouterr().err
+    assert "ends in .h5; name a file that ends in .nam, .pt, .pth" in capsys.readouterr().err

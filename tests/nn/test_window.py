@@ -99,6 +99,16 @@ def test_threads_share_the_rows_and_add_up_their_gradients(rows: int) -> None:
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.usefixtures("_two_threads")
+def test_validation_in_inference_mode_may_use_threads() -> None:
+    """The mode belongs to a thread: new ones begin without."""
+    stack, (x, cond) = make_stack(), make_input(3, 5)
+    expected = skip_sum_of(stack, x, cond, 50).detach()
+    with torch.inference_mode():
+        assert torch.equal(skip_sum_of(stack, x.clone(), cond, 50), expected)
+    assert torch.get_num_threads() == 2
+
+
 def test_rows_together_give_what_they_give_one_after_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -163,8 +163,8 @@ def test_a_model_of_the_wrong_kind_is_one_line_and_exit_code_2(
     for arguments, line in (
         (["process", str(source), "o.wav", "--model", str(folder)], "answers audio with audio"),
         (["export", str(folder), "o.nam"], "answers audio with audio"),
-        (["export", str(tmp_path / "amp"), "o.mp3"], "unknown suffix '.mp3'; known are"),
-        (["import", str(source), "folder"], "unknown suffix '.wav'; known are"),
+        (["export", str(tmp_path / "amp"), "o.mp3"], "ends in .mp3; name a file that ends in .nam"),
+        (["import", str(source), "folder"], "ends in .wav; name a file that ends in .nam"),
         (["generate", "o.wav", "--model", str(tmp_path / "amp")], "only that one generates"),
     ):
         assert main(arguments) == 2

@@ -26,8 +26,8 @@ from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 
 HEARD_EXCITATION, HEARD_PREDICTION = 1.5, 0.3
-"""Of speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (40 minutes of
-prompts, order 20): unscaled, the network would hear little else than what it can take for granted."""
+"""Of speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (12 files of
+prompts, order 20): unscaled, the network would hear little else than what is granted anyway."""
 
 
 class LinearPrediction(Causal):

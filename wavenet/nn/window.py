@@ -227,13 +227,16 @@ def _in_threads(work: Callable[[list[slice]], Any], parts: list[list[slice]]) ->
         with torch.no_grad():
             return [work(parts[0])]
 
+    inference = torch.is_inference_mode_enabled()  # of this thread; others begin without
+
     def alone(own: list[slice]) -> Any:
         torch.set_num_threads(1)  # of this thread
-        with torch.no_grad():
+        with torch.inference_mode(inference), torch.no_grad():
             return work(own)
 
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(len(parts)) as pool:
-        results = list(pool.map(alone, parts))
-    torch.set_num_threads(threads)  # for threads that are still to come
-    return results
+    try:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return list(pool.map(alone, parts))
+    finally:
+        torch.set_num_threads(threads)  # for threads that are still to come
