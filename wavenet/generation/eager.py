@@ -39,6 +39,7 @@ class EagerEngine:
         start: where to begin; its tensors are copied.
     """
 
+    name = "eager"
     block_samples = 64
     """Samples that are prepared together: their indices, their uniforms, their conditioning."""
 
@@ -51,6 +52,7 @@ class EagerEngine:
         self._blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
         self._load_weights()
         self._make_memory(len(start.time))
+        self._make_buffers(len(start.time))
         self._conditioning = ConditioningWindow(
             model, request, self._gate_bias, self._gate_scale, len(start.time), self.block_samples
         )
@@ -156,12 +158,16 @@ class EagerEngine:
         self._inputs = torch.zeros(len(blocks), rows, channels, **factory)
         self._gates = torch.zeros(rows, len(blocks), self._residual[0].shape[0], **factory)
         self._gates[..., half] = 1
-        n_params, n = self.distribution.n_params, self.block_samples
-        self._params = torch.zeros(rows, n_params, 1, **factory)
+        self._params = torch.zeros(rows, self.distribution.n_params, 1, **factory)
         self._ear: State = ()
         if self.model.predictor is not None:
             self._ear = (self.model.predictor.init_state(rows, **factory),)
-        per_sample = self.distribution.uniforms_per_sample
+
+    def _make_buffers(self, rows: int) -> None:
+        """What goes in and out of a block, where a recorded graph finds it."""
+        factory = {"device": self.device, "dtype": self.dtype}
+        per_sample, n_params = self.distribution.uniforms_per_sample, self.distribution.n_params
+        n = self.block_samples
         self._given = torch.zeros(n, rows, per_sample, 1, device=self.device)
         self._drawn = torch.zeros(n, rows, device=self.device)
         self._heard = torch.zeros(n, rows, 1, **factory)

@@ -7,7 +7,7 @@ layout, loads and dumps the canonical state, and takes its randomness as given u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -59,7 +59,13 @@ class Request:
 
 
 class Engine(Protocol):
-    """Runs a model for a request, from a state on; built as ``Engine(model, request, start)``."""
+    """Runs a model for a request, from a state on; built as ``Engine(model, request, start)``.
+
+    Attributes:
+        name: what ``generate(..., engine=name)`` calls it.
+    """
+
+    name: ClassVar[str]
 
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None: ...
 
@@ -85,3 +91,17 @@ class Engine(Protocol):
 
     def dump(self) -> GenerationState:
         """The canonical state after the samples so far."""
+
+    def replace(
+        self, rows: list[int], frames: list[Tensor] | None, start: GenerationState
+    ) -> None:
+        """Let some rows begin other sequences with the next sample; the others go on.
+
+        Args:
+            rows: which.
+            frames: as in the request, one for each of these rows; frame 0 stands at the next sample.
+            start: of so many rows.
+
+        Raises:
+            ValueError: where the next sample does not begin a frame of the rows that go on.
+        """
