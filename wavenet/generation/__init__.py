@@ -1,6 +1,16 @@
-"""Sampling: ``generate`` for whole utterances, ``stream`` for live use, and their engines."""
+"""Sampling: ``generate`` for whole utterances, ``stream`` for live use, ``generate_queue`` for many
+utterances through a few rows, and their engines.
+"""
 
 from wavenet.generation.engine import Engine, GenerationState
+from wavenet.generation.queue import Utterance, generate_queue
 from wavenet.generation.sampling import generate, stream
 
-__all__ = ["Engine", "GenerationState", "generate", "stream"]
+__all__ = [
+    "Engine",
+    "GenerationState",
+    "Utterance",
+    "generate",
+    "generate_queue",
+    "stream",
+]

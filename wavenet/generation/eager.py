@@ -85,9 +85,7 @@ class EagerEngine:
         return GenerationState(self._params.clone(), state, self._time + self._n_samples)
 
     @torch.inference_mode()
-    def replace(
-        self, rows: list[int], frames: list[Tensor] | None, start: GenerationState
-    ) -> None:
+    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
         """See ``Engine.replace``."""
         self._conditioning.replace(rows, frames)
         self._time[rows] = start.time - self._n_samples

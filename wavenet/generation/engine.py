@@ -6,6 +6,7 @@ layout, loads and dumps the canonical state, and takes its randomness as given u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.model import WaveNet
-from wavenet.nn import State
+from wavenet.nn import State, flatten_state, unflatten_state
 
 
 class GenerationState(NamedTuple):
@@ -36,6 +37,14 @@ class GenerationState(NamedTuple):
     def after(cls, params: Tensor, model: State) -> GenerationState:
         """After what ``model.stream`` returned: params ``[B, P, T]`` and the state; time 0."""
         return cls(params[..., -1:], model, torch.zeros(params.shape[0], dtype=torch.int64))
+
+    @classmethod
+    def join(cls, states: Sequence[GenerationState]) -> GenerationState:
+        """All rows of the states, one after the other, in one."""
+        parts = zip(*(flatten_state((one.params, one.model)) for one in states), strict=True)
+        joined = iter([torch.cat(part) for part in parts])
+        params, model = unflatten_state((states[0].params, states[0].model), joined)
+        return cls(params, model, torch.cat([one.time for one in states]))
 
 
 @dataclass(frozen=True)
@@ -92,9 +101,7 @@ class Engine(Protocol):
     def dump(self) -> GenerationState:
         """The canonical state after the samples so far."""
 
-    def replace(
-        self, rows: list[int], frames: list[Tensor] | None, start: GenerationState
-    ) -> None:
+    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
         """Let some rows begin other sequences with the next sample; the others go on.
 
         Args:

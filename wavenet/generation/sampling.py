@@ -146,7 +146,7 @@ def stream(
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
-    make_engine = _engine_class(engine, model)
+    make_engine = engine_class(engine, model)
     samples = None if n_samples is None else integers("n_samples", n_samples)
     mels = None if mel is None else mel_rows(mel)
     primes = None if prime is None else prime_rows(prime)
@@ -211,7 +211,12 @@ class SampleStream(Iterator[Tensor]):
         return self.engine.dump()
 
 
-def _engine_class(name: str, model: WaveNet) -> type[Engine]:
+def engine_class(name: str, model: WaveNet) -> type[Engine]:
+    """The engine of this name, or the fastest that is known to run the model.
+
+    Raises:
+        ValueError: for a name that is not one of ``ENGINES``.
+    """
     from wavenet.generation import cpu, fused, gpu
 
     if name not in ENGINES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from typing import Any
 
@@ -117,8 +118,8 @@ class FusedEngine(EagerEngine):
             1.0 if top_p is None else float(top_p),
             given.shape[1],
             len(given),
-            self._n_samples,
-            window.first_sample,
+            self._n_samples % math.lcm(*self._ring_length.tolist()),
+            (window.first_sample + self._n_samples) % (max(1, window.hop) * len(window.terms)),
             len(window.terms),
             FORCED=forced,
             TERM_ROWS=window.terms.shape[2],

@@ -54,7 +54,7 @@ def _head_block(
     return y
 
 
-@triton.jit(do_not_specialize=["rows", "n_samples", "now", "first_sample", "places"])
+@triton.jit(do_not_specialize=["rows", "n_samples", "ring_time", "position", "places"])
 def advance(
     # what changes
     rings, params, history, excitation, scratch, out,
@@ -63,7 +63,7 @@ def advance(
     # weights and tables
     entry, entry_bias, taps, residual, residual_bias, skip, skip_bias,
     first, first_bias, last, last_bias, ring_starts, pasts, dilations, closed, values, sounds,
-    temperature, top_p, rows, n_samples, now, first_sample, places,
+    temperature, top_p, rows, n_samples, ring_time, position, places,
     ROWS: tl.constexpr, LAYERS: tl.constexpr, TAPS: tl.constexpr,
     R: tl.constexpr, H: tl.constexpr, S: tl.constexpr, P: tl.constexpr,  # channels
     RP: tl.constexpr, HP: tl.constexpr, SP: tl.constexpr, PP: tl.constexpr,  # filled up
@@ -87,7 +87,9 @@ def advance(
         entry: ``[inputs, RP]``. taps: ``[L, TAPS, 2, RP, HP]``. residual: ``[L, HP, RP]``.
         skip: ``[L, HP, SP]``. first: ``[SP, SP]``. last: ``[SP, PP]``. Biases: of their columns.
         ring_starts, pasts, dilations: ``[L]``. closed, values, sounds: ``[CATEGORIES]``.
-        now: sample of the rings' time. places: of the window.
+        ring_time: of the first sample, modulo a multiple of all pasts; position: of the first sample
+            in the time of the frames, modulo HOP * places: small numbers, however long it runs.
+        places: of the window.
         KIND: 0 classes, 1 a mixture, 2 a single density.
     """
     tile = tl.program_id(0)
@@ -101,12 +103,11 @@ def advance(
     t = 0
     while t < n_samples:
         # Where the sample lies between frames.
-        near_place, far_place = tl.full([], 0, tl.int64), tl.full([], 0, tl.int64)
+        near_place, far_place = 0, 0
         near_share, far_share = 1.0, 0.0
         if HOP > 0:
-            position = first_sample + now + t
-            phase = position % HOP
-            frame = position // HOP + tl.load(begins + phase) + places
+            phase = (position + t) % HOP
+            frame = (position + t) // HOP + tl.load(begins + phase).to(tl.int32) + places
             near_place, far_place = frame % places, (frame + 1) % places
             near_share = tl.load(shares + 2 * phase)
             far_share = tl.load(shares + 2 * phase + 1)
@@ -188,16 +189,17 @@ def advance(
                 gate_in += far_share * _columns_of(z + H, 2 * H, H, term_row, alive, HP)
             weights = taps + layer * (TAPS * 2 * RP * HP)
             if TAPS > 1:
-                length, dilation = tl.load(pasts + layer), tl.load(dilations + layer)
+                length = tl.load(pasts + layer).to(tl.int32)
+                dilation = tl.load(dilations + layer).to(tl.int32)
                 ring = rings + tl.load(ring_starts + layer) * ring_stride
                 for tap in tl.static_range(TAPS - 1):
-                    slot = (now + t + tap * dilation) % length
+                    slot = (ring_time + t + tap * dilation) % length
                     old = _columns_of(ring + slot * ring_stride, R, R, row, alive, RP)
                     tanh_in += _dot(old, _matrix(weights, HP, RP, HP), PRECISION)
                     gate_in += _dot(old, _matrix(weights + RP * HP, HP, RP, HP), PRECISION)
                     weights += 2 * RP * HP
                 tl.debug_barrier()
-                to = ring + ((now + t) % length) * ring_stride + row[:, None] * R + r[None]
+                to = ring + ((ring_time + t) % length) * ring_stride + row[:, None] * R + r[None]
                 tl.store(to, x, mask=inside)
             tanh_in += _dot(x, _matrix(weights, HP, RP, HP), PRECISION)
             gate_in += _dot(x, _matrix(weights + RP * HP, HP, RP, HP), PRECISION)
