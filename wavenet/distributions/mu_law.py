@@ -33,7 +33,7 @@ def mu_law_compress(x: Tensor, classes: int = 256) -> Tensor:
     Source: ITU-T G.711; van den Oord et al. 2016 (WaveNet), section 2.2.
     """
     mu = classes - 1
-    sign = 1 - 2 * (x < 0).to(x.dtype)  # x.abs() would have the gradient 0 at 0
+    sign = torch.where(x < 0, -1.0, 1.0).to(x.dtype)  # x.abs() would have the gradient 0 at 0
     return sign * torch.log1p(mu * (sign * x)) / math.log1p(mu)
 
 

@@ -182,7 +182,7 @@ class FusedEngine(EagerEngine):
             "LAYERS": n_layers,
             "TAPS": taps.shape[1],
             "HOP": self._conditioning.hop,
-            "PRECISION": "ieee",
+            "PRECISION": "widened" if interpreted() and narrow == torch.bfloat16 else "ieee",
             **widths,
             **filled,
             **self._of_distribution(),

@@ -36,7 +36,12 @@ def _matrix(pointer, stride, N_ROWS: tl.constexpr, N_COLUMNS: tl.constexpr):
 
 @triton.jit
 def _dot(x, weights, PRECISION: tl.constexpr):
-    return tl.dot(x.to(weights.dtype), weights, input_precision=PRECISION)
+    """x, rounded as the weights are, times the weights; sums are float32."""
+    x = x.to(weights.dtype)
+    if PRECISION == "widened":  # for the interpreter, which cannot multiply bfloat16: the same sums
+        return tl.dot(x.to(tl.float32), weights.to(tl.float32), input_precision="ieee")
+    else:  # noqa: RET505 - the compiler looks at one of the two
+        return tl.dot(x, weights, input_precision=PRECISION)
 
 
 @triton.jit
