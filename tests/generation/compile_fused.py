@@ -26,8 +26,8 @@ class Launches:
     def __getitem__(self, grid: tuple[int]) -> Any:
         return self.launch
 
-    def launch(self, *arguments: object, **constants: object) -> None:
-        self.arguments, self.constants = arguments, constants
+    def launch(self, *arguments: object, num_warps: int, **constants: object) -> None:
+        self.arguments, self.constants, self.num_warps = arguments, constants, num_warps
 
 
 def launch_of_nv() -> Launches:
@@ -56,9 +56,10 @@ def main(architecture: int) -> None:
     }
     constants = {(advance.arg_names.index(name),): it for name, it in called.constants.items()}
     target = GPUTarget("cuda", architecture, 32)
-    compiled = triton.compile(ASTSource(advance, signature, constants), target=target)
+    source, options = ASTSource(advance, signature, constants), {"num_warps": called.num_warps}
+    compiled = triton.compile(source, target=target, options=options)
     products = re.findall(r"mma\.sync|wgmma\.mma_async", compiled.asm["ptx"])
-    print(compiled.metadata.shared, len(products))
+    sys.stdout.write(f"{compiled.metadata.shared} {len(products)}\n")
 
 
 if __name__ == "__main__":

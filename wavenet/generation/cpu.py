@@ -14,7 +14,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ class CpuEngine:
         ValueError: if the model is elsewhere or of another type, or numba is missing.
     """
 
-    name = "cpu"
+    name: ClassVar[str] = "cpu"
 
     @torch.inference_mode()
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:

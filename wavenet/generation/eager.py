@@ -15,7 +15,7 @@ host. What saves operations, and on a GPU each costs some microseconds:
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class EagerEngine:
         start: where to begin; its tensors are copied.
     """
 
-    name = "eager"
+    name: ClassVar[str] = "eager"
     block_samples = 64
     """Samples that are prepared together: their indices, their uniforms, their conditioning."""
 
@@ -142,34 +142,36 @@ class EagerEngine:
 
     def _make_memory(self, rows: int) -> None:
         """All rings in one tensor ``[sum of past, B, R]``; slot t % past holds the input at t."""
-        factory = {"device": self.device, "dtype": self.dtype}
         blocks = self._blocks
         channels, half = blocks[0].residual_channels, blocks[0].gate_channels // 2
         self._pasts = [block.past for block in blocks]
         pasts = torch.tensor(self._pasts, device=self.device)
         self._ring_start, self._ring_length = pasts.cumsum(0) - pasts, pasts.clamp(min=1)
-        self._rings = torch.zeros(sum(self._pasts), rows, channels, **factory)
+        self._rings = self._zeros(sum(self._pasts), rows, channels)
         dilations = torch.tensor([block.conv.dilation for block in blocks], device=self.device)
         back = torch.arange(blocks[0].conv.kernel_size - 1, 0, -1, device=self.device)
         self._lags = dilations[:, None] * back  # [L, k - 1], oldest first
         self._now = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._inputs = torch.zeros(len(blocks), rows, channels, **factory)
-        self._gates = torch.zeros(rows, len(blocks), self._residual[0].shape[0], **factory)
+        self._inputs = self._zeros(len(blocks), rows, channels)
+        self._gates = self._zeros(rows, len(blocks), self._residual[0].shape[0])
         self._gates[..., half] = 1
-        self._params = torch.zeros(rows, self.distribution.n_params, 1, **factory)
+        self._params = self._zeros(rows, self.distribution.n_params, 1)
         self._ear: State = ()
         if self.model.predictor is not None:
-            self._ear = (self.model.predictor.init_state(rows, **factory),)
+            state = self.model.predictor.init_state(rows, device=self.device, dtype=self.dtype)
+            self._ear = (state,)
 
     def _make_buffers(self, rows: int) -> None:
         """What goes in and out of a block, where a recorded graph finds it."""
-        factory = {"device": self.device, "dtype": self.dtype}
         per_sample, n_params = self.distribution.uniforms_per_sample, self.distribution.n_params
         n = self.block_samples
         self._given = torch.zeros(n, rows, per_sample, 1, device=self.device)
         self._drawn = torch.zeros(n, rows, device=self.device)
-        self._heard = torch.zeros(n, rows, 1, **factory)
-        self._answers = torch.zeros(n, rows, n_params, **factory)
+        self._heard = self._zeros(n, rows, 1)
+        self._answers = self._zeros(n, rows, n_params)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
     def _load(self, rows: list[int], start: GenerationState) -> None:
         """Bring a state into the memory of some rows."""

@@ -106,7 +106,8 @@ class Engine(Protocol):
 
         Args:
             rows: which.
-            frames: as in the request, one for each of these rows; frame 0 stands at the next sample.
+            frames: as in the request, one for each of these rows; their frame 0 stands at the
+                next sample.
             start: of so many rows.
 
         Raises:

@@ -11,6 +11,8 @@ the card is used.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -51,7 +53,7 @@ class GpuEngine(EagerEngine):
         ValueError: if the model is elsewhere.
     """
 
-    name = "gpu"
+    name: ClassVar[str] = "gpu"
     block_samples = _LENGTHS[0]
 
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class FusedEngine(EagerEngine):
         ValueError: for another model, or where Triton is missing.
     """
 
-    name = "gpu-fused"
+    name: ClassVar[str] = "gpu-fused"
 
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
         _check(model)
@@ -123,6 +123,7 @@ class FusedEngine(EagerEngine):
             len(window.terms),
             FORCED=forced,
             TERM_ROWS=window.terms.shape[2],
+            num_warps=self._warps,
             **self._constants,
         )
 
@@ -175,6 +176,8 @@ class FusedEngine(EagerEngine):
             dilations,
             *self._tables(),
         ]
+        # What a program keeps in registers; the numbers are where the compiler begins to spill.
+        self._warps = 8 if narrow == torch.float32 or max(rp * hp, hp * sp) > 2**14 else 4
         widths = {"R": channels, "H": half, "S": skip, "P": n_params}
         filled = {"RP": rp, "HP": hp, "SP": sp, "PP": pp, "N": n, "K": min(64, sp)}
         self._constants: dict[str, Any] = {
@@ -249,12 +252,11 @@ def _check(model: WaveNet) -> None:
             f"engine='gpu-fused' runs float32 models on a CUDA device, this one is {weight.dtype} "
             f"on {weight.device}; call model.float().cuda() or use engine='auto'"
         )
-    config = model.config
-    gate = config.gate_channels or 2 * config.residual_channels
-    widest = max(config.residual_channels, gate // 2)
-    if widest > MOST_CHANNELS or config.skip_channels > MOST_SKIP_CHANNELS:
+    residual, skip = model.config.residual_channels, model.config.skip_channels
+    gate = model.config.gate_channels or 2 * residual
+    if max(residual, gate // 2) > MOST_CHANNELS or skip > MOST_SKIP_CHANNELS:
         raise ValueError(
-            f"engine='gpu-fused' takes up to {MOST_CHANNELS} residual, {2 * MOST_CHANNELS} gate and "
-            f"{MOST_SKIP_CHANNELS} skip channels, this model has {config.residual_channels}, {gate} "
-            f"and {config.skip_channels}; use engine='gpu'"
+            f"engine='gpu-fused' takes up to {MOST_CHANNELS} residual, {2 * MOST_CHANNELS} gate "
+            f"and {MOST_SKIP_CHANNELS} skip channels, this model has {residual}, {gate} and "
+            f"{skip}; use engine='gpu'"
         )

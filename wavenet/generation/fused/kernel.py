@@ -92,8 +92,9 @@ def advance(
         entry: ``[inputs, RP]``. taps: ``[L, TAPS, 2, RP, HP]``. residual: ``[L, HP, RP]``.
         skip: ``[L, HP, SP]``. first: ``[SP, SP]``. last: ``[SP, PP]``. Biases: of their columns.
         ring_starts, pasts, dilations: ``[L]``. closed, values, sounds: ``[CATEGORIES]``.
-        ring_time: of the first sample, modulo a multiple of all pasts; position: of the first sample
-            in the time of the frames, modulo HOP * places: small numbers, however long it runs.
+        ring_time: of the first sample, modulo a multiple of all pasts.
+        position: of the first sample in the time of the frames, modulo HOP * places. Both are
+            small numbers, however long it runs.
         places: of the window.
         KIND: 0 classes, 1 a mixture, 2 a single density.
     """
@@ -105,7 +106,7 @@ def advance(
     scratch_size = tl.num_programs(0).to(tl.int64) * ROWS * SP
     ring_stride = rows.to(tl.int64) * R
     inside = alive[:, None] & (r[None] < R)
-    t = 0
+    t = tl.full([], 0, tl.int32)
     while t < n_samples:
         # Where the sample lies between frames.
         near_place, far_place = 0, 0
