@@ -106,8 +106,20 @@ def test_what_ends_first_comes_first_and_utterances_are_taken_when_a_row_is_free
 
     queue = generate_queue(model, arriving(), rows=2, engine="eager")
     assert taken == []
-    assert (next(queue)[0], taken) == (1, [0, 1, 2])
-    assert [number for number, _ in queue] == [2, 3, 0]
+    assert (next(queue)[0], taken) == (1, [0, 1])
+    assert (next(queue)[0], taken) == (2, [0, 1, 2])
+    assert [number for number, _ in queue] == [3, 0]
+
+
+def test_a_live_queue_leaves_rows_empty_until_something_arrives() -> None:
+    """Two silences before the first utterance, one after each, and rows for three."""
+    model = vocoder(HEARD[0], "eager")
+    utterances = some_utterances(model, [8, 3, 4])
+    arriving = [None, None, utterances[0], None, utterances[1], None, None, utterances[2], None]
+    found = dict(generate_queue(model, arriving, rows=3, chunk_samples=7, engine="eager"))
+    assert sorted(found) == [0, 1, 2]
+    for number, one in enumerate(utterances):
+        assert torch.equal(found[number], alone(model, one, "eager")), number
 
 
 def test_no_utterances_make_no_samples() -> None:
@@ -118,6 +130,7 @@ def test_no_utterances_make_no_samples() -> None:
     ("arguments", "message"),
     [
         ({"rows": 0}, "rows=0 must be an integer of at least 1"),
+        ({"chunk_samples": 0}, "chunk_samples=0 must be an integer of at least 1"),
         ({"weights": "int8"}, "weights='int8' is unknown"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"engine": "tpu"}, "engine='tpu' is unknown"),

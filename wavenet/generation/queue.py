@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 
 import torch
 from torch import Tensor
@@ -25,8 +24,6 @@ from wavenet.model import WaveNet
 
 _UNIT = 256
 """Samples after which rows may change where nothing changes in time."""
-_MOST_SAMPLES = 2048
-"""Made between two looks at which rows have ended."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,9 +45,10 @@ class Utterance:
 
 def generate_queue(
     model: WaveNet,
-    utterances: Iterable[Utterance],
+    utterances: Iterable[Utterance | None],
     *,
     rows: int = 16,
+    chunk_samples: int = 2048,
     temperature: float = 1.0,
     top_p: float | None = None,
     engine: str = "auto",
@@ -61,7 +59,10 @@ def generate_queue(
     Args:
         model: any ``WaveNet``.
         utterances: any number; the next one is taken when a row is free, and all rows wait for it.
+            None says that there is none yet: the row stays empty until the next look.
         rows: that run at once; fewer if there are fewer utterances.
+        chunk_samples: most that are made between two looks, at least a hop: what an utterance may
+            have to wait though there is an empty row.
         temperature: see ``generate``.
         top_p: see ``generate``.
         engine: see ``generate``.
@@ -76,6 +77,8 @@ def generate_queue(
     """
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise ValueError(f"rows={rows!r} must be an integer of at least 1")
+    if not isinstance(chunk_samples, int) or chunk_samples < 1:
+        raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
     make_engine = engine_class(engine, model)
@@ -90,34 +93,70 @@ def generate_queue(
         request = Request(_frames(first), 0, temperature, top_p, WEIGHTS[weights])
         return make_engine(model, request, _starts(first))
 
-    waiting = (_Row(model, number, one) for number, one in enumerate(utterances))
     local = model.config.local
-    return _serve(waiting, rows, begin, _UNIT if local is None else local.hop_samples)
+    unit = _UNIT if local is None else local.hop_samples
+    step = max(1, chunk_samples // unit) * unit
+    return _serve(_Waiting(model, utterances), rows, begin, unit, step)
 
 
 def _serve(
-    waiting: Iterator[_Row], rows: int, begin: Callable[[list[_Row]], Engine], unit: int
+    waiting: _Waiting, rows: int, begin: Callable[[list[_Row]], Engine], unit: int, step: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """Run so many rows, multiples of ``unit`` samples at a time, until nothing waits or runs."""
-    first = list(islice(waiting, rows))
+    """Run the rows, whole units and at most ``step`` samples at a time, until all has been said."""
+    first: list[_Row] = []
+    while not first and not waiting.ended:
+        first = waiting.take(rows)
     if not first:
         return
-    engine, running = begin(first), list[_Row | None](first)
-    while any(running):
-        left = min(row.left for row in running if row is not None)
-        n = -(-min(left, _MOST_SAMPLES) // unit) * unit
-        idle = torch.full((1, first[0].uniforms.per_sample, n), 0.5)
-        given = [idle if row is None else row.uniforms.take(n) for row in running]
-        samples = engine.run(torch.cat(given))
-        ended = [row for row, made in zip(running, samples, strict=True) if row and row.take(made)]
-        free = [place for place, row in enumerate(running) if row in ended]
-        begun = list(islice(waiting, len(free)))
-        for place, row in zip_longest(free, begun):
-            running[place] = row
+    running: list[_Row | None] = [*first]
+    if not waiting.ended:
+        running += [None] * (rows - len(first))
+    engine = begin([row or first[0] for row in running])
+    idle = torch.full((1, first[0].uniforms.per_sample, step), 0.5)
+    while any(running) or not waiting.ended:
+        free = [place for place, row in enumerate(running) if row is None]
+        begun = waiting.take(len(free))
         if begun:
             engine.replace(free[: len(begun)], _frames(begun), _starts(begun))
-        for row in ended:
-            yield row.number, torch.cat(row.parts)
+        for place, new in zip(free, begun, strict=False):  # some may stay free
+            running[place] = new
+        left = [row.left for row in running if row is not None]
+        if not left:
+            continue
+        n = min(step, -(-min(left) // unit) * unit)
+        given = [idle[..., :n] if row is None else row.uniforms.take(n) for row in running]
+        samples = engine.run(torch.cat(given))
+        for place, row in enumerate(running):
+            if row is not None and row.take(samples[place]):
+                running[place] = None
+                yield row.number, torch.cat(row.parts)
+
+
+class _Waiting:
+    """The utterances that no row has begun.
+
+    Attributes:
+        ended: whether there will be no more.
+    """
+
+    def __init__(self, model: WaveNet, utterances: Iterable[Utterance | None]) -> None:
+        self._model, self._utterances = model, iter(utterances)
+        self._number, self.ended = 0, False
+
+    def take(self, n: int) -> list[_Row]:
+        """At most n of them: as many as there are by now."""
+        rows: list[_Row] = []
+        while len(rows) < n:
+            try:
+                utterance = next(self._utterances)
+            except StopIteration:
+                self.ended = True
+                break
+            if utterance is None:
+                break
+            rows.append(_Row(self._model, self._number, utterance))
+            self._number += 1
+        return rows
 
 
 class _Row:
