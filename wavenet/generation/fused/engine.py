@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -87,6 +88,11 @@ class FusedEngine(EagerEngine):
                         memory.copy_(memory.roll(-(n % memory.shape[-1]), dims=-1))
 
     def _launch(self, given: Tensor, made: Tensor, forced: bool) -> None:
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            self._call(given, made, forced)
+
+    def _call(self, given: Tensor, made: Tensor, forced: bool) -> None:
+        """The kernel, for all rows, on the current device."""
         from wavenet.generation.fused.kernel import advance  # loads the compiler
 
         nothing = self._scratch
@@ -122,7 +128,7 @@ class FusedEngine(EagerEngine):
             (window.first_sample + self._n_samples) % (max(1, window.hop) * len(window.terms)),
             len(window.terms),
             FORCED=forced,
-            TERM_ROWS=window.terms.shape[2],
+            SHARED_TERMS=self.request.frames is None,
             num_warps=self._warps,
             **self._constants,
         )

@@ -74,7 +74,7 @@ def advance(
     RP: tl.constexpr, HP: tl.constexpr, SP: tl.constexpr, PP: tl.constexpr,  # filled up
     KIND: tl.constexpr, CATEGORIES: tl.constexpr, BLOCK: tl.constexpr, NUCLEUS: tl.constexpr,
     LOW: tl.constexpr, HIGH: tl.constexpr,  # of log-scales
-    HOP: tl.constexpr, TERM_ROWS: tl.constexpr, FORCED: tl.constexpr,
+    HOP: tl.constexpr, SHARED_TERMS: tl.constexpr, FORCED: tl.constexpr,
     ORDER: tl.constexpr, PITCH_TAPS: tl.constexpr, MIN_LAG: tl.constexpr, MAX_LAG: tl.constexpr,
     REACH: tl.constexpr, COLUMNS: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -87,7 +87,7 @@ def advance(
         out: samples ``[T, B]``, or where FORCED params ``[T, B, P]``.
         uniforms, quantiles, heard: ``[T, B]``: of the category, of the value, and what the network
             hears where FORCED.
-        terms: ``[places, L, TERM_ROWS or B, 2 H]``. columns: ``[places, B, COLUMNS]``.
+        terms: ``[places, L, B, 2 H]``, B = 1 if SHARED_TERMS. columns: ``[places, B, COLUMNS]``.
         begins: ``[HOP]``. shares: ``[HOP, 2]``; see ``ConditioningWindow``.
         entry: ``[inputs, RP]``. taps: ``[L, TAPS, 2, RP, HP]``. residual: ``[L, HP, RP]``.
         skip: ``[L, HP, SP]``. first: ``[SP, SP]``. last: ``[SP, PP]``. Biases: of their columns.
@@ -181,7 +181,7 @@ def advance(
         skips = tl.zeros([ROWS, SP], tl.float32) + tl.load(skip_bias + tl.arange(0, SP))[None]
         for layer in range(LAYERS):
             term_row = row
-            if TERM_ROWS == 1:
+            if SHARED_TERMS:
                 term_row = row * 0
                 term_stride = 2 * H
             else:
