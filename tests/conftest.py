@@ -20,6 +20,9 @@ def pytest_configure() -> None:
     # In processes that tests start as well: the bits of a sum depend on how many share it.
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Without a GPU Triton's kernels are interpreted. Triton asks for this when it is imported.
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
     # A shell that starts us in the background has ctrl-C ignored, by us and all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

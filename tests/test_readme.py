@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 import wavenet
 from wavenet import voices
@@ -43,7 +44,7 @@ def test_python_blocks_run_one_after_another(
     repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(repository, "python")
-    assert len(code) == 5
+    assert len(code) == 6
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
@@ -101,6 +102,20 @@ def test_commands_for_gpus_and_clusters_have_keys_that_exist(
         assert (out, config.corpus, config.trainer["accelerator"]) == ("DIR", "speech", "gpu")
         devices.append((config.trainer.get("num_nodes", 1), config.trainer["devices"]))
     assert devices == [(1, 1), (1, 8), (4, 8), (4, 8)]
+
+
+def test_commands_that_need_a_gpu_say_so_where_there_is_none(
+    repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wavenet.load("demo-out/model").save("my-voice/model")
+    lines = "\n".join(blocks(repository, "bash")).splitlines()
+    commands = [line for line in lines if line.startswith(("wavenet generate", "wavenet bench"))]
+    assert len(commands) == 3
+    if torch.cuda.is_available():
+        return
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 2, command
+        assert "cuda" in capsys.readouterr().err.lower()
 
 
 def test_preset_table_states_what_the_models_are(repository: Path) -> None:

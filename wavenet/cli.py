@@ -168,9 +168,13 @@ def _add_bench(commands: Any) -> None:
     which = sample.add_mutually_exclusive_group()
     which.add_argument("--preset", default="small", help="tiny, small (default), medium or nv")
     which.add_argument("--model", metavar="FOLDER", help="a checkpoint instead of a preset")
-    sample.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
+    sample.add_argument(
+        "--engine", default="auto", help="auto, eager, cpu; gpu or gpu-fused: on a CUDA device"
+    )
     sample.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
-    sample.add_argument("--batch", type=int, default=1, metavar="N", help="rows (default 1)")
+    sample.add_argument(
+        "--batch", type=int, metavar="N", help="rows (default 1; on a GPU from 1 to 2048)"
+    )
     length = sample.add_mutually_exclusive_group()
     length.add_argument("--samples", type=int, help="of a row in a round (default: 0.1 s of work)")
     length.add_argument("--seconds", type=float, help="the same, in seconds of audio")
@@ -312,7 +316,8 @@ def _export(options: argparse.Namespace) -> None:
 
 def _bench_sample(options: argparse.Namespace) -> None:
     from wavenet import WaveNet, WaveNetConfig
-    from wavenet.evaluation.speed import measure_sampling
+    from wavenet.evaluation.device import BATCHES, DEVICE_ENGINES, DeviceSpeed, measure_on_device
+    from wavenet.evaluation.speed import SamplingSpeed, measure_sampling
     from wavenet.model import load
 
     if options.model is None:
@@ -324,15 +329,26 @@ def _bench_sample(options: argparse.Namespace) -> None:
         if not 0 < options.seconds < math.inf:
             raise ValueError(f"--seconds={options.seconds} must be a positive number of seconds")
         samples = max(1, round(options.seconds * model.sample_rate))
-    speed = measure_sampling(
-        model,
-        engine=options.engine,
-        weights=options.weights,
-        batch=options.batch,
-        samples=samples,
-        rounds=options.rounds,
-        threads=options.threads,
-    )
+    speed: SamplingSpeed | DeviceSpeed
+    if options.engine in DEVICE_ENGINES:
+        speed = measure_on_device(
+            model,
+            engine=options.engine,
+            weights=options.weights,
+            batches=BATCHES if options.batch is None else (options.batch,),
+            samples=samples,
+            rounds=options.rounds,
+        )
+    else:
+        speed = measure_sampling(
+            model,
+            engine=options.engine,
+            weights=options.weights,
+            batch=1 if options.batch is None else options.batch,
+            samples=samples,
+            rounds=options.rounds,
+            threads=options.threads,
+        )
     print(json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}")
 
 

@@ -196,11 +196,11 @@ def measure_sampling(
     if samples is not None:
         check_at_least_one(samples=samples)
     with limited_threads(threads):
-        speed = _Candidate(model, engine, weights, batch, samples, rounds)
+        speed = Candidate(model, engine, weights, batch, samples, rounds)
         candidates: dict[str, Callable[[], object]] = {"engine": speed.run}
         eager = speed
         if speed.engine_name != "eager":
-            eager = _Candidate(model, "eager", weights, batch, samples, rounds)
+            eager = Candidate(model, "eager", weights, batch, samples, rounds)
             candidates["eager"] = eager.run
         machine = LimitLoops(_packed(model, speed, weights)) if _has_limits(model) else None
         seconds = take_turns(candidates | (machine.candidates if machine else {}), rounds)
@@ -227,7 +227,7 @@ def _has_limits(model: WaveNet) -> bool:
     return cpu.runs(model) and cpu.has_compiler()
 
 
-class _Candidate:
+class Candidate:
     """One engine, warm, with enough to do for all rounds.
 
     Attributes:
@@ -254,7 +254,7 @@ class _Candidate:
         self.samples = guess if samples is None else samples
         self.chunks = begin(self.samples, rounds + 1)
         self._per_round = batch * self.samples
-        self.engine_name = type(self.chunks.engine).__name__.removesuffix("Engine").lower()
+        self.engine_name = self.chunks.engine.name
         self.run()
 
     def run(self) -> None:
@@ -288,7 +288,7 @@ def _begin(
     )
 
 
-def _packed(model: WaveNet, speed: _Candidate, weights: str) -> Array:
+def _packed(model: WaveNet, speed: Candidate, weights: str) -> Array:
     """The very weights that the engine reads, so that their place in memory is the same."""
     engine = speed.chunks.engine
     if isinstance(engine, cpu.CpuEngine):

@@ -48,7 +48,9 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same file (default 0)")
     parser.add_argument("--temperature", type=float, default=1.0, help="below 1: less noisy")
     parser.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
-    parser.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
+    parser.add_argument(
+        "--engine", default="auto", help="auto, eager, cpu, gpu or gpu-fused (not measured yet)"
+    )
     parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
 

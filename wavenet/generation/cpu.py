@@ -14,7 +14,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from wavenet.generation.kernels.packing import (
     registers,
 )
 from wavenet.generation.kernels.plan import make_layers, make_plan
+from wavenet.generation.window import ALIGNED
 from wavenet.model import WaveNet
 from wavenet.nn import GatedResidualBlock, State, flatten_state
 
@@ -93,6 +94,8 @@ class CpuEngine:
         ValueError: if the model is elsewhere or of another type, or numba is missing.
     """
 
+    name: ClassVar[str] = "cpu"
+
     @torch.inference_mode()
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
         _check(model)
@@ -114,7 +117,7 @@ class CpuEngine:
         ]
         self._tiles = [tile for share in self._shares for tile in share]
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
-        self._load(start)
+        self._load(list(range(len(start.time))), start)
 
     def run(self, uniforms: Tensor) -> Tensor:
         """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
@@ -151,6 +154,13 @@ class CpuEngine:
                 layers.append(((torch.from_numpy(history),),))
             state = (*self._dump_predictor(), tuple(layers))
             return GenerationState(params, state, self._time + self._n_samples)
+
+    @torch.inference_mode()
+    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
+        """See ``Engine.replace``."""
+        self._conditioning.replace(rows, frames)
+        self._time[rows] = start.time - self._n_samples
+        self._load(rows, start)
 
     def _dump_predictor(self) -> State:
         """The predictor's state, in a tuple that is empty without one."""
@@ -202,21 +212,25 @@ class CpuEngine:
         ring = rows[:, layer["ring_at"] : layer["ring_at"] + layer["past"] * width]
         return ring.reshape(tile.n_rows, int(layer["past"]), width)
 
-    def _load(self, start: GenerationState) -> None:
-        layers = start.model[-1]
-        plan = self._plan[0]
-        params = start.params[..., 0].to("cpu", torch.float32).numpy()
-        for tile in self._tiles:
-            rows = slice(tile.first_row, tile.first_row + tile.n_rows)
-            work = tile.work.reshape(-1, plan["row_stride"])
-            work[: tile.n_rows, plan["params_at"] :][:, : plan["params"]] = params[rows]
-            for place, part in zip(
-                self._memories(tile), flatten_state(start.model[:-1]), strict=True
-            ):
-                place[:] = part[rows, 0].to("cpu", torch.float32).numpy()
-            for number, layer in enumerate(layers):
-                history = layer[0][0][rows].to("cpu", torch.float32).transpose(1, 2).numpy()
-                self._ring(tile, number)[..., : plan["residual"]] = history
+    def _load(self, rows: list[int], start: GenerationState) -> None:
+        """Bring a state into the memory of some rows."""
+        parts = [start.params, *flatten_state(start.model)]
+        arrays = [part.to("cpu", torch.float32).numpy() for part in parts]
+        for i, row in enumerate(rows):
+            tile = next(one for one in self._tiles if row < one.first_row + one.n_rows)
+            self._load_row(tile, row - tile.first_row, [array[i] for array in arrays])
+
+    def _load_row(self, tile: _Tile, row: int, parts: list[Array]) -> None:
+        """Params, the predictor's memories and each layer's history, into one row of a tile."""
+        plan, memories = self._plan[0], self._memories(tile)
+        work = tile.work.reshape(-1, plan["row_stride"])
+        params, *others = parts
+        work[row, plan["params_at"] :][: plan["params"]] = params[:, 0]
+        for place, part in zip(memories, others[: len(memories)], strict=True):
+            place[row] = part[0]
+        for number, history in enumerate(others[len(memories) :]):
+            slot = int(tile.layers[number]["slot"])
+            self._ring(tile, number)[row, :, : plan["residual"]] = np.roll(history.T, slot, axis=0)
 
     def _go(self, uniforms: Array, heard: Array, samples: Array, n: int) -> None:
         """Run all tiles over n samples, frame by frame of the conditioning."""
@@ -276,7 +290,8 @@ class _Conditioning:
         if request.frames is None:
             self.terms[:] = self._bias.numpy()
             return
-        self._frames = [row.T.to("cpu", torch.float32).contiguous() for row in request.frames]
+        self._frames = [_columns(row) for row in request.frames]
+        self._origins = [0] * n_rows  # the engine's frame that is a row's frame 0
         weights = [block.cond_projection.weight.detach().squeeze(-1) for block in blocks]
         padded = torch.nn.functional.pad(torch.stack(weights), (0, 0, 0, extra))
         self._projections = padded.flatten(0, 1).contiguous()
@@ -304,16 +319,39 @@ class _Conditioning:
         self._frame = frame
         return phase, self._hop - phase
 
+    def replace(self, rows: list[int], frames: list[Tensor] | None) -> None:
+        """Other frames for some rows; their frame 0 stands at the next sample.
+
+        Raises:
+            ValueError: unless that is where a frame begins.
+        """
+        if frames is None:
+            return
+        frame, phase = divmod(self.position, self._hop) if self._hop else (0, 0)
+        if phase:
+            raise ValueError(f"position {self.position} lies within a frame: {ALIGNED}")
+        for row, given in zip(rows, frames, strict=True):
+            self._frames[row], self._origins[row] = _columns(given), frame
+        self._frame = -2
+        if not self._hop:
+            self._project(0, 0)
+
     def _project(self, frame: int, place: int) -> None:
         """Row by row, so that a row has the same bits in every batch; a row's end is held."""
         with torch.inference_mode():
             width = len(self._column)
             for row, frames in enumerate(self._frames):
-                here = frames[min(max(frame, 0), len(frames) - 1)]
+                own = frame - self._origins[row]
+                here = frames[min(max(own, 0), len(frames) - 1)]
                 self._column.copy_(here[:width])
                 torch.addmv(self._bias, self._projections, self._column, out=self._projected)
                 self.terms[row, place] = self._projected.numpy()
                 self.columns[row, place, : self._n_columns] = here[width:].numpy()
+
+
+def _columns(frames: Tensor) -> Tensor:
+    """``[C, F]`` as ``[F, C]``, float32 on the CPU."""
+    return frames.T.to("cpu", torch.float32).contiguous()
 
 
 def _check(model: WaveNet) -> None:

@@ -3,18 +3,31 @@
 Each layer keeps its last ``past`` inputs in a ring, so that a sample costs one product per tap
 instead of a pass over the receptive field. What does not wait for the sample at hand is done for
 all layers at once: the old taps of the dilated convolutions, and the skip projections.
+
+All memory is changed in place and every index is computed from a counter on the device, so that a
+block of samples can be captured as a CUDA graph (``gpu``) and played again without a word from the
+host. What saves operations, and on a GPU each costs some microseconds:
+
+    sigmoid(b) = (1 + tanh(b / 2)) / 2      one tanh serves both halves of the gate; the factors
+                                            of 2, which round nothing, go into the weights
+    g W + b = [g 1] [W; b]                  a column of ones carries the biases
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wavenet.generation.engine import GenerationState, Request
+from wavenet.generation.window import ConditioningWindow, Lift
 from wavenet.model import WaveNet
-from wavenet.nn import CausalConv1d, GatedResidualBlock, State, clone_state, map_state
+from wavenet.nn import CausalConv1d, GatedResidualBlock, State, clone_state, flatten_state
+
+_ALIGNMENT = 8
+"""Columns of the gates are filled up to whole multiples: rows begin where GPUs like them to."""
 
 
 class EagerEngine:
@@ -26,59 +39,77 @@ class EagerEngine:
         start: where to begin; its tensors are copied.
     """
 
+    name: ClassVar[str] = "eager"
+    block_samples = 64
+    """Samples that are prepared together: their indices, their uniforms, their conditioning."""
+
     @torch.inference_mode()
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
         self.model, self.request = model, request
         self.distribution = model.distribution
         first = model.input_projection.weight
         self.device, self.dtype = first.device, first.dtype
-        blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
-        self._load_weights(blocks)
-        self._load_rings(blocks, start)
-        self._ear = map_state(lambda part: part.to(self.device, self.dtype), start.model[:-1])
-        self._conditioning = _Conditioning(model, request) if request.frames is not None else None
-        self._params = start.params.to(self.device, self.dtype).clone()
-        self._time = start.time.clone()
+        self._blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
+        self._load_weights()
+        self._make_memory(len(start.time))
+        self._make_buffers(len(start.time))
+        self._conditioning = ConditioningWindow(
+            model, request, self._gate_bias, self._gate_scale, len(start.time), self.block_samples
+        )
+        self._time, self._n_samples = start.time.clone(), 0
+        self._load(list(range(len(start.time))), start)
 
     def run(self, uniforms: Tensor) -> Tensor:
         """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
-        given = uniforms.to(self.device)
+        given = uniforms.to(self.device).permute(2, 0, 1)[..., None]
         # Made outside of inference mode: who gets them may change them.
-        samples = torch.empty(given.shape[0], given.shape[-1], device=self.device)
-        with torch.inference_mode():
-            for t in range(given.shape[-1]):
-                x = self.distribution.sample(
-                    self._params,
-                    given[..., t : t + 1],
-                    temperature=self.request.temperature,
-                    top_p=self.request.top_p,
-                )
-                samples[:, t] = x[:, 0]
-                self._params = self._step(x.to(self.dtype))
-        self._time = self._time + uniforms.shape[-1]
-        return samples.cpu()
+        samples = torch.empty(given.shape[:2], device=self.device)
+        self._go(given, samples, forced=False)
+        return samples.T.contiguous().cpu()
 
     def force(self, x: Tensor) -> Tensor:
         """``[B, T]`` to params ``[B, P, T]``; see ``Engine.force``."""
-        with torch.inference_mode():
-            steps = [self._step(column[:, None]) for column in x.to(self.device, self.dtype).T]
-        self._params = steps[-1]
-        self._time = self._time + x.shape[-1]
-        return torch.cat(steps, dim=-1)
+        given = x.to(self.device, self.dtype).T[..., None]
+        params = torch.empty_like(given).repeat(1, 1, self.distribution.n_params)
+        self._go(given, params, forced=True)
+        return params.permute(1, 2, 0).contiguous()
 
     def dump(self) -> GenerationState:
         """See ``Engine.dump``."""
         layers: list[State] = []
-        for start, past in zip(self._ring_start.tolist(), self._pasts, strict=True):
-            ring = self._rings[start : start + past]
+        for history, past in zip(self._rings.split(self._pasts), self._pasts, strict=True):
             if past:
-                ring = ring.roll(-(self._position % past), dims=0)
-            layers.append(((ring.permute(1, 2, 0).clone(),),))
+                history = history.roll(-(self._n_samples % past), dims=0)
+            layers.append(((history.permute(1, 2, 0).clone(),),))
         state = (*clone_state(self._ear), tuple(layers))
-        return GenerationState(self._params.clone(), state, self._time.clone())
+        return GenerationState(self._params.clone(), state, self._time + self._n_samples)
 
-    def _load_weights(self, blocks: list[GatedResidualBlock]) -> None:
-        """Transpose and group the weights; biases that meet are added up."""
+    @torch.inference_mode()
+    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
+        """See ``Engine.replace``."""
+        self._conditioning.replace(rows, frames)
+        self._time[rows] = start.time - self._n_samples
+        self._load(rows, start)
+
+    def _go(self, given: Tensor, made: Tensor, *, forced: bool) -> None:
+        """Block by block: ``given [T, ...]`` in, ``made [T, ...]`` out, nothing waited for."""
+        source, target = (self._heard, self._answers) if forced else (self._given, self._drawn)
+        with torch.inference_mode():
+            begin = 0
+            for n in self._block_lengths(len(given)):
+                source[:n].copy_(given[begin : begin + n])
+                self._conditioning.prepare(n)
+                self._advance(n, forced=forced)
+                made[begin : begin + n].copy_(target[:n])
+                begin += n
+        self._n_samples += len(given)
+
+    def _block_lengths(self, n_samples: int) -> list[int]:
+        whole, rest = divmod(n_samples, self.block_samples)
+        return [self.block_samples] * whole + ([rest] if rest else [])
+
+    def _load_weights(self) -> None:
+        """Transpose, scale and group the weights; biases that meet are added up."""
 
         def weight(tensor: Tensor) -> Tensor:
             narrow = self.request.weights != torch.float32
@@ -87,141 +118,154 @@ class EagerEngine:
         def product(tensor: Tensor) -> Tensor:
             return weight(tensor).squeeze(-1).T.contiguous()
 
+        def after_gate(layer: nn.Conv1d) -> Tensor:
+            """Weights and bias, for what the gate lets through twice as large, and a one."""
+            joined = torch.cat([product(layer.weight) / 2, _bias(layer)[None]])
+            return F.pad(joined, (0, 0, 0, -len(joined) % _ALIGNMENT))
+
+        blocks = self._blocks
+        half = blocks[0].gate_channels // 2
+        halved = torch.tensor([1.0, 0.5], device=self.device, dtype=self.dtype)
+        scale = halved.repeat_interleave(half)
         taps = torch.stack([weight(block.conv.weight) for block in blocks])  # [L, G, R, k]
+        taps = taps * scale[:, None, None]
         self._old_taps = taps[..., :-1].permute(0, 3, 2, 1).flatten(1, 2).contiguous()
         self._new_tap = taps[..., -1].transpose(1, 2).contiguous().unbind(0)
-        self._gate_bias = torch.stack([_bias(block.conv) for block in blocks])[:, None]
-        self._residual = [product(block.residual_projection.weight) for block in blocks]
-        self._residual_bias = [_bias(block.residual_projection) for block in blocks]
-        self._skip = torch.cat([product(block.skip_projection.weight) for block in blocks])
-        self._skip_bias = torch.stack([_bias(block.skip_projection) for block in blocks]).sum(0)
+        self._gate_scale = scale
+        self._gate_bias = torch.stack([_bias(block.conv) for block in blocks]) * scale
+        self._residual = [after_gate(block.residual_projection) for block in blocks]
+        self._skip = torch.cat([after_gate(block.skip_projection) for block in blocks])
         entry = self.model.input_projection
         self._input = (product(entry.weight), _bias(entry))
         head = cast(list[nn.Conv1d], [self.model.head[1], self.model.head[3]])
         self._head = [(product(layer.weight), _bias(layer)) for layer in head]
 
-    def _load_rings(self, blocks: list[GatedResidualBlock], start: GenerationState) -> None:
+    def _make_memory(self, rows: int) -> None:
         """All rings in one tensor ``[sum of past, B, R]``; slot t % past holds the input at t."""
-        layers = start.model[-1]
-        histories = [layer[0][0].to(self.device, self.dtype).permute(2, 0, 1) for layer in layers]
-        self._rings = torch.cat(histories).contiguous()
-        self._pasts = [history.shape[0] for history in histories]
+        blocks = self._blocks
+        channels, half = blocks[0].residual_channels, blocks[0].gate_channels // 2
+        self._pasts = [block.past for block in blocks]
         pasts = torch.tensor(self._pasts, device=self.device)
-        self._ring_start = pasts.cumsum(0) - pasts
-        self._ring_length = pasts.clamp(min=1)
+        self._ring_start, self._ring_length = pasts.cumsum(0) - pasts, pasts.clamp(min=1)
+        self._rings = self._zeros(sum(self._pasts), rows, channels)
         dilations = torch.tensor([block.conv.dilation for block in blocks], device=self.device)
-        kernel_size = blocks[0].conv.kernel_size
-        back = torch.arange(kernel_size - 1, 0, -1, device=self.device)
+        back = torch.arange(blocks[0].conv.kernel_size - 1, 0, -1, device=self.device)
         self._lags = dilations[:, None] * back  # [L, k - 1], oldest first
-        self._position = 0
+        self._now = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._inputs = self._zeros(len(blocks), rows, channels)
+        self._gates = self._zeros(rows, len(blocks), self._residual[0].shape[0])
+        self._gates[..., half] = 1
+        self._params = self._zeros(rows, self.distribution.n_params, 1)
+        self._ear: State = ()
+        if self.model.predictor is not None:
+            state = self.model.predictor.init_state(rows, device=self.device, dtype=self.dtype)
+            self._ear = (state,)
 
-    def _step(self, x: Tensor) -> Tensor:
+    def _make_buffers(self, rows: int) -> None:
+        """What goes in and out of a block, where a recorded graph finds it."""
+        per_sample, n_params = self.distribution.uniforms_per_sample, self.distribution.n_params
+        n = self.block_samples
+        self._given = torch.zeros(n, rows, per_sample, 1, device=self.device)
+        self._drawn = torch.zeros(n, rows, device=self.device)
+        self._heard = self._zeros(n, rows, 1)
+        self._answers = self._zeros(n, rows, n_params)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
+
+    def _load(self, rows: list[int], start: GenerationState) -> None:
+        """Bring a state into the memory of some rows."""
+        index = torch.tensor(rows, device=self.device)
+        self._params[index] = start.params.to(self._params)
+        for kept, part in zip(
+            flatten_state(self._ear), flatten_state(start.model[:-1]), strict=True
+        ):
+            kept[index] = part.to(kept)
+        layers = zip(self._rings.split(self._pasts), start.model[-1], strict=True)
+        for ring, ((history,),) in layers:
+            if len(ring):
+                slots = history.to(ring).permute(2, 0, 1).roll(self._n_samples % len(ring), dims=0)
+                ring[:, index] = slots
+
+    def _advance(self, n: int, *, forced: bool) -> None:
+        """The next n samples, from ``_given`` into ``_drawn``, or ``_heard`` into ``_answers``.
+
+        Only operations on the device, on memory that stays where it is.
+        """
+        times = self._now + torch.arange(n, device=self.device)
+        slots = self._ring_start + times[:, None] % self._ring_length  # [n, L]
+        lagging = (times[:, None, None] - self._lags) % self._ring_length[:, None]
+        old = (self._ring_start[:, None] + lagging).flatten(1)  # [n, L (k - 1)]
+        lift = self._conditioning.lift(self._now, n)
+        columns = self._conditioning.columns_of(lift).expand(n, -1, -1)[..., None]
+        params = self._params
+        for i in range(n):
+            x = self._heard[i]
+            if not forced:
+                x = self.distribution.sample(
+                    params,
+                    self._given[i],
+                    temperature=self.request.temperature,
+                    top_p=self.request.top_p,
+                )
+                self._drawn[i].copy_(x[:, 0])
+            params = self._step(x.to(self.dtype), columns[i], lift, i, slots[i], old[i])
+            if forced:
+                self._answers[i].copy_(params[..., 0])
+        self._params.copy_(params)
+        self._now += n
+
+    def _step(
+        self, x: Tensor, columns: Tensor, lift: Lift | None, i: int, slots: Tensor, old: Tensor
+    ) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
-        batch = x.shape[0]
-        heard, place = self._hear(self.model.entry_values(x))
-        x = self._enter(heard)
-        gate_inputs = self._old_terms(batch)
-        if self._conditioning is not None:
-            gate_inputs = gate_inputs + self._conditioning.next()
-        inputs, gates = [], []
-        for layer, terms in enumerate(gate_inputs.unbind(0)):
-            inputs.append(x)
-            first, second = torch.addmm(terms, x, self._new_tap[layer]).chunk(2, dim=1)
-            gated = torch.tanh(first).mul_(torch.sigmoid(second))
-            gates.append(gated)
-            x = torch.addmm(x, gated, self._residual[layer]).add_(self._residual_bias[layer])
+        heard, place = self._hear(self.model.entry_values(x), columns)
+        self._enter(heard, self._inputs[0])
+        half = self._gate_bias.shape[1] // 2
+        for layer, terms in enumerate(self._gate_terms(lift, i, old).unbind(0)):
+            x = self._inputs[layer]
+            first, second = torch.addmm(terms, x, self._new_tap[layer]).tanh_().chunk(2, dim=1)
+            gated = self._gates[:, layer]
+            torch.addcmul(first, first, second, out=gated[:, :half])
+            if layer + 1 < len(self._inputs):
+                torch.addmm(x, gated, self._residual[layer], out=self._inputs[layer + 1])
         if len(self._rings):
-            slots = self._ring_start + self._position % self._ring_length
-            self._rings[slots] = torch.stack(inputs)
-        self._position += 1
-        y = torch.addmm(self._skip_bias, torch.cat(gates, dim=1), self._skip)
+            self._rings.index_copy_(0, slots, self._inputs)
+        y = self._gates.flatten(1) @ self._skip
         for matrix, bias in self._head:
-            y = torch.addmm(bias, torch.relu_(y), matrix)
+            y = torch.addmm(bias, y.relu_(), matrix)
         params = y[..., None]
         return params if place is None else self.distribution.relocate(params, *place)
 
-    def _hear(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    def _hear(self, x: Tensor, columns: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """What the network hears of ``[B, 1]``, and with a predictor where the next sample lies."""
         if self.model.predictor is None:
             return x, None
-        assert self._conditioning is not None
-        outputs, after = self.model.predictor.stream(
-            x[..., None], self._ear[0], self._conditioning.of_predictor()
-        )
-        self._ear = (after,)
+        (kept,) = self._ear
+        outputs, after = self.model.predictor.stream(x[..., None], kept, columns)
+        for part, new in zip(kept, after, strict=True):
+            part.copy_(new)
         heard, location, log_scale = outputs
         return heard[..., 0], (location, log_scale)
 
-    def _enter(self, heard: Tensor) -> Tensor:
+    def _enter(self, heard: Tensor, out: Tensor) -> None:
         """What the network hears ``[B, inputs]`` as the first layer's input ``[B, R]``."""
         matrix, bias = self._input
         if self.model.config.one_hot_input:
-            return matrix[heard[:, 0].long()] + bias
-        return torch.addmm(bias, heard, matrix)
+            torch.add(matrix.index_select(0, heard[:, 0].long()), bias, out=out)
+        else:
+            torch.addmm(bias, heard, matrix, out=out)
 
-    def _old_terms(self, batch: int) -> Tensor:
-        """Bias and old taps of every layer at once: ``[L, B, G]``."""
-        if not self._lags.shape[1]:
-            return self._gate_bias.expand(-1, batch, -1)
-        slots = (self._position - self._lags) % self._ring_length[:, None]
-        old = self._rings[self._ring_start[:, None] + slots]  # [L, k - 1, B, R]
-        old = old.transpose(1, 2).flatten(2)
-        return torch.baddbmm(self._gate_bias, old, self._old_taps)
+    def _gate_terms(self, lift: Lift | None, i: int, old: Tensor) -> Tensor:
+        """Bias, conditioning and old taps of every layer at once: ``[L, B, G]``."""
+        terms = self._conditioning.terms_at(lift, i)
+        n_layers, rows, channels = self._inputs.shape
+        if not len(old):
+            return terms.expand(-1, rows, -1)
+        heard = self._rings.index_select(0, old).view(n_layers, -1, rows, channels)
+        return torch.baddbmm(terms, heard.transpose(1, 2).flatten(2), self._old_taps)
 
 
 def _bias(layer: nn.Conv1d | CausalConv1d) -> Tensor:
     assert layer.bias is not None
     return layer.bias.detach()
-
-
-class _Conditioning:
-    """The conditioning's share of the gate inputs, projected once a frame and lifted a sample."""
-
-    def __init__(self, model: WaveNet, request: Request) -> None:
-        assert request.frames is not None
-        blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
-        weights = [block.cond_projection.weight.squeeze(-1) for block in blocks]
-        self._projections = torch.stack(weights).detach()
-        self._width = self._projections.shape[-1]
-        local = model.config.local
-        self._frames = _pad_frames(request.frames).to(weights[0])  # [B, C, F]
-        self._lift = None if local is None else model.frame_lift.weights.T.contiguous()
-        self._hop = 1 if local is None else model.frame_lift.hop_samples
-        self._position, self._frame = request.first_sample, -1
-
-    def next(self) -> Tensor:
-        """The terms of the next sample: ``[L, B, G]``."""
-        phase = self._approach()
-        self._position += 1
-        if self._lift is None:
-            return self._terms[0]
-        return torch.tensordot(self._lift[phase].to(self._terms.dtype), self._terms, dims=1)
-
-    def of_predictor(self) -> Tensor:
-        """What the predictor takes for the next sample, ``[B, C, 1]``; before ``next``."""
-        phase = self._approach()
-        if self._lift is None:
-            return self._around[:, self._width :]
-        lifted = self._around[:, self._width :] @ self._lift[phase].to(self._around.dtype)
-        return lifted[..., None]
-
-    def _approach(self) -> int:
-        """Prepare for the next sample; its phase within its frame."""
-        frame, phase = (0, 0) if self._lift is None else divmod(self._position, self._hop)
-        if frame != self._frame:
-            self._frame = frame
-            last = self._frames.shape[-1] - 1
-            around = [min(max(frame + i, 0), last) for i in (-1, 0, 1)]
-            self._around = self._frames[..., around if self._lift is not None else [0]]
-            frames = self._around[:, : self._width]
-            self._terms = torch.einsum("lgc,bcf->flbg", self._projections, frames)
-        return phase
-
-
-def _pad_frames(frames: list[Tensor]) -> Tensor:
-    """Rows of different lengths as one ``[B, C, F]``; a shorter row holds its last frame."""
-    longest = max(row.shape[-1] for row in frames)
-    index = torch.arange(longest)
-    return torch.stack(
-        [row[:, index.clamp(max=row.shape[-1] - 1).to(row.device)] for row in frames]
-    )

@@ -6,14 +6,15 @@ layout, loads and dumps the canonical state, and takes its randomness as given u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from wavenet.model import WaveNet
-from wavenet.nn import State
+from wavenet.nn import State, flatten_state, unflatten_state
 
 
 class GenerationState(NamedTuple):
@@ -37,6 +38,14 @@ class GenerationState(NamedTuple):
         """After what ``model.stream`` returned: params ``[B, P, T]`` and the state; time 0."""
         return cls(params[..., -1:], model, torch.zeros(params.shape[0], dtype=torch.int64))
 
+    @classmethod
+    def join(cls, states: Sequence[GenerationState]) -> GenerationState:
+        """All rows of the states, one after the other, in one."""
+        parts = zip(*(flatten_state((one.params, one.model)) for one in states), strict=True)
+        joined = iter([torch.cat(part) for part in parts])
+        params, model = unflatten_state((states[0].params, states[0].model), joined)
+        return cls(params, model, torch.cat([one.time for one in states]))
+
 
 @dataclass(frozen=True)
 class Request:
@@ -59,7 +68,13 @@ class Request:
 
 
 class Engine(Protocol):
-    """Runs a model for a request, from a state on; built as ``Engine(model, request, start)``."""
+    """Runs a model for a request, from a state on; built as ``Engine(model, request, start)``.
+
+    Attributes:
+        name: what ``generate(..., engine=name)`` calls it.
+    """
+
+    name: ClassVar[str]
 
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None: ...
 
@@ -85,3 +100,16 @@ class Engine(Protocol):
 
     def dump(self) -> GenerationState:
         """The canonical state after the samples so far."""
+
+    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
+        """Let some rows begin other sequences with the next sample; the others go on.
+
+        Args:
+            rows: which.
+            frames: as in the request, one for each of these rows; their frame 0 stands at the
+                next sample.
+            start: of so many rows.
+
+        Raises:
+            ValueError: where the next sample does not begin a frame of the rows that go on.
+        """

@@ -30,7 +30,7 @@ from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
 
-ENGINES = ("auto", "eager", "cpu", "gpu")
+ENGINES = ("auto", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CHUNK = 2048
 
@@ -73,7 +73,7 @@ def generate(
             and frame 0 of the mel stands at the first new sample.
         return_state: also return the state after the last sample.
         batch_size: rows, where nothing else says how many.
-        engine: ``auto``, ``eager``, ``cpu`` or ``gpu``.
+        engine: ``auto``, ``eager``, ``cpu``, ``gpu`` or ``gpu-fused``.
         weights: ``float32``, ``float16`` or ``bfloat16``, what the weights are rounded to.
 
     Returns:
@@ -206,13 +206,19 @@ class SampleStream(Iterator[Tensor]):
 
 
 def engine_class(name: str, model: WaveNet) -> type[Engine]:
-    """The engine of that name, or the one that ``auto`` stands for; ValueError if it is unknown."""
-    from wavenet.generation import cpu
+    """The engine of this name, or the fastest that is known to run the model.
+
+    Raises:
+        ValueError: for a name that is not one of ``ENGINES``.
+    """
+    from wavenet.generation import cpu, fused, gpu
 
     if name not in ENGINES:
         raise ValueError(f"engine={name!r} is unknown; choose one of {', '.join(ENGINES)}")
-    if name == "gpu":
-        raise ValueError(f"engine={name!r} is not in this version yet; use engine='auto'")
+    if name == "gpu-fused":
+        return fused.FusedEngine
+    if name == "gpu" or (name == "auto" and gpu.runs(model)):
+        return gpu.GpuEngine
     if name == "cpu":
         return cpu.CpuEngine
     if name == "auto" and cpu.runs(model):

@@ -80,6 +80,12 @@ class LinearPrediction(Causal):
         """Channels of what a network hears of x."""
         return 2 + self.pitch_taps
 
+    def heard_scales(self) -> Tensor:
+        """What each channel of ``heard`` is multiplied by, ``[inputs]``."""
+        return torch.tensor(
+            [HEARD_EXCITATION, HEARD_PREDICTION] + [HEARD_EXCITATION] * self.pitch_taps
+        )
+
     @property
     def excitation_past(self) -> int:
         """How many values of e the pitch taps can reach back from the newest."""
@@ -117,14 +123,12 @@ class LinearPrediction(Causal):
         self._check_state(x, state)
         signal = torch.cat([state[0], x], dim=-1)
         excitation, ahead, log_gain = self._filter(signal, cond)
-        heard = [excitation]
+        heard = [excitation, ahead]
         past = torch.cat([state[1], excitation], dim=-1)
         if self.pitch_taps:
             heard.append(self._one_period_ago(past, cond))
         log_gain = log_gain.expand(-1, -1, x.shape[-1])
-        scaled = HEARD_EXCITATION * torch.asinh(torch.cat(heard, dim=1))
-        predicted = HEARD_PREDICTION * torch.asinh(ahead)
-        scaled = torch.cat([scaled[:, :1], predicted, scaled[:, 1:]], dim=1)
+        scaled = torch.asinh(torch.cat(heard, dim=1)) * self.heard_scales().to(x)[:, None]
         outputs = (scaled, ahead * log_gain.exp(), log_gain)
         after = signal[..., signal.shape[-1] - self.order :]
         return outputs, (after, past[..., past.shape[-1] - self.excitation_past :])

@@ -1,0 +1,111 @@
+"""A service in small: requests of different lengths arrive, a few rows speak them, none waits long.
+
+    python recipes/serve/serve.py --model VOCODER --from samples/prompts-en --out served
+    python recipes/serve/serve.py --model VOCODER --from ... --device cuda --rows 256 --every 0
+
+Every file is a request for its own log-mel to be spoken. They arrive one after another, ``--every``
+so many seconds; each becomes a wav in the folder ``--out`` as soon as it is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+import wavenet
+from wavenet.audio import read_audio, write_audio
+from wavenet.generation import Utterance, generate_queue
+
+_PATIENCE_S = 0.001
+"""Between two looks at a queue that is empty while nobody speaks."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Somebody wants to hear a mel ``[M, F]``."""
+
+    name: str
+    mel: Tensor
+    arrives_s: float
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def __call__(self) -> float:
+        return time.perf_counter() - self._begin
+
+
+def arriving(requests: list[Request], clock: Clock) -> Iterator[Utterance | None]:
+    """Each request once it has arrived, and None while there is none."""
+    for number, request in enumerate(requests):
+        while clock() < request.arrives_s:
+            time.sleep(_PATIENCE_S)
+            yield None
+        yield Utterance(mel=request.mel, seed=number)
+
+
+def read_requests(folder: Path, model: wavenet.WaveNet, every_s: float, n: int) -> list[Request]:
+    """The first n files of a folder, as mels."""
+    if model.config.mel is None:
+        raise SystemExit("serve.py speaks mels: give --model a mel-conditioned one")
+    requests = []
+    for path in sorted(folder.rglob("*.flac"))[:n]:
+        audio, _ = read_audio(path, model.sample_rate)
+        mel = wavenet.log_mel(audio, model.config.mel, model.mel_filterbank.cpu())
+        requests.append(Request(path.stem, mel, every_s * len(requests)))
+    if not requests:
+        raise SystemExit(f"{folder} holds no .flac files")
+    return requests
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Speak all requests and say how long they waited and how busy the rows were."""
+    model = wavenet.load(options.model, device=options.device)
+    requests = read_requests(options.source, model, options.every, options.requests)
+    options.out.mkdir(parents=True, exist_ok=True)
+    clock, made = Clock(), 0.0
+    speaking = generate_queue(
+        model,
+        arriving(requests, clock),
+        rows=options.rows,
+        chunk_samples=options.chunk_samples,
+        engine=options.engine,
+        weights=options.weights,
+    )
+    for number, samples in speaking:
+        request, now = requests[number], clock()
+        seconds = len(samples) / model.sample_rate
+        made += seconds
+        write_audio(options.out / f"{request.name}.wav", samples, model.sample_rate)
+        print(
+            f"{now:8.2f} s  {request.name}: {seconds:.2f} s, {now - request.arrives_s:.2f} s late"
+        )
+    print(f"{made:.1f} s of audio in {clock():.1f} s: {made / clock():.2f} times real time")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speak mels as they arrive.")
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="a mel-conditioned one")
+    parser.add_argument("--from", dest="source", type=Path, required=True, help="folder of .flac")
+    parser.add_argument("--out", type=Path, default=Path("served"), help="folder for the wavs")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--rows", type=int, default=4, help="that speak at once")
+    parser.add_argument("--requests", type=int, default=8, help="how many files")
+    parser.add_argument("--every", type=float, default=0.5, help="seconds between arrivals")
+    parser.add_argument("--chunk-samples", type=int, default=1024, help="between two looks")
+    parser.add_argument("--engine", default="auto", help="as for wavenet generate")
+    parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    serve(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
