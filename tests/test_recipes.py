@@ -23,10 +23,10 @@ from wavenet.audio import read_audio
 from wavenet.cli import main
 from wavenet.training.config import TrainingConfig, parse_training
 
-RECIPES = ["babble", "demo", "folder", "ljspeech", "music", "vctk", "yesno"]
+RECIPES = ["babble", "demo", "folder", "ljspeech", "music", "prompts", "vctk", "yesno"]
 """All there are: a new recipe adds its name here."""
 
-SPEAKERS = {"babble": 3, "vctk": 108}
+SPEAKERS = {"babble": 3, "prompts": 3, "vctk": 108}
 """Of the real corpus, where a recipe tells them apart; VCTK: those with a second microphone."""
 
 SHORTER = shlex.split("--max_steps 2 --batch_size 1 --window_s 0.02 --validation_windows 1")
@@ -59,7 +59,7 @@ def write(workplace: Path, samples: Path) -> Write:
 
 def lay_out(recipe: str, write: Write) -> None:
     """A small copy of a recipe's corpus where its page expects it."""
-    if recipe == "babble":
+    if recipe in ("babble", "prompts"):
         for speaker, name in itertools.product(("en", "fr", "it"), ("invalid", "vm-goodbye")):
             write(f"corpora/prompts/{speaker}/{name}.flac")
     elif recipe == "folder":
