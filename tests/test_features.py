@@ -412,3 +412,11 @@ def test_bands_that_hear_nothing_are_warned_of() -> None:
         warnings.simplefilter("error")
         for preset in PRESETS:
             mel_filterbank(MelConfig.preset(preset))
+
+
+@pytest.mark.parametrize("log", ["ln", "log10"])
+def test_normalised_rows_lie_between_minus_2_at_the_floor_and_2_at_magnitude_1(log: str) -> None:
+    config = MelConfig.from_dict({**MelConfig().to_dict(), "log": log})
+    lowest = math.log(1e-5) if log == "ln" else -5.0
+    found = config.normalised(torch.tensor([[lowest], [0.0]], dtype=torch.float64))
+    assert torch.allclose(found.flatten(), torch.tensor([-2.0, 2.0], dtype=torch.float64))
