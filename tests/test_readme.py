@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import wavenet
 from wavenet import voices
@@ -30,9 +31,10 @@ def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("recipes", "samples"):
         os.symlink(repository / name, tmp_path / name)
     config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=3, residual_channels=8)
-    wavenet.WaveNet(config).save(tmp_path / "demo-out" / "model")
     monkeypatch.setattr(voices, "FOLDER", tmp_path / "voices")  # quicker ones than those that ship
-    spoken = config.replace(mel=wavenet.MelConfig())
+    spoken = config.replace(
+        mel=wavenet.MelConfig(), speakers=3, speaker_names=("en", "fr", "it"), unconditional=True
+    )
     wavenet.WaveNet(spoken).save(tmp_path / "voices" / voices.DEFAULT_VOICE)
     write_nam(tmp_path / "amp.nam", NamWaveNet(preset("nano")))
     monkeypatch.chdir(tmp_path)
@@ -47,14 +49,16 @@ def test_python_blocks_run_one_after_another(
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
-    assert (workplace / "hello.wav").stat().st_size == 44 + 2 * 2 * 16000
+    recorded = workplace / "samples" / "voice" / "reference" / "en" / "queue-youarenext.flac"
+    made = soundfile.info(workplace / "again.wav")
+    assert (made.samplerate, made.frames) == (16000, soundfile.info(recorded).frames)
     assert "receptive field: 129 samples" in capsys.readouterr().out
 
 
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 28
+    assert len(commands) == 30
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":
@@ -77,7 +81,8 @@ def test_the_onnx_example_speaks(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "shell")).splitlines()
     commands = [shlex.split(line)[1:] for line in lines]
     assert [command[0] for command in commands] == ["import", "export", "export"]
-    os.rename("demo-out", "my-voice")
+    config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=3, residual_channels=8)
+    wavenet.WaveNet(config).save("my-voice/model")
     for command in commands[1:]:
         assert main(command) == 0, command
     (code,) = blocks(repository, "py")
