@@ -181,6 +181,25 @@ def test_samples_carry_their_attribution_and_licence(samples: Path) -> None:
     assert "8. Miscellaneous." in licence
 
 
+def test_sounds_of_the_voice_are_as_long_as_what_was_recorded_and_all_are_linked(
+    samples: Path,
+) -> None:
+    folder = samples / "voice"
+    recorded = sorted((folder / "reference").glob("*/*.flac"))
+    assert [path.parent.name for path in recorded] == ["en", "fr", "it"]
+    made = [folder / "prompts-16k" / "babble.flac"]
+    for path in recorded:
+        for system in ("griffin-lim", "world", "prompts-16k"):
+            made.append(folder / system / path.relative_to(folder / "reference"))
+            assert soundfile.info(made[-1]).frames == soundfile.info(path).frames, made[-1]
+    found = sorted(folder.rglob("*.flac"))
+    assert found == sorted([*recorded, *made])
+    links = re.findall(r"\]\(([^)]+\.flac)\)", (folder / "README.md").read_text())
+    assert sorted(folder / link for link in links) == found
+    assert sum(path.stat().st_size for path in found) <= 3e6
+    assert (samples / "pictures" / "voice.png").read_bytes().startswith(b"\x89PNG")
+
+
 def tracked_texts(repository: Path) -> dict[str, str]:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

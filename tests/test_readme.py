@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 import wavenet
@@ -33,7 +34,9 @@ def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch)
     config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=3, residual_channels=8)
     wavenet.WaveNet(config).save(tmp_path / "demo-out" / "model")
     monkeypatch.setattr(voices, "FOLDER", tmp_path / "voices")  # quicker ones than those that ship
-    spoken = config.replace(mel=wavenet.MelConfig())
+    spoken = config.replace(
+        mel=wavenet.MelConfig(), speakers=3, speaker_names=("en", "fr", "it"), unconditional=True
+    )
     wavenet.WaveNet(spoken).save(tmp_path / "voices" / voices.DEFAULT_VOICE)
     write_nam(tmp_path / "amp.nam", NamWaveNet(preset("nano")))
     monkeypatch.chdir(tmp_path)
@@ -48,14 +51,16 @@ def test_python_blocks_run_one_after_another(
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
-    assert (workplace / "hello.wav").stat().st_size == 44 + 2 * 2 * 16000
+    recorded = workplace / "samples" / "voice" / "reference" / "en" / "queue-youarenext.flac"
+    made = soundfile.info(workplace / "again.wav")
+    assert (made.samplerate, made.frames) == (16000, soundfile.info(recorded).frames)
     assert "receptive field: 129 samples" in capsys.readouterr().out
 
 
 def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
     lines = "\n".join(blocks(repository, "sh")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 28
+    assert len(commands) == 30
     for command in commands:
         arguments = command[1:]
         if arguments[0] == "train":

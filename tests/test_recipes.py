@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 import wavenet
+from wavenet import voices
 from wavenet.audio import read_audio
 from wavenet.cli import main
 from wavenet.training.config import TrainingConfig, parse_training
@@ -176,15 +177,20 @@ def test_the_model_of_a_recipe_is_what_its_page_says(repository: Path, recipe: s
 # --- curves ---
 
 
-@pytest.fixture(scope="module")
-def curve(repository: Path) -> ModuleType:
-    """The script recipes/curve.py."""
-    spec = importlib.util.spec_from_file_location("curve", repository / "recipes" / "curve.py")
+def script(path: Path) -> ModuleType:
+    """A script of the recipes as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def curve(repository: Path) -> ModuleType:
+    """The script recipes/curve.py."""
+    return script(repository / "recipes" / "curve.py")
 
 
 def test_a_curve_has_every_validation_of_its_run_and_the_constant_that_the_run_printed(
@@ -258,6 +264,60 @@ def test_sounds_are_decoded_into_one_folder_at_16_khz(
 # --- the demo ---
 
 
+@pytest.fixture(scope="module")
+def demo(repository: Path) -> ModuleType:
+    """The script recipes/demo/demo.py."""
+    return script(repository / "recipes" / "demo" / "demo.py")
+
+
+@pytest.fixture
+def no_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of voices, with none in it; work is done beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(voices, "FOLDER", tmp_path / "voices")
+    return tmp_path / "voices"
+
+
+@pytest.fixture
+def small_voice(no_voice: Path) -> None:
+    """A quick voice instead of the one that ships, of the same speakers."""
+    config = wavenet.WaveNetConfig.preset(
+        "tiny",
+        **SMALLER,
+        mel=wavenet.MelConfig(),
+        speakers=3,
+        speaker_names=("en", "fr", "it"),
+        unconditional=True,
+    )
+    wavenet.WaveNet(config).save(no_voice / voices.DEFAULT_VOICE)
+
+
+def test_without_the_voice_the_demo_says_so_in_one_line_and_goes_on(
+    demo: ModuleType, no_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not demo.speak_again(Path("report"))
+    assert capsys.readouterr().out == (
+        "the voice prompts-16k is not in this package: the demo goes on without it\n"
+    )
+    assert not Path("report").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_lets_the_voice_say_a_sentence_of_each_speaker_again(
+    demo: ModuleType, small_voice: None
+) -> None:
+    for _ in range(2):  # the second report takes the place of the first
+        assert demo.speak_again(Path("report"))
+    report = json.loads(Path("report/report.json").read_text())
+    heard = [(one["name"], one["speaker"]) for one in report["utterances"]]
+    assert heard == [
+        ("en/queue-youarenext.flac", "en"),
+        ("fr/agent-alreadyon.flac", "fr"),
+        ("it/confbridge-remove-last-out.flac", "it"),
+    ]
+    assert Path("report/index.html").read_text().count("data:audio/flac") >= 2 * len(heard)
+
+
 @pytest.mark.slow
 def test_the_demo_trains_speaks_draws_and_says_where(repository: Path, tmp_path: Path) -> None:
     brief = "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 2"
@@ -276,6 +336,7 @@ def test_the_demo_trains_speaks_draws_and_says_where(repository: Path, tmp_path:
     assert "validation before training: " in done.stderr
     assert "trained for 2 steps: " in done.stdout
     assert "generated.wav: 0.200 s at 16000 Hz" in done.stdout
+    assert ("\nlisten: out/voice/index.html\n" in done.stdout) == bool(wavenet.voice_names())
     assert done.stdout.endswith(
         "listen: out/generated.wav\nlook:   out/generated.png\nmodel:  out/model\n"
     )
