@@ -153,3 +153,19 @@ def test_predictors_and_models_that_cannot_be_are_refused(
 def test_shares_lie_within_0_to_1(key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}=1.5 must lie within 0 to 1"):
         TrainingConfig(**{key: 1.5})
+
+
+def test_a_model_is_sampled_at_its_own_temperature_unless_another_is_asked_for() -> None:
+    model = make_model()
+    cool = make_model(CONFIG.replace(temperature=0.5))
+    asked = generate(model, n_samples=50, seed=1, temperature=0.5, engine="eager")
+    assert torch.equal(generate(cool, n_samples=50, seed=1, engine="eager"), asked)
+    warm = generate(cool, n_samples=50, seed=1, temperature=1.0, engine="eager")
+    assert torch.equal(warm, generate(model, n_samples=50, seed=1, engine="eager"))
+    assert not torch.equal(warm, asked)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+def test_temperatures_that_cannot_be_are_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0, such as 0.9"):
+        CONFIG.replace(temperature=temperature)

@@ -13,7 +13,7 @@ from wavenet.mel_predictor import MelPredictor
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
 
-ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional")
+ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional", "temperature")
 """Settings that older checkpoints do not name; their defaults say what was before."""
 
 DEFAULT_SPEAKER_CHANNELS = 32
@@ -103,6 +103,8 @@ class WaveNetConfig:
             period before the next sample, an odd number; 0 for none.
         unconditional: the model also speaks without a mel and without a speaker: it has learnt to
             where training left them out.
+        temperature: at which it is sampled unless one is asked for, chosen by ear or score on
+            validation sentences; training and likelihoods know nothing of it.
     """
 
     sample_rate: int = 16000
@@ -123,6 +125,7 @@ class WaveNetConfig:
     linear_prediction: int = 0
     pitch_taps: int = 0
     unconditional: bool = False
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
@@ -164,6 +167,8 @@ class WaveNetConfig:
                 "on nothing; leave it out or say what conditions the model"
             )
         self._check_prediction()
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
         if self.unconditional and self.local is None and not self.speakers:
             raise ValueError(
                 "unconditional=True, but the model has no mel, features or speakers to leave out; "

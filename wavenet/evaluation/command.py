@@ -41,7 +41,9 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         "--utterances", type=int, metavar="N", help="measure so many, chosen by --seed"
     )
     evaluate.add_argument("--seed", type=int, default=0, help="of choice and copies (default 0)")
-    evaluate.add_argument("--temperature", type=float, default=1.0, help="below 1: less noisy")
+    evaluate.add_argument(
+        "--temperature", type=float, help="below 1: less noisy (default: the model's own)"
+    )
     evaluate.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
     evaluate.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
     evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
@@ -79,8 +81,10 @@ def answer(
     out = require_report_folder(options.out)
     if options.page_utterances < 0:
         raise ValueError(f"--page-utterances={options.page_utterances} must not be negative")
-    settings = _settings(options)
+    if options.temperature is not None and not 0 < options.temperature < math.inf:
+        raise ValueError(f"--temperature={options.temperature} must be above 0, such as 0.9 or 1.0")
     model = load_model(options.model)
+    settings = _settings(options, model.config.temperature)
     if options.speaker is not None and not model.config.speakers:
         raise ValueError(f"--speaker={options.speaker}, but {options.model} takes no speaker")
     evaluation = Evaluation(model, options.model, settings)
@@ -124,16 +128,14 @@ def answer(
     return f"{files[MARKDOWN_NAME]}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}"
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    if not 0 < options.temperature < math.inf:
-        raise ValueError(f"--temperature={options.temperature} must be above 0, such as 0.9 or 1.0")
+def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:
     baselines: tuple[str, ...] | None = None
     if options.baselines is not None:
         names = "" if options.baselines == "none" else options.baselines
         baselines = tuple(dict.fromkeys(filter(None, names.split(","))))
     return Settings(
         seed=options.seed,
-        temperature=options.temperature,
+        temperature=own_temperature if options.temperature is None else options.temperature,
         top_p=options.top_p,
         weights=options.weights,
         engine=options.engine,

@@ -46,7 +46,9 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
     """How it speaks."""
     parser.add_argument("--speaker", help="name or index")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same file (default 0)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="below 1: less noisy")
+    parser.add_argument(
+        "--temperature", type=float, help="below 1: less noisy (default: the model's own)"
+    )
     parser.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
     parser.add_argument(
         "--engine", default="auto", help="auto, eager, cpu, gpu or gpu-fused (not measured yet)"

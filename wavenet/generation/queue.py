@@ -49,7 +49,7 @@ def generate_queue(
     *,
     rows: int = 16,
     chunk_samples: int = 2048,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_p: float | None = None,
     engine: str = "auto",
     weights: str = "float32",
@@ -82,6 +82,7 @@ def generate_queue(
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
     make_engine = engine_class(engine, model)
+    temperature = model.config.temperature if temperature is None else temperature
     model.distribution.sample(  # refuses a wrong temperature or top_p before any work
         torch.zeros(1, model.distribution.n_params, 1),
         torch.full((1, model.distribution.uniforms_per_sample, 1), 0.5),

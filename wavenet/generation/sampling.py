@@ -43,7 +43,7 @@ def generate(
     mel: Tensor | Sequence[Tensor] | None = None,
     speaker: int | str | Sequence[int | str] | Tensor | None = None,
     seed: int | Sequence[int] | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_p: float | None = None,
     prime: Tensor | None = None,
     state: GenerationState | None = None,
@@ -65,7 +65,7 @@ def generate(
             at the first sample: of the prime where there is one, else of the output.
         speaker: index or name, one for all rows or one each.
         seed: an int s gives row i the seed s + i; or one per row; None draws one.
-        temperature: below 1 less noisy, see ``Distribution.sample``.
+        temperature: below 1 less noisy, see ``Distribution.sample``; default, the configuration's.
         top_p: nucleus sampling, mu-law models only.
         prime: audio to carry on, ``[T]``, ``[B, T]`` or ``[B, 1, T]`` in [-1, 1] at the model's
             rate. The output is what follows it.
@@ -117,7 +117,7 @@ def stream(
     mel: Tensor | Sequence[Tensor] | None = None,
     speaker: int | str | Sequence[int | str] | Tensor | None = None,
     seed: int | Sequence[int] | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_p: float | None = None,
     prime: Tensor | None = None,
     state: GenerationState | None = None,
@@ -159,6 +159,7 @@ def stream(
         n_prime = 0 if primes is None else primes.shape[-1]
         lengths = row_lengths(model, duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
+        temperature = model.config.temperature if temperature is None else temperature
         check_draw(model, start.params[:1], temperature, top_p)
         request = Request(frames, n_prime, temperature, top_p, rounded)
         running = make_engine(model, request, start)

@@ -43,7 +43,7 @@ class Manner:
 
     speaker: int | str | None = None
     seed: int = 0
-    temperature: float = 1.0
+    temperature: float | None = None
     top_p: float | None = None
     engine: str = "auto"
     weights: str = "float32"
@@ -80,6 +80,8 @@ class Speeches(Iterator[list[Spoken]]):
         if model.config.local is None:
             raise ValueError("the model takes no mel; choose a mel-conditioned one")
         self._model, self._manner = model, manner
+        own, asked = model.config.temperature, manner.temperature
+        self._temperature = own if asked is None else asked
         self._hop = model.config.local.hop_samples
         self._size, self._chunk = batch_size, chunk_samples
         self._engine_class = engine_class(manner.engine, model)
@@ -89,7 +91,7 @@ class Speeches(Iterator[list[Spoken]]):
         like = model.input_projection.weight
         self._speaker = None if names is None else torch.tensor(names, device=like.device)
         params = torch.zeros(1, model.distribution.n_params, 1).to(like)
-        check_draw(model, params, manner.temperature, manner.top_p)
+        check_draw(model, params, self._temperature, manner.top_p)
         self._waiting = enumerate(mels)
         self._rows: list[_Row] = []
         self._engine: Engine | None = None
@@ -127,9 +129,7 @@ class Speeches(Iterator[list[Spoken]]):
         state = _joined(states)
         n_frames = min(row.ready for row in self._rows)
         frames = [row.take(n_frames) for row in self._rows]
-        request = Request(
-            frames, self._hop, self._manner.temperature, self._manner.top_p, self._weights
-        )
+        request = Request(frames, self._hop, self._temperature, self._manner.top_p, self._weights)
         self._engine = self._engine_class(self._model, request, state)
         self._left = n_frames * self._hop
         self._uniforms = UniformSource(
