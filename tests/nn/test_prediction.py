@@ -24,7 +24,7 @@ def column(lag: float | None = None, n: int = 1) -> Tensor:
 
 def run(block: LinearPrediction, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     heard, location, log_scale = block(x, cond)
-    return torch.sinh(heard / block.heard_scales()[:, None]), location, log_scale
+    return torch.sinh(heard / block.heard_scales[:, None]), location, log_scale
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ class PlainWaveNet(nn.Module):
         cond: Tensor | None = None
         if self.encoder is not None:
             margin = plan.context_frames * plan.hop
-            lifted = self.lift(self.encoder(batch["mel"]))
+            rows = batch["mel"] if plan.mel is None else plan.mel.normalised(batch["mel"])
+            lifted = self.lift(self.encoder(rows))
             cond = lifted[..., margin : margin + inputs.shape[-1]]
         if self.speakers is not None:
             embedded: Tensor = self.speakers(batch["speaker"])

@@ -43,6 +43,9 @@ class LinearPrediction(Causal):
     The conditioning ``[B, order + 1 (+ 1), T]`` holds a_1 .. a_p, log g and, with pitch taps, the
     lag from -1 (``min_lag_samples``) to 1 (``max_lag_samples``); it is clamped there.
 
+    Attributes:
+        heard_scales: what each channel of ``heard`` is multiplied by, ``[inputs]``.
+
     Args:
         order: p, the coefficients.
         pitch_taps: an odd number of values around the lag, or 0 for none.
@@ -52,6 +55,8 @@ class LinearPrediction(Causal):
     Raises:
         ValueError: if a number is not of this kind.
     """
+
+    heard_scales: Tensor
 
     def __init__(
         self,
@@ -74,17 +79,13 @@ class LinearPrediction(Causal):
         self.order, self.pitch_taps = order, pitch_taps
         self.min_lag_samples, self.max_lag_samples = min_lag_samples, max_lag_samples
         self.columns = self.cond_channels = order + 1 + bool(pitch_taps)
+        scales = [HEARD_EXCITATION, HEARD_PREDICTION] + [HEARD_EXCITATION] * pitch_taps
+        self.register_buffer("heard_scales", torch.tensor(scales), persistent=False)
 
     @property
     def inputs(self) -> int:
         """Channels of what a network hears of x."""
         return 2 + self.pitch_taps
-
-    def heard_scales(self) -> Tensor:
-        """What each channel of ``heard`` is multiplied by, ``[inputs]``."""
-        return torch.tensor(
-            [HEARD_EXCITATION, HEARD_PREDICTION] + [HEARD_EXCITATION] * self.pitch_taps
-        )
 
     @property
     def excitation_past(self) -> int:
@@ -128,7 +129,7 @@ class LinearPrediction(Causal):
         if self.pitch_taps:
             heard.append(self._one_period_ago(past, cond))
         log_gain = log_gain.expand(-1, -1, x.shape[-1])
-        scaled = torch.asinh(torch.cat(heard, dim=1)) * self.heard_scales().to(x)[:, None]
+        scaled = torch.asinh(torch.cat(heard, dim=1)) * self.heard_scales.to(x.dtype)[:, None]
         outputs = (scaled, ahead * log_gain.exp(), log_gain)
         after = signal[..., signal.shape[-1] - self.order :]
         return outputs, (after, past[..., past.shape[-1] - self.excitation_past :])
