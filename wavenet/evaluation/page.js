@@ -75,6 +75,7 @@
     const audio = audioOf(one);
     if (!audio) continue;
     audio.addEventListener("play", () => {
+      if (audio.paused) return; // the event comes later than the call: it has been stopped since
       for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
       choose(one);
       drawPlayhead();
