@@ -11,7 +11,7 @@ process.
 Wherever a folder is read, the name of a voice that ships with the package will do
 (``wavenet.voices``); a folder of that name goes first.
 
-This module knows the format; ``wavenet.model`` knows what to build from it.
+This module knows the format; ``wavenet.model_loading`` knows what to build from it.
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="how good a model is, in numbers and to hear")
     evaluate_command.add_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
+
     convert = commands.add_parser("import", help="read another program's model")
     interop_command.add_import_arguments(convert)
     convert.set_defaults(run=_import)
@@ -318,7 +319,7 @@ def _bench_sample(options: argparse.Namespace) -> None:
     from wavenet import WaveNet, WaveNetConfig
     from wavenet.evaluation.device import BATCHES, DEVICE_ENGINES, DeviceSpeed, measure_on_device
     from wavenet.evaluation.speed import SamplingSpeed, measure_sampling
-    from wavenet.model import load
+    from wavenet.model_loading import load
 
     if options.model is None:
         name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()

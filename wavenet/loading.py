@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from wavenet import model
+from wavenet import model_loading
 from wavenet.checkpoint import CheckpointError, read_config
 from wavenet.features import MelConfig
 from wavenet.hub import resolve
@@ -50,7 +50,7 @@ def load(
     content = read_config(folder)
     loader = LOADERS.get(str(content.get("architecture")))
     if loader is None:
-        return model.load(folder, device=device, sample_rate=sample_rate, mel=mel)
+        return model_loading.load(folder, device=device, sample_rate=sample_rate, mel=mel)
     found = loader(folder, content, device)
     if sample_rate not in (None, found.sample_rate):
         raise CheckpointError(

@@ -14,33 +14,26 @@ where the next sample lies (``nn.prediction``):
 
 from __future__ import annotations
 
-import math
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from wavenet import hub
-from wavenet.checkpoint import (
-    CheckpointError,
-    load_weights,
-    read_config,
-    weights_bytes,
-    write_checkpoint,
-)
+from wavenet.checkpoint import write_checkpoint
 from wavenet.distributions import Distribution, MuLaw, make_distribution
-from wavenet.features import MelConfig, mel_filterbank
+from wavenet.features import mel_filterbank
+from wavenet.initialisation import initialise
 from wavenet.mel_predictor import MelPredictor
-from wavenet.model_config import ADDED_KEYS, FeatureConfig, WaveNetConfig
+from wavenet.model_config import FeatureConfig, WaveNetConfig
 from wavenet.nn import (
     Causal,
     DilatedStack,
     FrameEncoder,
     FrameLift,
-    GatedResidualBlock,
     LiftedFrames,
     SpeakerEmbedding,
     State,
@@ -50,10 +43,6 @@ from wavenet.nn import (
 
 ARCHITECTURE = "wavenet"
 """What ``config.json`` calls this model."""
-MAX_LAYERS_PER_STACK = 32
-"""That a checkpoint may have: a dilation of 2^31 samples is half a day of sound."""
-EXCITATION_UNIT = 10.0
-"""Training starts with scales of an excitation 10 times those of samples: 0.01 to 2 gains."""
 
 
 class Hidden(NamedTuple):
@@ -441,82 +430,6 @@ class WaveNet(Causal):
             return hub.push(folder, name, private=private)
 
 
-def load(
-    folder: str | Path,
-    *,
-    device: torch.device | str = "cpu",
-    sample_rate: int | None = None,
-    mel: MelConfig | None = None,
-    revision: str | None = None,
-) -> WaveNet:
-    """Read a model from a checkpoint, in evaluation mode.
-
-    Args:
-        folder: as ``WaveNet.save`` wrote it, the name of a voice (``wavenet.voices``), or
-            ``owner/name`` on the Hugging Face Hub.
-        device: where the model goes.
-        sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
-        mel: the settings of the mels it shall get; a model for others is refused.
-        revision: branch, tag or commit on the Hub.
-
-    Raises:
-        CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
-            package does not know, or does not fit ``sample_rate`` or ``mel``.
-    """
-    folder = hub.resolve(folder, revision)
-    content = read_config(folder)
-    if content.get("architecture") != ARCHITECTURE:
-        raise CheckpointError(
-            f"{folder} has architecture {content.get('architecture')!r}, expected "
-            f"{ARCHITECTURE!r}; only that one generates"
-        )
-    known = [key for key in WaveNetConfig().to_dict() if key not in ADDED_KEYS]
-    missing = [key for key in known if key not in content["config"]]
-    if missing:
-        raise CheckpointError(
-            f"{folder}: config.json does not say {', '.join(missing)}; save the model anew"
-        )
-    try:
-        config = WaveNetConfig.from_dict(content["config"])
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder}: {error}") from None
-    if sample_rate is not None and sample_rate != config.sample_rate:
-        raise CheckpointError(
-            f"{folder} works at {config.sample_rate} Hz, but {sample_rate} Hz was asked for; "
-            "resample the audio or choose another model"
-        )
-    if mel is not None and mel != config.mel:
-        raise CheckpointError(f"{folder}: {mel_difference(config.mel, mel)}")
-    _require_affordable(config, folder)
-    model = WaveNet(config)
-    load_weights(model, folder)
-    return model.to(device).eval()
-
-
-def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
-    """Raise CheckpointError if the settings ask for far more memory than the weights have bytes.
-
-    The model is built without memory for that. Shapes that are merely wrong are told by name later.
-    """
-    n_bytes = weights_bytes(folder)
-    n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
-    if config.layers_per_stack <= MAX_LAYERS_PER_STACK and n_layers <= max(n_bytes, 1024):
-        filters = 0
-        if config.mel is not None:
-            filters = config.mel.n_mels * (config.mel.n_fft // 2 + 1)
-            same = FeatureConfig(channels=config.mel.n_mels, hop_samples=config.mel.hop_samples)
-            plain = {"linear_prediction": 0, "pitch_taps": 0}  # they need the mel, and no memory
-            config = config.replace(mel=None, features=same, **plain)
-        with torch.device("meta"):
-            parts = WaveNet(config).state_dict().values()
-        wanted = 4 * (filters + sum(part.numel() for part in parts))
-    if wanted > 16 * n_bytes + 2**20:
-        raise CheckpointError(
-            f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
-            "of its weights; the two do not belong together"
-        )
-
-
 def _make_encoder(
     config: WaveNetConfig, cond_channels: int
 ) -> tuple[FrameEncoder | UpsamplingEncoder, FrameLift]:
@@ -541,75 +454,3 @@ def _no_autocast(device: torch.device) -> AbstractContextManager[None]:
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
-
-
-def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
-    """For an error message: which settings differ, with both values."""
-    if own is None:
-        return "the model takes no mel, but one was given; choose a mel-conditioned model"
-    pairs = ((name, value, getattr(other, name)) for name, value in vars(own).items())
-    different = [f"{name}={a} in the model, {b} here" for name, a, b in pairs if a != b]
-    return f"mel settings differ: {', '.join(different)}; make the mel with the model's"
-
-
-def initialise(model: WaveNet) -> None:
-    """Draw all parameters of a model, in one place.
-
-    ======================  ==========================================================
-    parameter               drawn from
-    ======================  ==========================================================
-    dilated convolutions    normal, std 1 / sqrt(fan_in): the gate's input has unit scale
-    conditioning            normal, std 1 / sqrt(fan_in); smoothing kernels: a mean
-    residual projections    normal, std 1 / sqrt(fan_in * layers): the sum of all layers' terms
-                            stays within the scale of one (Radford et al. 2019, section 2.3)
-    skip projections        the same, for the skip sum
-    head, first             normal, std sqrt(2 / fan_in) (He et al. 2015, equation 10)
-    head, last              normal, a tenth of that: training starts near the distribution's
-                            ``initial_params``, which are its bias
-    speaker embedding       normal, std 0.1; also what stands for no features
-    biases                  zero
-    ======================  ==========================================================
-    """
-    n_layers = len(model.config.dilations)
-
-    def draw(module: nn.Module, gain: float) -> None:
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
-        if isinstance(module.bias, Tensor):
-            nn.init.zeros_(module.bias)
-
-    draw(model.input_projection, 1.0)
-    for block in cast(list[GatedResidualBlock], list(model.stack.blocks)):
-        draw(block.conv, 1.0)
-        draw(block.residual_projection, 1 / math.sqrt(n_layers))
-        draw(block.skip_projection, 1 / math.sqrt(n_layers))
-        if block.cond_channels is not None:
-            draw(block.cond_projection, 1.0)
-    first, last = cast(list[nn.Conv1d], [model.head[1], model.head[3]])
-    draw(first, math.sqrt(2))
-    draw(last, 0.1 * math.sqrt(2))
-    assert last.bias is not None
-    with torch.no_grad():
-        last.bias.copy_(_initial_params(model))
-    if hasattr(model, "frame_encoder"):
-        encoder = model.frame_encoder
-        draw(encoder.conv, 1.0)
-        if isinstance(encoder, FrameEncoder):
-            draw(encoder.projection, 1.0)
-        else:
-            for smoothing in cast(list[nn.Conv2d], list(encoder.smoothings)):
-                nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
-    if hasattr(model, "speaker_embedding"):
-        nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
-    if hasattr(model, "no_features"):
-        nn.init.normal_(model.no_features, std=0.1)
-
-
-def _initial_params(model: WaveNet) -> Tensor:
-    """Those of the distribution; of an excitation, in units of its gain."""
-    params = model.distribution.initial_params()
-    if model.predictor is None:
-        return params
-    unit = torch.full((1, 1, 1), math.log(EXCITATION_UNIT))
-    return model.distribution.relocate(params[None, :, None], torch.zeros(1, 1, 1), unit).flatten()

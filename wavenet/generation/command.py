@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> str | None:
 
     from wavenet.audio import read_audio, require_extension, write_audio
     from wavenet.generation.sampling import stream
-    from wavenet.model import load
+    from wavenet.model_loading import load
 
     if options.out != "-":
         require_extension(options.out)

@@ -25,7 +25,7 @@ from wavenet.interop.programs import (
     trace_step,
     write_all,
 )
-from wavenet.model import load
+from wavenet.model_loading import load
 
 
 def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:

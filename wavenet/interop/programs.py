@@ -28,7 +28,8 @@ from torch.export import Dim, ExportedProgram
 from wavenet.checkpoint import read_config
 from wavenet.files import atomic_write
 from wavenet.hub import resolve
-from wavenet.model import WaveNet, load
+from wavenet.model import WaveNet
+from wavenet.model_loading import load
 from wavenet.nn import State, flatten_state, map_state
 
 CONDITION_SUFFIX = ".condition"

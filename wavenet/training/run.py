@@ -22,8 +22,9 @@ from wavenet.data import (
     read_cached,
 )
 from wavenet.files import atomic_write, claimed
-from wavenet.model import WaveNet, load
+from wavenet.model import WaveNet
 from wavenet.model_config import PRESETS, WaveNetConfig
+from wavenet.model_loading import load
 from wavenet.training.averaging import Averaging
 from wavenet.training.checkpoints import (
     FOLDER,

@@ -56,7 +56,7 @@ def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
     Returns:
         What to print, and the exit code: 2 if a file of the folder was left out.
     """
-    from wavenet.model import load
+    from wavenet.model_loading import load
     from wavenet.vocoding.mels import read_mel_config
 
     jobs, refused, is_folder = _jobs(Path(options.source), Path(options.out))
@@ -138,7 +138,7 @@ def run_mel(options: argparse.Namespace) -> str:
     """Write a mel, and say what it is."""
     from wavenet.audio_blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
-    from wavenet.model import load
+    from wavenet.model_loading import load
     from wavenet.vocoding.mels import mel_blocks, read_mel_config, require_npz, write_mel
 
     require_npz(options.out)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from wavenet.audio_blocks import count_samples, read_blocks
 from wavenet.features import MelConfig
-from wavenet.model import WaveNet, mel_difference
+from wavenet.model import WaveNet
+from wavenet.model_loading import mel_difference
 from wavenet.vocoding.mels import MelFileError, mel_blocks, open_mel
 
 MEL_SUFFIXES = (".npz", ".npy")

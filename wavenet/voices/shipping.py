@@ -11,7 +11,8 @@ import torch
 
 from wavenet.checkpoint import read_config, write_checkpoint
 from wavenet.files import atomic_write
-from wavenet.model import ARCHITECTURE, WaveNet, load
+from wavenet.model import ARCHITECTURE, WaveNet
+from wavenet.model_loading import load
 from wavenet.voices import CARD_NAME
 
 LARGEST_BYTES = 4_000_000
