@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -93,6 +94,18 @@ def generate(run: Run, out: Path, model: Path, *more: str | Path) -> torch.Tenso
     answer = run("generate", out, *given, *length)
     assert (answer.code, answer.err) == (0, "")
     return read_audio(out)[0]
+
+
+# --- the command itself ---
+
+
+def test_the_package_run_as_a_module_is_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wavenet", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("wavenet", run_name="__main__")
+    assert (stopped.value.code, capsys.readouterr().out) == (0, f"wavenet {wavenet.__version__}\n")
 
 
 # --- generate ---

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from wavenet import __version__
 from wavenet.checkpoint import CONFIG_NAME, read_config
 from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
@@ -108,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="wavenet", description="Causal dilated convolutions that generate speech and audio."
     )
+    parser.add_argument("--version", action="version", version=f"wavenet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     commands.add_parser("train", help="train a model on a folder of audio")

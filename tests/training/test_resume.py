@@ -251,6 +251,18 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(
     assert_same_end(whole, finished)
 
 
+def test_a_checkpoint_that_goes_while_the_folder_is_read_is_passed_over(
+    config: TrainingConfig, whole: Path, finished: Path
+) -> None:
+    """Listed, and gone when it is looked at: so is a link to nothing."""
+    _, newest = checkpoints(finished)
+    gone = newest.with_name(newest.name.replace("step-", "step-9"))
+    gone.symlink_to(newest.with_name("nothing"))
+    train(config, finished, resume=True)
+    gone.unlink()
+    assert_same_end(whole, finished)
+
+
 def test_checkpoints_that_are_all_damaged_are_one_line_and_the_model_stays(
     config: TrainingConfig, finished: Path
 ) -> None:

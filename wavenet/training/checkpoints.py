@@ -21,6 +21,7 @@ import os
 import pickle
 import re
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,8 +256,12 @@ def _keep_last(folder: Path, step: int) -> None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("*.ckpt"))
-    found = [(int(match[1]), path.stat().st_mtime_ns, path) for match, path in named if match]
+    found = []
+    for path in folder.glob("*.ckpt"):
+        match = _NAME.fullmatch(path.name)
+        with suppress(FileNotFoundError):  # the run that owns it may take it away meanwhile
+            if match is not None:
+                found.append((int(match[1]), path.stat().st_mtime_ns, path))
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
