@@ -346,8 +346,8 @@ def test_a_million_draws_follow_the_distribution(
 def test_exp_gate_and_quantiles_are_accurate() -> None:
     import numba
 
+    from wavenet.compiled.registers import load, store
     from wavenet.generation.kernels import draws, functions
-    from wavenet.generation.kernels.registers import load, store
 
     @numba.njit
     def apply(x, y, exps, gates):  # type: ignore[no-untyped-def]
@@ -440,4 +440,4 @@ def test_where_nothing_can_be_kept_the_engine_compiles_in_memory(tmp_path: Path)
     )
     assert str(package) in done.stdout
     assert "True" in done.stdout
-    assert done.stderr.count("Warning: the CPU engine is compiled anew in every process") == 1
+    assert done.stderr.count("Warning: CPU kernels are compiled anew in every process") == 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wavenet.generation.kernels.compiling import cached, sources_fingerprint
-from wavenet.generation.kernels.registers import LANES, fill, fma, load, sum_of
+from wavenet.compiled.compiling import cached, sources_fingerprint
+from wavenet.compiled.registers import LANES, fill, fma, load, sum_of
 
 MULTIPLY_ADDS = {6: 6 * LANES, 12: 12 * LANES}
 """Of one repetition of ``multiply_add[sums]``."""

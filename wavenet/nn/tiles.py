@@ -13,6 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from wavenet.nn.elementwise import Elementwise, TorchElementwise, can_compile
 from wavenet.nn.residual import GatedResidualBlock
 
 CPU_TILE = 1024
@@ -37,6 +38,7 @@ class Plan:
         tile: samples.
         workers: threads.
         recompute: whether gates are computed again instead of kept.
+        compiled: whether ``compiled_tiles`` does what happens between products.
     """
 
     n_samples: int
@@ -48,11 +50,22 @@ class Plan:
     tile: int
     workers: int
     recompute: bool
+    compiled: bool
 
     @classmethod
-    def of(cls, blocks: list[GatedResidualBlock], x: Tensor, length: int, recompute: bool) -> Plan:
-        """For an input ``[B, R, T]``."""
+    def of(
+        cls,
+        blocks: list[GatedResidualBlock],
+        x: Tensor,
+        length: int,
+        *,
+        recompute: bool,
+        compiled: bool | None = None,
+    ) -> Plan:
+        """For an input ``[B, R, T]``; compiled where that is possible, unless it says otherwise."""
         kind, starts, firsts = x.device.type, [], []
+        autocast = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
         begin = x.shape[-1] - length
         for block in reversed(blocks):
             starts.append(begin)
@@ -67,18 +80,23 @@ class Plan:
             ),
             starts=tuple(reversed(starts)),
             firsts=tuple(reversed(firsts)),
-            dtype=(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype),
+            dtype=dtype,
             tile=min(x.shape[-1], CPU_TILE if kind == "cpu" else GPU_TILE),
             workers=min(len(x), torch.get_num_threads()) if kind == "cpu" else 0,
             recompute=recompute,
+            compiled=can_compile(x, dtype) if compiled is None else compiled,
         )
 
-    def tiles(self, layer: int) -> list[Tile]:
+    def tiles(self, layer: int = 0) -> list[Tile]:
         """From the layer's start to the end, in order; one begins where the skip sum does."""
-        edges = {self.n_samples - self.length, self.starts[layer]}
-        edges |= set(range(self.n_samples, self.starts[layer], -self.tile))
-        ordered = sorted(edges)
-        return list(pairwise(ordered))
+        start = self.starts[layer]
+        grid = range(self.n_samples, start, -self.tile)
+        return list(pairwise(sorted({self.n_samples - self.length, start, *grid})))
+
+    def heard_tile(self, layer: int, tile: Tile) -> Tile | None:
+        """What of a tile is heard of a layer: its end, all of it, or nothing."""
+        begin, end = max(tile[0], self.starts[layer]), tile[1]
+        return (begin, end) if begin < end else None
 
     def parts(self, batch: int) -> list[list[slice]]:
         """For each worker, rows that are computed together, one such part after another."""
@@ -93,24 +111,21 @@ class Plan:
 class Weights:
     """All weights as products take them, forward and back.
 
-    The forward ones give twice the argument of tanh: tanh(z) = 2 sigmoid(2 z) - 1.
+    The forward ones give twice the argument of tanh, as ``Elementwise`` wants it.
 
     Args:
         plan: see ``Plan``.
         terms: of the frames, with the bias: ``[L, B, G, F]``.
         taps: ``[L, G, k R]``, the oldest tap first.
-        residuals: ``[L - 1, R, G / 2 + 1]``, the bias last.
-        skips: ``[L, S, G / 2 + 1]``, the bias last.
+        projections: ``[L, R + S, G / 2 + 1]``, to the residual stream above the skip sum, the bias
+            last.
     """
 
-    def __init__(
-        self, plan: Plan, terms: Tensor, taps: Tensor, residuals: Tensor, skips: Tensor
-    ) -> None:
+    def __init__(self, plan: Plan, terms: Tensor, taps: Tensor, projections: Tensor) -> None:
         self.terms, self.taps = (_doubled(part).to(plan.dtype) for part in (terms, taps))
-        self.residuals, self.skips = residuals.to(plan.dtype), skips.to(plan.dtype)
+        self.projections = projections.to(plan.dtype)
         self.back_taps = taps.to(plan.dtype).transpose(-1, -2)
-        self.back_residuals = self.residuals[..., :-1].transpose(-1, -2)
-        self.back_skips = self.skips[..., :-1].transpose(-1, -2)
+        self.back_projections = self.projections[..., :-1].transpose(-1, -2)
 
 
 def _doubled(tensor: Tensor) -> Tensor:
@@ -125,19 +140,31 @@ class Rows:
     def __init__(self, plan: Plan, weights: Weights, lift: Tensor, rows: int) -> None:
         self.plan, self.weights, self.lift = plan, weights, lift.to(plan.dtype)
         n_gates, self.n_taps = weights.taps.shape[-2:]
-        self.half = n_gates // 2
+        n_out = weights.projections.shape[1]
+        self.residual = self.n_taps // len(plan.lags[0])
         self._frames: dict[Tile, slice] = {}
+        self.elementwise = _elementwise(plan, lift, (rows, n_gates, plan.tile))
 
-        def room(channels: int, dtype: torch.dtype) -> Tensor:
-            return lift.new_empty(rows, channels, plan.tile, dtype=dtype)
+        def room(channels: int) -> Tensor:
+            return lift.new_empty(rows, channels, plan.tile, dtype=plan.dtype)
 
-        self._inputs = room(self.n_taps + len(lift), plan.dtype)
-        self._gates, self._slopes = room(n_gates, lift.dtype), room(n_gates, lift.dtype)
-        self._gate_slope = room(self.half, lift.dtype)
-        self._gated = room(self.half + 1, plan.dtype).fill_(1)
-        self._narrow = room(max(n_gates, self.n_taps), plan.dtype)
-        self._product = room(max(n_gates, self.n_taps, weights.skips.shape[1]), plan.dtype)
-        self._minus_one = lift.new_tensor(-1.0)
+        self._inputs = room(self.n_taps + len(lift))
+        self._gates, self._z_slope = room(n_gates), room(n_gates)
+        self._gated = room(n_gates // 2 + 1).fill_(1)  # the last channel stays so, for the biases
+        self._gate_slope, self._slopes = room(n_gates // 2), room(n_out)
+        self._product = room(max(n_out, self.n_taps))
+        self._stream = lift.new_empty(rows, self.residual, plan.tile)
+
+    def outputs(self, layer: int, tile: Tile) -> slice:
+        """Of the projections' channels those that are heard: stream, skip sum, or both."""
+        last = layer + 1 == len(self.plan.starts)
+        before = tile[0] < self.plan.n_samples - self.plan.length
+        return slice(self.residual if last else 0, self.residual if before else None)
+
+    def stream(self, x: Tensor, tile: Tile) -> Tensor:
+        """A tile of the residual stream, to be added to: ``[rows, R, t]``."""
+        begin, end = tile
+        return self._stream[..., : end - begin].copy_(x[..., begin:end])
 
     def inputs(self, layer: int, tile: Tile, x: Tensor) -> Tensor:
         """All that a tile of z hears, stacked: ``[rows, k R + frames, t]``."""
@@ -153,59 +180,60 @@ class Rows:
         inputs[:, self.n_taps :] = self.lift[frames, begin:end]
         return inputs
 
-    def gates(self, layer: int, part: slice, tile: Tile, inputs: Tensor) -> Tensor:
-        """tanh and sigmoid of a tile, one above the other: ``[rows, G, t]``."""
+    def gates(
+        self, layer: int, part: slice, tile: Tile, inputs: Tensor, out: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """tanh above sigmoid, ``[rows, G, t]``, and their product above ones.
+
+        Args:
+            layer: its number.
+            part: rows of the batch.
+            tile: of time.
+            inputs: see there.
+            out: for the gates, where they are kept.
+        """
         terms = self.weights.terms[layer, part, :, self.frames(tile)]
         taps = self.weights.taps[layer].expand(len(terms), -1, -1)
-        stacked = torch.cat([taps, terms], dim=-1)
-        z = self._gates[..., : inputs.shape[-1]]
-        if z.dtype == inputs.dtype:
-            multiply(z, stacked, inputs)
-        else:
-            z.copy_(multiply(self._narrow[:, : z.shape[1], : inputs.shape[-1]], stacked, inputs))
-        z.sigmoid_()
-        first = z[:, : self.half]
-        torch.add(self._minus_one, first, alpha=2, out=first)
-        return z
+        z, gated = self._gates[..., : inputs.shape[-1]], self._gated[..., : inputs.shape[-1]]
+        multiply(z, torch.cat([taps, terms], dim=-1), inputs)
+        gates = z if out is None else out
+        self.elementwise.gate(z, gates, gated[:, :-1])
+        return gates, gated
 
-    def kept(self, gates: Tensor) -> Tensor:
-        """Gates that were kept, as ``gates`` gives them."""
-        if gates.dtype == self._gates.dtype:
-            return gates
-        return self._gates[..., : gates.shape[-1]].copy_(gates)
+    def projected(self, layer: int, outputs: slice, gated: Tensor) -> Tensor:
+        """What the gated tile adds to these outputs: ``[rows, channels, t]``."""
+        weight = self.weights.projections[layer, outputs]
+        return multiply(self._product[:, : len(weight), : gated.shape[-1]], weight, gated)
 
-    def gated(self, gates: Tensor) -> Tensor:
-        """Their product above a row of ones: ``[rows, G / 2 + 1, t]``."""
-        gated = self._gated[..., : gates.shape[-1]]
-        first, second = gates[:, : self.half], gates[:, self.half :]
-        if gated.dtype == gates.dtype:
-            torch.mul(first, second, out=gated[:, :-1])
-        else:
-            gated[:, :-1].copy_(
-                torch.mul(first, second, out=self._gate_slope[..., : first.shape[-1]])
-            )
-        return gated
+    def output_slopes(self, outputs: slice, tile: Tile, x_slope: Tensor, skip: Tensor) -> Tensor:
+        """The gradient of these outputs, as products take it: ``[rows, channels, t]``.
 
-    def no_slope(self, n_samples: int) -> Tensor:
-        """Zeros, to which the gradient of the gate's product is added: ``[rows, G / 2, t]``."""
-        return self._gate_slope[..., :n_samples].zero_()
+        Args:
+            outputs: see there.
+            tile: of time.
+            x_slope: of the residual stream, ``[rows, R, T]``.
+            skip: of the skip sum, narrow, ``[rows, S, length]``.
+        """
+        begin, end = tile
+        slopes = self._slopes[..., : end - begin]
+        if outputs.start == 0:
+            slopes[:, : self.residual].copy_(x_slope[..., begin:end])
+        if outputs.stop is None:
+            window = self.plan.n_samples - self.plan.length
+            slopes[:, self.residual :].copy_(skip[..., begin - window : end - window])
+        return slopes[:, outputs]
 
-    def slopes(self, gates: Tensor, slope: Tensor) -> Tensor:
-        """From the gradient of the gate's product to that of z: ``[rows, G, t]``."""
-        first, second = gates[:, : self.half], gates[:, self.half :]
-        slopes = self._slopes[..., : gates.shape[-1]]
-        upper, lower = slopes[:, : self.half], slopes[:, self.half :]
-        torch.mul(slope, second, out=upper)
-        torch.mul(slope, first, out=lower)
-        torch.ops.aten.tanh_backward.grad_input(upper, first, grad_input=upper)
-        torch.ops.aten.sigmoid_backward.grad_input(lower, second, grad_input=lower)
-        return self.narrow(slopes)
-
-    def narrow(self, tensor: Tensor) -> Tensor:
-        """The tensor as products take it; in a buffer that the next call overwrites."""
-        if tensor.dtype == self.plan.dtype:
-            return tensor
-        return self._narrow[:, : tensor.shape[1], : tensor.shape[2]].copy_(tensor)
+    def gate_slopes(
+        self, layer: int, outputs: slice, gates: Tensor, slopes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of z, ``[rows, G, t]``; and the gated tile above ones once more."""
+        n = gates.shape[-1]
+        slope, z_slope, gated = (
+            room[..., :n] for room in (self._gate_slope, self._z_slope, self._gated)
+        )
+        multiply(slope, self.weights.back_projections[layer][:, outputs], slopes)
+        self.elementwise.slopes(gates, slope, z_slope, gated[:, :-1])
+        return z_slope, gated
 
     def frames(self, tile: Tile) -> slice:
         """The frames that a tile hears: the rows of the lift that are not zero there."""
@@ -217,32 +245,32 @@ class Rows:
             self._frames[tile] = heard
         return self._frames[tile]
 
-    def add_taps(self, layer: int, tile: Tile, slopes: Tensor, x_slope: Tensor) -> None:
+    def add_taps(self, layer: int, tile: Tile, z_slope: Tensor, x_slope: Tensor) -> None:
         """Add what a tile's gradient says about the samples that its taps heard."""
         begin, end = tile
         channels = x_slope.shape[1]
         product = self._product[:, : self.n_taps, : end - begin]
-        multiply(product, self.weights.back_taps[layer], slopes)
+        multiply(product, self.weights.back_taps[layer], z_slope)
         for tap, lag in enumerate(self.plan.lags[layer]):
             first = max(begin, min(lag, end))
             part = product[:, tap * channels : (tap + 1) * channels, first - begin :]
-            x_slope[..., first - lag : end - lag].add_(part)
-
-    def add_product(self, total: Tensor, weight: Tensor, x: Tensor) -> None:
-        """total += weight x, for ``[rows, M, t]``, ``[M, K]`` and ``[rows, K, t]``."""
-        if total.dtype == x.dtype:
-            multiply(total, weight, x, beta=1)
-        else:
-            total.add_(multiply(self._product[:, : total.shape[1], : x.shape[-1]], weight, x))
+            self.elementwise.add(x_slope[..., first - lag : end - lag], part)
 
 
-def multiply(out: Tensor, weight: Tensor, x: Tensor, beta: int = 0) -> Tensor:
-    """out = beta out + weight x; the weight may be one for each row, or for all."""
+def _elementwise(plan: Plan, like: Tensor, shape: tuple[int, int, int]) -> Elementwise:
+    if plan.compiled:
+        from wavenet.nn.compiled_tiles import CompiledElementwise  # imports numba
+
+        return CompiledElementwise()
+    return TorchElementwise(like, shape)
+
+
+def multiply(out: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+    """out = weight x; the weight may be one for each row, or for all."""
     if len(x) == 1:  # the library's product of two matrices is faster than that of two stacks
-        matrix = weight[0] if weight.ndim == 3 else weight
-        torch.addmm(out[0], matrix, x[0], beta=beta, out=out[0])
+        torch.mm(weight[0] if weight.ndim == 3 else weight, x[0], out=out[0])
     else:
-        torch.baddbmm(out, weight.expand(len(x), -1, -1), x, beta=beta, out=out)
+        torch.bmm(weight.expand(len(x), -1, -1), x, out=out)
     return out
 
 

@@ -4,7 +4,8 @@
 and the same gradients. It is what training runs; ``stream`` defines it, and tests compare the two.
 What makes it faster than automatic differentiation of ``stream``:
 
-- Layers run over tiles of time, so that what stands between two products never leaves the cache.
+- The window is cut into tiles of time, so that what stands between two products never leaves the
+  cache. Forward, all layers run over a tile before the next one.
 - Conditioning stays at frame rate: with frames c, the lift L (a matrix ``[F, T]``) and bias b
 
       V (c L) + b = (V c + b) L,    as the columns of L sum to one.
@@ -14,7 +15,9 @@ What makes it faster than automatic differentiation of ``stream``:
       z = [W_0 .. W_k-1, V c + b] [x shifted; ..; x; L],
 
   and one product with the transpose gives the gradients of all these weights.
-- A row of ones below the gate carries the biases of both projections through the products.
+- One product makes what a layer adds to the residual stream and to the skip sum; a row of ones
+  below the gate carries the biases through it.
+- On a CPU, what happens between two products is one pass of compiled code, where numba is there.
 - Layers compute only what the end of the window hears: layer i from its own start on.
 - Rows of the batch are shared out among threads, each of which works alone.
 
@@ -34,7 +37,7 @@ from torch.autograd.function import once_differentiable
 
 from wavenet.nn.conditioning import LiftedFrames
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
-from wavenet.nn.tiles import Plan, Rows, Weights, outer, summed
+from wavenet.nn.tiles import Plan, Rows, Tile, Weights, outer, summed
 
 
 def skip_sum_of(
@@ -44,6 +47,7 @@ def skip_sum_of(
     length: int,
     *,
     recompute: bool = False,
+    compiled: bool | None = None,
 ) -> Tensor:
     """The last ``length`` columns of the skip sum that ``stack.stream`` gives from ``init_state``.
 
@@ -54,19 +58,20 @@ def skip_sum_of(
         length: of the T samples, those whose skip sum is wanted.
         recompute: keep only what each layer hears, and compute the gates again on the way back:
             less memory, more time.
+        compiled: False for torch's operations alone; else compiled code where it can be had.
 
     Returns:
         ``[B, S, length]``, in the type of x.
     """
     blocks = cast("list[GatedResidualBlock]", list(stack.blocks))
-    plan = Plan.of(blocks, x, length, recompute)
+    plan = Plan.of(blocks, x, length, recompute=recompute, compiled=compiled)
     with torch.autocast(x.device.type, enabled=False):
         terms, lift = _gate_terms(blocks, x, cond)
         taps = torch.stack([block.conv.weight.transpose(1, 2).flatten(1) for block in blocks])
-        skips = torch.stack([_with_bias(block.skip_projection) for block in blocks])
-        heard = [_with_bias(block.residual_projection) for block in blocks[:-1]]
-        residuals = torch.stack(heard) if heard else skips.new_zeros(0, 1, 1)
-        skip_sum: Tensor = _Window.apply(plan, x, terms, lift, taps, residuals, skips)
+        projections = torch.stack(
+            [_projections(block, last=block is blocks[-1]) for block in blocks]
+        )
+        skip_sum: Tensor = _Window.apply(plan, x, terms, lift, taps, projections)
     return skip_sum
 
 
@@ -81,10 +86,16 @@ def _gate_terms(
     return weights[:, None] @ cond.frames.to(x.dtype) + biases, cond.lift.to(x.dtype)
 
 
-def _with_bias(projection: torch.nn.Conv1d) -> Tensor:
-    """``[O, I + 1]``: the bias stands in the last column."""
-    assert projection.bias is not None
-    return torch.cat([projection.weight.squeeze(-1), projection.bias[:, None]], dim=1)
+def _projections(block: GatedResidualBlock, *, last: bool) -> Tensor:
+    """To the residual stream above the skip sum, ``[R + S, I + 1]``; the bias is the last column.
+
+    What the last block adds to the stream is heard by nobody: zeros, and no gradient.
+    """
+    residual, skip = (
+        torch.cat([projection.weight.squeeze(-1), projection.bias[:, None]], dim=1)
+        for projection in (block.residual_projection, block.skip_projection)
+    )
+    return torch.cat([torch.zeros_like(residual) if last else residual, skip])
 
 
 class _Window(torch.autograd.Function):
@@ -98,37 +109,36 @@ class _Window(torch.autograd.Function):
         terms: Tensor,
         lift: Tensor,
         taps: Tensor,
-        residuals: Tensor,
-        skips: Tensor,
+        projections: Tensor,
     ) -> Tensor:
         """``[B, S, length]``; the arguments as ``Plan`` and ``Weights`` say."""
-        weights = Weights(plan, terms, taps, residuals, skips)
+        weights = Weights(plan, terms, taps, projections)
         heard, kept = _memory(plan, x, terms.shape[2])
-        skip_sum = x.new_zeros(len(x), skips.shape[1], plan.length)
+        skip_sum = x.new_zeros(len(x), projections.shape[1] - x.shape[1], plan.length)
 
         def work(parts: list[slice]) -> None:
             rows = Rows(plan, weights, lift, parts[0].stop - parts[0].start)
             for part in parts:
-                _run(rows, part, x, heard, kept, skip_sum[part])
+                _run(rows, part, x[part], heard, kept, skip_sum[part])
 
         _in_threads(work, plan.parts(len(x)))
         ctx.plan, ctx.n_heard = plan, len(heard)
-        ctx.save_for_backward(terms, lift, taps, residuals, skips, *heard, *kept)
+        ctx.save_for_backward(terms, lift, taps, projections, *heard, *kept)
         return skip_sum
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> Any:
-        """Of x, terms, taps, residuals and skips."""
-        terms, lift, taps, residuals, skips, *stored = ctx.saved_tensors
+        """Of x, terms, taps and projections."""
+        terms, lift, taps, projections, *stored = ctx.saved_tensors
         plan, heard, kept = ctx.plan, stored[: ctx.n_heard], stored[ctx.n_heard :]
-        weights, narrow = Weights(plan, terms, taps, residuals, skips), slope.to(plan.dtype)
-        x_slope = slope.new_zeros(len(slope), taps.shape[-1] // len(plan.lags[0]), plan.n_samples)
+        weights, narrow = Weights(plan, terms, taps, projections), slope.to(plan.dtype)
+        x_slope = slope.new_zeros(len(slope), heard[0].shape[1], plan.n_samples)
         terms_slope = torch.zeros_like(terms, memory_format=torch.contiguous_format)
 
-        def work(parts: list[slice]) -> tuple[Tensor, ...]:
+        def work(parts: list[slice]) -> tuple[Tensor, Tensor]:
             rows = Rows(plan, weights, lift, parts[0].stop - parts[0].start)
-            sums = tuple(torch.zeros_like(weight) for weight in (taps, residuals, skips))
+            sums = torch.zeros_like(taps), torch.zeros_like(projections)
             for part in parts:
                 slopes = x_slope[part], terms_slope[:, part]
                 _run_back(rows, part, heard, kept, narrow[part], slopes, sums)
@@ -151,6 +161,12 @@ def _memory(plan: Plan, x: Tensor, gate_channels: int) -> tuple[list[Tensor], li
     return heard, kept
 
 
+def _gates_of(plan: Plan, kept: list[Tensor], layer: int, part: slice, tile: Tile) -> Tensor | None:
+    """Where a tile's gates are kept, if they are."""
+    start = plan.starts[layer]
+    return kept[layer][part, :, tile[0] - start : tile[1] - start] if kept else None
+
+
 def _run(
     rows: Rows,
     part: slice,
@@ -160,25 +176,28 @@ def _run(
     skip_sum: Tensor,
 ) -> None:
     """Forward: fill heard, kept and the skip sum of these rows."""
-    plan, weights = rows.plan, rows.weights
-    window = plan.n_samples - plan.length
-    heard[0][part] = x[part, :, plan.firsts[0] :]
-    stream = x[part].clone()
-    for layer, start in enumerate(plan.starts):
-        hears = heard[layer][part]
-        for tile in plan.tiles(layer):
+    plan, window = rows.plan, rows.plan.n_samples - rows.plan.length
+    heard[0][part] = x[..., plan.firsts[0] :]
+    for whole in plan.tiles():
+        stream = rows.stream(x, whole)
+        for layer, hears in enumerate(heard):
+            tile = plan.heard_tile(layer, whole)
+            if tile is None:
+                continue
             begin, end = tile
-            gates = rows.gates(layer, part, tile, rows.inputs(layer, tile, hears))
-            if kept:
-                kept[layer][part, :, begin - start : end - start] = gates
-            gated = rows.gated(gates)
-            if begin >= window:
+            room = _gates_of(plan, kept, layer, part, tile)
+            inputs = rows.inputs(layer, tile, hears[part])
+            _, gated = rows.gates(layer, part, tile, inputs, room)
+            outputs = rows.outputs(layer, tile)
+            product = rows.projected(layer, outputs, gated)
+            if outputs.start == 0:
+                first = plan.firsts[layer + 1]
+                y, product = product[:, : rows.residual], product[:, rows.residual :]
+                copy = heard[layer + 1][part, :, begin - first : end - first]
+                rows.elementwise.add(stream[..., begin - whole[0] :], y, copy)
+            if outputs.stop is None:
                 sums = skip_sum[..., begin - window : end - window]
-                rows.add_product(sums, weights.skips[layer], gated)
-            if layer + 1 < len(heard):
-                y, first = stream[..., begin:end], plan.firsts[layer + 1]
-                rows.add_product(y, weights.residuals[layer], gated)
-                heard[layer + 1][part, :, begin - first : end - first] = y
+                rows.elementwise.add(sums, product)
 
 
 def _run_back(
@@ -188,33 +207,21 @@ def _run_back(
     kept: list[Tensor],
     slope: Tensor,
     slopes: tuple[Tensor, Tensor],
-    sums: tuple[Tensor, ...],
+    sums: tuple[Tensor, Tensor],
 ) -> None:
     """Backward: add to the gradients of x, terms and weights what comes from these rows."""
-    plan, weights, window = rows.plan, rows.weights, rows.plan.n_samples - rows.plan.length
-    x_slope, terms_slope = slopes
-    taps_sum, residuals_sum, skips_sum = sums
+    plan, (x_slope, terms_slope), (taps_sum, projections_sum) = rows.plan, slopes, sums
     for layer in reversed(range(len(heard))):
-        start, hears = plan.starts[layer], heard[layer][part]
         # In the order of time: what a tap adds to the past is then no longer read.
         for tile in plan.tiles(layer):
-            begin, end = tile
-            inputs = rows.inputs(layer, tile, hears)
-            if kept:
-                gates = rows.kept(kept[layer][part, :, begin - start : end - start])
-            else:
-                gates = rows.gates(layer, part, tile, inputs)
-            gated = rows.gated(gates)
-            gate_slope = rows.no_slope(end - begin)
-            if begin >= window:
-                skip_slope = slope[..., begin - window : end - window]
-                rows.add_product(gate_slope, weights.back_skips[layer], skip_slope)
-                skips_sum[layer] += summed(outer(skip_slope, gated))
-            if layer + 1 < len(heard):
-                y_slope = rows.narrow(x_slope[..., begin:end])
-                rows.add_product(gate_slope, weights.back_residuals[layer], y_slope)
-                residuals_sum[layer] += summed(outer(y_slope, gated))
-            z_slope = rows.slopes(gates, gate_slope)
+            inputs = rows.inputs(layer, tile, heard[layer][part])
+            gates = _gates_of(plan, kept, layer, part, tile)
+            if gates is None:
+                gates, _ = rows.gates(layer, part, tile, inputs, None)
+            outputs = rows.outputs(layer, tile)
+            y_slope = rows.output_slopes(outputs, tile, x_slope, slope)
+            z_slope, gated = rows.gate_slopes(layer, outputs, gates, y_slope)
+            projections_sum[layer, outputs] += summed(outer(y_slope, gated))
             both = outer(z_slope, inputs)
             taps_sum[layer] += summed(both[..., : rows.n_taps])
             terms_slope[layer, ..., rows.frames(tile)] += both[..., rows.n_taps :]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from wavenet.generation.kernels.compiling import cached, inlined, sources_fingerprint
-from wavenet.generation.kernels.functions import _reduced, exp, gate
-from wavenet.generation.kernels.registers import (
+from wavenet.compiled.compiling import cached, inlined, sources_fingerprint
+from wavenet.compiled.functions import exp, exp_parts, gate
+from wavenet.compiled.registers import (
     add_exponent,
     fill,
     fma,
@@ -88,7 +88,7 @@ _GELU_CUBIC = 0.044715
 @inlined
 def _tanh(x):  # type: ignore[no-untyped-def]
     x = maximum(minimum(x, fill(9.0)), fill(-9.0))
-    shifted, less_one = _reduced(x + x)
+    shifted, less_one = exp_parts(x + x)
     power = add_exponent(fill(1.0), shifted)
     p = fma(power, less_one, power - fill(1.0))
     return p / (p + fill(2.0))
@@ -282,7 +282,7 @@ def _move(op, data, wires, n):  # type: ignore[no-untyped-def]
 
 
 def _make_run() -> Any:
-    fingerprint = sources_fingerprint()
+    fingerprint = sources_fingerprint(__file__)
 
     def run(table, wires, weights, data, positions, n):  # type: ignore[no-untyped-def]
         """Run all operations on a chunk of n samples of the input."""

@@ -18,10 +18,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from wavenet.distributions import MAX_LOG_SCALE, MAX_MEAN, MIN_LOG_SCALE, STEP
-from wavenet.generation.kernels.compiling import inlined, instruction, outlined
-from wavenet.generation.kernels.functions import exp
-from wavenet.generation.kernels.registers import (
+from wavenet.compiled.compiling import inlined, instruction, outlined
+from wavenet.compiled.functions import exp
+from wavenet.compiled.registers import (
     LANES,
     fill,
     largest_of,
@@ -31,6 +30,7 @@ from wavenet.generation.kernels.registers import (
     sum_of,
     where_less,
 )
+from wavenet.distributions import MAX_LOG_SCALE, MAX_MEAN, MIN_LOG_SCALE, STEP
 
 LOGISTIC = "logistic_mixture"
 _BITS_OF_ONE = 0x3F800000

@@ -26,19 +26,19 @@ from typing import Any
 
 import numpy as np
 
-from wavenet.generation.kernels.compiling import cached, inlined, sources_fingerprint
+from wavenet.compiled.compiling import cached, inlined, sources_fingerprint
+from wavenet.compiled.functions import gate
+from wavenet.compiled.registers import fill, fma, load, maximum, prefetch, store
 from wavenet.generation.kernels.draws import (
     category,
     on_grid,
     standard_logistic,
     standard_normal,
 )
-from wavenet.generation.kernels.functions import gate
 from wavenet.generation.kernels.packing import LANES
 from wavenet.generation.kernels.plan import GAUSSIAN, LOGISTIC_MIXTURE, MU_LAW
 from wavenet.generation.kernels.prediction import hear_excitation, lift_columns, relocate
 from wavenet.generation.kernels.products import product
-from wavenet.generation.kernels.registers import fill, fma, load, maximum, prefetch, store
 
 
 @inlined
@@ -297,4 +297,4 @@ def _compile(fingerprint: str) -> Any:
     return cached(advance)
 
 
-advance = _compile(sources_fingerprint())
+advance = _compile(sources_fingerprint(__file__))

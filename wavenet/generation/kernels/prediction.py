@@ -17,9 +17,9 @@ import math
 
 import numpy as np
 
-from wavenet.generation.kernels.compiling import inlined, outlined
+from wavenet.compiled.compiling import inlined, outlined
+from wavenet.compiled.registers import fill, fma, load, store
 from wavenet.generation.kernels.packing import LANES
-from wavenet.generation.kernels.registers import fill, fma, load, store
 from wavenet.nn.prediction import HEARD_EXCITATION, HEARD_PREDICTION
 
 _EXCITATION, _PREDICTION = np.float32(HEARD_EXCITATION), np.float32(HEARD_PREDICTION)

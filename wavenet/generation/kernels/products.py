@@ -23,9 +23,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from wavenet.generation.kernels.compiling import instruction, outlined
-from wavenet.generation.kernels.packing import PANEL_REGISTERS
-from wavenet.generation.kernels.registers import (
+from wavenet.compiled.compiling import instruction, outlined
+from wavenet.compiled.registers import (
     FLOATS,
     INT64,
     INTS,
@@ -36,6 +35,7 @@ from wavenet.generation.kernels.registers import (
     spread,
     store_vector,
 )
+from wavenet.generation.kernels.packing import PANEL_REGISTERS
 
 
 def _accumulators(context: Any) -> int:

@@ -37,14 +37,14 @@ def outlined(function: Callable[..., Any]) -> Any:
 def cached(function: Callable[..., Any]) -> Any:
     """A kernel that Python calls, kept on disk where that is possible.
 
-    The function must hold ``sources_fingerprint()`` in a closure: numba counts the contents of a
-    closure to the key of what it keeps.
+    The function must hold ``sources_fingerprint(__file__)`` in a closure: numba counts the contents
+    of a closure to the key of what it keeps.
     """
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except (RuntimeError, OSError) as error:
         warnings.warn(
-            "the CPU engine is compiled anew in every process, as numba can keep nothing "
+            "CPU kernels are compiled anew in every process, as numba can keep nothing "
             f"({error}); set NUMBA_CACHE_DIR to a folder that can be written to",
             RuntimeWarning,
             stacklevel=2,
@@ -52,9 +52,10 @@ def cached(function: Callable[..., Any]) -> Any:
         return numba.njit(**_OPTIONS)(function)
 
 
-def sources_fingerprint() -> str:
-    """Of all files in this folder: another text, another key."""
+def sources_fingerprint(file: str = __file__) -> str:
+    """Of all files in this folder and in that of ``file``: another text, another key."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in sorted({Path(__file__).parent, Path(file).parent}):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()

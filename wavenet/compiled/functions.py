@@ -13,8 +13,8 @@ p is built from e**r - 1, so that nothing cancels near a = 0 and the relative er
 
 from __future__ import annotations
 
-from wavenet.generation.kernels.compiling import inlined
-from wavenet.generation.kernels.registers import (
+from wavenet.compiled.compiling import inlined
+from wavenet.compiled.registers import (
     add_exponent,
     fill,
     fma,
@@ -33,7 +33,7 @@ _FLAT = 9.0  # from here on tanh is 1 in float32: 1 - tanh(9) = 3e-8
 
 
 @inlined
-def _reduced(x):  # type: ignore[no-untyped-def]
+def exp_parts(x):  # type: ignore[no-untyped-def]
     """n, in the lowest bits of a float, and e**r - 1."""
     rounding = fill(_ROUNDING)
     shifted = fma(x, fill(_INVERSE_LN2), rounding)
@@ -49,9 +49,15 @@ def _reduced(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _clipped(x, low, high):  # type: ignore[no-untyped-def]
+    """Of two, maximum and minimum give the second one where either is no number: x stays NaN."""
+    return maximum(fill(low), minimum(fill(high), x))
+
+
+@inlined
 def exp(x):  # type: ignore[no-untyped-def]
     """e**x; 0 below -87, and as e**87 above 87."""
-    shifted, less_one = _reduced(maximum(minimum(x, fill(_LARGEST)), fill(_SMALLEST)))
+    shifted, less_one = exp_parts(_clipped(x, _SMALLEST, _LARGEST))
     y = add_exponent(fill(1.0) + less_one, shifted)
     return where_less(x, fill(_SMALLEST), fill(0.0), y)
 
@@ -59,12 +65,11 @@ def exp(x):  # type: ignore[no-untyped-def]
 @inlined
 def gate(a, b):  # type: ignore[no-untyped-def]
     """tanh(a) sigmoid(b)."""
-    flat = fill(_FLAT)
-    a = maximum(minimum(a, flat), fill(-_FLAT))
-    shifted, less_one = _reduced(a + a)
+    a = _clipped(a, -_FLAT, _FLAT)
+    shifted, less_one = exp_parts(a + a)
     power = add_exponent(fill(1.0), shifted)
     p = fma(power, less_one, power - fill(1.0))
-    b = maximum(minimum(b, fill(_LARGEST)), fill(_SMALLEST))
-    shifted, less_one = _reduced(fill(0.0) - b)
+    b = _clipped(b, _SMALLEST, _LARGEST)
+    shifted, less_one = exp_parts(fill(0.0) - b)
     s = add_exponent(fill(1.0) + less_one, shifted)
     return p / ((p + fill(2.0)) * (fill(1.0) + s))

@@ -24,7 +24,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
 
-from wavenet.generation.kernels.compiling import instruction
+from wavenet.compiled.compiling import instruction
 
 LANES = 16
 

@@ -1,0 +1,11 @@
+"""The language in which compiled code for the CPU is written: numba, and 16 floats as one value.
+
+    compiling   how kernels are compiled, and kept between runs
+    registers   16 floats as one value of the compiled language
+    memory      the same from and to any address, as float32 or bfloat16
+    functions   exp, and the gate tanh . sigmoid
+
+All import numba; nothing imports them before compiled code is asked for. What is written in it:
+the sampling loop (``generation.kernels``), feed-forward networks (``processing.kernel``) and the
+training window (``nn.compiled_tiles``).
+"""
