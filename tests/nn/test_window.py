@@ -118,19 +118,25 @@ def test_rows_together_give_what_they_give_one_after_another(
     assert_same(make_stack(), *make_input(3, 5), 50, recompute=True)
 
 
-def test_a_float32_window_differs_from_stream_by_rounding() -> None:
+@pytest.mark.parametrize("compiled", [None, False])
+def test_a_float32_window_differs_from_stream_by_rounding(compiled: bool | None) -> None:
     stack, (x, cond) = make_stack(), make_input(2, 5)
     assert cond is not None
     exact = streamed(stack, x, cond, 50)
     y = skip_sum_of(
-        stack.float(), x.float(), LiftedFrames(cond.frames.float(), cond.lift.float()), 50
+        stack.float(),
+        x.float(),
+        LiftedFrames(cond.frames.float(), cond.lift.float()),
+        50,
+        compiled=compiled,
     )
     assert y.dtype == torch.float32
     # Eight layers, each with some 30 additions of numbers of size 1: 1e-6 was seen.
     torch.testing.assert_close(y.double(), exact, rtol=0, atol=1e-5)
 
 
-def test_under_autocast_products_are_rounded_and_sums_are_not() -> None:
+@pytest.mark.parametrize("compiled", [None, False])
+def test_under_autocast_products_are_rounded_and_sums_are_not(compiled: bool | None) -> None:
     """No farther from the truth than ``stream`` is under autocast, and the answer is float32."""
     stack, (x, cond) = make_stack(), make_input(4, 5)
     assert cond is not None
@@ -140,7 +146,7 @@ def test_under_autocast_products_are_rounded_and_sums_are_not() -> None:
     x = x.detach().float().requires_grad_()
     cond = LiftedFrames(cond.frames.detach().float().requires_grad_(), cond.lift.float())
     with torch.autocast("cpu", torch.bfloat16):
-        window = [skip_sum_of(stack, x, cond, 50)]
+        window = [skip_sum_of(stack, x, cond, 50, compiled=compiled)]
         plain = [streamed(stack, x, cond, 50)]
     assert window[0].dtype == torch.float32
     window += gradients(window[0], stack, x, cond)
@@ -156,8 +162,14 @@ def test_under_autocast_products_are_rounded_and_sums_are_not() -> None:
     assert 1e-4 < error(window) < 0.01  # bfloat16 has 8 binary digits: 0.002 of a number
 
 
-def test_recomputing_gives_the_same_bits() -> None:
-    stack, (x, cond) = make_stack(), make_input(2, 5)
-    kept, again = (skip_sum_of(stack, x, cond, 50, recompute=flag) for flag in (False, True))
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_recomputing_gives_the_same_bits(dtype: torch.dtype) -> None:
+    narrow, sums = dtype == torch.bfloat16, torch.promote_types(dtype, torch.float32)
+    stack, (x, cond) = make_stack().to(sums), make_input(2, 5)
+    assert cond is not None
+    x = x.detach().to(sums).requires_grad_()
+    cond = LiftedFrames(cond.frames.detach().to(sums).requires_grad_(), cond.lift.to(sums))
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        kept, again = (skip_sum_of(stack, x, cond, 50, recompute=flag) for flag in (False, True))
     pairs = zip(gradients(kept, stack, x, cond), gradients(again, stack, x, cond), strict=True)
     assert all(torch.equal(a, b) for a, b in itertools.chain([(kept, again)], pairs))

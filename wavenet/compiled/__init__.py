@@ -9,3 +9,12 @@ All import numba; nothing imports them before compiled code is asked for. What i
 the sampling loop (``generation.kernels``), feed-forward networks (``processing.kernel``) and the
 training window (``nn.compiled_tiles``).
 """
+
+from __future__ import annotations
+
+import importlib.util
+
+
+def has_compiler() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None

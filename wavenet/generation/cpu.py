@@ -9,7 +9,6 @@ has the same bits in every batch.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavenet.compiled import has_compiler
 from wavenet.generation.engine import GenerationState, Request
 from wavenet.generation.kernels.packing import (
     LANES,
@@ -49,11 +49,6 @@ def runs(model: WaveNet) -> bool:
     """Whether the engine can run a model: on the CPU, in float32."""
     weight = model.input_projection.weight
     return weight.device.type == "cpu" and weight.dtype == torch.float32
-
-
-def has_compiler() -> bool:
-    """Whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
 
 
 @functools.cache

@@ -7,11 +7,12 @@ once. Both compute in float32 and round what products take, to rounding alike.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from wavenet.compiled import has_compiler
 
 
 class Elementwise(Protocol):
@@ -24,7 +25,7 @@ class Elementwise(Protocol):
         """tanh and sigmoid, and their product.
 
         Args:
-            z: narrow ``[rows, G, t]``: 2 a above b.
+            z: narrow ``[rows, G, t]``: 2 a above b; may be written over.
             gates: narrow ``[rows, G, t]``: becomes tanh(a) above sigmoid(b); may be z itself.
             gated: narrow ``[rows, G / 2, t]``: becomes tanh(a) sigmoid(b).
         """
@@ -112,5 +113,5 @@ def can_compile(sums: Tensor, narrow: torch.dtype) -> bool:
         sums.device.type == "cpu"
         and sums.dtype == torch.float32
         and narrow in types
-        and importlib.util.find_spec("numba") is not None
+        and has_compiler()
     )

@@ -16,8 +16,8 @@ from torch import Tensor
 from wavenet.nn.elementwise import Elementwise, TorchElementwise, can_compile
 from wavenet.nn.residual import GatedResidualBlock
 
-CPU_TILE = 1024
-"""Samples of a tile on a CPU: 128 channels of float32 take half of a 1 MB cache."""
+CPU_TILE = 1536
+"""Samples of a tile on a CPU: 128 channels of bfloat16 take 0.4 MB of a 1 MB cache."""
 GPU_TILE = 8192
 
 Tile: TypeAlias = tuple[int, int]
