@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavenet.nn import DilatedStack, FrameLift, LiftedFrames, skip_sum_of, tiles
+from wavenet.nn import DilatedStack, FrameLift, LiftedFrames, skip_sum_of, window_plan
 
 T, HOP = 90, 9
 
@@ -17,7 +17,7 @@ T, HOP = 90, 9
 @pytest.fixture(autouse=True)
 def _short_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tiles in a short window."""
-    monkeypatch.setattr(tiles, "CPU_TILE", 16)
+    monkeypatch.setattr(window_plan, "CPU_TILE", 16)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_rows_together_give_what_they_give_one_after_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As on a GPU, where all rows are computed at once."""
-    monkeypatch.setattr(tiles.Plan, "parts", lambda _, batch: [[slice(0, batch)]])
+    monkeypatch.setattr(window_plan.Plan, "parts", lambda _, batch: [[slice(0, batch)]])
     assert_same(make_stack(), *make_input(3, 5), 50)
     assert_same(make_stack(), *make_input(3, 5), 50, recompute=True)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from wavenet.compiled.compiling import cached, inlined, sources_fingerprint
 from wavenet.compiled.functions import exp_parts
@@ -28,6 +27,7 @@ from wavenet.compiled.memory import (
     write_some_bfloat16,
 )
 from wavenet.compiled.registers import LANES, add_exponent, fill, fma, maximum, minimum
+from wavenet.nn.elementwise import Piece
 
 _FLAT = 18.0  # of 2 a: from here on tanh is 1 in float32
 _STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float32
@@ -141,48 +141,67 @@ def _make_add() -> Any:
     return cached(add)
 
 
-_gate, _slopes, _add = _make_gate(), _make_slopes(), _make_add()
+def _make_copy() -> Any:
+    fingerprint = sources_fingerprint(__file__)
 
-Place = tuple[int, int]
-"""The address of a tensor, and the bytes from one channel to the next."""
+    def copy(  # type: ignore[no-untyped-def]
+        target, target_row, to_narrow, source, source_row, from_narrow, channels, n
+    ):
+        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        _ = fingerprint
+        to_size, from_size = 2 if to_narrow else 4, 2 if from_narrow else 4
+        for channel in range(channels):
+            to, of = target + channel * target_row, source + channel * source_row
+            for i in range(0, n, LANES):
+                x = _take(of + from_size * i, n - i, from_narrow)
+                _give(to + to_size * i, x, n - i, to_narrow)
+
+    return cached(copy)
 
 
-def _places(tensor: Tensor) -> list[Place]:
-    """Of each row of a ``[rows, channels, t]`` whose samples lie side by side."""
-    assert tensor.stride(2) == 1
-    size, start = tensor.element_size(), tensor.data_ptr()
-    channel = tensor.stride(1) * size
-    return [(start + row * tensor.stride(0) * size, channel) for row in range(len(tensor))]
+_gate, _slopes, _add, _copy = _make_gate(), _make_slopes(), _make_add(), _make_copy()
 
 
 class CompiledElementwise:
-    """For sums in float32, and products that take float32 or bfloat16."""
+    """For sums in float32, and products that take float32 or bfloat16; one row at a time."""
 
-    def gate(self, z: Tensor, gates: Tensor, gated: Tensor) -> None:
+    def gate(self, z: Piece, gates: Piece, gated: Piece) -> None:
         """See ``Elementwise``."""
-        half, n, narrow = gated.shape[1], gated.shape[2], _is_narrow(z, gates, gated)
-        for row in zip(_places(z), _places(gates), _places(gated), strict=True):
-            _gate(*row[0], *row[1], *row[2], half, n, narrow)
+        narrow = _is_narrow(z, gates, gated)
+        _gate(*_place(z), *_place(gates), *_place(gated), gated.channels, gated.n, narrow)
 
-    def slopes(self, gates: Tensor, slope: Tensor, z_slope: Tensor, gated: Tensor) -> None:
+    def slopes(self, gates: Piece, slope: Piece, z_slope: Piece, gated: Piece) -> None:
         """See ``Elementwise``."""
-        half, n, narrow = gated.shape[1], gated.shape[2], _is_narrow(gates, slope, z_slope, gated)
-        tensors = (gates, slope, z_slope, gated)
-        for row in zip(*(_places(tensor) for tensor in tensors), strict=True):
-            _slopes(*row[0], *row[1], *row[2], *row[3], half, n, narrow)
+        narrow, half, n = _is_narrow(gates, slope, z_slope, gated), gated.channels, gated.n
+        places = (*_place(gates), *_place(slope), *_place(z_slope), *_place(gated))
+        _slopes(*places, half, n, narrow)
 
-    def add(self, total: Tensor, product: Tensor, copy: Tensor | None = None) -> None:
+    def add(self, total: Piece, product: Piece, copy: Piece | None = None) -> None:
         """See ``Elementwise``."""
-        assert total.dtype == torch.float32
+        assert total.tensor.dtype == torch.float32
         narrow = _is_narrow(product) if copy is None else _is_narrow(product, copy)
-        copies = [(0, 0)] * len(total) if copy is None else _places(copy)
-        for row in zip(_places(total), _places(product), copies, strict=True):
-            _add(*row[0], *row[1], *row[2], total.shape[1], total.shape[2], narrow)
+        place = (0, 0) if copy is None else _place(copy)
+        _add(*_place(total), *_place(product), *place, total.channels, total.n, narrow)
+
+    def copy(self, target: Piece, source: Piece) -> None:
+        """See ``Elementwise``."""
+        to, of = (*_place(target), _is_narrow(target)), (*_place(source), _is_narrow(source))
+        _copy(*to, *of, target.channels, target.n)
 
 
-def _is_narrow(*tensors: Tensor) -> bool:
+def _place(piece: Piece) -> tuple[int, int]:
+    """A piece's address, and the bytes from one of its channels to the next."""
+    tensor = piece.tensor
+    strides, size = tensor.stride(), tensor.element_size()
+    assert strides[-1] == 1
+    assert tensor.ndim == 2 or len(tensor) == 1
+    row = strides[-2] * size
+    return tensor.data_ptr() + piece.channel * row + piece.begin * size, row
+
+
+def _is_narrow(*pieces: Piece) -> bool:
     """Whether all are bfloat16, as opposed to float32."""
-    dtype = tensors[0].dtype
+    dtype = pieces[0].tensor.dtype
     assert dtype in (torch.float32, torch.bfloat16)
-    assert all(tensor.dtype == dtype for tensor in tensors)
+    assert all(piece.tensor.dtype == dtype for piece in pieces)
     return dtype == torch.bfloat16

@@ -1,111 +1,18 @@
 """The equations of a gated residual block on a tile of time, forward and backward.
 
 A tile is so short that what stands between two products stays in the cache. All products of a tile
-are written into buffers that are made once. See ``window`` for the derivation.
+are written into buffers that are made once, and so are the views of them that products take: to cut
+a tensor costs Python a microsecond, and every call of torch hands the interpreter's lock around
+between threads. See ``window`` for the derivation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TypeAlias
-
-import torch
 from torch import Tensor
 
-from wavenet.nn.elementwise import Elementwise, TorchElementwise, can_compile
-from wavenet.nn.residual import GatedResidualBlock
-
-CPU_TILE = 1536
-"""Samples of a tile on a CPU: 128 channels of bfloat16 take 0.4 MB of a 1 MB cache."""
-GPU_TILE = 8192
-
-Tile: TypeAlias = tuple[int, int]
-"""First sample, and the one behind the last."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is computed, of which samples, in which pieces.
-
-    Attributes:
-        n_samples: T.
-        length: columns of the skip sum.
-        lags: of each layer's taps, in samples.
-        starts: first sample of each layer's gate that is heard.
-        firsts: first sample of each layer's input that is heard.
-        dtype: of what products take.
-        tile: samples.
-        workers: threads.
-        recompute: whether gates are computed again instead of kept.
-        compiled: whether ``compiled_tiles`` does what happens between products.
-    """
-
-    n_samples: int
-    length: int
-    lags: tuple[tuple[int, ...], ...]
-    starts: tuple[int, ...]
-    firsts: tuple[int, ...]
-    dtype: torch.dtype
-    tile: int
-    workers: int
-    recompute: bool
-    compiled: bool
-
-    @classmethod
-    def of(
-        cls,
-        blocks: list[GatedResidualBlock],
-        x: Tensor,
-        length: int,
-        *,
-        recompute: bool,
-        compiled: bool | None = None,
-    ) -> Plan:
-        """For an input ``[B, R, T]``; compiled where that is possible, unless it says otherwise."""
-        kind, starts, firsts = x.device.type, [], []
-        autocast = torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
-        begin = x.shape[-1] - length
-        for block in reversed(blocks):
-            starts.append(begin)
-            begin = max(0, begin - block.past)
-            firsts.append(begin)
-        return cls(
-            n_samples=x.shape[-1],
-            length=length,
-            lags=tuple(
-                tuple(back * block.conv.dilation for back in range(block.conv.kernel_size))[::-1]
-                for block in blocks
-            ),
-            starts=tuple(reversed(starts)),
-            firsts=tuple(reversed(firsts)),
-            dtype=dtype,
-            tile=min(x.shape[-1], CPU_TILE if kind == "cpu" else GPU_TILE),
-            workers=min(len(x), torch.get_num_threads()) if kind == "cpu" else 0,
-            recompute=recompute,
-            compiled=can_compile(x, dtype) if compiled is None else compiled,
-        )
-
-    def tiles(self, layer: int = 0) -> list[Tile]:
-        """From the layer's start to the end, in order; one begins where the skip sum does."""
-        start = self.starts[layer]
-        grid = range(self.n_samples, start, -self.tile)
-        return list(pairwise(sorted({self.n_samples - self.length, start, *grid})))
-
-    def heard_tile(self, layer: int, tile: Tile) -> Tile | None:
-        """What of a tile is heard of a layer: its end, all of it, or nothing."""
-        begin, end = max(tile[0], self.starts[layer]), tile[1]
-        return (begin, end) if begin < end else None
-
-    def parts(self, batch: int) -> list[list[slice]]:
-        """For each worker, rows that are computed together, one such part after another."""
-        if self.workers == 0:
-            return [[slice(0, batch)]]
-        return [
-            [slice(row, row + 1) for row in range(worker, batch, self.workers)]
-            for worker in range(self.workers)
-        ]
+from wavenet.nn.elementwise import Elementwise, Piece, TorchElementwise
+from wavenet.nn.rooms import Room, multiply, outer
+from wavenet.nn.window_plan import Plan, Tile
 
 
 class Weights:
@@ -122,118 +29,203 @@ class Weights:
     """
 
     def __init__(self, plan: Plan, terms: Tensor, taps: Tensor, projections: Tensor) -> None:
-        self.terms, self.taps = (_doubled(part).to(plan.dtype) for part in (terms, taps))
-        self.projections = projections.to(plan.dtype)
-        self.back_taps = taps.to(plan.dtype).transpose(-1, -2)
-        self.back_projections = self.projections[..., :-1].transpose(-1, -2)
+        self.terms = _doubled(terms).to(plan.dtype)
+        self.taps = _doubled(taps).to(plan.dtype).unbind()
+        self.back_taps = taps.to(plan.dtype).transpose(-1, -2).unbind()
+        self._narrow = projections.to(plan.dtype)
+        self.n_outputs, self.n_gates = projections.shape[1], taps.shape[1]
+        self._projections: dict[tuple[int, int | None, int | None], tuple[Tensor, Tensor]] = {}
+
+    def projections(self, layer: int, outputs: slice) -> tuple[Tensor, Tensor]:
+        """Those to some outputs; and, for the way back, transposed and without the bias."""
+        key = (layer, outputs.start, outputs.stop)
+        if key not in self._projections:
+            weight = self._narrow[layer, outputs]
+            self._projections[key] = weight, weight[:, :-1].T
+        return self._projections[key]
 
 
 def _doubled(tensor: Tensor) -> Tensor:
     """With the first half of the gate's channels, of the last dimension but one, doubled."""
-    first, second = tensor.chunk(2, dim=-2)
-    return torch.cat([2 * first, second], dim=-2)
+    doubled = tensor.clone()
+    doubled[..., : tensor.shape[-2] // 2, :] *= 2
+    return doubled
+
+
+class Sums:
+    """Gradients of a part's weights, which its tiles add to.
+
+    Args:
+        taps: ``[L, G, k R]``.
+        projections: ``[L, R + S, G / 2 + 1]``.
+    """
+
+    def __init__(self, taps: Tensor, projections: Tensor) -> None:
+        self.taps, self.projections = taps.unbind(), projections.unbind()
 
 
 class Rows:
-    """The equations of a tile, for some rows of the batch, and the buffers they work in."""
+    """The equations of a tile, for some rows of the batch, and the buffers they work in.
+
+    Args:
+        plan: see ``Plan``.
+        weights: see ``Weights``.
+        lift: ``[F, T]``.
+        rows: how many.
+    """
 
     def __init__(self, plan: Plan, weights: Weights, lift: Tensor, rows: int) -> None:
         self.plan, self.weights, self.lift = plan, weights, lift.to(plan.dtype)
-        n_gates, self.n_taps = weights.taps.shape[-2:]
-        n_out = weights.projections.shape[1]
-        self.residual = self.n_taps // len(plan.lags[0])
+        n_gates, self.n_taps = weights.taps[0].shape
+        self.half, self.residual = n_gates // 2, self.n_taps // len(plan.lags[0])
+        self.window = plan.n_samples - plan.length
         self._frames: dict[Tile, slice] = {}
         self.elementwise = _elementwise(plan, lift, (rows, n_gates, plan.tile))
 
-        def room(channels: int) -> Tensor:
-            return lift.new_empty(rows, channels, plan.tile, dtype=plan.dtype)
+        def room(channels: int, n: int = plan.tile) -> Room:
+            return Room(lift.new_empty(rows, channels, n, dtype=plan.dtype))
 
         self._inputs = room(self.n_taps + len(lift))
-        self._gates, self._z_slope = room(n_gates), room(n_gates)
-        self._gated = room(n_gates // 2 + 1).fill_(1)  # the last channel stays so, for the biases
-        self._gate_slope, self._slopes = room(n_gates // 2), room(n_out)
-        self._product = room(max(n_out, self.n_taps))
-        self._stream = lift.new_empty(rows, self.residual, plan.tile)
+        self._weight = room(n_gates, self.n_taps + len(lift))
+        self._z, self._z_slope = room(n_gates), room(n_gates)
+        self._gated, self._gate_slope = room(self.half + 1), room(self.half)
+        self._gated.tensor.fill_(1)  # the last channel stays so, for the biases
+        self._slopes = room(weights.n_outputs)
+        self._product = room(max(weights.n_outputs, self.n_taps))
+        self.stream = lift.new_empty(rows, self.residual, plan.tile)
 
     def outputs(self, layer: int, tile: Tile) -> slice:
         """Of the projections' channels those that are heard: stream, skip sum, or both."""
         last = layer + 1 == len(self.plan.starts)
-        before = tile[0] < self.plan.n_samples - self.plan.length
-        return slice(self.residual if last else 0, self.residual if before else None)
+        return slice(self.residual if last else 0, self.residual if tile[0] < self.window else None)
 
-    def stream(self, x: Tensor, tile: Tile) -> Tensor:
-        """A tile of the residual stream, to be added to: ``[rows, R, t]``."""
-        begin, end = tile
-        return self._stream[..., : end - begin].copy_(x[..., begin:end])
+    def hear(self, layer: int, tile: Tile, x: Tensor) -> int:
+        """Stack all that a tile of z hears, for the next products: ``[rows, k R + frames, t]``.
 
-    def inputs(self, layer: int, tile: Tile, x: Tensor) -> Tensor:
-        """All that a tile of z hears, stacked: ``[rows, k R + frames, t]``."""
-        begin, end = tile
-        frames, origin = self.frames(tile), self.plan.firsts[layer]
-        inputs = self._inputs[:, : self.n_taps + frames.stop - frames.start, : end - begin]
+        Returns:
+            How many channels that are.
+        """
+        (begin, end), origin, room = tile, self.plan.firsts[layer], self._inputs.tensor
         for tap, lag in enumerate(self.plan.lags[layer]):
-            part = inputs[:, tap * x.shape[1] : (tap + 1) * x.shape[1]]
+            channel = tap * self.residual
             first = max(begin, min(lag, end))  # before the window there are zeros
             if first > begin:
-                part[..., : first - begin] = 0
-            part[..., first - begin :] = x[..., first - lag - origin : end - lag - origin]
-        inputs[:, self.n_taps :] = self.lift[frames, begin:end]
-        return inputs
+                Piece(room, channel, self.residual, 0, first - begin).view.zero_()
+            self.elementwise.copy(
+                Piece(room, channel, self.residual, first - begin, end - first),
+                Piece(x, 0, self.residual, first - lag - origin, end - first),
+            )
+        frames = self.frames(tile)
+        n_frames = frames.stop - frames.start
+        self.elementwise.copy(
+            Piece(room, self.n_taps, n_frames, 0, end - begin),
+            Piece(self.lift, frames.start, n_frames, begin, end - begin),
+        )
+        return self.n_taps + n_frames
 
-    def gates(
-        self, layer: int, part: slice, tile: Tile, inputs: Tensor, out: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """tanh above sigmoid, ``[rows, G, t]``, and their product above ones.
+    def gate(
+        self, layer: int, tile: Tile, terms: Tensor, channels: int, out: Piece | None
+    ) -> Piece:
+        """tanh above sigmoid of what was heard: ``[rows, G, t]``; their product stays in a buffer.
 
         Args:
             layer: its number.
-            part: rows of the batch.
             tile: of time.
-            inputs: see there.
-            out: for the gates, where they are kept.
+            terms: of the frames, ``[rows, G, F]``.
+            channels: as ``hear`` says.
+            out: where the gates are kept, if they are.
         """
-        terms = self.weights.terms[layer, part, :, self.frames(tile)]
-        taps = self.weights.taps[layer].expand(len(terms), -1, -1)
-        z, gated = self._gates[..., : inputs.shape[-1]], self._gated[..., : inputs.shape[-1]]
-        multiply(z, torch.cat([taps, terms], dim=-1), inputs)
+        n, n_gates, frames = tile[1] - tile[0], 2 * self.half, self.frames(tile)
+        weight, copy = self._weight, self.elementwise.copy
+        copy(
+            Piece(weight.tensor, 0, n_gates, 0, self.n_taps),
+            Piece(self.weights.taps[layer], 0, n_gates, 0, self.n_taps),
+        )
+        copy(
+            Piece(weight.tensor, 0, n_gates, self.n_taps, channels - self.n_taps),
+            Piece(terms, 0, n_gates, frames.start, channels - self.n_taps),
+        )
+        z = Piece(self._z.tensor, 0, n_gates, 0, n)
+        multiply(
+            self._z.view(n_gates, n), weight.view(n_gates, channels), self._inputs.view(channels, n)
+        )
         gates = z if out is None else out
-        self.elementwise.gate(z, gates, gated[:, :-1])
-        return gates, gated
+        self.elementwise.gate(z, gates, Piece(self._gated.tensor, 0, self.half, 0, n))
+        return gates
 
-    def projected(self, layer: int, outputs: slice, gated: Tensor) -> Tensor:
-        """What the gated tile adds to these outputs: ``[rows, channels, t]``."""
-        weight = self.weights.projections[layer, outputs]
-        return multiply(self._product[:, : len(weight), : gated.shape[-1]], weight, gated)
+    def project(self, layer: int, outputs: slice, n: int) -> Tensor:
+        """What the gated tile adds to these outputs: ``[rows, channels, ..]``, the first n."""
+        weight, _ = self.weights.projections(layer, outputs)
+        multiply(self._product.view(len(weight), n), weight, self._gated.view(self.half + 1, n))
+        return self._product.tensor
 
-    def output_slopes(self, outputs: slice, tile: Tile, x_slope: Tensor, skip: Tensor) -> Tensor:
-        """The gradient of these outputs, as products take it: ``[rows, channels, t]``.
+    def back_project(
+        self, layer: int, tile: Tile, gates: Piece, x_slope: Tensor, skip: Tensor, total: Tensor
+    ) -> None:
+        """From the gradient of a tile's outputs to that of z, which stays in a buffer.
 
         Args:
-            outputs: see there.
+            layer: its number.
             tile: of time.
-            x_slope: of the residual stream, ``[rows, R, T]``.
-            skip: of the skip sum, narrow, ``[rows, S, length]``.
+            gates: as ``gate`` gave them.
+            x_slope: gradient of the residual stream, ``[rows, R, T]``.
+            skip: gradient of the skip sum, narrow, ``[rows, S, length]``.
+            total: ``[R + S, G / 2 + 1]``, to which the gradient of the projections is added.
         """
-        begin, end = tile
-        slopes = self._slopes[..., : end - begin]
+        (begin, end), outputs, copy = tile, self.outputs(layer, tile), self.elementwise.copy
+        n, slopes, after = end - begin, self._slopes.tensor, self.weights.n_outputs - self.residual
         if outputs.start == 0:
-            slopes[:, : self.residual].copy_(x_slope[..., begin:end])
+            copy(Piece(slopes, 0, self.residual, 0, n), Piece(x_slope, 0, self.residual, begin, n))
         if outputs.stop is None:
-            window = self.plan.n_samples - self.plan.length
-            slopes[:, self.residual :].copy_(skip[..., begin - window : end - window])
-        return slopes[:, outputs]
-
-    def gate_slopes(
-        self, layer: int, outputs: slice, gates: Tensor, slopes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The gradient of z, ``[rows, G, t]``; and the gated tile above ones once more."""
-        n = gates.shape[-1]
-        slope, z_slope, gated = (
-            room[..., :n] for room in (self._gate_slope, self._z_slope, self._gated)
+            copy(
+                Piece(slopes, self.residual, after, 0, n),
+                Piece(skip, 0, after, begin - self.window, n),
+            )
+        _, back = self.weights.projections(layer, outputs)
+        given = self._slopes.view(back.shape[1], n, outputs.start)
+        multiply(self._gate_slope.view(self.half, n), back, given)
+        self.elementwise.slopes(
+            gates,
+            Piece(self._gate_slope.tensor, 0, self.half, 0, n),
+            Piece(self._z_slope.tensor, 0, 2 * self.half, 0, n),
+            Piece(self._gated.tensor, 0, self.half, 0, n),
         )
-        multiply(slope, self.weights.back_projections[layer][:, outputs], slopes)
-        self.elementwise.slopes(gates, slope, z_slope, gated[:, :-1])
-        return z_slope, gated
+        slope = outer(given, self._gated.transposed(self.half + 1, n))
+        self.elementwise.add(
+            Piece(total, outputs.start, back.shape[1], 0, self.half + 1),
+            Piece(slope, 0, back.shape[1], 0, self.half + 1),
+        )
+
+    def back_gate(
+        self, layer: int, tile: Tile, channels: int, taps: Tensor, terms: Tensor, x_slope: Tensor
+    ) -> None:
+        """Add to the gradients of the gate's weights, and of the samples that its taps heard.
+
+        Args:
+            layer: its number.
+            tile: of time.
+            channels: as ``hear`` says.
+            taps: gradient ``[G, k R]``.
+            terms: gradient ``[rows, G, F]``.
+            x_slope: gradient of the residual stream, ``[rows, R, T]``.
+        """
+        (begin, end), n_gates, frames = tile, 2 * self.half, self.frames(tile)
+        n, n_frames, add = end - begin, channels - self.n_taps, self.elementwise.add
+        z_slope = self._z_slope.view(n_gates, n)
+        both = outer(z_slope, self._inputs.transposed(channels, n))
+        add(Piece(taps, 0, n_gates, 0, self.n_taps), Piece(both, 0, n_gates, 0, self.n_taps))
+        add(
+            Piece(terms, 0, n_gates, frames.start, n_frames),
+            Piece(both, 0, n_gates, self.n_taps, n_frames),
+        )
+        multiply(self._product.view(self.n_taps, n), self.weights.back_taps[layer], z_slope)
+        for tap, lag in enumerate(self.plan.lags[layer]):
+            first = max(begin, min(lag, end))
+            channel, left = tap * self.residual, end - first
+            add(
+                Piece(x_slope, 0, self.residual, first - lag, left),
+                Piece(self._product.tensor, channel, self.residual, first - begin, left),
+            )
 
     def frames(self, tile: Tile) -> slice:
         """The frames that a tile hears: the rows of the lift that are not zero there."""
@@ -245,17 +237,6 @@ class Rows:
             self._frames[tile] = heard
         return self._frames[tile]
 
-    def add_taps(self, layer: int, tile: Tile, z_slope: Tensor, x_slope: Tensor) -> None:
-        """Add what a tile's gradient says about the samples that its taps heard."""
-        begin, end = tile
-        channels = x_slope.shape[1]
-        product = self._product[:, : self.n_taps, : end - begin]
-        multiply(product, self.weights.back_taps[layer], z_slope)
-        for tap, lag in enumerate(self.plan.lags[layer]):
-            first = max(begin, min(lag, end))
-            part = product[:, tap * channels : (tap + 1) * channels, first - begin :]
-            self.elementwise.add(x_slope[..., first - lag : end - lag], part)
-
 
 def _elementwise(plan: Plan, like: Tensor, shape: tuple[int, int, int]) -> Elementwise:
     if plan.compiled:
@@ -263,24 +244,3 @@ def _elementwise(plan: Plan, like: Tensor, shape: tuple[int, int, int]) -> Eleme
 
         return CompiledElementwise()
     return TorchElementwise(like, shape)
-
-
-def multiply(out: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-    """out = weight x; the weight may be one for each row, or for all."""
-    if len(x) == 1:  # the library's product of two matrices is faster than that of two stacks
-        torch.mm(weight[0] if weight.ndim == 3 else weight, x[0], out=out[0])
-    else:
-        torch.bmm(weight.expand(len(x), -1, -1), x, out=out)
-    return out
-
-
-def outer(slope: Tensor, x: Tensor) -> Tensor:
-    """slope x^T, a weight's gradient ``[rows, M, K]``, for ``[rows, M, t]``, ``[rows, K, t]``."""
-    if len(x) == 1:
-        return torch.mm(slope[0], x[0].T)[None]
-    return torch.bmm(slope, x.transpose(1, 2))
-
-
-def summed(tensor: Tensor) -> Tensor:
-    """The sum over rows."""
-    return tensor[0] if len(tensor) == 1 else tensor.sum(0)

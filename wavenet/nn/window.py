@@ -29,15 +29,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavenet.nn.conditioning import LiftedFrames
+from wavenet.nn.elementwise import Piece
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
-from wavenet.nn.tiles import Plan, Rows, Tile, Weights, outer, summed
+from wavenet.nn.tiles import Rows, Sums, Weights
+from wavenet.nn.window_plan import Plan, Tile
 
 
 def skip_sum_of(
@@ -91,11 +93,14 @@ def _projections(block: GatedResidualBlock, *, last: bool) -> Tensor:
 
     What the last block adds to the stream is heard by nobody: zeros, and no gradient.
     """
-    residual, skip = (
-        torch.cat([projection.weight.squeeze(-1), projection.bias[:, None]], dim=1)
-        for projection in (block.residual_projection, block.skip_projection)
-    )
+    residual, skip = _with_bias(block.residual_projection), _with_bias(block.skip_projection)
     return torch.cat([torch.zeros_like(residual) if last else residual, skip])
+
+
+def _with_bias(projection: torch.nn.Conv1d) -> Tensor:
+    """``[O, I + 1]``: the bias stands in the last column."""
+    assert projection.bias is not None
+    return torch.cat([projection.weight.squeeze(-1), projection.bias[:, None]], dim=1)
 
 
 class _Window(torch.autograd.Function):
@@ -119,7 +124,8 @@ class _Window(torch.autograd.Function):
         def work(parts: list[slice]) -> None:
             rows = Rows(plan, weights, lift, parts[0].stop - parts[0].start)
             for part in parts:
-                _run(rows, part, x[part], heard, kept, skip_sum[part])
+                stored = _part(heard, part), _part(kept, part)
+                _run(rows, stored, x[part], weights.terms[:, part], skip_sum[part])
 
         _in_threads(work, plan.parts(len(x)))
         ctx.plan, ctx.n_heard = plan, len(heard)
@@ -140,8 +146,9 @@ class _Window(torch.autograd.Function):
             rows = Rows(plan, weights, lift, parts[0].stop - parts[0].start)
             sums = torch.zeros_like(taps), torch.zeros_like(projections)
             for part in parts:
-                slopes = x_slope[part], terms_slope[:, part]
-                _run_back(rows, part, heard, kept, narrow[part], slopes, sums)
+                stored = _part(heard, part), _part(kept, part)
+                slopes = narrow[part], x_slope[part], terms_slope[:, part]
+                _run_back(rows, stored, weights.terms[:, part], slopes, Sums(*sums))
             return sums
 
         sums = _in_threads(work, plan.parts(len(slope)))
@@ -161,71 +168,73 @@ def _memory(plan: Plan, x: Tensor, gate_channels: int) -> tuple[list[Tensor], li
     return heard, kept
 
 
-def _gates_of(plan: Plan, kept: list[Tensor], layer: int, part: slice, tile: Tile) -> Tensor | None:
+Stored: TypeAlias = tuple[list[Tensor], list[Tensor]]
+"""What each layer of some rows hears, and its gates where they are kept."""
+
+
+def _part(tensors: list[Tensor], part: slice) -> list[Tensor]:
+    return [tensor[part] for tensor in tensors]
+
+
+def _gates_of(rows: Rows, kept: list[Tensor], layer: int, tile: Tile) -> Piece | None:
     """Where a tile's gates are kept, if they are."""
-    start = plan.starts[layer]
-    return kept[layer][part, :, tile[0] - start : tile[1] - start] if kept else None
+    begin, end = tile
+    if not kept:
+        return None
+    return Piece(kept[layer], 0, 2 * rows.half, begin - rows.plan.starts[layer], end - begin)
 
 
-def _run(
-    rows: Rows,
-    part: slice,
-    x: Tensor,
-    heard: list[Tensor],
-    kept: list[Tensor],
-    skip_sum: Tensor,
-) -> None:
-    """Forward: fill heard, kept and the skip sum of these rows."""
-    plan, window = rows.plan, rows.plan.n_samples - rows.plan.length
-    heard[0][part] = x[..., plan.firsts[0] :]
+def _run(rows: Rows, stored: Stored, x: Tensor, terms: Tensor, skip_sum: Tensor) -> None:
+    """Forward: fill what is stored and the skip sum of these rows."""
+    plan, (heard, kept), terms_of = rows.plan, stored, terms.unbind()
+    residual, skip = rows.residual, skip_sum.shape[1]
+    heard[0].copy_(x[..., plan.firsts[0] :])
     for whole in plan.tiles():
-        stream = rows.stream(x, whole)
+        n_whole = whole[1] - whole[0]
+        rows.elementwise.copy(
+            Piece(rows.stream, 0, residual, 0, n_whole), Piece(x, 0, residual, whole[0], n_whole)
+        )
         for layer, hears in enumerate(heard):
             tile = plan.heard_tile(layer, whole)
             if tile is None:
                 continue
-            begin, end = tile
-            room = _gates_of(plan, kept, layer, part, tile)
-            inputs = rows.inputs(layer, tile, hears[part])
-            _, gated = rows.gates(layer, part, tile, inputs, room)
+            begin, n = tile[0], tile[1] - tile[0]
+            channels = rows.hear(layer, tile, hears)
+            rows.gate(layer, tile, terms_of[layer], channels, _gates_of(rows, kept, layer, tile))
             outputs = rows.outputs(layer, tile)
-            product = rows.projected(layer, outputs, gated)
+            product = rows.project(layer, outputs, n)
             if outputs.start == 0:
-                first = plan.firsts[layer + 1]
-                y, product = product[:, : rows.residual], product[:, rows.residual :]
-                copy = heard[layer + 1][part, :, begin - first : end - first]
-                rows.elementwise.add(stream[..., begin - whole[0] :], y, copy)
+                rows.elementwise.add(
+                    Piece(rows.stream, 0, residual, begin - whole[0], n),
+                    Piece(product, 0, residual, 0, n),
+                    Piece(heard[layer + 1], 0, residual, begin - plan.firsts[layer + 1], n),
+                )
             if outputs.stop is None:
-                sums = skip_sum[..., begin - window : end - window]
-                rows.elementwise.add(sums, product)
+                rows.elementwise.add(
+                    Piece(skip_sum, 0, skip, begin - rows.window, n),
+                    Piece(product, residual - outputs.start, skip, 0, n),
+                )
 
 
 def _run_back(
     rows: Rows,
-    part: slice,
-    heard: list[Tensor],
-    kept: list[Tensor],
-    slope: Tensor,
-    slopes: tuple[Tensor, Tensor],
-    sums: tuple[Tensor, Tensor],
+    stored: Stored,
+    terms: Tensor,
+    slopes: tuple[Tensor, Tensor, Tensor],
+    sums: Sums,
 ) -> None:
-    """Backward: add to the gradients of x, terms and weights what comes from these rows."""
-    plan, (x_slope, terms_slope), (taps_sum, projections_sum) = rows.plan, slopes, sums
+    """Backward: from the skip sum's slope, add to those of x, of terms and of the weights."""
+    plan, (heard, kept), (skip, x_slope, terms_slope) = rows.plan, stored, slopes
+    slopes_of, terms_of = terms_slope.unbind(), terms.unbind()
     for layer in reversed(range(len(heard))):
         # In the order of time: what a tap adds to the past is then no longer read.
         for tile in plan.tiles(layer):
-            inputs = rows.inputs(layer, tile, heard[layer][part])
-            gates = _gates_of(plan, kept, layer, part, tile)
+            channels = rows.hear(layer, tile, heard[layer])
+            gates = _gates_of(rows, kept, layer, tile)
             if gates is None:
-                gates, _ = rows.gates(layer, part, tile, inputs, None)
-            outputs = rows.outputs(layer, tile)
-            y_slope = rows.output_slopes(outputs, tile, x_slope, slope)
-            z_slope, gated = rows.gate_slopes(layer, outputs, gates, y_slope)
-            projections_sum[layer, outputs] += summed(outer(y_slope, gated))
-            both = outer(z_slope, inputs)
-            taps_sum[layer] += summed(both[..., : rows.n_taps])
-            terms_slope[layer, ..., rows.frames(tile)] += both[..., rows.n_taps :]
-            rows.add_taps(layer, tile, z_slope, x_slope)
+                gates = rows.gate(layer, tile, terms_of[layer], channels, None)
+            rows.back_project(layer, tile, gates, x_slope, skip, sums.projections[layer])
+            rows.back_gate(layer, tile, channels, sums.taps[layer], slopes_of[layer], x_slope)
 
 
 def _in_threads(work: Callable[[list[slice]], Any], parts: list[list[slice]]) -> list[Any]:
