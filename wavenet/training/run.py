@@ -92,8 +92,8 @@ def train(
     """Train a model and keep ``out/model`` loadable from the first moment on.
 
     A run that was killed at any moment and resumed ends with the same weights, averages and
-    optimiser state, bit for bit, as one that never was: on the same CPU, with as many threads, and
-    with any number of workers. On a GPU that holds as far as its kernels repeat themselves.
+    optimiser state, bit for bit, as one that never was: on the same CPU, with the same packages,
+    as many threads, and any number of workers. On a GPU that holds as far as its kernels repeat themselves.
 
     Args:
         config: see ``TrainingConfig``.
