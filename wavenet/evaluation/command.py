@@ -26,6 +26,7 @@ from wavenet.evaluation.page import DEFAULT_UTTERANCES, has_pictures, hear, rend
 from wavenet.evaluation.report import make_report, markdown, to_json
 from wavenet.evaluation.utterances import choose, with_speaker
 from wavenet.model import WaveNet
+from wavenet.options import add_drawing, add_json, add_weights
 
 BASELINES = ("griffin_lim", "world", "quantiser", "mu_law_256")
 
@@ -41,11 +42,8 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         "--utterances", type=int, metavar="N", help="measure so many, chosen by --seed"
     )
     evaluate.add_argument("--seed", type=int, default=0, help="of choice and copies (default 0)")
-    evaluate.add_argument(
-        "--temperature", type=float, help="below 1: less noisy (default: the model's own)"
-    )
-    evaluate.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
-    evaluate.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    add_drawing(evaluate)
+    add_weights(evaluate)
     evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
     evaluate.add_argument("--speaker", help="speak as this one, whoever the recordings' is")
     evaluate.add_argument(
@@ -58,7 +56,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how many can be heard on the page (default {DEFAULT_UTTERANCES})",
     )
-    evaluate.add_argument("--json", action="store_true", help="print report.json")
+    add_json(evaluate, "report.json")
 
 
 def answer(

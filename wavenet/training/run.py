@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 from collections.abc import Iterator
@@ -14,17 +15,12 @@ import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
-from wavenet.data import (
-    Corpus,
-    WindowPlan,
-    Windows,
-    find_corpus,
-    read_cached,
-)
+from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
 from wavenet.files import atomic_write, claimed
 from wavenet.model import WaveNet
 from wavenet.model_config import PRESETS, WaveNetConfig
 from wavenet.model_loading import load
+from wavenet.progress import counted
 from wavenet.training.averaging import Averaging
 from wavenet.training.checkpoints import (
     FOLDER,
@@ -45,7 +41,6 @@ from wavenet.training.machinery import (
     leaving_ctrl_c,
     make_trainer,
     one_voice,
-    progress,
     quiet_lightning,
     training_batches,
     validation_batches,
@@ -258,7 +253,7 @@ def _open(config: TrainingConfig, sample_rate: int) -> Corpus:
         sample_rate,
         cache=config.cache,
         trim_db=config.trim_db,
-        progress=progress,
+        progress=functools.partial(counted, title="decoding"),
     )
 
 
