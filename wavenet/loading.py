@@ -10,9 +10,9 @@ import torch
 
 from wavenet import model_loading
 from wavenet.checkpoint import CheckpointError, read_config
-from wavenet.features import MelConfig
 from wavenet.hub import resolve
 from wavenet.interop import nam
+from wavenet.mel_config import MelConfig
 
 Loader = Callable[[str | Path, dict[str, Any], torch.device | str], Any]
 

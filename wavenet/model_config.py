@@ -8,7 +8,7 @@ from typing import Any
 
 from wavenet import config as config_io
 from wavenet.distributions import make_distribution
-from wavenet.features import MelConfig
+from wavenet.mel_config import MelConfig
 from wavenet.mel_predictor import MelPredictor
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive

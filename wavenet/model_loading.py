@@ -9,7 +9,7 @@ import torch
 
 from wavenet import hub
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, weights_bytes
-from wavenet.features import MelConfig
+from wavenet.mel_config import MelConfig
 from wavenet.model import ARCHITECTURE, WaveNet
 from wavenet.model_config import ADDED_KEYS, FeatureConfig, WaveNetConfig
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.features import MelConfig, log_mel, mel_filterbank
+from wavenet.features import log_mel, mel_filterbank
 from wavenet.files import atomic_write
+from wavenet.mel_config import MelConfig
 
 SHOWN_RANGE = 10
 """From the loudest to the darkest colour, in nats: 87 dB."""

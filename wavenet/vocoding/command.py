@@ -99,7 +99,7 @@ def _speak(
     options: argparse.Namespace, model: WaveNet, jobs: list[Job], given: object, is_folder: bool
 ) -> tuple[Outcome, float]:
     """The work, with two bars: one while files are looked through, one while they are spoken."""
-    from wavenet.features import MelConfig
+    from wavenet.mel_config import MelConfig
     from wavenet.vocoding.files import vocode_files
 
     assert given is None or isinstance(given, MelConfig)
@@ -134,7 +134,7 @@ def _speak(
 
 def run_mel(options: argparse.Namespace) -> str:
     """Write a mel, and say what it is."""
-    from wavenet.audio_blocks import count_samples, read_blocks
+    from wavenet.audio.blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
     from wavenet.model_loading import load
     from wavenet.vocoding.mels import mel_blocks, read_mel_config, require_npz, write_mel
