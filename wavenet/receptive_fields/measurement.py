@@ -21,13 +21,10 @@ from wavenet.receptive_fields.gradient import (
     LARGEST_INPUT,
     MOST_OUTPUTS,
     MOST_PHASES,
-    CannotMeasure,
-    Endless,
-    Run,
     Support,
-    run_linear,
     supports,
 )
+from wavenet.receptive_fields.linear import CannotMeasure, Endless, Run, run_linear
 
 _MORE_SAMPLES = {1: 20160, 2: 960, 3: 96}
 """By how much an input of so many dimensions grows to show the stride: a multiple of most."""
