@@ -256,7 +256,7 @@ def span(call: Call) -> int:
         return max(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
     if "pool" in call.name and "adaptive" not in call.name:
         size = max(_as_tuple(call.get(2 if "lp" in call.name else 1, "kernel_size"), 1))
-        taps_apart = call.get(4, "dilation", 1)
+        taps_apart = call.get(4, "dilation", 1) if "max" in call.name else 1
         return size * max(_as_tuple(taps_apart, 1))
     return 2
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wavenet.receptive_fields.counterparts import COUNTERPARTS, Call, span
 from wavenet.receptive_fields.follower import (
     ALONG_TIME,
+    TO_VALUES,
     Follower,
     convert,
     describe_error,
@@ -173,6 +174,8 @@ class _Linear(Follower):
             raise Endless(f"{self.place(name)}: is recurrent, so it hears all that came before")
         if name in _ATTENTION:
             raise Endless(f"{self.place(name)}: attends to every time")
+        if name in TO_VALUES and isinstance(x, Tensor):
+            return function(x.detach())  # torch warns of a number whose gradient is lost
         if name in _UNARY and isinstance(x, Tensor) and x.requires_grad and not x.is_complex():
             return x if is_in_place(function) else x.clone()
         if name in _BINARY or (name in ("max", "min") and _two_tensors(args)):
