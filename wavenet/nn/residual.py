@@ -20,8 +20,6 @@ from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.convolution import CausalConv1d
 from wavenet.nn.state import State
 
-TensorPair = tuple[Tensor, Tensor]
-
 
 class GatedResidualBlock(Causal):
     """One WaveNet layer: ``[B, residual_channels, T]`` to ``(y, skip)``.

@@ -213,6 +213,7 @@ def whole(call: Call, heard: Heard, axes: set[int], why: str) -> Heard:
 
 
 def axes_of(dim: Any, ndim: int) -> set[int]:
+    """The axes that a ``dim`` names, as torch takes it: one, several, or None for all."""
     if dim is None:
         return set(range(ndim))
     dims = dim if isinstance(dim, tuple | list) else [dim]
