@@ -7,10 +7,11 @@
 """
 
 from wavenet.distributions import make_distribution
-from wavenet.features import MelConfig, log_mel
+from wavenet.features import log_mel
 from wavenet.generation import generate, stream
 from wavenet.hub import push
 from wavenet.loading import load
+from wavenet.mel_config import MelConfig
 from wavenet.model import WaveNet
 from wavenet.model_config import FeatureConfig, WaveNetConfig
 from wavenet.nn import (

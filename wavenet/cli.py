@@ -8,24 +8,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import logging
-import math
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wavenet import __version__
+from wavenet import __version__, info, progress
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.data import command as data_command
+from wavenet.evaluation import bench
 from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
-from wavenet.hub import resolve
 from wavenet.interop import command as interop_command
+from wavenet.loading import LOADERS, load
+from wavenet.model_config import WaveNetConfig
 from wavenet.processing import command as process_command
 from wavenet.receptive_fields import command as field_command
+from wavenet.training import command as train_command
+from wavenet.training.config import parse_training
 from wavenet.training.errors import TrainingError
 from wavenet.vocoding import command as vocode_command
 
@@ -111,141 +114,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wavenet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
     commands.add_parser("train", help="train a model on a folder of audio")
 
-    inspect = commands.add_parser("inspect", help="what a corpus holds, and what is odd about it")
-    inspect.add_argument("corpus", metavar="CORPUS", help="a folder, a manifest or a name")
-    inspect.add_argument("--corpus-root", default="corpora", help="where named corpora lie")
-    inspect.add_argument("--json", action="store_true", help="print one JSON object")
-    inspect.set_defaults(run=_inspect)
+    def add(
+        name: str, text: str, run: Callable[[argparse.Namespace], int | None]
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=run)
+        return command
 
-    generate = commands.add_parser("generate", help="generate audio from a model")
-    generate_command.add_arguments(generate)
-    generate.set_defaults(run=_generate)
-
-    vocode = commands.add_parser("vocode", help="a model's speech for audio, or for its mel")
+    inspect = add("inspect", "what a corpus holds, and what is odd about it", _inspect)
+    data_command.add_arguments(inspect)
+    generate_command.add_arguments(add("generate", "generate audio from a model", _generate))
+    vocode = add("vocode", "a model's speech for audio, or for its mel", _vocode)
     vocode_command.add_vocode_arguments(vocode)
-    vocode.set_defaults(run=_vocode)
-
-    mel = commands.add_parser("mel", help="the log-mel spectrogram of audio, with its settings")
+    mel = add("mel", "the log-mel spectrogram of audio, with its settings", _mel)
     vocode_command.add_mel_arguments(mel)
-    mel.set_defaults(run=_mel)
-
-    process = commands.add_parser("process", help="run audio through an amplifier model")
+    process = add("process", "run audio through an amplifier model", _process)
     process_command.add_arguments(process)
-    process.set_defaults(run=_process)
-
-    info = commands.add_parser("info", help="what a checkpoint is and where it comes from")
-    info.add_argument("model", metavar="MODEL", help="a checkpoint's folder or a voice")
-    info.add_argument("--json", action="store_true", help="print one JSON object")
-    info.set_defaults(run=_info)
-
-    evaluate = commands.add_parser("evaluate", help="how good a model is, in numbers and to hear")
+    info.add_arguments(add("info", "what a checkpoint is and where it comes from", _info))
+    evaluate = add("evaluate", "how good a model is, in numbers and to hear", _evaluate)
     evaluate_command.add_arguments(evaluate)
-    evaluate.set_defaults(run=_evaluate)
-
-    convert = commands.add_parser("import", help="read another program's model")
-    interop_command.add_import_arguments(convert)
-    convert.set_defaults(run=_import)
-
-    convert = commands.add_parser("export", help="write a model for another program")
-    interop_command.add_export_arguments(convert)
-    convert.set_defaults(run=_export)
-
-    field = commands.add_parser("receptive-field", help="how far back a network hears")
+    interop_command.add_import_arguments(add("import", "read another program's model", _import))
+    interop_command.add_export_arguments(
+        add("export", "write a model for another program", _export)
+    )
+    field = add("receptive-field", "how far back a network hears", _receptive_field)
     field_command.add_arguments(field)
-    field.set_defaults(run=_receptive_field)
-
-    _add_bench(commands)
+    bench.add_arguments(add("bench", "how fast this machine is", _bench))
     return parser
 
 
-def _add_bench(commands: Any) -> None:
-    bench = commands.add_parser("bench", help="how fast this machine is")
-    measures = bench.add_subparsers(dest="measure", required=True, metavar="MEASURE")
-
-    sample = measures.add_parser(
-        "sample", help="samples a second, beside the eager engine and the machine's own limit"
-    )
-    which = sample.add_mutually_exclusive_group()
-    which.add_argument("--preset", default="small", help="tiny, small (default), medium or nv")
-    which.add_argument("--model", metavar="FOLDER", help="a checkpoint instead of a preset")
-    sample.add_argument(
-        "--engine", default="auto", help="auto, eager, cpu; gpu or gpu-fused: on a CUDA device"
-    )
-    sample.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
-    sample.add_argument(
-        "--batch", type=int, metavar="N", help="rows (default 1; on a GPU from 1 to 2048)"
-    )
-    length = sample.add_mutually_exclusive_group()
-    length.add_argument("--samples", type=int, help="of a row in a round (default: 0.1 s of work)")
-    length.add_argument("--seconds", type=float, help="the same, in seconds of audio")
-    sample.set_defaults(run=_bench_sample)
-
-    train = measures.add_parser(
-        "train", help="samples a second of a training step, beside a plain network of Conv1d"
-    )
-    train.add_argument("--preset", default="medium", help="tiny, small, medium (default) or nv")
-    train.add_argument("--precision", default="32", help="32 (default) or bf16")
-    train.add_argument("--window-s", type=float, default=1.0, help="of a window (default 1)")
-    train.add_argument("--batch-size", type=int, default=2, help="windows in a step (default 2)")
-    train.add_argument("--recompute", action="store_true", help="less memory, more time")
-    train.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
-    train.set_defaults(run=_bench_train)
-
-    live = measures.add_parser(
-        "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
-    )
-    live.add_argument(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        help="a .nam file, a checkpoint, or one of NAM's sizes",
-    )
-    live.set_defaults(run=_bench_process)
-    for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
-        text = f"take the median (default {rounds})"
-        measure.add_argument("--rounds", type=int, default=rounds, help=text)
-        measure.add_argument("--threads", type=int, default=1, help="at most (default 1)")
-        measure.add_argument("--json", action="store_true", help="print one JSON object")
-
-
 def _train(options: argparse.Namespace) -> int:
-    from wavenet.training.config import MISSING_PACKAGES, parse_training
-
-    config, out, resume = parse_training(options.arguments)
-    if out is None:
-        raise ValueError("--out is missing; name the folder for the model")
-    try:
-        from wavenet.training.run import is_writer, train
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{MISSING_PACKAGES} ({error})") from error
-
-    command = shlex.join(["wavenet", "train", *options.arguments])
-    result = train(config, out, command=command, resume=resume)
-    if not is_writer():  # of several processes one speaks
-        return INTERRUPTED if result.interrupted else 0
-    ended = "interrupted after" if result.interrupted else "trained for"
-    print(
-        f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} bits "
-        f"per sample (best constant distribution {result.constant_bits:.3f})\n"
-        f"model: {result.model_folder}"
-    )
-    return INTERRUPTED if result.interrupted else 0
+    said, interrupted = train_command.run(options.arguments)
+    if said is not None:  # of several processes one speaks
+        print(said)
+    return INTERRUPTED if interrupted else 0
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from wavenet.data import find_corpus
-    from wavenet.data.inspect import inspect_corpus
-
-    shown = functools.partial(tqdm, desc="reading", unit="file", leave=False, disable=None)
-    listing = find_corpus(options.corpus, root=options.corpus_root)
-    found = inspect_corpus(options.corpus, listing, progress=shown)
-    text = json.dumps(found.to_dict()) if options.json else str(found)
-    print(text.encode("utf-8", "backslashreplace").decode())  # names need not be Unicode
+    _print_names(data_command.answer(options))
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -274,39 +182,13 @@ def _process(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from wavenet import load, receptive_field
-
-    folder = resolve(options.model)
-    model, content = load(folder), read_config(folder)
-    field = receptive_field(model)
-    facts = {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "multiply_adds_per_sample": model.multiply_adds,
-        "receptive_field_samples": field.samples,
-        "receptive_field_ms": field.milliseconds,
-        **content,
-    }
-    if options.json:
-        print(json.dumps(facts))
-        return
-    print(f"{facts['parameters']:,} parameters, {model.multiply_adds:,} multiply-adds per sample")
-    print(f"receptive field: {field.samples} samples = {field.milliseconds:.3f} ms")
-    for title in ("config", "provenance"):
-        print(f"{title}:")
-        _print_tree(content[title], indent="  ")
+    print(info.answer(options))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from wavenet import load
-
-    def shown(items: Any, title: str, total: int) -> Any:
-        return tqdm(items, title, total, leave=False, disable=None, unit="recording")
-
-    given = ["wavenet", *options.given]
-    text = evaluate_command.answer(options, load, shown, shlex.join(given))
-    print(text.encode("utf-8", "backslashreplace").decode())  # names need not be Unicode
+    counted = functools.partial(progress.counted, unit="recording")
+    command = shlex.join(["wavenet", *options.given])
+    _print_names(evaluate_command.answer(options, load, counted, command))
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -317,76 +199,11 @@ def _export(options: argparse.Namespace) -> None:
     print(interop_command.export_file(options))
 
 
-def _bench_sample(options: argparse.Namespace) -> None:
-    from wavenet import WaveNet, WaveNetConfig
-    from wavenet.evaluation.device import BATCHES, DEVICE_ENGINES, DeviceSpeed, measure_on_device
-    from wavenet.evaluation.speed import SamplingSpeed, measure_sampling
-    from wavenet.model_loading import load
-
-    if options.model is None:
-        name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()
-    else:
-        name, model = options.model, load(options.model)
-    samples = options.samples
-    if options.seconds is not None:
-        if not 0 < options.seconds < math.inf:
-            raise ValueError(f"--seconds={options.seconds} must be a positive number of seconds")
-        samples = max(1, round(options.seconds * model.sample_rate))
-    speed: SamplingSpeed | DeviceSpeed
-    if options.engine in DEVICE_ENGINES:
-        speed = measure_on_device(
-            model,
-            engine=options.engine,
-            weights=options.weights,
-            batches=BATCHES if options.batch is None else (options.batch,),
-            samples=samples,
-            rounds=options.rounds,
-        )
-    else:
-        speed = measure_sampling(
-            model,
-            engine=options.engine,
-            weights=options.weights,
-            batch=1 if options.batch is None else options.batch,
-            samples=samples,
-            rounds=options.rounds,
-            threads=options.threads,
-        )
-    print(json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}")
-
-
-def _bench_train(options: argparse.Namespace) -> None:
-    from wavenet import WaveNetConfig
-    from wavenet.evaluation.training_speed import measure_training
-
-    speed = measure_training(
-        WaveNetConfig.preset(options.preset),
-        precision=options.precision,
-        window_s=options.window_s,
-        batch_size=options.batch_size,
-        threads=options.threads,
-        rounds=options.rounds,
-        recompute=options.recompute,
-        device=str(generate_command.device(options.device)),
-    )
-    found = {"model": options.preset, **speed.to_dict()}
-    print(json.dumps(found) if options.json else f"{options.preset}\n{speed}")
-
-
-def _bench_process(options: argparse.Namespace) -> None:
-    from wavenet.evaluation.live import measure_processing
-
-    network = None
-    if options.model is not None:
-        from wavenet.interop.nam import load_model
-
-        network = load_model(options.model)
-    speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
-    print(speed.to_json() if options.json else speed)
+def _bench(options: argparse.Namespace) -> None:
+    print(bench.answer(options))
 
 
 def _receptive_field(options: argparse.Namespace) -> None:
-    from wavenet import load
     from wavenet.audio import read_audio
 
     print(
@@ -395,32 +212,13 @@ def _receptive_field(options: argparse.Namespace) -> None:
             _read_target,
             load,
             lambda path, rate: read_audio(path, rate)[0],
-            _multiply_adds_per_second,
+            bench.multiply_adds_per_second,
         )
     )
 
 
-def _multiply_adds_per_second(residual_channels: int) -> float:
-    """Of the CPU engine on this machine, with one thread, in a WaveNet of this width."""
-    from wavenet import WaveNet, WaveNetConfig
-    from wavenet.evaluation.speed import measure_sampling
-
-    config = WaveNetConfig(
-        layers_per_stack=8,
-        stacks=2,
-        residual_channels=residual_channels,
-        skip_channels=2 * residual_channels,
-    )
-    model = WaveNet(config).eval()
-    speed = measure_sampling(model, engine="cpu", batch=1, samples=500, rounds=3, threads=1)
-    return speed.samples_per_second.median * model.multiply_adds
-
-
 def _read_target(path: Path) -> Any:
     """The model configuration in a checkpoint folder or a recipe."""
-    from wavenet import WaveNetConfig, load
-    from wavenet.loading import LOADERS
-
     if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():
         path = path / "config.yaml"
     if path.suffix not in (".yaml", ".yml"):
@@ -428,18 +226,12 @@ def _read_target(path: Path) -> Any:
         if content.get("architecture") in LOADERS:
             return load(path)
         return WaveNetConfig.from_dict(content["config"])
-    from wavenet.training.config import parse_training
-
     return parse_training([str(path)])[0].model_config()
 
 
-def _print_tree(values: dict[str, Any], indent: str) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            print(f"{indent}{key}:")
-            _print_tree(value, indent + "  ")
-        elif value is not None:
-            print(f"{indent}{key}: {value}")
+def _print_names(text: str) -> None:
+    """Print what names files, whose names need not be Unicode."""
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
 if __name__ == "__main__":

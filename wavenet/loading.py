@@ -10,9 +10,9 @@ import torch
 
 from wavenet import model_loading
 from wavenet.checkpoint import CheckpointError, read_config
-from wavenet.features import MelConfig
 from wavenet.hub import resolve
 from wavenet.interop import nam
+from wavenet.mel_config import MelConfig
 
 Loader = Callable[[str | Path, dict[str, Any], torch.device | str], Any]
 
@@ -52,11 +52,7 @@ def load(
     if loader is None:
         return model_loading.load(folder, device=device, sample_rate=sample_rate, mel=mel)
     found = loader(folder, content, device)
-    if sample_rate not in (None, found.sample_rate):
-        raise CheckpointError(
-            f"{folder} works at {found.sample_rate} Hz, but {sample_rate} Hz was asked for; "
-            "resample the audio or choose another model"
-        )
+    model_loading.require_sample_rate(folder, found.sample_rate, sample_rate)
     if mel is not None:
         raise CheckpointError(f"{folder} takes audio and no mel, but one was given; leave it out")
     return found

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.features import MelConfig, mel_filterbank
+from wavenet.features import mel_filterbank
+from wavenet.mel_config import MelConfig
 
 WHITE_NOISE = 1e-4
 """Share of r[0] added to it, -40 dB: bounds the coefficients (Valin and Skoglund 2019, 3.2)."""

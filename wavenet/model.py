@@ -28,16 +28,15 @@ from wavenet.distributions import Distribution, MuLaw, make_distribution
 from wavenet.features import mel_filterbank
 from wavenet.initialisation import initialise
 from wavenet.mel_predictor import MelPredictor
-from wavenet.model_config import FeatureConfig, WaveNetConfig
+from wavenet.model_conditioning import check_conditioning, make_encoder
+from wavenet.model_config import WaveNetConfig
 from wavenet.nn import (
     Causal,
     DilatedStack,
     FrameEncoder,
-    FrameLift,
     LiftedFrames,
     SpeakerEmbedding,
     State,
-    UpsamplingEncoder,
     skip_sum_of,
 )
 
@@ -105,7 +104,7 @@ class WaveNet(Causal):
             nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
         )
         if width is not None and config.local is not None:
-            self.frame_encoder, self.frame_lift = _make_encoder(config, width)
+            self.frame_encoder, self.frame_lift = make_encoder(config, width)
             if config.unconditional:
                 self.no_features = nn.Parameter(torch.empty(width))
         if width is not None and config.speakers:
@@ -150,18 +149,6 @@ class WaveNet(Causal):
         """The predictor and the stack; everything else acts on each sample alone."""
         predictor = [] if self.predictor is None else [("predictor", self.predictor)]
         return [*predictor, ("stack", self.stack)]
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """The states of ``layers()``: of the predictor if there is one, and of the stack."""
-        return tuple(
-            layer.init_state(batch_size, device=device, dtype=dtype) for _, layer in self.layers()
-        )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Those of the layers."""
@@ -290,7 +277,7 @@ class WaveNet(Causal):
         or ``speaker_kept`` (``[B]``, bool) is false are as if theirs had not been given. Raises as
         ``condition``.
         """
-        self._check_conditioning(mel, speaker)
+        check_conditioning(self.config, mel, speaker)
         frames = self._local_frames(mel, mel_kept)
         if speaker is not None:
             embedded = self.speaker_embedding(speaker)
@@ -325,39 +312,6 @@ class WaveNet(Causal):
         if mel is not None and kept is not None:
             columns = torch.where(kept[:, None, None], columns, neutral)
         return columns[:, : self.predictor.cond_channels]
-
-    def _check_conditioning(self, mel: Tensor | None, speaker: Tensor | None) -> None:
-        local, optional = self.config.local, self.config.unconditional
-        if (mel is None) != (local is None) and not (mel is None and optional):
-            expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
-            found = "None" if mel is None else f"shape {tuple(mel.shape)}"
-            raise ValueError(f"mel is {found}, but this model takes {expected}")
-        if mel is not None and local is not None and (mel.ndim != 3 or mel.shape[-1] == 0):
-            raise ValueError(
-                f"mel has shape {tuple(mel.shape)}, expected [B, {local.channels}, F] with at "
-                "least one frame"
-            )
-        if mel is not None and local is not None and mel.shape[1] != local.channels:
-            raise ValueError(
-                f"mel has {mel.shape[1]} channels, but this model was built for {local.channels}; "
-                "make it with the model's own settings, log_mel(x, model.config.mel)"
-            )
-        if (speaker is None) != (self.config.speakers == 0) and not (speaker is None and optional):
-            expected = (
-                f"speaker indices [B] from 0 to {self.config.speakers - 1}"
-                if self.config.speakers
-                else "no speaker"
-            )
-            raise ValueError(f"speaker is {speaker}, but this model takes {expected}")
-        if speaker is None:
-            return
-        if not isinstance(speaker, Tensor) or speaker.ndim != 1 or speaker.is_floating_point():
-            raise ValueError(f"speaker is {speaker}, expected a tensor of indices [B]")
-        rows = speaker.shape[0]  # not `len`: a trace shall leave the number of rows open
-        if mel is not None and mel.shape[0] != rows and mel.shape[0] != 1 and rows != 1:
-            raise ValueError(
-                f"speaker has {len(speaker)} rows and mel {len(mel)}; give one for each row"
-            )
 
     def _hear(
         self, x: Tensor, state: State, columns: Tensor | None
@@ -428,25 +382,6 @@ class WaveNet(Causal):
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder, provenance=provenance)
             return hub.push(folder, name, private=private)
-
-
-def _make_encoder(
-    config: WaveNetConfig, cond_channels: int
-) -> tuple[FrameEncoder | UpsamplingEncoder, FrameLift]:
-    """From local features to frames of the conditioning, and from these to samples."""
-    local = config.local
-    assert local is not None
-    if not isinstance(local, FeatureConfig) or local.upsampling is None:
-        lift = FrameLift(local.hop_samples, centre_samples=local.centre_samples)
-        return FrameEncoder(local.channels, cond_channels), lift
-    encoder = UpsamplingEncoder(
-        local.channels,
-        cond_channels,
-        local.upsampling.scales,
-        context=local.upsampling.context_frames,
-        band_kernel_size=local.upsampling.band_kernel_size,
-    )
-    return encoder, FrameLift(1, centre_samples=0)
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[None]:

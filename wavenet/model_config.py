@@ -8,7 +8,7 @@ from typing import Any
 
 from wavenet import config as config_io
 from wavenet.distributions import make_distribution
-from wavenet.features import MelConfig
+from wavenet.mel_config import MelConfig
 from wavenet.mel_predictor import MelPredictor
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
@@ -128,6 +128,17 @@ class WaveNetConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
+        self._check_network()
+        self._check_features()
+        self._check_speakers()
+        self._check_prediction()
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
+        self._check_conditioning()
+
+    def _check_network(self) -> None:
+        """Raise ValueError unless the sizes make a network that its distribution can read."""
         for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
             check_positive(name, getattr(self, name))
         for name in ("residual_channels", "skip_channels"):
@@ -145,6 +156,9 @@ class WaveNetConfig:
                 f"one_hot_input=True needs classes and distribution={self.distribution!r} has "
                 "none; use mu_law or leave it out"
             )
+
+    def _check_features(self) -> None:
+        """Raise ValueError unless there is one kind of features at most, at the model's rate."""
         if self.mel is not None and self.features is not None:
             raise ValueError("mel and features are both set; a model takes one of them")
         if self.mel is not None and self.mel.sample_rate != self.sample_rate:
@@ -152,36 +166,38 @@ class WaveNetConfig:
                 f"mel.sample_rate={self.mel.sample_rate} Hz differs from the model's "
                 f"sample_rate={self.sample_rate} Hz; set both to the rate of the audio"
             )
+
+    def _check_speakers(self) -> None:
+        """Raise ValueError unless every speaker has a name, or none has."""
         if isinstance(self.speakers, bool) or not isinstance(self.speakers, int):
             raise ValueError(f"speakers={self.speakers!r} must be an integer, 0 for none")
-        object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
         n_names = len(set(self.speaker_names))
         if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
             raise ValueError(
                 f"speakers={self.speakers} does not fit the {n_names} different speaker_names; "
                 "give one name for each speaker"
             )
-        if self.cond_channels is not None and self.local is None and not self.speakers:
+
+    def _check_conditioning(self) -> None:
+        """Raise ValueError unless something conditions where that is asked for, and has room."""
+        nothing = self.local is None and not self.speakers
+        if self.cond_channels is not None and nothing:
             raise ValueError(
                 f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
                 "on nothing; leave it out or say what conditions the model"
             )
-        self._check_prediction()
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
-        if self.unconditional and self.local is None and not self.speakers:
+        if self.unconditional and nothing:
             raise ValueError(
                 "unconditional=True, but the model has no mel, features or speakers to leave out; "
                 "drop the key"
             )
-        upsampled = self.features is not None and self.features.upsampling is not None
-        if upsampled and self.cond_channels is not None:
-            assert self.features is not None
-            if self.cond_channels < self.features.channels:
-                raise ValueError(
-                    f"cond_channels={self.cond_channels} is less than the "
-                    f"{self.features.channels} channels of the features, which upsampling keeps"
-                )
+        if self.features is None or self.features.upsampling is None or self.cond_channels is None:
+            return
+        if self.cond_channels < self.features.channels:
+            raise ValueError(
+                f"cond_channels={self.cond_channels} is less than the "
+                f"{self.features.channels} channels of the features, which upsampling keeps"
+            )
 
     def _check_prediction(self) -> None:
         """Raise ValueError unless a linear predictor has what it needs."""

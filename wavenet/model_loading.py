@@ -9,7 +9,7 @@ import torch
 
 from wavenet import hub
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, weights_bytes
-from wavenet.features import MelConfig
+from wavenet.mel_config import MelConfig
 from wavenet.model import ARCHITECTURE, WaveNet
 from wavenet.model_config import ADDED_KEYS, FeatureConfig, WaveNetConfig
 
@@ -56,11 +56,7 @@ def load(
         config = WaveNetConfig.from_dict(content["config"])
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    if sample_rate is not None and sample_rate != config.sample_rate:
-        raise CheckpointError(
-            f"{folder} works at {config.sample_rate} Hz, but {sample_rate} Hz was asked for; "
-            "resample the audio or choose another model"
-        )
+    require_sample_rate(folder, config.sample_rate, sample_rate)
     if mel is not None and mel != config.mel:
         raise CheckpointError(f"{folder}: {mel_difference(config.mel, mel)}")
     _require_affordable(config, folder)
@@ -90,6 +86,15 @@ def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
         raise CheckpointError(
             f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
             "of its weights; the two do not belong together"
+        )
+
+
+def require_sample_rate(folder: Path, own: int, wanted: int | None) -> None:
+    """Raise CheckpointError if the model in a folder works at another rate, in Hz, than wanted."""
+    if wanted not in (None, own):
+        raise CheckpointError(
+            f"{folder} works at {own} Hz, but {wanted} Hz was asked for; "
+            "resample the audio or choose another model"
         )
 
 

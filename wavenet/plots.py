@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.features import MelConfig, log_mel, mel_filterbank
+from wavenet.features import log_mel, mel_filterbank
 from wavenet.files import atomic_write
+from wavenet.mel_config import MelConfig
 
 SHOWN_RANGE = 10
 """From the loudest to the darkest colour, in nats: 87 dB."""
@@ -51,15 +52,7 @@ def plot_comparison(signals: Mapping[str, Tensor], sample_rate: int, path: str |
         times_s = torch.arange(len(samples)) / sample_rate
         wave.plot(times_s.numpy(), samples.numpy(), linewidth=0.4)
         wave.set(title=title, ylim=(-1, 1), xlim=(0, seconds))
-        image = spectrum.imshow(
-            mels[title],
-            origin="lower",
-            aspect="auto",
-            extent=(0, seconds, 0, config.n_mels),
-            vmin=quietest,
-            vmax=loudest,
-            cmap="magma",
-        )
+        image = _draw_mel(spectrum, mels[title], seconds, (quietest, loudest))
         spectrum.set(xlabel="seconds")
     axes[0, 0].set(ylabel="amplitude")
     axes[1, 0].set(ylabel="mel band")
@@ -102,15 +95,8 @@ def plot_spectrograms(
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
     for spectrum, (title, mel) in zip(axes, mels.items(), strict=True):
-        image = spectrum.imshow(
-            mel,
-            origin="lower",
-            aspect="auto",
-            extent=(0, len(signals[title]) / sample_rate, 0, config.n_mels),
-            vmin=loudest - SHOWN_RANGE,
-            vmax=loudest,
-            cmap="magma",
-        )
+        seconds = len(signals[title]) / sample_rate
+        image = _draw_mel(spectrum, mel, seconds, (loudest - SHOWN_RANGE, loudest))
         spectrum.set(title=title, xlim=(0, longest_s), ylabel="Hz (mel)", facecolor="black")
         _mark_frequencies(spectrum, config)
     axes[-1].set(xlabel="s")
@@ -120,6 +106,19 @@ def plot_spectrograms(
     with atomic_write(path) as temporary:
         imsave(temporary, picture, format="png")
     return picture
+
+
+def _draw_mel(axes: Any, mel: np.ndarray, seconds: float, shown: tuple[float, float]) -> Any:
+    """A log-mel ``[M, F]`` over its time, in colours for a range of magnitudes; its image."""
+    return axes.imshow(
+        mel,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, len(mel)),
+        vmin=shown[0],
+        vmax=shown[1],
+        cmap="magma",
+    )
 
 
 def _mark_frequencies(axes: Any, config: MelConfig) -> None:

@@ -16,7 +16,6 @@ from wavenet.cli import main
 from wavenet.interop.nam import NamWaveNet, preset, write_nam
 from wavenet.processing import files
 from wavenet.processing.files import process_file
-from wavenet.processing.resampling import BlockResampler
 
 pytest.importorskip("numba", reason="process is compiled by numba")
 
@@ -71,16 +70,6 @@ def test_a_file_of_another_rate_is_resampled_there_and_back(
         expected = resample(model(resample(read(source), 44100, 48000)), 48000, 44100)
     # At the ends the whole-file resampler pads with silence, and the network begins in it.
     torch.testing.assert_close(made[..., :20_000], expected[..., :20_000], rtol=0, atol=1e-5)
-
-
-def test_blocks_are_resampled_as_a_whole_is() -> None:
-    x = np.random.default_rng(0).normal(size=(9000, 2)).astype(np.float32)
-    resampler = BlockResampler(16000, 48000, 2)
-    pieces = [resampler(part) for part in np.array_split(x, 7)]
-    joined = np.concatenate([*pieces, resampler(x[:0], last=True)])
-    whole = resample(torch.from_numpy(x.T.copy()), 16000, 48000).numpy().T
-    assert joined.shape == whole.shape
-    np.testing.assert_allclose(joined, whole, atol=1e-5)
 
 
 def test_memory_does_not_grow_with_the_file(model: NamWaveNet, tmp_path: Path) -> None:

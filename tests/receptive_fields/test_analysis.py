@@ -65,6 +65,12 @@ def test_vgg16_measured_by_gradient_is_212_as_well() -> None:
     assert field.samples == (195, 195)
 
 
+def test_averages_that_hear_far_beyond_the_first_input_are_measured() -> None:
+    """Each counts for its width: else the input looks long enough before it is."""
+    network = nn.Sequential(*(nn.AvgPool1d(101, 1, padding=50) for _ in range(3)))
+    assert receptive_field(network, input_shape=(1, 1, 120), verify=True).samples == 301
+
+
 def test_wav2vec2_feature_encoder_hears_400_samples_every_320() -> None:
     encoder = networks.Encoder()
     field = receptive_field(encoder, 16000, input_shape=(1, 16000), verify=True)

@@ -134,10 +134,12 @@ def wide(tensor: Tensor, argument: str) -> Tensor:
 
 
 def on_grid(x: Tensor) -> Tensor:
+    """x of any shape, rounded to the nearest 16-bit sample."""
     return torch.round(x / STEP).clamp(-32768, 32767) * STEP
 
 
 def category_weights(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Logits [B, K, T] to weights that sum to 1 over K; below temperature 1 the largest gain."""
     if temperature != 1.0:  # the largest becomes 0, so that no temperature can overflow it
         logits = (logits - logits.amax(dim=1, keepdim=True)) / temperature
     return logits.softmax(dim=1)
@@ -150,5 +152,6 @@ def draw_category(weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def check_size(argument: str, value: int, least: int, most: int) -> None:
+    """Raise ValueError unless the value is an integer from least to most."""
     if not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{argument} must be a whole number in {least}..{most}, got {value!r}")

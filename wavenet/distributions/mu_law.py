@@ -58,6 +58,8 @@ def mu_law_decode(code: Tensor, classes: int = 256) -> Tensor:
 
 
 class MuLawTables(NamedTuple):
+    """What the classes and the 16-bit samples are to each other."""
+
     code: Tensor  # [65536] int32: the class of each 16-bit sample, from -32768 on
     held: Tensor  # [classes] int32: how many 16-bit samples each class holds
     value: Tensor  # [classes] float32: the sample that a class stands for

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wavenet.data import find_corpus
-from wavenet.evaluation.evaluate import NO_MEL, Evaluation, Settings, in_order
+from wavenet.data import Utterance, find_corpus
+from wavenet.evaluation.evaluate import NO_MEL, Evaluation, Measured, Settings, in_order
 from wavenet.evaluation.metrics import INSTALL
 from wavenet.evaluation.output import (
     JSON_NAME,
@@ -22,10 +22,13 @@ from wavenet.evaluation.output import (
     require_report_folder,
     write_files,
 )
-from wavenet.evaluation.page import DEFAULT_UTTERANCES, has_pictures, hear, render, spread
+from wavenet.evaluation.page import DEFAULT_UTTERANCES, Heard, has_pictures, hear, render, spread
 from wavenet.evaluation.report import make_report, markdown, to_json
 from wavenet.evaluation.utterances import choose, with_speaker
 from wavenet.model import WaveNet
+from wavenet.options import add_drawing, add_json, add_weights
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 BASELINES = ("griffin_lim", "world", "quantiser", "mu_law_256")
 
@@ -41,11 +44,8 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         "--utterances", type=int, metavar="N", help="measure so many, chosen by --seed"
     )
     evaluate.add_argument("--seed", type=int, default=0, help="of choice and copies (default 0)")
-    evaluate.add_argument(
-        "--temperature", type=float, help="below 1: less noisy (default: the model's own)"
-    )
-    evaluate.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
-    evaluate.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    add_drawing(evaluate)
+    add_weights(evaluate)
     evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
     evaluate.add_argument("--speaker", help="speak as this one, whoever the recordings' is")
     evaluate.add_argument(
@@ -58,13 +58,13 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how many can be heard on the page (default {DEFAULT_UTTERANCES})",
     )
-    evaluate.add_argument("--json", action="store_true", help="print report.json")
+    add_json(evaluate, "report.json")
 
 
 def answer(
     options: argparse.Namespace,
     load_model: Callable[[str], WaveNet],
-    progress: Callable[[Iterable[Any], str, int], Iterable[Any]],
+    progress: Progress,
     command: str,
 ) -> str:
     """Measure, write the report, and say what the command prints.
@@ -79,32 +79,21 @@ def answer(
         ValueError: for whatever cannot be evaluated; the message is one line.
     """
     out = require_report_folder(options.out)
-    if options.page_utterances < 0:
-        raise ValueError(f"--page-utterances={options.page_utterances} must not be negative")
-    if options.temperature is not None and not 0 < options.temperature < math.inf:
-        raise ValueError(f"--temperature={options.temperature} must be above 0, such as 0.9 or 1.0")
+    _check(options)
     model = load_model(options.model)
     settings = _settings(options, model.config.temperature)
     if options.speaker is not None and not model.config.speakers:
         raise ValueError(f"--speaker={options.speaker}, but {options.model} takes no speaker")
     evaluation = Evaluation(model, options.model, settings)
-    listing = find_corpus(options.folder)
     chosen = choose(
-        listing,
+        find_corpus(options.folder),
         model.sample_rate,
         options.utterances,
         seed=options.seed,
         progress=lambda recordings: progress(recordings, "reading", len(recordings)),
     )
     utterances = with_speaker(chosen.utterances, options.speaker)
-    names = [utterance.name for utterance in utterances]
-    on_page = spread(names, options.page_utterances)
-    systems = list(evaluation.systems.values())
-    measured, heard = [], []
-    for one in progress(evaluation.run(utterances), "measuring", len(utterances)):
-        if one.copied_samples and one.utterance.name in on_page:
-            heard.append(hear(one, systems, model.sample_rate))
-        measured.append(replace(one, copies={}))  # the sounds of all would fill the memory
+    measured, heard = _measure(evaluation, utterances, options.page_utterances, progress)
     if not has_pictures():
         evaluation.unavailable["spectrograms"] = f"matplotlib is {INSTALL}"
     report = make_report(
@@ -115,17 +104,36 @@ def answer(
         folder=options.folder,
         command=command,
     )
-    heard.sort(key=lambda one: one.name)
-    files = {
-        JSON_NAME: to_json(report),
-        MARKDOWN_NAME: markdown(report),
-        PAGE_NAME: render(report, heard),
-    }
-    write_files(out, files)
+    text = markdown(report)
+    page = render(report, heard)
+    write_files(out, {JSON_NAME: to_json(report), MARKDOWN_NAME: text, PAGE_NAME: page})
     if options.json:
         return json.dumps(report, allow_nan=False)
     hint = f"\n{NO_MEL}" if model.config.mel is None else ""
-    return f"{files[MARKDOWN_NAME]}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}"
+    return f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}"
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ValueError for numbers that mean nothing, before the model is read."""
+    if options.page_utterances < 0:
+        raise ValueError(f"--page-utterances={options.page_utterances} must not be negative")
+    if options.temperature is not None and not 0 < options.temperature < math.inf:
+        raise ValueError(f"--temperature={options.temperature} must be above 0, such as 0.9 or 1.0")
+
+
+def _measure(
+    evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int, progress: Progress
+) -> tuple[list[Measured], list[Heard]]:
+    """What was measured of every utterance, and what is heard of those on the page, by name."""
+    wanted = spread([utterance.name for utterance in utterances], on_page)
+    systems = list(evaluation.systems.values())
+    measured, heard = [], []
+    for one in progress(evaluation.run(utterances), "measuring", len(utterances)):
+        if one.copied_samples and one.utterance.name in wanted:
+            heard.append(hear(one, systems, evaluation.model.sample_rate))
+        measured.append(replace(one, copies={}))  # the sounds of all would fill the memory
+    heard.sort(key=lambda one: one.name)
+    return measured, heard
 
 
 def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:

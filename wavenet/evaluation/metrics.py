@@ -24,7 +24,8 @@ from wavenet.evaluation.pitch import (
     gross_error_percent,
     voicing_error_percent,
 )
-from wavenet.features import MelConfig, log_mel
+from wavenet.features import log_mel
+from wavenet.mel_config import MelConfig
 
 INSTALL = "not installed: pip install 'wavenet-audio[eval]'"
 PESQ_RATE = 16000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wavenet.voices import DEFAULT_VOICE
+from wavenet.options import add_device, add_drawing, add_model, add_weights, device
+from wavenet.progress import seconds_bar
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from wavenet.generation.speeches import Manner
@@ -32,29 +32,16 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
     add_manner(generate)
 
 
-def add_model(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
-    """Which model speaks."""
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_VOICE,
-        metavar="MODEL",
-        help=f"a checkpoint's folder or a voice (default {DEFAULT_VOICE})",
-    )
-
-
 def add_manner(parser: argparse.ArgumentParser) -> None:
     """How it speaks."""
     parser.add_argument("--speaker", help="name or index")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same file (default 0)")
-    parser.add_argument(
-        "--temperature", type=float, help="below 1: less noisy (default: the model's own)"
-    )
-    parser.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
+    add_drawing(parser)
     parser.add_argument(
         "--engine", default="auto", help="auto, eager, cpu, gpu or gpu-fused (not measured yet)"
     )
-    parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    add_weights(parser)
+    add_device(parser)
 
 
 def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
@@ -69,29 +56,6 @@ def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
         engine=options.engine,
         weights=options.weights,
     )
-
-
-def device(text: str) -> torch.device:
-    """The device of that name, if it is here."""
-    import torch
-
-    try:
-        found = torch.device(text)
-    except RuntimeError:
-        raise ValueError(f"--device={text!r} is no device; give cpu, cuda or cuda:0") from None
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device={text}: found {torch.cuda.device_count()} CUDA GPUs here; leave --device out"
-        )
-    return found
-
-
-def progress_bar(total: int, sample_rate: int, what: str) -> Any:
-    """A bar in seconds of audio; shown on a terminal."""
-    from tqdm import tqdm
-
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
-    return tqdm(total=total / sample_rate, desc=what, bar_format=layout, leave=False, disable=None)
 
 
 def run(options: argparse.Namespace) -> str | None:
@@ -129,14 +93,14 @@ def run(options: argparse.Namespace) -> str | None:
             sys.stdout.buffer.write(_pcm(chunk[0]))
             sys.stdout.buffer.flush()
         return None
-    total = max(chunks.n_samples or [0])
+    duration_s = max(chunks.n_samples or [0]) / model.sample_rate
     parts = []
-    with progress_bar(total, model.sample_rate, "generating") as bar:
+    with seconds_bar(duration_s, "generating") as bar:
         for chunk in chunks:
             parts.append(chunk[0])
             bar.update(chunk.shape[1] / model.sample_rate)
     write_audio(options.out, torch.cat(parts), model.sample_rate)
-    return f"{options.out}: {total / model.sample_rate:.3f} s at {model.sample_rate} Hz"
+    return f"{options.out}: {duration_s:.3f} s at {model.sample_rate} Hz"
 
 
 def _mel(options: argparse.Namespace, model: WaveNet) -> Tensor:

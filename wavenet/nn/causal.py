@@ -26,7 +26,8 @@ class Causal(nn.Module):
 
     A subclass sets ``in_channels`` (and ``cond_channels`` where it takes conditioning), and defines
     ``past``, ``init_state`` and ``stream``; ``wavenet.testing.check_causal`` verifies that the
-    three belong together. ``forward`` is given, and is never overridden inside a block.
+    three belong together. One that is made of others names them in ``layers``, and then
+    ``init_state`` is given. ``forward`` is given, and is never overridden inside a block.
 
     Attributes:
         in_channels: channels of ``x``.
@@ -54,12 +55,19 @@ class Causal(nn.Module):
     ) -> State:
         """The state before the first sample, with zeros at the input of every layer.
 
+        A block made of others has a tuple of theirs, in the order of ``layers``.
+
         Args:
             batch_size: rows B.
             device: default, that of the block's parameters.
             dtype: default, that of the block's parameters.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define `init_state`")
+        layers = self.layers()
+        if not layers:
+            raise NotImplementedError(f"{type(self).__name__} must define `init_state`")
+        return tuple(
+            layer.init_state(batch_size, device=device, dtype=dtype) for _, layer in layers
+        )
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """The next outputs and the state after them.

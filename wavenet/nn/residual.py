@@ -20,8 +20,6 @@ from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.convolution import CausalConv1d
 from wavenet.nn.state import State
 
-TensorPair = tuple[Tensor, Tensor]
-
 
 class GatedResidualBlock(Causal):
     """One WaveNet layer: ``[B, residual_channels, T]`` to ``(y, skip)``.
@@ -75,16 +73,6 @@ class GatedResidualBlock(Causal):
     def layers(self) -> list[tuple[str, Causal]]:
         """The dilated convolution."""
         return [("conv", self.conv)]
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(state of the convolution,)``."""
-        return (self.conv.init_state(batch_size, device=device, dtype=dtype),)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """That of the convolution."""
@@ -159,18 +147,6 @@ class DilatedStack(Causal):
     def layers(self) -> list[tuple[str, Causal]]:
         """The blocks."""
         return [(str(i), block) for i, block in enumerate(self._blocks())]
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """One state per block."""
-        return tuple(
-            block.init_state(batch_size, device=device, dtype=dtype) for block in self._blocks()
-        )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Settle block after block."""

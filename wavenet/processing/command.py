@@ -9,6 +9,7 @@ from typing import Any
 
 from wavenet.audio import audio_info
 from wavenet.processing.files import process_file
+from wavenet.progress import seconds_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +41,9 @@ def answer(
     Raises:
         ValueError: for whatever cannot be done; the message is one line.
     """
-    from tqdm import tqdm
-
     duration_s = audio_info(options.source).duration_s
     model = load_model(options.model)
-    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s of audio [{elapsed}<{remaining}]"
-    with tqdm(
-        total=duration_s, desc="processing", bar_format=layout, leave=False, disable=None
-    ) as bar:
+    with seconds_bar(duration_s, "processing") as bar:
         done = process_file(
             model, options.source, options.target, chunk=options.chunk, progress=bar.update
         )

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from wavenet.audio import AudioError, audio_info
+from wavenet.audio.resampling import BlockResampler
 from wavenet.files import atomic_write
 from wavenet.nn import Causal
 from wavenet.processing import Processor
-from wavenet.processing.resampling import BlockResampler
 
 BLOCK = 1 << 15
 """Samples of the file that are in memory at once."""

@@ -3,7 +3,8 @@
 - ``arithmetic``: the formulas of one convolution, in one or more dimensions;
 - ``causal``: blocks that declare their reach, configurations, lists of dilations;
 - ``tracing`` (with ``rules`` and ``windows``): any module, by formula;
-- ``gradient``: any module, by measurement; each proves the other;
+- ``gradient`` (with ``linear`` and ``counterparts``): any module, by measurement; each proves the
+  other;
 - ``effective``: how much of the field a trained model really uses;
 - ``design``: which stacks reach a wanted field, and what they cost;
 - ``pictures``: all of it drawn.

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from wavenet.nn import DilatedStack
+from wavenet.options import add_json
 from wavenet.receptive_fields.analysis import METHODS, receptive_field
 from wavenet.receptive_fields.design import design, table
 from wavenet.receptive_fields.field import ReceptiveField
@@ -49,7 +50,7 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
         "--effective", metavar="AUDIO", help="how much a checkpoint really hears, on this audio"
     )
     field.add_argument("--plot", metavar="OUT", help="a .png or .svg file")
-    field.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(field)
 
 
 def answer(

@@ -34,6 +34,9 @@ ALONG_TIME = words(
 )
 """Functions that make a layer of their own in the table."""
 
+TO_VALUES = words("__bool__ __complex__ __float__ __index__ __int__ item tolist")
+"""Functions that make Python's numbers of a tensor."""
+
 
 class Follower(TorchFunctionMode):
     """Knows at every call which module runs, and gives each layer a name of its own.

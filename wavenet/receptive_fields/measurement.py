@@ -21,13 +21,10 @@ from wavenet.receptive_fields.gradient import (
     LARGEST_INPUT,
     MOST_OUTPUTS,
     MOST_PHASES,
-    CannotMeasure,
-    Endless,
-    Run,
     Support,
-    run_linear,
     supports,
 )
+from wavenet.receptive_fields.linear import CannotMeasure, Endless, Run, run_linear
 
 _MORE_SAMPLES = {1: 20160, 2: 960, 3: 96}
 """By how much an input of so many dimensions grows to show the stride: a multiple of most."""
@@ -63,15 +60,23 @@ def make_field(
     )
 
 
-# --- from what was measured --------------------------------------------------------------------
-
-
 def measured_field(
     module: nn.Module,
     rate: int | None,
     shapes: list[tuple[int, ...]],
     notes: tuple[str, ...],
 ) -> ReceptiveField:
+    """The field of any module, measured on inputs that grow from these shapes.
+
+    Args:
+        module: see ``run_linear``.
+        rate: of its input, in Hz; None for no milliseconds.
+        shapes: of the first inputs that are tried; time comes last.
+        notes: what else the result is to say.
+
+    Raises:
+        ValueError: if the module does not accept the shapes.
+    """
     n = len(spatial_axes(shapes[0]))
     try:
         run, found = _measure_freely(module, shapes)
@@ -226,12 +231,7 @@ def _padding(heard: list[tuple[int, int, int]], stride: Fraction) -> int | None:
     return None
 
 
-# --- one against the other -----------------------------------------------------------------------
-
-
 def refusal(module: nn.Module, shapes: list[tuple[int, ...]], error: Exception) -> ValueError:
+    """What to raise where a module does not run on the shapes that the user gave."""
     shown = shapes[0] if len(shapes) == 1 else shapes
     return ValueError(f"{type(module).__name__} does not accept input_shape={shown}: {error}")
-
-
-# --- from what was traced ----------------------------------------------------------------------

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.receptive_fields.follower import (
+    TO_VALUES,
     Follower,
     convert,
     describe_error,
@@ -170,6 +171,9 @@ class Tracer(Follower):
         kwargs: dict[str, Any],
     ) -> Any:
         """Constants meet the signal as shapes; a signal stays where it is."""
+        if name in TO_VALUES:
+            place = self.place(name)
+            raise CannotTrace(f"it does not run on shapes alone: {place} asks for values")
         if name in _MOVES and isinstance(args[0], Tensor) and args[0].is_meta:
             if name == "numpy":
                 raise CannotTrace(f"{self.place(name)}: leaves torch for numpy")

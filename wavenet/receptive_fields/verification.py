@@ -15,16 +15,8 @@ from wavenet.receptive_fields.field import (
     LayerField,
 )
 from wavenet.receptive_fields.follower import spatial_axes
-from wavenet.receptive_fields.gradient import (
-    LARGEST_INPUT,
-    MOST_OUTPUTS,
-    MOST_PHASES,
-    CannotMeasure,
-    Endless,
-    Run,
-    run_linear,
-    supports,
-)
+from wavenet.receptive_fields.gradient import LARGEST_INPUT, MOST_OUTPUTS, MOST_PHASES, supports
+from wavenet.receptive_fields.linear import CannotMeasure, Endless, Run, run_linear
 from wavenet.receptive_fields.measurement import refusal, stretched
 from wavenet.receptive_fields.rules import Heard
 from wavenet.receptive_fields.tracing import Traced, trace

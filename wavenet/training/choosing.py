@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wavenet.data import Corpus, Utterance, WindowPlan
-from wavenet.features import MelConfig
+from wavenet.mel_config import MelConfig
 
 PIECES = 3
 """How many are listened to."""

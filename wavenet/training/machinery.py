@@ -1,4 +1,4 @@
-"""Lightning set up for a run: trainer, loaders, progress, and one voice for all it says."""
+"""Lightning set up for a run: trainer, loaders, and one voice for all it says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from wavenet.data import (
-    Batches,
-    Recording,
-    Windows,
-)
+from wavenet.data import Batches, Windows
 from wavenet.files import WriteError
-from wavenet.training.checkpoints import (
-    WholeFiles,
-)
+from wavenet.training.checkpoints import WholeFiles
 from wavenet.training.config import ConfigError, TrainingConfig
 
 logger = logging.getLogger("wavenet")
@@ -197,12 +190,6 @@ def leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any)
     except SystemExit:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
-
-
-def progress(recordings: Sequence[Recording]) -> Iterable[Recording]:
-    return tqdm(
-        recordings, desc="decoding", unit="file", leave=False, disable=None
-    )  # None: no terminal
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 from collections.abc import Iterator
@@ -11,20 +12,18 @@ from pathlib import Path
 
 import torch
 import yaml
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
-from wavenet.data import (
-    Corpus,
-    WindowPlan,
-    Windows,
-    find_corpus,
-    read_cached,
-)
+from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
 from wavenet.files import atomic_write, claimed
 from wavenet.model import WaveNet
 from wavenet.model_config import PRESETS, WaveNetConfig
 from wavenet.model_loading import load
+from wavenet.progress import counted
 from wavenet.training.averaging import Averaging
 from wavenet.training.checkpoints import (
     FOLDER,
@@ -45,7 +44,6 @@ from wavenet.training.machinery import (
     leaving_ctrl_c,
     make_trainer,
     one_voice,
-    progress,
     quiet_lightning,
     training_batches,
     validation_batches,
@@ -56,6 +54,8 @@ from wavenet.training.start import meet_speakers
 from wavenet.training.stopping import Stopping
 
 logger = logging.getLogger("wavenet")
+
+Loader = DataLoader[dict[str, Tensor]]
 
 CHECKPOINT_FILES = (CONFIG_NAME, WEIGHTS_NAME)
 
@@ -93,7 +93,8 @@ def train(
 
     A run that was killed at any moment and resumed ends with the same weights, averages and
     optimiser state, bit for bit, as one that never was: on the same CPU, with the same packages,
-    as many threads, and any number of workers. On a GPU that holds as far as its kernels repeat themselves.
+    as many threads, and any number of workers. On a GPU that holds as far as its kernels repeat
+    themselves.
 
     Args:
         config: see ``TrainingConfig``.
@@ -162,7 +163,6 @@ def _run(
     export = Export(module, out / "model", provenance(corpus, config, command))
     checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
     step = 0 if last is None else last.step
-    interrupted = False
     with quiet_lightning(), full_disk_in_one_line(out):
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
         callbacks += _watching(checkpoints, constant, valid_part, plan, config, out)
@@ -180,26 +180,46 @@ def _run(
         fixed = validation_batches(valid_windows, config, trainer)
         _write_settings(config, out)
         if last is None:
-            export.save(step=0)
-            leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
-            if math.isnan(export.bits):
-                raise ConfigError(f"trainer={config.trainer} leaves nothing to validate on")
-            export.before = export.bits
-            logger.info("validation before training: %.2f bits per sample", export.before)
+            _validate_first(trainer, module, fixed, export)
         else:
             logger.info("going on from step %d: %s", step, last.path)
-        try:
-            path = None if last is None else str(last.path)
-            leaving_ctrl_c(trainer.fit, module, batches, fixed, ckpt_path=path)
-            if export.step != trainer.global_step:  # the last steps were less than validate_every
-                leaving_ctrl_c(trainer.validate, module, fixed, verbose=False)
-        except KeyboardInterrupt:
-            interrupted = True
-            if export.step != trainer.global_step:
-                export.save(step=trainer.global_step)
+        interrupted = _fit(trainer, module, batches, fixed, export, last)
     return TrainingResult(
         export.folder, export.before, export.bits, constant, trainer.global_step, interrupted
     )
+
+
+def _validate_first(
+    trainer: Trainer, module: WaveNetTraining, windows: Loader, export: Export
+) -> None:
+    """Keep the model as it is before the first step, and note what it needs."""
+    export.save(step=0)
+    leaving_ctrl_c(trainer.validate, module, windows, verbose=False)
+    if math.isnan(export.bits):
+        raise ConfigError(f"trainer={module.config.trainer} leaves nothing to validate on")
+    export.before = export.bits
+    logger.info("validation before training: %.2f bits per sample", export.before)
+
+
+def _fit(
+    trainer: Trainer,
+    module: WaveNetTraining,
+    batches: Loader,
+    windows: Loader,
+    export: Export,
+    last: Checkpoint | None,
+) -> bool:
+    """Train, and keep the last model; whether it was interrupted."""
+    try:
+        path = None if last is None else str(last.path)
+        leaving_ctrl_c(trainer.fit, module, batches, windows, ckpt_path=path)
+        if export.step != trainer.global_step:  # the last steps were less than validate_every
+            leaving_ctrl_c(trainer.validate, module, windows, verbose=False)
+    except KeyboardInterrupt:
+        if export.step != trainer.global_step:
+            export.save(step=trainer.global_step)
+        return True
+    return False
 
 
 def _watching(
@@ -258,7 +278,7 @@ def _open(config: TrainingConfig, sample_rate: int) -> Corpus:
         sample_rate,
         cache=config.cache,
         trim_db=config.trim_db,
-        progress=progress,
+        progress=functools.partial(counted, title="decoding"),
     )
 
 

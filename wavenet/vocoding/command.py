@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wavenet.generation.command import add_manner, add_model, device, manner, progress_bar
+from wavenet.generation.command import add_manner, manner
+from wavenet.options import add_model, device
+from wavenet.progress import reading, seconds_bar
 from wavenet.voices import DEFAULT_VOICE
 
 if TYPE_CHECKING:
@@ -98,15 +99,12 @@ def _speak(
     options: argparse.Namespace, model: WaveNet, jobs: list[Job], given: object, is_folder: bool
 ) -> tuple[Outcome, float]:
     """The work, with two bars: one while files are looked through, one while they are spoken."""
-    from tqdm import tqdm
-
-    from wavenet.features import MelConfig
+    from wavenet.mel_config import MelConfig
     from wavenet.vocoding.files import vocode_files
 
     assert given is None or isinstance(given, MelConfig)
-    looked = functools.partial(tqdm, desc="reading", unit="file", leave=False, disable=None)
     started = time.monotonic()
-    bar = progress_bar(0, model.sample_rate, "vocoding")
+    bar = seconds_bar(0, "vocoding")
 
     def progress(made: int, total: int) -> None:
         nonlocal started
@@ -127,7 +125,7 @@ def _speak(
             manner(options, model),
             mel_config=given,
             batch_size=options.batch_size,
-            look=looked,
+            look=reading,
             report=report,
             progress=progress,
         )
@@ -136,7 +134,7 @@ def _speak(
 
 def run_mel(options: argparse.Namespace) -> str:
     """Write a mel, and say what it is."""
-    from wavenet.audio_blocks import count_samples, read_blocks
+    from wavenet.audio.blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
     from wavenet.model_loading import load
     from wavenet.vocoding.mels import mel_blocks, read_mel_config, require_npz, write_mel

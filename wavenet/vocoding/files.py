@@ -10,10 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 from wavenet.audio import AudioError
-from wavenet.audio_blocks import open_writer
+from wavenet.audio.blocks import open_writer
 from wavenet.data.recordings import AUDIO_SUFFIXES
-from wavenet.features import MelConfig
 from wavenet.generation.speeches import Manner, Speeches
+from wavenet.mel_config import MelConfig
 from wavenet.model import WaveNet
 from wavenet.vocoding.mels import MelFileError
 from wavenet.vocoding.sources import Source, open_source

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.features import MelConfig, log_mel_rows, mel_filterbank
+from wavenet.features import log_mel_rows, mel_filterbank
 from wavenet.files import atomic_write
+from wavenet.mel_config import MelConfig
 
 FRAMES = 256
 """Frames of a block, and of a piece that is read."""

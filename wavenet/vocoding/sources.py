@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from wavenet.audio_blocks import count_samples, read_blocks
-from wavenet.features import MelConfig
+from wavenet.audio.blocks import count_samples, read_blocks
+from wavenet.mel_config import MelConfig
 from wavenet.model import WaveNet
 from wavenet.model_loading import mel_difference
 from wavenet.vocoding.mels import MelFileError, mel_blocks, open_mel

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from wavenet.interop.nam.activations import make_activation
@@ -104,16 +103,6 @@ class NamLayer(Causal):
         """The dilated convolution."""
         return [("conv", self.conv)]
 
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(state of the convolution,)``."""
-        return (self.conv.init_state(batch_size, device=device, dtype=dtype),)
-
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """That of the convolution."""
         assert cond is not None
@@ -180,18 +169,6 @@ class NamLayerArray(Causal):
     def all_layers(self) -> list[NamLayer]:
         """Every layer, in order."""
         return cast(list[NamLayer], list(self.blocks))
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """One state per layer."""
-        return tuple(
-            layer.init_state(batch_size, device=device, dtype=dtype) for layer in self.all_layers()
-        )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Settle layer after layer."""

@@ -5,7 +5,15 @@ and never a guess: the exact reach; the word that a dimension is heard without e
 where that happens; or ``CannotTrace`` for what no rule covers.
 """
 
-from wavenet.receptive_fields.rules import filters, products, reductions, shapes
+from wavenet.receptive_fields.rules import (
+    axes,
+    filters,
+    joins,
+    products,
+    reductions,
+    slices,
+    views,
+)
 from wavenet.receptive_fields.rules.call import (
     POINTWISE,
     RULES,
@@ -14,7 +22,7 @@ from wavenet.receptive_fields.rules.call import (
     pointwise,
     seen_through,
 )
-from wavenet.receptive_fields.rules.shapes import alike
+from wavenet.receptive_fields.rules.joins import alike
 
 __all__ = [
     "POINTWISE",
@@ -22,10 +30,13 @@ __all__ = [
     "Call",
     "Heard",
     "alike",
+    "axes",
     "filters",
+    "joins",
     "pointwise",
     "products",
     "reductions",
     "seen_through",
-    "shapes",
+    "slices",
+    "views",
 ]

@@ -139,6 +139,19 @@ def aligned(call: Call, heard: Heard, tensor: Tensor, ndim: int, shape: Sequence
     return Heard(tuple(reaches), frozenset(axis + offset for axis in heard.mixed))
 
 
+def moved(heard: Heard, new_axis: Callable[[int], int]) -> Heard:
+    """The axes numbered anew."""
+    return Heard(
+        tuple(
+            reach.moved_to(new_axis(reach.axis))
+            if isinstance(reach, Reach) and reach.axis is not None
+            else reach
+            for reach in heard.reaches
+        ),
+        frozenset(new_axis(axis) for axis in heard.mixed),
+    )
+
+
 def union(call: Call, parts: Sequence[Heard]) -> Heard:
     """The hull of what several tensors of one shape hear."""
     reaches: list[Reach | str] = []
@@ -200,6 +213,7 @@ def whole(call: Call, heard: Heard, axes: set[int], why: str) -> Heard:
 
 
 def axes_of(dim: Any, ndim: int) -> set[int]:
+    """The axes that a ``dim`` names, as torch takes it: one, several, or None for all."""
     if dim is None:
         return set(range(ndim))
     dims = dim if isinstance(dim, tuple | list) else [dim]

@@ -10,6 +10,7 @@ from wavenet.receptive_fields.follower import tensors_in
 from wavenet.receptive_fields.rules.call import (
     Call,
     Heard,
+    moved,
     one_or_all,
     per_axis,
     rule,
@@ -17,7 +18,6 @@ from wavenet.receptive_fields.rules.call import (
     to_all,
     whole,
 )
-from wavenet.receptive_fields.rules.shapes import moved
 from wavenet.receptive_fields.windows import CannotTrace, Reach, Window
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from wavenet.receptive_fields.follower import tensors_in
-from wavenet.receptive_fields.rules.call import Call, Heard, rule, union, whole
+from wavenet.receptive_fields.rules.call import Call, Heard, moved, rule, union, whole
 from wavenet.receptive_fields.rules.reductions import endless
-from wavenet.receptive_fields.rules.shapes import moved
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
 

@@ -9,12 +9,12 @@ from wavenet.receptive_fields.rules.call import (
     Call,
     Heard,
     axes_of,
+    moved,
     pointwise,
     rule,
     to_all,
     whole,
 )
-from wavenet.receptive_fields.rules.shapes import moved
 from wavenet.receptive_fields.windows import CannotTrace
 
 

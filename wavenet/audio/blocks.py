@@ -16,19 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.audio import (
-    BLOCK,
-    FORMATS,
-    AudioError,
-    import_soundfile,
-    import_soxr,
-    mono_blocks,
-    open_audio,
-    require_extension,
-    require_vorbis_rate,
-    set_ogg_serial,
-    stored_values,
-)
+from wavenet.audio.libraries import BLOCK, AudioError, import_soundfile
+from wavenet.audio.ogg import set_ogg_serial
+from wavenet.audio.reading import mono_blocks, open_audio
+from wavenet.audio.resampling import BlockResampler
+from wavenet.audio.writing import FORMATS, require_extension, require_vorbis_rate, stored_values
 from wavenet.files import WriteError, atomic_write
 
 
@@ -89,10 +81,10 @@ def _finite(
 def _resampled(
     blocks: Iterable[np.ndarray[Any, Any]], from_rate: int, to_rate: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    resampler = import_soxr().ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+    resampler = BlockResampler(from_rate, to_rate, 1)
     for block in blocks:
-        yield resampler.resample_chunk(np.ascontiguousarray(block))
-    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        yield resampler(block)
+    yield resampler(np.empty(0, np.float32), last=True)
 
 
 class AudioWriter:

@@ -1,4 +1,4 @@
-"""wavenet.audio_blocks: the samples of read_audio and the bytes of write_audio, in pieces."""
+"""wavenet.audio.blocks: the samples of read_audio and the bytes of write_audio, in pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from wavenet.audio import AudioError, read_audio, write_audio
-from wavenet.audio_blocks import count_samples, open_writer, read_blocks
+from wavenet.audio.blocks import count_samples, open_writer, read_blocks
 
 Limit = Callable[[int], AbstractContextManager[None]]
 

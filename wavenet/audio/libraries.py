@@ -1,0 +1,43 @@
+"""soundfile and soxr, imported when first needed; what they must be spared, and their one error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BLOCK = 1 << 16
+"""Samples read or written at once: long Vorbis blocks overflow libsndfile's stack."""
+
+
+class AudioError(ValueError):
+    """An audio file cannot be read or written; the message is one line with path and remedy."""
+
+
+def require_rate(name: str, rate: int) -> None:
+    """Raise ValueError unless the rate is a positive integer, in Hz."""
+    if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
+        raise ValueError(f"{name} is {rate!r}; give a positive integer, in Hz")
+
+
+def import_soundfile() -> Any:
+    """The module soundfile, or ModuleNotFoundError with the remedy."""
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: soundfile without its libsndfile
+        raise _missing("soundfile") from error
+    return soundfile
+
+
+def import_soxr() -> Any:
+    """The module soxr, or ModuleNotFoundError with the remedy."""
+    try:
+        import soxr
+    except ImportError as error:
+        raise _missing("soxr") from error
+    return soxr
+
+
+def _missing(name: str) -> ModuleNotFoundError:
+    return ModuleNotFoundError(
+        f'audio needs {name}, which cannot be imported; run: pip install "wavenet-audio[audio]"',
+        name=name,
+    )

@@ -1,0 +1,69 @@
+"""From one sample rate to another: of whole signals, and of signals that come in blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet.audio.libraries import import_soxr, require_rate
+
+
+def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Resample by the band-limited, linear-phase SoX resampler at its "HQ" quality.
+
+    Sample n of `x` and sample n * to_rate / from_rate of the result lie at the same time. Not
+    differentiable; computed on the CPU.
+
+    Args:
+        x: `[..., T]`, floating point.
+        from_rate: the rate of `x`, Hz.
+        to_rate: the rate wanted, Hz.
+
+    Returns:
+        `[..., T']`, T' = T * to_rate / from_rate to the nearest integer, with x's dtype and device.
+
+    Raises:
+        ValueError: a rate that is not a positive integer.
+    """
+    require_rate("from_rate", from_rate)
+    require_rate("to_rate", to_rate)
+    if from_rate == to_rate:
+        return x
+    wide = x.detach().to("cpu", torch.float64 if x.dtype == torch.float64 else torch.float32)
+    columns = wide.reshape(-1, x.shape[-1]).T.contiguous().numpy()
+    y = import_soxr().resample(columns, from_rate, to_rate, quality="HQ")
+    return torch.from_numpy(np.ascontiguousarray(y.T)).reshape(*x.shape[:-1], len(y)).to(x)
+
+
+class BlockResampler:
+    """As ``resample``, block after block, without hearing their edges.
+
+    Args:
+        from_rate: of what comes in, Hz.
+        to_rate: of what goes out, Hz.
+        channels: of both.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
+        self._stream: Any = None
+        if from_rate != to_rate:
+            self._stream = import_soxr().ResampleStream(
+                from_rate, to_rate, channels, dtype="float32", quality="HQ"
+            )
+
+    def __call__(self, block: np.ndarray[Any, Any], *, last: bool = False) -> Any:
+        """What is due by now; all the rest at the last.
+
+        Args:
+            block: float32 ``[T, channels]``, or ``[T]`` where there is one channel.
+            last: nothing comes after it.
+
+        Returns:
+            ``[T', channels]`` or ``[T']``.
+        """
+        if self._stream is None:
+            return block
+        return self._stream.resample_chunk(np.ascontiguousarray(block), last=last)

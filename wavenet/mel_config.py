@@ -1,0 +1,223 @@
+"""The settings of a log-mel spectrogram, which `wavenet.features` defines and computes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from torch import Tensor
+
+MEL_VERSION = 1  # of the meaning of MelConfig; a change of any formula here is a new version
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """The settings of a log-mel spectrogram; the defaults are the preset "wavenet-16k".
+
+    Attributes:
+        sample_rate: Hz.
+        n_fft: length of the Fourier transform in samples, even.
+        win_samples: length of the Hann window, at most `n_fft`.
+        hop_samples: distance of two frames, at most `win_samples`; even with padding "hop".
+        n_mels: bands, M.
+        f_min_hz, f_max_hz: lower edge of the first band and upper edge of the last.
+        mel_scale: "slaney" (Auditory Toolbox: linear to 1 kHz, logarithmic above) or "htk"
+            (2595 log10(1 + f / 700), O'Shaughnessy 1987).
+        mel_norm: "slaney" gives every band the area 1 Hz, None the height 1.
+        power: 1.0 sums magnitudes, 2.0 powers.
+        power_epsilon: added to the power spectrum (HiFi-GAN: 1e-9).
+        log: "ln" or "log10".
+        floor: smallest value that goes into the logarithm.
+        padding: where the frames lie: "hop" or "center" (see ``wavenet.features``).
+        version: of these definitions.
+
+    Raises:
+        ValueError, TypeError: from the constructor, for a value that makes no spectrogram.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 1024
+    win_samples: int = 800
+    hop_samples: int = 200
+    n_mels: int = 80
+    f_min_hz: float = 0.0
+    f_max_hz: float = 8000.0
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    mel_norm: Literal["slaney"] | None = "slaney"
+    power: float = 1.0
+    power_epsilon: float = 0.0
+    log: Literal["ln", "log10"] = "ln"
+    floor: float = 1e-5
+    padding: Literal["hop", "center"] = "hop"
+    version: int = MEL_VERSION
+
+    def __post_init__(self) -> None:
+        if self.version != MEL_VERSION:
+            raise ValueError(
+                f"mel version is {self.version!r}, this package knows version {MEL_VERSION}; "
+                "install the version of wavenet that wrote it"
+            )
+        for name in ("sample_rate", "n_fft", "win_samples", "hop_samples", "n_mels"):
+            _require_positive_integer(name, getattr(self, name))
+        for name in ("f_min_hz", "f_max_hz", "power", "power_epsilon", "floor"):
+            object.__setattr__(self, name, _finite_float(name, getattr(self, name)))
+        _require_choice("mel_scale", self.mel_scale, ("slaney", "htk"))
+        _require_choice("mel_norm", self.mel_norm, ("slaney", None))
+        _require_choice("power", self.power, (1.0, 2.0))
+        _require_choice("log", self.log, ("ln", "log10"))
+        _require_choice("padding", self.padding, ("hop", "center"))
+        self._require_lengths()
+        self._require_bands()
+
+    def _require_lengths(self) -> None:
+        if self.n_fft % 2:
+            raise ValueError(f"n_fft is {self.n_fft}; make it even")
+        if self.win_samples > self.n_fft:
+            raise ValueError(
+                f"win_samples is {self.win_samples}, more than n_fft {self.n_fft}; "
+                "shorten the window or raise n_fft"
+            )
+        if self.hop_samples > self.win_samples:
+            raise ValueError(
+                f"hop_samples is {self.hop_samples}, more than win_samples {self.win_samples}: "
+                "samples between the frames would be lost; lower the hop"
+            )
+        if self.padding == "hop" and self.hop_samples % 2:
+            raise ValueError(
+                f"hop_samples is {self.hop_samples}; make it even, or use padding 'center'"
+            )
+
+    def _require_bands(self) -> None:
+        nyquist_hz = self.sample_rate / 2
+        if self.f_max_hz > nyquist_hz:
+            raise ValueError(
+                f"f_max_hz is {self.f_max_hz}, above half of sample_rate {self.sample_rate}; "
+                f"use at most {nyquist_hz}"
+            )
+        if not 0 <= self.f_min_hz < self.f_max_hz:
+            raise ValueError(
+                f"f_min_hz is {self.f_min_hz}; choose from 0 to below f_max_hz {self.f_max_hz}"
+            )
+        if self.floor <= 0:
+            raise ValueError(f"floor is {self.floor}; use a positive value, such as 1e-5")
+        if self.power_epsilon < 0:
+            raise ValueError(f"power_epsilon is {self.power_epsilon}; use 0 or more")
+
+    @property
+    def channels(self) -> int:
+        """Rows of the spectrogram, M = n_mels."""
+        return self.n_mels
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_samples
+
+    @property
+    def centre_samples(self) -> int:
+        """The sample on which frame 0 is centred; frame f is `hop_samples * f` later."""
+        return self.hop_samples // 2 if self.padding == "hop" else 0
+
+    @property
+    def pad_samples(self) -> int:
+        """How many samples frame 0 starts before the signal."""
+        return self.n_fft // 2 - self.centre_samples
+
+    def normalised(self, rows: Tensor) -> Tensor:
+        """Rows as a network likes them: the floor becomes -2, a band of magnitude 1 becomes 2.
+
+        The rows themselves have a mean far below 0, which would drive a network's gates into
+        saturation before it has learnt anything.
+
+        Args:
+            rows: ``[..., M, F]`` of ``log_mel`` with these settings.
+        """
+        lowest = math.log(self.floor) if self.log == "ln" else math.log10(self.floor)
+        return (rows - lowest / 2) / max(abs(lowest) / 4, 1.0)
+
+    def frames(self, n_samples: int) -> int:
+        """F, the number of frames of `n_samples` samples.
+
+        Raises:
+            ValueError: n_samples is less than 1.
+        """
+        if n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples}; a mel needs at least one sample")
+        if self.padding == "hop":
+            return -(-n_samples // self.hop_samples)
+        return n_samples // self.hop_samples + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings, as JSON can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> MelConfig:
+        """The config of what `to_dict` gave.
+
+        Raises:
+            ValueError: another version, an unknown key or a missing one (named), or a bad value.
+        """
+        names = [field.name for field in fields(cls)]
+        version = settings.get("version", MEL_VERSION)
+        if version == MEL_VERSION:  # another version may have other keys: the constructor tells
+            unknown = [str(key) for key in settings if key not in names]
+            if unknown:
+                raise ValueError(
+                    f"unknown mel setting {', '.join(unknown)}; known are {', '.join(names)}"
+                )
+            missing = [name for name in names if name not in settings]
+            if missing:
+                raise ValueError(f"mel setting {', '.join(missing)} is missing; add it")
+            return cls(**settings)
+        return cls(version=version)
+
+    @classmethod
+    def preset(cls, name: str) -> MelConfig:
+        """Settings by name.
+
+        "wavenet-16k": for vocoding speech at 16 kHz. Window 50 ms and hop 12.5 ms as in Tacotron 2
+            (Shen et al. 2018, section 2.1), so that one second is 80 frames; all frequencies
+            up to 8 kHz; magnitude, scale, logarithm and floor as the two below.
+        "tacotron2": NVIDIA's Tacotron 2 and WaveGlow at 22.05 kHz.
+        "hifigan": HiFi-GAN V1 to V3 (Kong et al. 2020) at 22.05 kHz. Differs in where the frames
+            lie and in the epsilon. When T is no multiple of the hop, the rows are HiFi-GAN's and
+            one more for the samples left over.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        if name not in _PRESETS:
+            raise ValueError(f"unknown mel preset {name!r}; known are {', '.join(_PRESETS)}")
+        return cls(**_PRESETS[name])
+
+
+_LJSPEECH = {"sample_rate": 22050, "n_fft": 1024, "win_samples": 1024, "hop_samples": 256}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "wavenet-16k": {},
+    "tacotron2": {**_LJSPEECH, "padding": "center"},
+    "hifigan": {**_LJSPEECH, "padding": "hop", "power_epsilon": 1e-9},
+}
+
+
+def _require_positive_integer(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; give an integer")
+    if value < 1:
+        raise ValueError(f"{name} is {value}; use at least 1")
+
+
+def _finite_float(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is {value!r}; give a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; give a finite number")
+    return float(value)
+
+
+def _require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} is {value!r}; use one of {known}")

@@ -1,0 +1,303 @@
+"""``check_causal``: does a block keep the law? For our tests, and for people who write blocks.
+
+A causal block is one equation, ``stream(x, state) -> (y, state')`` (see ``wavenet.nn.causal``).
+The check verifies, in float64 on a copy with random weights, what follows from it:
+
+1. whole = chunks = one sample at a time, in outputs and in gradients;
+2. no output depends on a later input, nor on a later column of the conditioning;
+3. the rows of a batch are independent;
+4. ``past`` is the reach of the gradient of x, neither more nor less;
+5. a state is a value: it is not changed, its shapes stay, and two streams do not meet;
+6. ``warm_state`` is what streaming silence leads to, ``forward`` is ``stream`` from ``init_state``;
+7. a state of the wrong shape raises ValueError and says how to make a right one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wavenet.nn.causal import Causal
+from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
+from wavenet.testing.probe import (
+    BATCH,
+    ContractError,
+    Probe,
+    outputs_of,
+    require_equal,
+    require_equal_states,
+    shapes_of,
+    stream_in_pieces,
+)
+
+_STREAMED_STEPS = 24
+_REACH_ATTEMPTS = 20
+
+
+def check_causal(module: Causal, *, seed: int = 0) -> None:
+    """Raise unless the block keeps the law of causal blocks, listed at the top of this module.
+
+    The block itself is not changed: the check works on a float64 copy in evaluation mode whose
+    parameters are drawn anew, so that weights initialised to zero hide nothing.
+
+    Args:
+        module: any ``Causal`` block, for ``[B, in_channels, T]``.
+        seed: of the random weights, inputs and chunk lengths.
+
+    Raises:
+        ContractError: if a part of the law is broken; the message names it.
+        TypeError: if the module is no ``Causal``.
+    """
+    if not isinstance(module, Causal):
+        raise TypeError(
+            f"check_causal takes a Causal block, not {type(module).__name__}; derive it from "
+            "wavenet.nn.Causal and define past, init_state and stream"
+        )
+    probe = Probe.of(module, seed)
+    _check_values(probe)
+    _check_chunks(probe)
+    _check_no_future(probe)
+    _check_rows(probe)
+    _check_past(probe, module, seed)
+    _check_warm_state(probe)
+    _check_forward(probe)
+    _check_wrong_state(probe)
+
+
+@torch.no_grad()
+def _check_values(probe: Probe) -> None:
+    """A call changes none of its arguments, and a stream does not notice another one."""
+    block, n = probe.block, _STREAMED_STEPS * probe.block.step
+    streams = [(*probe.inputs(BATCH, n), probe.random_state(BATCH)) for _ in range(2)]
+    alone = []
+    for x, cond, state in streams:
+        kept = x.clone(), None if cond is None else cond.clone(), clone_state(state)
+        y, after = block.stream(x, state, cond)
+        if shapes_of(after) != shapes_of(kept[2]):
+            raise ContractError(
+                f"stream changes the state's shapes from {shapes_of(kept[2])} to {shapes_of(after)}"
+            )
+        require_equal_states(state, kept[2], "a call changed the state it was given")
+        require_equal(x, kept[0], "a call changed the x it was given")
+        if cond is not None and kept[1] is not None:
+            require_equal(cond, kept[1], "a call changed the cond it was given")
+        alone.append(outputs_of(y))
+    states, pieces = [state for *_, state in streams], [[], []]  # type: ignore[var-annotated]
+    for start in range(0, n, block.step):
+        for i, (x, cond, _) in enumerate(streams):
+            part = slice(start, start + block.step)
+            given = None if cond is None else cond[..., part]
+            y, states[i] = block.stream(x[..., part], states[i], given)
+            pieces[i].append(outputs_of(y))
+    for own, whole in zip(pieces, alone, strict=True):
+        for i, parts in enumerate(zip(*own, strict=True)):
+            joined = torch.cat(parts, dim=-1)
+            require_equal(
+                joined, whole[i], f"output {i} of two streams taken in turns, a step each"
+            )
+
+
+def _check_chunks(probe: Probe) -> None:
+    """Outputs, final states and gradients do not depend on how x is cut up."""
+    step = probe.block.step
+    n = _STREAMED_STEPS * step
+    stream = _Stream(probe, probe.random_state(BATCH), *probe.inputs(BATCH, n))
+    whole = stream.results([n])
+    for how, lengths in (("chunks", probe.split(n)), ("one step at a time", [step] * (n // step))):
+        for (name, a), (_, b) in zip(stream.results(lengths), whole, strict=True):
+            require_equal(a, b, f"{name}, in {how} against the whole (lengths {lengths})")
+
+
+class _Stream:
+    """One input and the state before it, to be streamed in several ways."""
+
+    def __init__(self, probe: Probe, state: State, x: Tensor, cond: Tensor | None) -> None:
+        self.probe, self.state, self.x, self.cond = probe, state, x, cond
+        self._weights: list[Tensor] = []
+
+    def results(self, lengths: list[int]) -> list[tuple[str, Tensor]]:
+        """What streaming x in pieces of these lengths gives, each with a name.
+
+        Outputs, the state afterwards, and the gradients of a weighted sum of both, with the same
+        weights every time, in x, cond, the state before and the parameters.
+        """
+        sources = {"x": self.x.clone().requires_grad_()}
+        if self.cond is not None:
+            sources["cond"] = self.cond.clone().requires_grad_()
+        start = map_state(
+            lambda part: part.clone().requires_grad_(part.is_floating_point()), self.state
+        )
+        block = self.probe.block
+        y, after = stream_in_pieces(block, sources["x"], sources.get("cond"), start, lengths)
+        named = [(f"output {i}", part) for i, part in enumerate(y)]
+        named += [(name, part) for name, part in _parts(after) if part.is_floating_point()]
+        sources |= {name: part for name, part in _parts(start) if part.requires_grad}
+        sources |= dict(block.named_parameters())
+        return named + _gradients(self._weighed([part for _, part in named]), sources)
+
+    def _weighed(self, parts: list[Tensor]) -> Tensor:
+        if not self._weights:
+            self._weights = [self.probe.randn(*part.shape) for part in parts]
+        total = torch.zeros((), dtype=torch.float64)
+        for part, weight in zip(parts, self._weights, strict=True):
+            total = total + (part * weight).sum()
+        return total
+
+
+def _parts(state: State) -> list[tuple[str, Tensor]]:
+    return [(f"tensor {i} of the state", part) for i, part in enumerate(flatten_state(state))]
+
+
+def _gradients(total: Tensor, sources: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    if not total.requires_grad:
+        raise ContractError("no gradient leads from the outputs back to x")
+    gradients = torch.autograd.grad(
+        total, list(sources.values()), allow_unused=True, materialize_grads=True
+    )
+    return [(f"gradient of {name}", part) for name, part in zip(sources, gradients, strict=True)]
+
+
+def _check_no_future(probe: Probe) -> None:
+    """Changing x and cond from some time on leaves the outputs before as they were."""
+    block, step = probe.block, probe.block.step
+    n = _STREAMED_STEPS * step
+    x, cond = probe.inputs(BATCH, n)
+    state = probe.random_state(BATCH)
+    reference = outputs_of(block.stream(x, state, cond)[0])
+    for t in range(1, n):
+        other_x, other_cond = probe.inputs(BATCH, n)
+        changed_x = torch.cat([x[..., :t], other_x[..., t:]], dim=-1)
+        changed_cond = cond
+        if cond is not None and other_cond is not None:
+            changed_cond = torch.cat([cond[..., :t], other_cond[..., t:]], dim=-1)
+        n_before = math.ceil(t * block.rate)
+        for i, (a, b) in enumerate(
+            zip(outputs_of(block.stream(changed_x, state, changed_cond)[0]), reference, strict=True)
+        ):
+            require_equal(
+                a[..., :n_before],
+                b[..., :n_before],
+                f"output {i} before input sample {t} depends on samples from {t} on",
+            )
+
+
+def _check_rows(probe: Probe) -> None:
+    """Each row of a batch equals the same row alone."""
+    x, cond = probe.inputs(BATCH, _STREAMED_STEPS * probe.block.step)
+    state = probe.random_state(BATCH)
+    together = outputs_of(probe.block.stream(x, state, cond)[0])
+    for row in range(BATCH):
+        one = slice(row, row + 1)
+        own = select_rows(state, [row])
+        alone = probe.block.stream(x[one], own, None if cond is None else cond[one])[0]
+        for i, (a, b) in enumerate(zip(outputs_of(alone), together, strict=True)):
+            require_equal(a, b[one], f"row {row} of output {i} depends on the batch around it")
+
+
+def _check_past(probe: Probe, module: Causal, seed: int) -> None:
+    """The gradient of x reaches exactly ``past`` samples back.
+
+    Some weights may block the way, such as a ReLU that is never above zero: a reach that is too
+    short is confirmed with others.
+    """
+    reach, past = _reach(probe), probe.block.past
+    for attempt in range(1, _REACH_ATTEMPTS):
+        if reach >= past:
+            break
+        reach = max(reach, _reach(Probe.of(module, seed + attempt)))
+    if reach != past:
+        found = f"reaches back {reach} samples" if reach >= 0 else "is zero"
+        raise ContractError(f"past is {past}, but the gradient of x {found}")
+
+
+def _reach(probe: Probe) -> int:
+    """How far back the gradient of x reaches from the outputs of one period; -1 if it is zero."""
+    block, step = probe.block, probe.block.step
+    period = max(1, int(step * block.rate))
+    start = block.init_state(period, dtype=torch.float64)
+    # Long enough to see a reach beyond `past`, as far back as the state can remember.
+    remembered = sum(max(part.shape[1:], default=0) for part in flatten_state(start))
+    n = (max(math.ceil(block.past / step), remembered) + _STREAMED_STEPS) * step
+    x, cond = probe.inputs(period, n)
+    x.requires_grad_()
+    y = outputs_of(block.stream(x, start, cond)[0])
+    # Row i of the batch watches output n_out - 1 - i: one backward pass serves all of a period.
+    watched = [y[0].shape[-1] - 1 - i for i in range(period)]
+    total = sum(
+        part[i, :, at] @ probe.randn(part.shape[1]) for part in y for i, at in enumerate(watched)
+    )
+    assert isinstance(total, Tensor)
+    (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
+    reach = -1
+    for i, at in enumerate(watched):
+        heard = gradient[i].abs().sum(0).nonzero()
+        if len(heard):
+            reach = max(reach, math.floor(at / block.rate) - int(heard[0]))
+    return reach
+
+
+def _check_warm_state(probe: Probe) -> None:
+    """``warm_state`` equals the state after streaming silence, and then silence with cond."""
+    block, batch = probe.block, 2
+    n = (2 * math.ceil(block.past / block.step) + _STREAMED_STEPS) * block.step
+    more = 2 * block.step
+    channels = block.cond_channels
+    cond = None if channels is None else probe.randn(batch, channels, more)
+    first = None if cond is None else cond[..., :1]
+    silence = torch.zeros(batch, block.in_channels, n, dtype=torch.float64)
+    start = block.init_state(batch, dtype=torch.float64)
+    streamed = block.stream(silence, start, first)[1]
+    warm = block.warm_state(batch, first, dtype=torch.float64)
+    require_equal_states(warm, streamed, f"warm_state against streaming {n} samples of silence")
+    if cond is not None:
+        streamed = block.stream(silence[..., :more], streamed, cond)[1]
+        warm = block.warm_state(batch, cond, dtype=torch.float64)
+        require_equal_states(warm, streamed, f"warm_state with {more} columns of cond")
+
+
+def _check_forward(probe: Probe) -> None:
+    """``forward(x, cond)`` computes what ``stream`` from ``init_state`` does.
+
+    A model whose forward takes other arguments (it makes its conditioning itself) is left alone.
+    """
+    block = probe.block
+    others = list(inspect.signature(block.forward).parameters)[1:]
+    if others not in ([], ["cond"]):
+        return
+    x, cond = probe.inputs(BATCH, _STREAMED_STEPS * block.step)
+    streamed = block.stream(x, block.init_state(BATCH, dtype=torch.float64), cond)[0]
+    whole = block(x) if cond is None else block(x, cond)
+    for i, (a, b) in enumerate(zip(outputs_of(whole), outputs_of(streamed), strict=True)):
+        require_equal(a, b, f"output {i} of forward against stream from init_state")
+
+
+def _check_wrong_state(probe: Probe) -> None:
+    """A state of wrong shapes raises ValueError, and the message shows the right code."""
+    block = probe.block
+    right = block.init_state(BATCH, dtype=torch.float64)
+    if not list(flatten_state(right)):
+        return
+    wrong: dict[str, State] = {
+        "for another batch size": block.init_state(BATCH + 1, dtype=torch.float64),
+        "of one sample more": map_state(lambda part: F.pad(part, (0, 1)), right),
+        "that is empty": (),
+    }
+    x, cond = probe.inputs(BATCH, block.step)
+    for what, state in wrong.items():
+        try:
+            block.stream(x, state, cond)
+        except ValueError as error:
+            if "init_state" not in str(error):
+                raise ContractError(
+                    f"the error for a state {what} must name init_state, but says: {error}"
+                ) from None
+        except Exception as error:
+            raise ContractError(
+                f"a state {what} must raise ValueError, not {type(error).__name__}: {error}"
+            ) from error
+        else:
+            raise ContractError(f"a state {what} is taken without an error")
