@@ -24,6 +24,7 @@ from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
 from wavenet.hub import resolve
 from wavenet.interop import command as interop_command
+from wavenet.messages import OneLine
 from wavenet.processing import command as process_command
 from wavenet.receptive_fields import command as field_command
 from wavenet.training.errors import TrainingError
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _messages_on_stderr() -> Iterator[None]:
     """Show what the package reports while it works, such as files that were left out."""
     logger, handler = logging.getLogger("wavenet"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -247,7 +247,7 @@ def test_an_output_folder_inside_is_not_read(
         ("good.wav a.wav --model MEL --engine warp", "engine='warp' is unknown"),
         ("good.wav a.wav --model MEL --weights int4", "weights='int4' is unknown"),
         ("good.wav a.wav --model MEL --mel-config x", "--mel-config=x: no such file, and unknown"),
-        ("folder a --model MEL", "folder holds no file to vocode; looked for .aif, "),
+        ("folder a --model MEL", "folder holds no file to vocode; looked for .aac, "),
         ("sounds sounds --model MEL", "sounds would be written over; name another folder"),
         ("sounds good.wav --model MEL", "good.wav is a file; a folder of files needs a folder to"),
         ("sounds a --model MEL --batch-size 0", "batch_size=0 must be an integer of at least 1"),
