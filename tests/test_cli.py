@@ -480,7 +480,7 @@ def test_train_then_generate_then_fine_tune(run: Run, tones: Path, tmp_path: Pat
     [
         ("--corpus TONES", "wavenet train: --out is missing; name the folder for the model"),
         ("--out OUT", "wavenet train: corpus is not set; name a folder of audio files"),
-        ("--corpus EMPTY --out OUT", "holds no audio file; looked for .aif, "),
+        ("--corpus EMPTY --out OUT", "holds no audio file; looked for .aac, "),
         (
             "--corpus TEXT --out OUT",
             "wavenet train: none of the 1 audio files can be used: TEXT/a.w",

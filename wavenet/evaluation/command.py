@@ -34,7 +34,9 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     evaluate.add_argument("model", metavar="MODEL", help="a checkpoint")
     evaluate.add_argument(
-        "folder", metavar="FOLDER", help="recordings that it was not trained on; or a manifest"
+        "folder",
+        metavar="FOLDER",
+        help="recordings that it was not trained on; or one of them, or a manifest",
     )
     evaluate.add_argument("--out", required=True, metavar="REPORT", help="a new or empty folder")
     evaluate.add_argument(
@@ -47,7 +49,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
     evaluate.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
     evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
-    evaluate.add_argument("--speaker", help="speak as this one, whoever the recordings' is")
+    evaluate.add_argument("--speaker", help="speak as this one, whoever speaks in the recordings")
     evaluate.add_argument(
         "--baselines", help=f"with commas between: {','.join(BASELINES)} (default all), or none"
     )

@@ -99,11 +99,13 @@ def run(options: argparse.Namespace) -> str | None:
     import torch
 
     from wavenet.audio import read_audio, require_extension, write_audio
+    from wavenet.files import require_writable
     from wavenet.generation.sampling import stream
     from wavenet.model_loading import load
 
     if options.out != "-":
         require_extension(options.out)
+        require_writable(options.out)
     model = load(options.model, device=device(options.device))
     prime = None if options.prime is None else read_audio(options.prime, model.sample_rate)[0]
     mel = None if options.mel_from is None else _mel(options, model)
