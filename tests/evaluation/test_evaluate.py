@@ -20,6 +20,7 @@ from wavenet.data import find_corpus
 from wavenet.data.recordings import list_folder
 from wavenet.evaluation.evaluate import Evaluation, Settings, whole_audio
 from wavenet.evaluation.likelihood import file_bits
+from wavenet.evaluation.report import notes_of
 from wavenet.evaluation.utterances import choose
 
 RATE = 8000
@@ -187,6 +188,19 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_any_work(
     for out in (tmp_path / "file" / "report", Path("/proc/report")):
         assert main(["evaluate", "no-model", "no-folder", "--out", str(out)]) == 2
         assert f"{out}/report.json: nothing was written: " in capsys.readouterr().err
+
+
+def test_what_has_no_value_is_a_line_for_each_reason() -> None:
+    short = {"pesq": "too short", "stoi": "too short", "f0_error_cents": "not voiced"}
+    missing = {"model": short, "world": {"copy": "too short"}, "quantiser": short}
+    report = {"utterances": [{"name": "a.wav", "missing": missing}, {"name": "b", "missing": {}}]}
+    assert notes_of({**report, "unavailable": {}, "left_out": []}) == {
+        "No value": [
+            "a.wav: too short: pesq, stoi (model, quantiser)",
+            "a.wav: not voiced: f0_error_cents (model, quantiser)",
+            "a.wav: too short: copy (world)",
+        ]
+    }
 
 
 def test_a_report_replaces_a_report_and_nothing_else(
