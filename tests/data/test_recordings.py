@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +114,23 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
     os.mkfifo(corpus / "pipe.wav")
     found = [path.relative_to(corpus).as_posix() for path in find_audio(corpus)]
     assert found == ["a.wav", "mary/a.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path: Path) -> Any:  # as to everybody but root, who may run this test
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_audio(tmp_path) == [tmp_path / "a.wav"]
+    assert caplog.messages == [f"left out: {tmp_path}/locked: cannot be read: Permission denied"]
 
 
 def test_sound_that_cannot_be_decoded_is_told_and_not_passed_over(tmp_path: Path) -> None:

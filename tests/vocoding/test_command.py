@@ -133,8 +133,7 @@ def test_a_mel_of_wavenet_mel_is_spoken_as_the_audio_itself(
     run("vocode", "in.npz", "b.wav", "--model", model)
     run("generate", "c.wav", "--mel-from", "in.npz", "--model", model)
     assert (place / "a.wav").read_bytes() == (place / "b.wav").read_bytes()
-    spoken, generated = (read_audio(name)[0] for name in ("a.wav", "c.wav"))
-    assert torch.equal(spoken, generated[: len(spoken)])
+    assert (place / "a.wav").read_bytes() == (place / "c.wav").read_bytes()
 
 
 def test_a_bare_array_needs_its_settings(

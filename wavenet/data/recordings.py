@@ -8,6 +8,7 @@ one line that says why.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import numpy as np
 
 from wavenet.audio import AudioError, stored_values
 from wavenet.audio_blocks import read_blocks
+
+logger = logging.getLogger("wavenet")
 
 _KINDS = ("aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "w64")
 _MORE_KINDS = ("nist", "snd", "sph", "wav")
@@ -105,9 +108,14 @@ def find_audio(folder: str | Path) -> list[Path]:
 def walk_files(folder: Path) -> Iterator[Path]:
     """Files below a folder that are not hidden, in any order; links are followed.
 
-    A link to a folder that it lies in leads nowhere new, and is passed over.
+    A link to a folder that it lies in leads nowhere new, and is passed over. A folder that cannot
+    be read is a warning.
     """
-    for place, folders, files in os.walk(folder, followlinks=True):
+
+    def warn(error: OSError) -> None:
+        logger.warning("left out: %s: cannot be read: %s", error.filename, error.strerror)
+
+    for place, folders, files in os.walk(folder, onerror=warn, followlinks=True):
         here = Path(place)
         folders[:] = [name for name in folders if not _is_passed_over(here / name)]
         found = (here / name for name in files if not name.startswith("."))

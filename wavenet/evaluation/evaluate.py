@@ -2,8 +2,8 @@
 
 Copy-synthesis: a recording's log-mel, by the model's own settings, spoken by ``wavenet.generate``.
 Every recording is spoken with the same seed, so that each copy can be made again alone:
-``wavenet generate OUT --model MODEL --mel-from RECORDING --seed SEED``. What is made and heard of a
-recording is at most its first ``LONGEST_S``; its bits are those of the whole.
+``wavenet generate OUT --model MODEL --mel-from RECORDING --seed SEED --speaker SPEAKER``. What is
+made and heard of a recording is at most its first ``LONGEST_S``; its bits are those of the whole.
 """
 
 from __future__ import annotations
