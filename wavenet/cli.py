@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from wavenet import __version__
 from wavenet.checkpoint import CONFIG_NAME, read_config
+from wavenet.ending import unwound_by_sigterm
 from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
 from wavenet.hub import resolve
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(given)
             options.given = given
         name = f"wavenet {options.command}"
-        with _messages_on_stderr():
+        own_end = options.command == "train"  # with a checkpoint, after the step being made
+        with _messages_on_stderr(), contextlib.nullcontext() if own_end else unwound_by_sigterm():
             code: int = options.run(options) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -84,6 +84,8 @@ def require_writable(path: str | os.PathLike[str]) -> None:
     try:
         _require_replaceable(target)
         folder = next(each for each in target.parents if each.exists())
+        if not folder.is_dir():  # as mkdir would say it
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         probe = folder / f".{secrets.token_hex(8)}.tmp"
         try:
             probe.touch(exist_ok=False)
