@@ -183,12 +183,15 @@ def test_a_prime_is_heard_and_is_not_in_the_file(
     assert not torch.equal(carried_on, generate(run, tmp_path / "b.wav", model))
 
 
-def test_a_mel_model_speaks_as_long_as_the_mel(
-    run: Run, mel_model: Path, tones: Path, tmp_path: Path
+def test_a_mel_model_speaks_as_long_as_the_recording_or_less(
+    run: Run, mel_model: Path, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "in.wav", np.sin(np.arange(1000) / 9) / 2, RATE)
     spoken = generate(run, tmp_path / "a.wav", mel_model, "--mel-from", tmp_path / "in.wav")
-    assert len(spoken) == 1040  # 13 hops of 80
+    assert len(spoken) == 1000  # 12 and a half hops of 80
+    soundfile.write(tmp_path / "prime.wav", np.sin(np.arange(800) / 9) / 2, RATE)
+    primed = ("--mel-from", tmp_path / "in.wav", "--prime", tmp_path / "prime.wav")
+    assert len(generate(run, tmp_path / "c.wav", mel_model, *primed)) == 1000 - 800
     other = tmp_path / "other.wav"
     soundfile.write(other, np.random.default_rng(0).normal(0, 0.1, 1000), RATE)
     assert not torch.equal(
@@ -480,7 +483,7 @@ def test_train_then_generate_then_fine_tune(run: Run, tones: Path, tmp_path: Pat
     [
         ("--corpus TONES", "wavenet train: --out is missing; name the folder for the model"),
         ("--out OUT", "wavenet train: corpus is not set; name a folder of audio files"),
-        ("--corpus EMPTY --out OUT", "holds no audio file; looked for .aif, "),
+        ("--corpus EMPTY --out OUT", "holds no audio file; looked for .aac, "),
         (
             "--corpus TEXT --out OUT",
             "wavenet train: none of the 1 audio files can be used: TEXT/a.w",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from wavenet.files import WriteError, atomic_write, claimed, locked
+from wavenet.ending import unwound_by_sigterm
+from wavenet.files import WriteError, atomic_write, claimed, locked, require_writable
 
 Limit = Callable[[int], AbstractContextManager[None]]
 
@@ -90,6 +91,30 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "file" / "a.txt"
     with pytest.raises(WriteError, match="is a file, not a folder"), atomic_write(target):
         pytest.fail("the block must not run")
+
+
+def test_what_could_not_be_written_later_is_refused_now_and_nothing_is_made(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder" / "file.wav")
+    (tmp_path / "file").touch()
+    require_writable(tmp_path / "file")
+    for path in (tmp_path, tmp_path / "file" / "x.wav", Path("/dev/null"), Path("/proc/x.wav")):
+        with pytest.raises(WriteError, match=f"^{path}: nothing was written: "):
+            require_writable(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_sigterm_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, unwound_by_sigterm(), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert ended.value.code == 143
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:

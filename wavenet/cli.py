@@ -19,11 +19,13 @@ from typing import Any, NoReturn
 from wavenet import __version__, info, progress
 from wavenet.checkpoint import CONFIG_NAME, read_config
 from wavenet.data import command as data_command
+from wavenet.ending import unwound_by_sigterm
 from wavenet.evaluation import bench
 from wavenet.evaluation import command as evaluate_command
 from wavenet.generation import command as generate_command
 from wavenet.interop import command as interop_command
 from wavenet.loading import LOADERS, load
+from wavenet.messages import OneLine
 from wavenet.model_config import WaveNetConfig
 from wavenet.processing import command as process_command
 from wavenet.receptive_fields import command as field_command
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(given)
             options.given = given
         name = f"wavenet {options.command}"
-        with _messages_on_stderr():
+        own_end = options.command == "train"  # with a checkpoint, after the step being made
+        with _messages_on_stderr(), contextlib.nullcontext() if own_end else unwound_by_sigterm():
             code: int = options.run(options) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -80,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _messages_on_stderr() -> Iterator[None]:
     """Show what the package reports while it works, such as files that were left out."""
     logger, handler = logging.getLogger("wavenet"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

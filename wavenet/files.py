@@ -72,6 +72,29 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse, before hours of work, a place that ``atomic_write`` would refuse after them.
+
+    A file is made in the nearest folder that is there, and removed; nothing else is.
+
+    Raises:
+        WriteError: as ``atomic_write``.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        _require_replaceable(target)
+        folder = next(each for each in target.parents if each.exists())
+        if not folder.is_dir():  # as mkdir would say it
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        probe = folder / f".{secrets.token_hex(8)}.tmp"
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
 def _refused(path: str | os.PathLike[str], error: OSError) -> WriteError:
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, "choose another path")

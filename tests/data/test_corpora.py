@@ -11,11 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torchaudio.datasets
 
-from wavenet.data import Corpus, CorpusError, find_corpus
+from wavenet.data import Corpus, CorpusError, Recording, find_corpus
 from wavenet.data.corpora import LAYOUTS, import_datasets
 
 RATE = 16_000
@@ -139,7 +140,7 @@ def test_parts_are_those_that_are_named(tmp_path: Path, copy: Copy) -> None:
         ("CMUARCTIC/bdl", "there is no {root}/ARCTIC/cmu_us_bdl_arctic; set download to true"),
         (
             "ljspeech",
-            "corpus='ljspeech' is not a folder; name one with audio files, a manifest (.cs",
+            "corpus='ljspeech' is not a folder; name one with audio files, a file, a manife",
         ),
     ],
 )
@@ -258,3 +259,10 @@ def test_the_data_sets_of_torchaudio_are_those_we_name() -> None:
     datasets: SimpleNamespace = import_datasets()
     for layout in LAYOUTS.values():
         assert not layout.dataset or hasattr(datasets, layout.dataset)
+
+
+def test_one_audio_file_is_a_corpus_of_one_recording(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.full(80, 0.1), 8000)
+    assert find_corpus(str(path)).recordings == (Recording("a.flac", path, ""),)
+    assert Corpus.read(find_corpus(str(path)), 8000).duration_s == 0.01

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from wavenet.data import Corpus, find_corpus
-from wavenet.data.inspect import ADVICE, Inspection, inspect_corpus
+from wavenet.data.inspect import ADVICE, CLIPPED_RUN, Inspection, inspect_corpus
 
 RATE = 16_000
 
@@ -145,3 +145,23 @@ def test_a_corpus_of_broken_files_alone_and_a_name_that_is_not_utf8_are_told(
     assert found.usable == 0
     assert "the name is not UTF-8; rename the file" in found.found["broken"][0]
     assert "usable" in str(found)
+
+
+def test_a_peak_that_was_cut_off_is_found_wherever_the_file_is_taken_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wavenet.data.inspect._BLOCK", 100)
+    for first in range(95, 105):
+        samples = np.zeros(250, np.int16)
+        samples[first : first + CLIPPED_RUN] = 32767
+        soundfile.write(tmp_path / f"{first}.wav", samples, RATE)
+    found = inspect_corpus("x", find_corpus(str(tmp_path)))
+    assert len(found.found["clipped"]) == 10
+    loud = 10 * np.log10(CLIPPED_RUN / 250)
+    assert found.loudness_dbfs["50%"] == pytest.approx(loud, abs=0.01)
+
+
+def test_the_table_has_one_line_for_a_name_with_a_line_break(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a\nb.wav", noise(0, rms=0.0003), RATE)
+    table = str(inspect_corpus("x", find_corpus(str(tmp_path))))
+    assert next(line for line in table.splitlines() if "silent" in line).endswith("a\\nb.wav")

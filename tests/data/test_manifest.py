@@ -98,10 +98,18 @@ def test_what_lies_behind_the_end_of_a_file_is_left_out_and_a_rounded_end_is_not
     )
 
 
+def test_parts_far_into_a_long_file_are_told_apart_by_the_millisecond(tmp_path: Path) -> None:
+    lines = ["path,start,end", "a.wav,12345.671,12345.772", "a.wav,12345.672,12345.773"]
+    listing = find_corpus(str(write_csv(tmp_path, *lines)))
+    names = [recording.name for recording in listing.recordings]
+    assert names == ["a.wav@12345.671-12345.772", "a.wav@12345.672-12345.773"]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         ([], "list.csv, line 1: no 'path' among"),
+        (["path;speaker", "a.wav;b"], "a CSV names its columns, with commas between"),
         (["path,speaker"], "list.csv: lists no recording"),
         (
             ["file,speaker", "a.wav,b"],

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from torch import Tensor
 
-from wavenet.data import Corpus, CorpusError, Recording
-from wavenet.data.recordings import decode_all, trim
+from wavenet.audio import read_audio
+from wavenet.audio.blocks import read_blocks
+from wavenet.data import Corpus, CorpusError, Recording, find_audio
+from wavenet.data.recordings import decode, decode_all, trim
 
 RATE = 8000
 
@@ -56,16 +64,78 @@ def test_neighbouring_parts_of_a_file_are_decoded_once(
 ) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, spoken(0.1, 1.0, 0.1), RATE)
-    from wavenet.audio import read_audio
-
     read: list[Path] = []
 
-    def counted(path: Path, rate: int) -> object:
+    def counted(path: Path, rate: int) -> Iterator[Tensor]:
         read.append(path)
-        return read_audio(path, rate)
+        return read_blocks(path, rate)
 
-    monkeypatch.setattr("wavenet.data.recordings.read_audio", counted)
+    monkeypatch.setattr("wavenet.data.recordings.read_blocks", counted)
     parts = [Recording(f"a@{i}", path, "", i / 10, (i + 1) / 10) for i in range(10)]
     decoded = [part for part in decode_all(parts, RATE) if isinstance(part, np.ndarray)]
     assert [len(part) for part in decoded] == [800] * 10
     assert read == [path]
+
+
+def test_a_file_takes_hardly_more_memory_than_its_samples(tmp_path: Path) -> None:
+    path, n_samples = tmp_path / "long.wav", 4_000_000
+    soundfile.write(path, np.full((n_samples, 2), 0.25, np.float32), 48_000, subtype="PCM_16")
+    decode(path, 48_000)  # what is imported on the way does not count
+    tracemalloc.start()
+    try:
+        decoded = decode(path, 48_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(decoded) == n_samples
+    assert np.all(decoded == 8192)
+    # 2 bytes a sample, an eighth that a growing bytearray keeps ready, and some blocks
+    assert peak < 2 * n_samples * 1.25 + 4_000_000
+
+
+@pytest.mark.parametrize("rate", [RATE, 11_025])
+def test_samples_are_those_of_read_audio_to_the_last_bit(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, spoken(0.1, 9.0, 0.1), RATE, subtype="FLOAT")
+    whole, _ = read_audio(path, rate)
+    assert np.array_equal(decode(path, rate), (whole * 32768).round().short().numpy())
+
+
+def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
+    corpus, elsewhere = tmp_path / "corpus", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    corpus.mkdir()
+    for folder in (corpus, elsewhere):
+        soundfile.write(folder / "a.wav", spoken(0, 0.1, 0), RATE)
+    (corpus / "mary").symlink_to(elsewhere)
+    (corpus / "loop").symlink_to(corpus)
+    (elsewhere / "up").symlink_to(tmp_path)
+    (corpus / "nowhere.wav").symlink_to(tmp_path / "gone.wav")
+    os.mkfifo(corpus / "pipe.wav")
+    found = [path.relative_to(corpus).as_posix() for path in find_audio(corpus)]
+    assert found == ["a.wav", "mary/a.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refuse(path: Path) -> Any:  # as to everybody but root, who may run this test
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_audio(tmp_path) == [tmp_path / "a.wav"]
+    assert caplog.messages == [f"left out: {tmp_path}/locked: cannot be read: Permission denied"]
+
+
+def test_sound_that_cannot_be_decoded_is_told_and_not_passed_over(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
+    (tmp_path / "phone.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    corpus = Corpus.read(tmp_path, RATE)
+    assert len(corpus.utterances) == 1
+    assert corpus.skipped[0].startswith(f"{tmp_path}/phone.m4a: not an audio file that can be read")

@@ -58,6 +58,15 @@ def test_griffin_lim_lies_on_the_recording_and_has_its_mel(name: str, speech: Te
     assert torch.equal(copy, again)
 
 
+@pytest.mark.parametrize("n_samples", [1, 50, 900])
+def test_griffin_lim_of_less_than_a_window_warns_of_nothing(n_samples: int, speech: Tensor) -> None:
+    audio, config = speech[:n_samples], MelConfig()
+    filterbank = mel_filterbank(config)
+    copy = griffin_lim(log_mel(audio, config), config, filterbank, n_samples=n_samples)
+    assert copy.shape == (n_samples,)
+    assert bool(copy.isfinite().all())
+
+
 @pytest.mark.skipif(why_unavailable("world") is not None, reason="pyworld is not installed")
 def test_world_lies_on_the_recording_and_refuses_what_is_too_short(speech: Tensor) -> None:
     copy = world_copy(speech, RATE)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import wavenet
 from wavenet import MelConfig, WaveNet, WaveNetConfig
 from wavenet.audio import read_audio
 from wavenet.cli import main
+from wavenet.data import find_corpus
 from wavenet.data.recordings import list_folder
-from wavenet.evaluation.evaluate import Evaluation, Settings
+from wavenet.evaluation.evaluate import Evaluation, Settings, whole_audio
 from wavenet.evaluation.likelihood import file_bits
+from wavenet.evaluation.report import notes_of
 from wavenet.evaluation.utterances import choose
 
 RATE = 8000
@@ -153,6 +156,51 @@ def test_speakers_are_those_of_the_folders_or_the_one_that_is_named(
     assert evaluate(other, recordings, "--out", tmp_path / "new") == 2
     assert "speaker='bert' is none that the model knows: anna, carl" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_recordings_of_nobody_are_measured_as_nobodys_by_a_model_that_may_do_so(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("anna", "carl")
+    model = save(tmp_path / "m", mel=MEL, speakers=2, speaker_names=names, unconditional=True)
+    file = recordings / "bert" / "<b>|1.wav"
+    assert evaluate(model, file, "--out", tmp_path / "one") == 0
+    report = json.loads((tmp_path / "one" / "report.json").read_text())
+    bits = report["utterances"][0]["scores"]["model"]["bits_per_sample"]
+    audio = choose(find_corpus(str(file)), RATE).utterances[0]
+    assert bits == pytest.approx(file_bits(wavenet.load(model), whole_audio(audio)))
+    mixed = tmp_path / "mixed"
+    shutil.copytree(recordings / "anna", mixed / "anna")
+    shutil.copy(file, mixed / "of_nobody.wav")
+    assert evaluate(model, mixed, "--out", tmp_path / "two") == 0
+    report = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert report["utterances"][1]["scores"]["model"]["bits_per_sample"] == pytest.approx(bits)
+    capsys.readouterr()
+    assert evaluate(model, recordings, "--out", tmp_path / "new") == 2
+    assert "none that the model knows: anna, carl; name" in (said := capsys.readouterr().err)
+    assert said.endswith("; with --speaker '' it speaks as nobody\n")
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "report", Path("/proc/report")):
+        assert main(["evaluate", "no-model", "no-folder", "--out", str(out)]) == 2
+        assert f"{out}/report.json: nothing was written: " in capsys.readouterr().err
+
+
+def test_what_has_no_value_is_a_line_for_each_reason() -> None:
+    short = {"pesq": "too short", "stoi": "too short", "f0_error_cents": "not voiced"}
+    missing = {"model": short, "world": {"copy": "too short"}, "quantiser": short}
+    report = {"utterances": [{"name": "a.wav", "missing": missing}, {"name": "b", "missing": {}}]}
+    assert notes_of({**report, "unavailable": {}, "left_out": []}) == {
+        "No value": [
+            "a.wav: too short: pesq, stoi (model, quantiser)",
+            "a.wav: not voiced: f0_error_cents (model, quantiser)",
+            "a.wav: too short: copy (world)",
+        ]
+    }
 
 
 def test_a_report_replaces_a_report_and_nothing_else(

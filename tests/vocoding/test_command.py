@@ -133,8 +133,7 @@ def test_a_mel_of_wavenet_mel_is_spoken_as_the_audio_itself(
     run("vocode", "in.npz", "b.wav", "--model", model)
     run("generate", "c.wav", "--mel-from", "in.npz", "--model", model)
     assert (place / "a.wav").read_bytes() == (place / "b.wav").read_bytes()
-    spoken, generated = (read_audio(name)[0] for name in ("a.wav", "c.wav"))
-    assert torch.equal(spoken, generated[: len(spoken)])
+    assert (place / "a.wav").read_bytes() == (place / "c.wav").read_bytes()
 
 
 def test_a_bare_array_needs_its_settings(
@@ -247,7 +246,7 @@ def test_an_output_folder_inside_is_not_read(
         ("good.wav a.wav --model MEL --engine warp", "engine='warp' is unknown"),
         ("good.wav a.wav --model MEL --weights int4", "weights='int4' is unknown"),
         ("good.wav a.wav --model MEL --mel-config x", "--mel-config=x: no such file, and unknown"),
-        ("folder a --model MEL", "folder holds no file to vocode; looked for .aif, "),
+        ("folder a --model MEL", "folder holds no file to vocode; looked for .aac, "),
         ("sounds sounds --model MEL", "sounds would be written over; name another folder"),
         ("sounds good.wav --model MEL", "good.wav is a file; a folder of files needs a folder to"),
         ("sounds a --model MEL --batch-size 0", "batch_size=0 must be an integer of at least 1"),

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.data.manifest import MANIFEST_SUFFIXES, read_manifest
-from wavenet.data.recordings import CorpusError, Listing, Recording, list_folder
+from wavenet.data.recordings import (
+    AUDIO_SUFFIXES,
+    CorpusError,
+    Listing,
+    Recording,
+    list_folder,
+)
 from wavenet.files import locked
 
 WORKING_VERSIONS = "torch 2.11.0 and 2.12.1 work with torchaudio 2.11"
@@ -98,8 +104,8 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
     """The recordings of a corpus.
 
     Args:
-        corpus: a folder, a manifest, or one of ``LAYOUTS``, with the parts wanted of those that
-            have some: ``LIBRITTS/dev-clean``, ``CMUARCTIC/bdl,slt``.
+        corpus: a folder, an audio file, a manifest, or one of ``LAYOUTS``, with the parts wanted
+            of those that have some: ``LIBRITTS/dev-clean``, ``CMUARCTIC/bdl,slt``.
         root: folder in which the named corpora lie.
         download: fetch what does not lie there.
 
@@ -111,9 +117,11 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
         return _find_named(name, tuple(filter(None, parts.split(","))), Path(root), download)
     if Path(corpus).suffix.lower() in MANIFEST_SUFFIXES and not Path(corpus).is_dir():
         return read_manifest(corpus)
+    if Path(corpus).is_file() and Path(corpus).suffix.lower() in AUDIO_SUFFIXES:
+        return Listing(Path(corpus), (Recording(Path(corpus).name, Path(corpus), ""),))
     if not Path(corpus).is_dir():
         raise CorpusError(
-            f"corpus={corpus!r} is not a folder; name one with audio files, a manifest "
+            f"corpus={corpus!r} is not a folder; name one with audio files, a file, a manifest "
             f"({' or '.join(MANIFEST_SUFFIXES)}), or one of {', '.join(LAYOUTS)}"
         )
     return list_folder(corpus)

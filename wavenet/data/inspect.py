@@ -1,7 +1,7 @@
 """The data doctor: what a corpus holds, what is odd about it, and what training does about that.
 
 Levels are in dB of full scale (dBFS): 20 log10 of the RMS, where 1.0 is full scale. A recording is
-judged as it would be heard: decoded, as mono, its part alone, at the rate of its file.
+judged as training would hear it: in 16 bits, as mono, its part alone, but at the rate of its file.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from wavenet.audio import AudioError, audio_info, read_audio
+from wavenet.audio import AudioError, audio_info
 from wavenet.data.corpus import Progress
-from wavenet.data.recordings import Listing, Recording, cut
+from wavenet.data.recordings import Listing, Recording, cut, decode
+from wavenet.messages import printable
 
 SILENT_DBFS = -60.0
 """Below: nobody speaks there. Recording noise lies about here, speech at -30 to -15."""
-CLIPPED_AT = 32767 / 32768 - 1e-6
-"""From this level on a sample lies at full scale, of 16 bits and of more."""
+CLIPPED_AT = 32767
+"""At this level, of 32768, a sample lies at full scale."""
 CLIPPED_RUN = 3
 """So many samples in a row at full scale are a peak that was cut off; one alone may be normal."""
 SHIFTED_BY = 0.01
@@ -32,6 +32,8 @@ SHIFTED_BY = 0.01
 SHORT_S = 0.5
 """Below: shorter than the window that training uses unless told otherwise."""
 PERCENTILES = (5, 50, 95)
+_BLOCK = 1 << 20
+"""Samples looked at together."""
 
 ADVICE = {
     "broken": "leaves them out, with a warning; copy them again",
@@ -81,7 +83,10 @@ class Inspection:
 
     def __str__(self) -> str:
         """As tables for people."""
-        return "\n".join([*_table(self._facts()), "", *_table(self._findings())])
+        tables = [*_table(self._facts()), "", *_table(self._findings())]
+        if any(len(names) > 1 for names in self.found.values()):
+            tables += ["", "--json names all of them"]
+        return "\n".join(tables)
 
     def _facts(self) -> Iterator[tuple[str, ...]]:
         yield "corpus", self.corpus
@@ -157,46 +162,56 @@ def inspect_corpus(corpus: str, listing: Listing, *, progress: Progress = iter) 
 
 def _examine_all(recordings: Iterable[Recording]) -> Iterator[_Facts | str]:
     """Facts of each recording in turn, or why it cannot be decoded."""
-    whole = functools.lru_cache(maxsize=1)(read_audio)  # neighbouring parts share their file
+    whole = functools.lru_cache(maxsize=1)(decode)  # neighbouring parts share their file
     for recording in recordings:
         try:
-            channels = audio_info(recording.path).channels
-            samples, rate = whole(recording.path)
-            yield _examine(cut(recording, samples, rate), rate, channels)
+            info = audio_info(recording.path)
+            samples = whole(recording.path, info.sample_rate)
+            yield _examine(
+                cut(recording, samples, info.sample_rate), info.sample_rate, info.channels
+            )
         except AudioError as error:
             yield str(error)
         except UnicodeEncodeError:
             yield f"{str(recording.path)!a}: the name is not UTF-8; rename the file"
 
 
-def _examine(samples: Tensor, rate: int, channels: int) -> _Facts:
-    x = samples.numpy()
-    power = float(np.mean(np.square(x, dtype=np.float64)))
-    loudness_dbfs = 10 * math.log10(power) if power else -math.inf
-    heard = bool(np.round(x * 32768).any())  # else training has digital silence, in 16 bits
+def _examine(samples: np.ndarray, rate: int, channels: int) -> _Facts:
+    total = energy = 0
+    clipped = False
+    for first in range(0, len(samples), _BLOCK):  # hours of it in little memory
+        x = samples[first : first + _BLOCK + CLIPPED_RUN - 1].astype(np.int64)
+        clipped = clipped or _has_run(np.abs(x) >= CLIPPED_AT, CLIPPED_RUN)
+        total += int(x[:_BLOCK].sum())
+        energy += int(np.square(x[:_BLOCK]).sum())
+    loudness_dbfs = 10 * math.log10(energy / len(samples) / 32768**2) if energy else -math.inf
     is_so = {
         "silent": loudness_dbfs < SILENT_DBFS,
-        "clipped": _has_run(np.abs(x) >= CLIPPED_AT, CLIPPED_RUN),
-        "dc_shifted": abs(float(x.mean(dtype=np.float64))) > SHIFTED_BY,
-        "too_short": len(x) < SHORT_S * rate,
+        "clipped": clipped,
+        "dc_shifted": abs(total / len(samples) / 32768) > SHIFTED_BY,
+        "too_short": len(samples) < SHORT_S * rate,
         "multichannel": channels > 1,
     }
     return _Facts(
         sample_rate=rate,
         channels=channels,
-        duration_s=len(x) / rate,
+        duration_s=len(samples) / rate,
         loudness_dbfs=loudness_dbfs,
-        digest=hashlib.sha256(rate.to_bytes(4, "little") + x.tobytes()).digest() if heard else b"",
+        digest=_digest(samples, rate) if energy else b"",
         kinds=tuple(kind for kind, so in is_so.items() if so),
     )
 
 
+def _digest(samples: np.ndarray, rate: int) -> bytes:
+    digest = hashlib.sha256(rate.to_bytes(4, "little"))
+    digest.update(samples.data)
+    return digest.digest()
+
+
 def _has_run(flags: np.ndarray, length: int) -> bool:
     """Whether so many in a row are true."""
-    if len(flags) < length or not flags.any():
-        return False
-    sums = np.cumsum(np.concatenate([[0], flags]))
-    return bool((sums[length:] - sums[:-length] == length).any())
+    at = np.flatnonzero(flags)
+    return bool((at[length - 1 :] - at[: len(at) - length + 1] == length - 1).any())
 
 
 def _duplicates(facts: dict[Recording, _Facts]) -> Iterator[str]:
@@ -227,7 +242,7 @@ def _counts(tally: dict[int, int], unit: str = "") -> str:
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     """Columns as wide as their widest cell."""
-    cells = list(rows)
+    cells = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -93,7 +93,10 @@ def _require_columns(where: str, names: list[str]) -> None:
         if near and name not in COLUMNS:
             raise CorpusError(f"{where}: {name!r} is unknown; did you mean {near[0]!r}?")
     if "path" not in names:
-        raise CorpusError(f"{where}: no 'path' among {names}; known: {', '.join(COLUMNS)}")
+        raise CorpusError(
+            f"{where}: no 'path' among {names}; known: {', '.join(COLUMNS)}; the first line of a "
+            "CSV names its columns, with commas between"
+        )
 
 
 def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
@@ -103,10 +106,12 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     start_s, end_s = (_seconds(where, key, row.get(key)) for key in ("start", "end"))
     start_s = start_s or 0.0
     if end_s is not None and not start_s < end_s:
-        raise CorpusError(f"{where}: end={end_s:g} must lie behind start={start_s:g}, in seconds")
+        raise CorpusError(
+            f"{where}: end={end_s:.10g} must lie behind start={start_s:.10g}, in seconds"
+        )
     name = Path(os.path.normpath(path)).as_posix()
     if start_s or end_s is not None:
-        name += f"@{start_s:g}-{'' if end_s is None else f'{end_s:g}'}"
+        name += f"@{start_s:.10g}-{'' if end_s is None else f'{end_s:.10g}'}"
     return Recording(name, folder / path, "" if speaker is None else str(speaker), start_s, end_s)
 
 

@@ -8,18 +8,25 @@ one line that says why.
 from __future__ import annotations
 
 import functools
+import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from wavenet.audio import AudioError, read_audio
+from wavenet.audio import AudioError
+from wavenet.audio.blocks import read_blocks
+from wavenet.audio.writing import stored_values
+
+logger = logging.getLogger("wavenet")
 
 _KINDS = ("aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "w64")
-AUDIO_SUFFIXES = frozenset({".wav", *(f".{kind}" for kind in _KINDS)})
+_MORE_KINDS = ("nist", "snd", "sph", "wav")
+_UNREADABLE_KINDS = ("aac", "amr", "m4a", "wma")
+"""Sound all the same: to pass them over without a word would lose half of somebody's corpus."""
+AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in (*_KINDS, *_MORE_KINDS, *_UNREADABLE_KINDS))
 """Files that are tried; everything else in a folder is not audio."""
 
 END_TOLERANCE_S = 0.1
@@ -90,13 +97,7 @@ def find_audio(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CorpusError(f"corpus={str(folder)!r} is not a folder; name one with audio files")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+    found = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
         raise CorpusError(
             f"corpus={str(folder)!r} holds no audio file; looked for "
@@ -105,25 +106,60 @@ def find_audio(folder: str | Path) -> list[Path]:
     return sorted(found)
 
 
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Files below a folder that are not hidden, in any order; links are followed.
+
+    A link to a folder that it lies in leads nowhere new, and is passed over. A folder that cannot
+    be read is a warning.
+    """
+
+    def warn(error: OSError) -> None:
+        logger.warning("left out: %s: cannot be read: %s", error.filename, error.strerror)
+
+    for place, folders, files in os.walk(folder, onerror=warn, followlinks=True):
+        here = Path(place)
+        folders[:] = [name for name in folders if not _is_passed_over(here / name)]
+        found = (here / name for name in files if not name.startswith("."))
+        yield from (path for path in found if path.is_file())  # no pipes, no links to nothing
+
+
+def _is_passed_over(folder: Path) -> bool:
+    """Whether it is hidden, or a link to what it lies in."""
+    if folder.name.startswith("."):
+        return True
+    target = Path(os.path.realpath(folder))
+    return folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(target)
+
+
 def decode_all(
     recordings: Iterable[Recording], sample_rate: int, *, trim_db: float | None = None
 ) -> Iterator[np.ndarray | AudioError]:
     """The samples of every recording in turn, int16 ``[T]``, or why there are none."""
-    whole = functools.lru_cache(maxsize=1)(read_audio)  # neighbouring parts share their file
+    whole = functools.lru_cache(maxsize=1)(decode)  # neighbouring parts share their file
     for recording in recordings:
         try:
-            samples, _ = whole(recording.path, sample_rate)
-            yield _sixteen_bits(
-                recording, cut(recording, samples, sample_rate), trim_db, sample_rate
-            )
+            samples = cut(recording, whole(recording.path, sample_rate), sample_rate)
+            yield _usable(recording, samples, trim_db, sample_rate)
         except AudioError as error:
             yield error
         except UnicodeEncodeError:  # libsndfile cannot be asked for it
             yield AudioError(f"{str(recording.path)!a}: the name is not UTF-8; rename the file")
 
 
-def cut(recording: Recording, samples: Tensor, sample_rate: int) -> Tensor:
-    """The recording's part of the samples ``[T]`` of its file.
+def decode(path: Path, sample_rate: int) -> np.ndarray:
+    """All samples of a file, int16 ``[T]``; hours of it take hardly more memory than that.
+
+    Raises:
+        AudioError: as ``read_audio``.
+    """
+    content = bytearray()  # grows in place, where a list of blocks would be copied together
+    for block in read_blocks(path, sample_rate):
+        content += stored_values(block, "PCM_16").tobytes()
+    return np.frombuffer(content, np.int16)
+
+
+def cut(recording: Recording, samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The recording's part of the samples ``[T]`` of its file; a part is a copy.
 
     Raises:
         AudioError: if the file ends before.
@@ -135,23 +171,20 @@ def cut(recording: Recording, samples: Tensor, sample_rate: int) -> Tensor:
     first, stop = round(recording.start_s * sample_rate), round(end_s * sample_rate)
     if end_s > duration_s + END_TOLERANCE_S or not first < min(stop, len(samples)):
         raise AudioError(
-            f"{recording.path}: {recording.start_s:g} to {end_s:g} s were asked for; the file "
-            f"holds {duration_s:.3f} s"
+            f"{recording.path}: {recording.start_s:.10g} to {end_s:.10g} s were asked for; the "
+            f"file holds {duration_s:.3f} s"
         )
-    return samples[first:stop]
+    return samples[first:stop].copy()  # the file's other hours need not stay
 
 
-def _sixteen_bits(
-    recording: Recording, samples: Tensor, trim_db: float | None, sample_rate: int
+def _usable(
+    recording: Recording, samples: np.ndarray, trim_db: float | None, sample_rate: int
 ) -> np.ndarray:
-    quantised: np.ndarray = (
-        torch.round(samples * 32768).clamp(-32768, 32767).to(torch.int16).numpy()
-    )
-    if not quantised.any():
+    if not samples.any():
         raise AudioError(f"{recording.path}: digital silence throughout; leave the file out")
     if trim_db is None:
-        return quantised
-    trimmed = trim(quantised, sample_rate, trim_db)
+        return samples
+    trimmed = trim(samples, sample_rate, trim_db)
     if not len(trimmed):
         raise AudioError(
             f"{recording.path}: nothing in it reaches trim_silence={trim_db:g} dB; leave the file "

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,7 +139,9 @@ def griffin_lim(
     linear = librosa.util.nnls(filterbank.double().cpu().numpy(), bands, maxiter=_NNLS_ITERATIONS)
     magnitude = np.maximum(linear, 0.0) ** (1 / config.power)
     # A frame more on each side: librosa centres frame f on hop f, ours lies at centre + hop f.
-    padded = np.pad(magnitude, ((0, 0), (1, 1)), mode="edge")
+    # And at least as many as one window spans, or librosa warns of every short recording.
+    more = max(1, math.ceil(config.n_fft / config.hop_samples) - magnitude.shape[1])
+    padded = np.pad(magnitude, ((0, 0), (1, more)), mode="edge")
     n_made = config.hop_samples * (padded.shape[1] - 1)
     signal = librosa.griffinlim(
         padded,

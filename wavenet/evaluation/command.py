@@ -37,7 +37,9 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     evaluate.add_argument("model", metavar="MODEL", help="a checkpoint")
     evaluate.add_argument(
-        "folder", metavar="FOLDER", help="recordings that it was not trained on; or a manifest"
+        "folder",
+        metavar="FOLDER",
+        help="recordings that it was not trained on; or one of them, or a manifest",
     )
     evaluate.add_argument("--out", required=True, metavar="REPORT", help="a new or empty folder")
     evaluate.add_argument(
@@ -47,7 +49,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     add_drawing(evaluate)
     add_weights(evaluate)
     evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
-    evaluate.add_argument("--speaker", help="speak as this one, whoever the recordings' is")
+    evaluate.add_argument("--speaker", help="speak as this one, whoever speaks in the recordings")
     evaluate.add_argument(
         "--baselines", help=f"with commas between: {','.join(BASELINES)} (default all), or none"
     )

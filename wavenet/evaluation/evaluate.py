@@ -2,8 +2,8 @@
 
 Copy-synthesis: a recording's log-mel, by the model's own settings, spoken by ``wavenet.generate``.
 Every recording is spoken with the same seed, so that each copy can be made again alone:
-``wavenet generate OUT --model MODEL --mel-from RECORDING --seed SEED``. What is made and heard of a
-recording is at most its first ``LONGEST_S``; its bits are those of the whole.
+``wavenet generate OUT --model MODEL --mel-from RECORDING --seed SEED --speaker SPEAKER``. What is
+made and heard of a recording is at most its first ``LONGEST_S``; its bits are those of the whole.
 """
 
 from __future__ import annotations
@@ -116,18 +116,22 @@ class Evaluation:
                 self.systems[key] = known[key]
 
     def run(self, utterances: Sequence[Utterance]) -> Iterator[Measured]:
-        """Measure recordings, on one core; the longest ones come first.
+        """Measure recordings, on one core; the longest ones come first, then those of nobody.
 
         Raises:
             ValueError: if a recording's speaker is none that the model knows, or as ``generate``.
         """
         speakers = {u.speaker: speaker_index(self.model, u.speaker) for u in utterances}
         ordered = sorted(utterances, key=lambda u: (-len(u.samples), u.name))
-        batches = [ordered[i : i + ROWS] for i in range(0, len(ordered), ROWS)]
+        named = [u for u in ordered if speakers[u.speaker] is not None]
+        others = [u for u in ordered if speakers[u.speaker] is None]  # not in one batch with them
+        batches = [
+            part[i : i + ROWS] for part in (named, others) for i in range(0, len(part), ROWS)
+        ]
         with limited_threads(1):
             if self.model.config.mel is not None:
                 for rows in {len(batch) for batch in batches}:
-                    self._speak_briefly(rows, speakers[ordered[0].speaker])
+                    self._speak_briefly(rows, speakers[batches[0][0].speaker])
             for batch in batches:
                 yield from self._measure(batch, speakers)
 

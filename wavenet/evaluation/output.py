@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wavenet.evaluation.report import FORMAT
-from wavenet.files import atomic_write
+from wavenet.files import atomic_write, require_writable
 
 JSON_NAME, MARKDOWN_NAME, PAGE_NAME = "report.json", "report.md", "index.html"
 
@@ -18,6 +18,7 @@ def require_report_folder(folder: str | Path) -> Path:
 
     Raises:
         ValueError: if it is a file, or holds anything else.
+        WriteError: if nothing can be written there.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -26,6 +27,7 @@ def require_report_folder(folder: str | Path) -> Path:
         raise ValueError(
             f"--out={folder} holds other files and no earlier report; name a new or empty folder"
         )
+    require_writable(folder / JSON_NAME)
     return folder
 
 

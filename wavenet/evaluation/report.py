@@ -26,7 +26,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,18 +149,24 @@ def markdown(report: dict[str, Any]) -> str:
 
 def notes_of(report: dict[str, Any]) -> dict[str, list[str]]:
     """What is not in the table, and why: title to lines; without empty ones."""
-    missing = [
-        f"{one['name']}, {system}, {key}: {reason}"
-        for one in report["utterances"]
-        for system, reasons in one["missing"].items()
-        for key, reason in reasons.items()
-    ]
+    missing = [line for one in report["utterances"] for line in _missing_of(one)]
     notes = {
         "Not measured here": [f"{key}: {why}" for key, why in report["unavailable"].items()],
         "No value": missing,
         "Files left out": report["left_out"],
     }
     return {title: lines for title, lines in notes.items() if lines}
+
+
+def _missing_of(utterance: dict[str, Any]) -> Iterator[str]:
+    """What has no value there: a line for each reason, and not for each of its values."""
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for system, reasons in utterance["missing"].items():
+        for reason in dict.fromkeys(reasons.values()):
+            keys = ", ".join(key for key, why in reasons.items() if why == reason)
+            alike[reason, keys].append(system)
+    for (reason, keys), systems in alike.items():
+        yield f"{utterance['name']}: {reason}: {keys} ({', '.join(systems)})"
 
 
 def cell(mean: dict[str, Any] | None, metric: Metric) -> str:

@@ -82,24 +82,27 @@ def with_speaker(utterances: Sequence[Utterance], speaker: str | None) -> tuple[
 def speaker_index(model: WaveNet, speaker: str) -> int | None:
     """Which of the model's speakers this is; None for a model that tells none apart.
 
+    Where nobody says who speaks, a model that may do without a speaker is not told one.
+
     Args:
         model: any ``WaveNet``.
-        speaker: a name, or an index where the model has no names.
+        speaker: a name, or an index where the model has no names; empty where nobody says.
 
     Raises:
         ValueError: if the model does not know the speaker.
     """
     config = model.config
-    if not config.speakers:
+    if not config.speakers or (config.unconditional and not speaker):
         return None
     if speaker in config.speaker_names:
         return config.speaker_names.index(speaker)
     if not config.speaker_names and speaker.isdecimal() and int(speaker) < config.speakers:
         return int(speaker)
     known = ", ".join(config.speaker_names) or f"0 to {config.speakers - 1}"
+    nobody = "; with --speaker '' it speaks as nobody" if config.unconditional else ""
     raise ValueError(
         f"speaker={speaker!r} is none that the model knows: {known}; name the folders below the "
-        "corpus so, or say with --speaker as whom it shall speak"
+        f"corpus so, or say with --speaker as whom it shall speak{nobody}"
     )
 
 

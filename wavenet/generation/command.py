@@ -63,22 +63,27 @@ def run(options: argparse.Namespace) -> str | None:
     import torch
 
     from wavenet.audio import read_audio, require_extension, write_audio
+    from wavenet.files import require_writable
     from wavenet.generation.sampling import stream
     from wavenet.model_loading import load
 
     if options.out != "-":
         require_extension(options.out)
+        require_writable(options.out)
     model = load(options.model, device=device(options.device))
     prime = None if options.prime is None else read_audio(options.prime, model.sample_rate)[0]
-    mel = None if options.mel_from is None else _mel(options, model)
+    mel, n_samples = (None, None) if options.mel_from is None else _mel(options, model)
     seconds = options.seconds
-    if seconds is None and mel is None:
+    if seconds is None and n_samples is None:
         seconds = DEFAULT_SECONDS
+    elif seconds is None and n_samples is not None:  # as long as what it speaks again
+        n_samples = max(1, n_samples - (0 if prime is None else len(prime)))
     how = manner(options, model)
     chunks = stream(
         model,
         chunk_samples=model.sample_rate // 20,
         duration_s=seconds,
+        n_samples=n_samples if seconds is None else None,
         mel=mel,
         speaker=how.speaker,
         seed=how.seed,
@@ -103,8 +108,8 @@ def run(options: argparse.Namespace) -> str | None:
     return f"{options.out}: {duration_s:.3f} s at {model.sample_rate} Hz"
 
 
-def _mel(options: argparse.Namespace, model: WaveNet) -> Tensor:
-    """``[M, F]`` of ``--mel-from``."""
+def _mel(options: argparse.Namespace, model: WaveNet) -> tuple[Tensor, int]:
+    """``[M, F]`` of ``--mel-from``, and how many samples it was made from."""
     from pathlib import Path
 
     import torch
@@ -113,7 +118,8 @@ def _mel(options: argparse.Namespace, model: WaveNet) -> Tensor:
 
     if model.config.mel is None:
         raise ValueError(f"--mel-from={options.mel_from}, but {options.model} takes no mel")
-    return torch.cat(list(open_source(Path(options.mel_from), model).frames()), dim=-1)
+    source = open_source(Path(options.mel_from), model)
+    return torch.cat(list(source.frames()), dim=-1), source.n_samples
 
 
 def _speaker(text: str | None, model: WaveNet) -> int | str | None:

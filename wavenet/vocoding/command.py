@@ -83,15 +83,19 @@ def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
 def _jobs(source: Path, out: Path) -> tuple[list[Job], list[str], bool]:
     """What there is to do, what cannot be done, and whether it is a folder."""
     from wavenet.audio import require_extension
+    from wavenet.files import require_writable
     from wavenet.vocoding.files import Job, jobs_of_folder
 
     if source.is_dir():
-        return *jobs_of_folder(source, out), True
+        found = jobs_of_folder(source, out)
+        require_writable(out / "one.wav")
+        return *found, True
     if out.is_dir():
         raise ValueError(f"{out} is a folder; name a file inside it, such as {out / 'out.wav'}")
     require_extension(out)
     if source.exists() and out.exists() and source.samefile(out):
         raise ValueError(f"{out} would be written over; name another file")
+    require_writable(out)
     return [Job(source, out)], [], False
 
 
@@ -136,10 +140,12 @@ def run_mel(options: argparse.Namespace) -> str:
     """Write a mel, and say what it is."""
     from wavenet.audio.blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
+    from wavenet.files import require_writable
     from wavenet.model_loading import load
     from wavenet.vocoding.mels import mel_blocks, read_mel_config, require_npz, write_mel
 
     require_npz(options.out)
+    require_writable(options.out)
     if options.mel_config is not None:
         config = read_mel_config(options.mel_config)
         filterbank = mel_filterbank(config)

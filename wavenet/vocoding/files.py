@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavenet.audio import AudioError
 from wavenet.audio.blocks import open_writer
-from wavenet.data.recordings import AUDIO_SUFFIXES
+from wavenet.data.recordings import AUDIO_SUFFIXES, walk_files
 from wavenet.generation.speeches import Manner, Speeches
 from wavenet.mel_config import MelConfig
 from wavenet.model import WaveNet
@@ -57,7 +57,7 @@ def jobs_of_folder(folder: Path, out: Path) -> tuple[list[Job], list[str]]:
         raise ValueError(f"{out} is a file; a folder of files needs a folder to write to")
     if _same(folder, out):
         raise ValueError(f"{out} would be written over; name another folder")
-    found = sorted(path for path in folder.rglob("*") if _is_input(path, folder, out))
+    found = sorted(path for path in walk_files(folder) if _is_input(path, out))
     if not found:
         kinds = ", ".join(sorted((*AUDIO_SUFFIXES, ".npz")))
         raise ValueError(f"{folder} holds no file to vocode; looked for {kinds} in it and below")
@@ -71,10 +71,8 @@ def jobs_of_folder(folder: Path, out: Path) -> tuple[list[Job], list[str]]:
     return [Job(path, target) for target, path in taken.items()], refused
 
 
-def _is_input(path: Path, folder: Path, out: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    known = path.suffix.lower() in (*AUDIO_SUFFIXES, ".npz")
-    return known and not hidden and not path.is_relative_to(out) and path.is_file()
+def _is_input(path: Path, out: Path) -> bool:
+    return path.suffix.lower() in (*AUDIO_SUFFIXES, ".npz") and not path.is_relative_to(out)
 
 
 def _same(one: Path, other: Path) -> bool:
