@@ -68,7 +68,7 @@ def test_commands_run_one_after_another(repository: Path, workplace: Path) -> No
         if arguments[0] == "generate":
             arguments[arguments.index("--seconds") + 1] = "0.05"
         if arguments[0] == "evaluate":
-            arguments += ["--utterances", "1"]
+            arguments += ["--utterances", "1", "--baselines", "none", "--page-utterances", "0"]
         if arguments[0] == "bench":
             arguments += ["--rounds", "1"]
         if arguments[:2] == ["bench", "sample"]:
