@@ -15,8 +15,9 @@ from packaging.utils import canonicalize_name
 
 import wavenet
 
-# Run in one fresh interpreter, part after part. First it imports the three packages that the core may use and notes
-# what they bring in of their own; then it refuses every other package outside the standard library.
+# Run in one fresh interpreter, part after part. First it imports the three packages that the core
+# may use and notes what they bring in of their own; then it refuses every other package outside the
+# standard library.
 CORE_ALONE = """
 import importlib.abc
 import sys
