@@ -35,6 +35,8 @@ def initialise(model: WaveNet) -> None:
     biases                  zero
     ======================  ==========================================================
     """
+    if model.input_projection.weight.is_meta:
+        return  # there is no memory to fill; see `model_loading`
     n_layers = len(model.config.dilations)
 
     def draw(module: nn.Module, gain: float) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from wavenet import hub
 from wavenet.checkpoint import CheckpointError, load_weights, read_config, weights_bytes
@@ -79,7 +83,7 @@ def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
             same = FeatureConfig(channels=config.mel.n_mels, hop_samples=config.mel.hop_samples)
             plain = {"linear_prediction": 0, "pitch_taps": 0}  # they need the mel, and no memory
             config = config.replace(mel=None, features=same, **plain)
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             parts = WaveNet(config).state_dict().values()
         wanted = 4 * (filters + sum(part.numel() for part in parts))
     if wanted > 16 * n_bytes + 2**20:
@@ -96,6 +100,25 @@ def require_sample_rate(folder: Path, own: int, wanted: int | None) -> None:
             f"{folder} works at {own} Hz, but {wanted} Hz was asked for; "
             "resample the audio or choose another model"
         )
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Modules are made without drawing their parameters, on a device that has no memory for them.
+
+    On the meta device torch answers a draw, ``arange`` and some arithmetic by rules written in
+    Python, and imports its compiler to do so. That takes longer than all the rest of loading a
+    model in a new process, so nothing there computes what nobody reads.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        return given["tensor"] if func is nn.init.normal_ else func(*args, **given)
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:

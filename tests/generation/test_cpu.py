@@ -204,8 +204,16 @@ CONDITIONED = WaveNetConfig(
 )
 
 
-@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        torch.float32,
+        pytest.param(torch.bfloat16, marks=pytest.mark.slow),
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+    ],
+)
 def test_a_row_has_the_same_bits_in_any_batch(weights: torch.dtype) -> None:
+    """The loop is compiled anew for each type of weights and each number of rows, for 5 s each."""
     scene = Scene(CONDITIONED, 7)
     given = scene.draws(70)
     whole = CpuEngine(scene.model, scene.request(weights=weights), scene.start).run(given)
@@ -247,11 +255,21 @@ def test_a_dumped_state_is_carried_on(after: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "bound"), [(torch.bfloat16, BFLOAT16_ERROR), (torch.float16, FLOAT16_ERROR)]
+    ("weights", "bound", "rows"),
+    [
+        (torch.bfloat16, BFLOAT16_ERROR, 1),
+        pytest.param(torch.bfloat16, BFLOAT16_ERROR, 2, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, BFLOAT16_ERROR, 4, marks=pytest.mark.slow),
+        pytest.param(torch.float16, FLOAT16_ERROR, 1, marks=pytest.mark.slow),
+        pytest.param(torch.float16, FLOAT16_ERROR, 2, marks=pytest.mark.slow),
+        (torch.float16, FLOAT16_ERROR, 3),  # of four, one of them idle
+    ],
 )
-def test_narrow_weights_are_rounded_and_nothing_else(weights: torch.dtype, bound: float) -> None:
-    scene = Scene(WaveNetConfig.preset("small"), 2)
-    x = torch.rand(2, 40) * 2 - 1
+def test_narrow_weights_are_rounded_and_nothing_else(
+    weights: torch.dtype, bound: float, rows: int
+) -> None:
+    scene = Scene(WaveNetConfig.preset("small"), rows)
+    x = torch.rand(rows, 40) * 2 - 1
     found = CpuEngine(scene.model, scene.request(weights=weights), scene.start).force(x)
     assert relative_error(found, scene.stream(x)[0]) < bound
     eager = EagerEngine(scene.model, scene.request(weights=weights), scene.start).force(x)

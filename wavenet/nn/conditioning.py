@@ -43,9 +43,11 @@ class FrameLift(nn.Module):
                 f"centre_samples={centre_samples} must lie within the hop, 0 to {hop_samples}"
             )
         # weights[i, r]: what frame f - 1 + i adds to sample hop * f + r; columns sum to one.
-        distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
-        offsets = torch.tensor([-1.0, 0.0, 1.0])
-        weights = (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)
+        weights = torch.empty(3, hop_samples)
+        if not weights.is_meta:  # there is no memory to fill; see `model_loading`
+            distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
+            offsets = torch.tensor([-1.0, 0.0, 1.0])
+            weights = (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, frames: Tensor, n_samples: int | None = None) -> Tensor:
