@@ -111,6 +111,7 @@ def test_filters_are_those_of_librosa_and_torchaudio(preset: str, scale: Any, no
     assert (mel_filterbank(config) - theirs).abs().max() < 1e-4 * height
 
 
+@pytest.mark.slow  # what else than filters librosa makes, it compiles first: for 15 s, once
 @pytest.mark.parametrize("preset", PRESETS)
 def test_rows_are_those_of_librosa(preset: str) -> None:
     config = MelConfig.preset(preset)
