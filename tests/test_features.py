@@ -89,6 +89,7 @@ def test_every_setting_does_what_the_definition_says(changes: dict[str, Any]) ->
     np.testing.assert_allclose(log_mel(x, config), by_hand(x, config), rtol=0, atol=ATOL_FLOAT64)
 
 
+@pytest.mark.slow  # what else than filters librosa makes, it compiles first: for 15 s, once
 @pytest.mark.parametrize("preset", PRESETS)
 def test_rows_are_those_of_librosa(preset: str) -> None:
     config = MelConfig.preset(preset)

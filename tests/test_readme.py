@@ -12,12 +12,13 @@ import torch
 import wavenet
 from wavenet import voices
 from wavenet.cli import main
+from wavenet.evaluation import training_speed
 from wavenet.interop.nam import NamWaveNet, preset, write_nam
 from wavenet.training.config import parse_training
 
 SHORTER = shlex.split(
     "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --listen_s 0.05"
-    " --trainer.accelerator cpu"
+    " --model.layers_per_stack 4 --trainer.accelerator cpu"
 )
 
 
@@ -57,25 +58,52 @@ def test_python_blocks_run_one_after_another(
     assert "receptive field: 129 samples" in capsys.readouterr().out
 
 
-def test_commands_run_one_after_another(repository: Path, workplace: Path) -> None:
+def commands(repository: Path) -> list[list[str]]:
+    """The arguments of every `wavenet` in the blocks of shell commands."""
     lines = "\n".join(blocks(repository, "sh")).splitlines()
-    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
-    assert len(commands) == 30
-    for command in commands:
-        arguments = command[1:]
-        if arguments[0] == "train":
-            arguments += SHORTER
-        if arguments[0] == "generate":
-            arguments[arguments.index("--seconds") + 1] = "0.05"
-        if arguments[0] == "evaluate":
-            arguments += ["--utterances", "1", "--baselines", "none", "--page-utterances", "0"]
-        if arguments[0] == "bench":
-            arguments += ["--rounds", "1"]
-        if arguments[:2] == ["bench", "sample"]:
-            arguments += ["--samples", "20"]
+    given = [shlex.split(line, comments=True) for line in lines if line.startswith("wavenet ")]
+    return [words[1:] for words in given]
+
+
+def brief(arguments: list[str]) -> list[str]:
+    """The same command, done within a second or two."""
+    if arguments[0] == "train":
+        return [*arguments, *SHORTER]
+    if arguments[0] == "generate":
+        return [*arguments, "--seconds", "0.05"]
+    if arguments[0] == "evaluate":
+        return [*arguments, *shlex.split("--utterances 1 --baselines none --page-utterances 0")]
+    if arguments[:2] == ["bench", "sample"]:
+        return [*arguments, "--rounds", "1", "--samples", "20"]
+    if arguments[:2] == ["bench", "train"]:
+        return [*arguments, "--rounds", "1", "--window-s", "0.01", "--batch-size", "1"]
+    if arguments[0] == "bench":
+        return [*arguments, "--rounds", "1"]
+    return arguments
+
+
+def test_commands_run_one_after_another(
+    repository: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_speed, "_MATRIX", 256)  # and 2048 in slow tests
+    monkeypatch.setattr(training_speed, "_COPIED_BYTES", 2**20)
+    given = commands(repository)
+    assert len(given) == 30
+    for arguments in given:
         if arguments[:2] == ["bench", "train"]:
-            arguments += ["--window-s", "0.01", "--batch-size", "1"]
-        assert main(arguments) == 0, command
+            assert arguments[2:4] == ["--preset", "medium"]
+            arguments = [*arguments, "--preset", "tiny"]
+        assert main(brief(arguments)) == 0, arguments
+
+
+@pytest.mark.slow
+def test_training_is_measured_with_the_presets_that_are_named(
+    repository: Path, workplace: Path
+) -> None:
+    given = [arguments for arguments in commands(repository) if arguments[:2] == ["bench", "train"]]
+    assert len(given) == 2
+    for arguments in given:
+        assert main(brief(arguments)) == 0, arguments
 
 
 @pytest.mark.slow
@@ -83,17 +111,17 @@ def test_the_onnx_example_speaks(repository: Path, workplace: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     lines = "\n".join(blocks(repository, "shell")).splitlines()
-    commands = [shlex.split(line)[1:] for line in lines]
-    assert [command[0] for command in commands] == ["import", "export", "export"]
+    given = [shlex.split(line)[1:] for line in lines]
+    assert [arguments[0] for arguments in given] == ["import", "export", "export"]
     os.rename("demo-out", "my-voice")
-    for command in commands[1:]:
-        assert main(command) == 0, command
+    for arguments in given[1:]:
+        assert main(arguments) == 0, arguments
     (code,) = blocks(repository, "py")
     names: dict[str, list[float]] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert len(names["speech"]) == 1600
     assert 0.01 < max(names["speech"]) <= 1
-    assert main(commands[0]) == 2  # there is no such file here, and that is said
+    assert main(given[0]) == 2  # there is no such file here, and that is said
 
 
 def test_commands_for_gpus_and_clusters_have_keys_that_exist(
@@ -116,12 +144,12 @@ def test_commands_that_need_a_gpu_say_so_where_there_is_none(
 ) -> None:
     wavenet.load("demo-out/model").save("my-voice/model")
     lines = "\n".join(blocks(repository, "bash")).splitlines()
-    commands = [line for line in lines if line.startswith(("wavenet generate", "wavenet bench"))]
-    assert len(commands) == 3
+    given = [line for line in lines if line.startswith(("wavenet generate", "wavenet bench"))]
+    assert len(given) == 3
     if torch.cuda.is_available():
         return
-    for command in commands:
-        assert main(shlex.split(command)[1:]) == 2, command
+    for line in given:
+        assert main(shlex.split(line)[1:]) == 2, line
         assert "cuda" in capsys.readouterr().err.lower()
 
 

@@ -44,6 +44,7 @@ def lies_on(recording: Tensor, copy: Tensor, config: MelConfig) -> bool:
     return min(distances, key=distances.__getitem__) == 0
 
 
+@pytest.mark.slow  # librosa compiles itself when it is first used: for 15 s, once in a fresh clone
 @pytest.mark.parametrize("name", MELS)
 def test_griffin_lim_lies_on_the_recording_and_has_its_mel(name: str, speech: Tensor) -> None:
     config, filterbank = MELS[name], mel_filterbank(MELS[name])

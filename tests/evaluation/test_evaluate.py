@@ -40,6 +40,13 @@ def evaluate(*arguments: str | Path, baselines: str = "quantiser") -> int:
     return main(given)
 
 
+@pytest.fixture(autouse=True)
+def no_pyin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But in slow tests: librosa compiles itself for 15 s when it first tracks a pitch."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setitem(sys.modules, "librosa", None)  # what `import` finds of a missing one
+
+
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two that can be used, of two speakers, one of them stereo; and four that cannot."""
@@ -59,8 +66,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("librosa", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_report_has_every_recording_and_says_what_was_left_out(
-    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str], librosa: bool
 ) -> None:
     model = save(tmp_path / "model", mel=MEL)
     assert evaluate(model, recordings, "--out", tmp_path / "report", "--json") == 0
@@ -73,6 +81,7 @@ def test_report_has_every_recording_and_says_what_was_left_out(
     for name in ("silent.wav", "broken.flac", "empty.wav", "tiny.wav"):
         assert sum(name in line for line in report["left_out"]) == 1
     assert [system["key"] for system in report["systems"]] == ["model", "quantiser"]
+    assert not librosa or "voicing_error_percent" in report["summary"]["quantiser"]
     audio, _ = read_audio(recordings / "anna" / "<b>|1.wav", RATE)
     found = report["utterances"][0]["scores"]["model"]
     assert found["bits_per_sample"] == pytest.approx(file_bits(wavenet.load(model), audio))

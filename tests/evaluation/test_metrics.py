@@ -13,6 +13,7 @@ from wavenet.audio import read_audio
 from wavenet.evaluation.metrics import (
     METRICS,
     PESQ_LONGEST_S,
+    PITCH_KEYS,
     Instruments,
     Reference,
     measuring_mel,
@@ -20,7 +21,7 @@ from wavenet.evaluation.metrics import (
 )
 from wavenet.evaluation.pitch import (
     FRAME_S,
-    find_tracker,
+    Tracker,
     fine_error_cents,
     gross_error_percent,
     voicing_error_percent,
@@ -28,10 +29,23 @@ from wavenet.evaluation.pitch import (
 
 RATE = 16000
 INSTRUMENTS = Instruments()
+PYIN = INSTRUMENTS.tracker is not None and "pYIN" in INSTRUMENTS.tracker.name
+slow_with_pyin = [pytest.mark.slow] if PYIN else []
+"""librosa compiles itself when it first tracks a pitch: for 15 s, once in a fresh clone."""
 needs_pesq = pytest.mark.skipif(
     "pesq" in INSTRUMENTS.unavailable, reason="pesq, which needs a C compiler, is not installed"
 )
 needs_stoi = pytest.mark.skipif("stoi" in INSTRUMENTS.unavailable, reason="pystoi is not installed")
+
+
+@pytest.fixture(params=["no pitch", pytest.param("pitch", marks=slow_with_pyin)])
+def instruments(request: pytest.FixtureRequest) -> Instruments:
+    """What is installed, without and with the tracker of pitch."""
+    found = Instruments()
+    if request.param == "no pitch":
+        found.tracker = None
+        found.unavailable |= dict.fromkeys(PITCH_KEYS, "left out")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +58,23 @@ def noise(seconds: float, seed: int = 0) -> Tensor:
     return 0.1 * torch.randn(round(seconds * RATE), generator=draw)
 
 
-def test_a_recording_is_at_no_distance_from_itself(speech: Tensor) -> None:
-    scores = Reference(speech, RATE, INSTRUMENTS).compare(speech)
+def test_a_recording_is_at_no_distance_from_itself(
+    speech: Tensor, instruments: Instruments
+) -> None:
+    scores = Reference(speech, RATE, instruments).compare(speech)
     best = {"pesq": 4.64, "stoi": 1.0}
     assert scores.missing == {}
-    measured = {"log_mel_l1", "mcd_db", *best} - set(INSTRUMENTS.unavailable)
+    measured = {"log_mel_l1", "mcd_db", *best} - set(instruments.unavailable)
     assert measured <= set(scores.values) <= {metric.key for metric in METRICS}
+    assert (instruments.tracker is None) == set(PITCH_KEYS).isdisjoint(scores.values)
     for key, value in scores.values.items():
         assert value == pytest.approx(best.get(key, 0.0), abs=0.005), key
 
 
-def test_half_the_amplitude_is_ln_2_away_in_log_mel_and_nowhere_in_cepstrum() -> None:
-    scores = Reference(noise(1), RATE, INSTRUMENTS).compare(noise(1) / 2)
+def test_half_the_amplitude_is_ln_2_away_in_log_mel_and_nowhere_in_cepstrum(
+    instruments: Instruments,
+) -> None:
+    scores = Reference(noise(1), RATE, instruments).compare(noise(1) / 2)
     assert scores.values["log_mel_l1"] == pytest.approx(math.log(2), abs=1e-4)
     assert scores.values["mcd_db"] == pytest.approx(0, abs=1e-4)
 
@@ -100,8 +119,8 @@ def test_pitch_errors_of_known_tracks() -> None:
     assert gross_error_percent(reference, 0 * copy) is None
 
 
-def test_the_tracker_finds_the_pitch_of_a_buzz_to_its_resolution() -> None:
-    tracker = find_tracker()
+@pytest.mark.parametrize("tracker", [pytest.param(INSTRUMENTS.tracker, marks=slow_with_pyin)])
+def test_the_tracker_finds_the_pitch_of_a_buzz_to_its_resolution(tracker: Tracker | None) -> None:
     assert tracker is not None
     time_s = torch.arange(RATE, dtype=torch.float64) / RATE
     buzz = sum(torch.cos(2 * math.pi * 170 * k * time_s) / k for k in range(1, 20))
@@ -114,30 +133,33 @@ def test_the_tracker_finds_the_pitch_of_a_buzz_to_its_resolution() -> None:
 
 
 @pytest.mark.parametrize("n_samples", [1, 400, 1600])
-def test_what_is_too_short_says_so_for_each_metric(n_samples: int) -> None:
-    scores = Reference(noise(1)[:n_samples], RATE, INSTRUMENTS).compare(noise(1, 1)[:n_samples])
+def test_what_is_too_short_says_so_for_each_metric(
+    n_samples: int, instruments: Instruments
+) -> None:
+    scores = Reference(noise(1)[:n_samples], RATE, instruments).compare(noise(1, 1)[:n_samples])
     assert {"log_mel_l1", "mcd_db"} <= set(scores.values)
     for key, words in {"pesq": "0.25 s that P.862 needs", "stoi": "that STOI needs"}.items():
-        if key not in INSTRUMENTS.unavailable:
+        if key not in instruments.unavailable:
             assert words in scores.missing[key]
-    if n_samples < 1600:
+    if n_samples < 1600 and instruments.tracker is not None:
         assert scores.missing["f0_error_cents"] == "shorter than 0.1 s"
 
 
 def test_a_silent_copy_and_a_voiceless_one_have_no_score_where_there_is_none(
-    speech: Tensor,
+    speech: Tensor, instruments: Instruments
 ) -> None:
-    scores = Reference(speech, RATE, INSTRUMENTS).compare(torch.zeros_like(speech))
-    assert scores.missing["f0_error_cents"] == "no frame is voiced in both"
-    if "pesq" not in INSTRUMENTS.unavailable:
+    scores = Reference(speech, RATE, instruments).compare(torch.zeros_like(speech))
+    if instruments.tracker is not None:
+        assert scores.missing["f0_error_cents"] == "no frame is voiced in both"
+    if "pesq" not in instruments.unavailable:
         assert scores.missing["pesq"] == "the copy is silent"
     assert all(math.isfinite(value) for value in scores.values.values())
 
 
 @needs_pesq
 @needs_stoi
-def test_a_stretch_of_silence_has_no_score_of_speech() -> None:
-    scores = Reference(torch.zeros(RATE), RATE, INSTRUMENTS).compare(noise(1))
+def test_a_stretch_of_silence_has_no_score_of_speech(instruments: Instruments) -> None:
+    scores = Reference(torch.zeros(RATE), RATE, instruments).compare(noise(1))
     assert scores.missing["pesq"] == "P.862 hears no speech in it"
     assert scores.missing["stoi"] == "the recording is silent there"
 
@@ -154,18 +176,18 @@ def test_pesq_survives_more_bursts_than_its_tables_hold() -> None:
 
 
 @needs_pesq
-def test_pesq_of_a_higher_rate_is_that_of_16_khz(speech: Tensor) -> None:
+def test_pesq_of_a_higher_rate_is_that_of_16_khz(speech: Tensor, instruments: Instruments) -> None:
     from wavenet.audio import resample
 
     coarse = (speech * 64).round() / 64
-    at_16k = Reference(speech, RATE, INSTRUMENTS).compare(coarse).values["pesq"]
+    at_16k = Reference(speech, RATE, instruments).compare(coarse).values["pesq"]
     up = [resample(x, RATE, 44100) for x in (speech, coarse)]
-    at_44k = Reference(up[0], 44100, INSTRUMENTS).compare(up[1]).values["pesq"]
+    at_44k = Reference(up[0], 44100, instruments).compare(up[1]).values["pesq"]
     assert at_44k == pytest.approx(at_16k, abs=0.05)  # two resamplings
 
 
-def test_noise_lowers_every_score(speech: Tensor) -> None:
-    reference = Reference(speech, RATE, INSTRUMENTS)
+def test_noise_lowers_every_score(speech: Tensor, instruments: Instruments) -> None:
+    reference = Reference(speech, RATE, instruments)
     less, more = (reference.compare(speech + level * noise(2)).values for level in (0.02, 0.5))
     for metric in METRICS:
         if metric.key in less and "f0" not in metric.key:
@@ -182,6 +204,6 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     assert found["pesq"] == "pesq is not installed: pip install 'wavenet-audio[eval]'"
 
 
-def test_a_copy_of_another_length_is_refused(speech: Tensor) -> None:
+def test_a_copy_of_another_length_is_refused(speech: Tensor, instruments: Instruments) -> None:
     with pytest.raises(ValueError, match="cut or pad it"):
-        Reference(speech, RATE, INSTRUMENTS).compare(speech[:-1])
+        Reference(speech, RATE, instruments).compare(speech[:-1])
