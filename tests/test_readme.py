@@ -72,7 +72,7 @@ def brief(arguments: list[str]) -> list[str]:
     if arguments[0] == "generate":
         return [*arguments, "--seconds", "0.05"]
     if arguments[0] == "evaluate":
-        return [*arguments, "--utterances", "1"]
+        return [*arguments, *shlex.split("--utterances 1 --baselines none --page-utterances 0")]
     if arguments[:2] == ["bench", "sample"]:
         return [*arguments, "--rounds", "1", "--samples", "20"]
     if arguments[:2] == ["bench", "train"]:

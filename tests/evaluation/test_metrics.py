@@ -176,9 +176,7 @@ def test_pesq_survives_more_bursts_than_its_tables_hold() -> None:
 
 
 @needs_pesq
-def test_pesq_of_a_higher_rate_is_that_of_16_khz(
-    speech: Tensor, instruments: Instruments
-) -> None:
+def test_pesq_of_a_higher_rate_is_that_of_16_khz(speech: Tensor, instruments: Instruments) -> None:
     from wavenet.audio import resample
 
     coarse = (speech * 64).round() / 64
