@@ -1,10 +1,14 @@
 """What every test finds: samples, a corpus of tones, one thread, one seed; GPU tests need a GPU."""
 
+import multiprocessing
 import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,51 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WAVENET_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def server(request: pytest.FixtureRequest, cache: Path) -> None:
+    """What forks ``processes``, if a test will want any: it imports beside the first tests."""
+    if any("processes" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        forkserver.set_forkserver_preload(["wavenet.cli", "wavenet.training.run", "torch._dynamo"])
+        forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Makes processes that have imported torch and Lightning when they start."""
+    return multiprocessing.get_context("forkserver")
+
+
+IN_A_FORK = """
+import os, sys
+for number, path in enumerate(paths, 1):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+os.environ |= environment
+sys.argv = ["-c", *arguments]
+exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
+"""
+
+
+@pytest.fixture(scope="session")
+def start_python(processes: ForkServerContext) -> Callable[..., BaseProcess]:
+    """``start_python(out, program, *arguments)`` is `python -c`, without the seconds of importing.
+
+    It writes to the files ``out`` and ``out.err``; more in its environment is a keyword each.
+    """
+
+    def start(out: Path, program: str, *arguments: str, **environment: str) -> BaseProcess:
+        given = {
+            "paths": [str(out), f"{out}.err"],
+            "environment": environment,
+            "arguments": arguments,
+            "program": program,
+        }
+        process = processes.Process(target=exec, args=(IN_A_FORK, given))
+        process.start()
+        return process
+
+    return start
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,10 @@ import logging
 import os
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -245,17 +243,22 @@ print("samples", corpus.n_samples, flush=True)
 """
 
 
-def start(folder: Path, cache: Path, pause_s: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", OPEN, str(folder), str(cache), str(pause_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+StartPython = Callable[..., BaseProcess]
 
 
 def test_of_two_processes_that_start_at_once_one_decodes_and_both_have_it_all(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, start_python: StartPython
 ) -> None:
-    both = [start(folder, tmp_path / "cache", 0.3) for _ in range(2)]
-    answers = sorted(process.communicate()[0] for process in both)
-    assert answers == ["decoding\nsamples 24000\n", "samples 24000\n"]
+    answers = [tmp_path / "one", tmp_path / "other"]
+    both = [
+        start_python(answer, OPEN, str(folder), str(tmp_path / "cache"), "0.1")
+        for answer in answers
+    ]
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    said = sorted(answer.read_text() for answer in answers)
+    assert said == ["decoding\nsamples 24000\n", "samples 24000\n"]
 
 
 def test_without_locks_all_decode_and_one_entry_remains(
@@ -276,16 +279,16 @@ def test_without_locks_all_decode_and_one_entry_remains(
 
 
 def test_a_process_killed_while_it_decodes_leaves_nothing_that_is_taken(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, start_python: StartPython
 ) -> None:
-    cache = tmp_path / "cache"
-    process = start(folder, cache, 60)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "decoding\n"
+    cache, said = tmp_path / "cache", tmp_path / "said"
+    process = start_python(said, OPEN, str(folder), str(cache), "60")
     while not list(cache.glob(".*.part-*")):
+        assert process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
+    assert said.read_text() == "decoding\n"
     assert list(cache.glob(".*.part-*"))
     corpus, n_decoded = open_corpus(folder, cache)
     assert n_decoded == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import pickle
 import random
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ def assert_same_end(one: Path, other: Path) -> None:
 
 
 @contextlib.contextmanager
-def in_another_process(config: TrainingConfig, out: Path) -> Iterator[Any]:
-    """``train`` with ``resume``; the server has imported Lightning for all of them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wavenet.training.run"])
-    process = context.Process(target=train, args=(config, out), kwargs={"resume": True})
+def in_another_process(
+    processes: ForkServerContext, config: TrainingConfig, out: Path
+) -> Iterator[BaseProcess]:
+    """``train`` with ``resume``."""
+    process = processes.Process(target=train, args=(config, out), kwargs={"resume": True})
     process.start()
     try:
         yield process
@@ -128,12 +129,12 @@ def in_another_process(config: TrainingConfig, out: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
-    tmp_path: Path, config: TrainingConfig, whole: Path, kills: int
+    tmp_path: Path, config: TrainingConfig, whole: Path, processes: ForkServerContext, kills: int
 ) -> None:
     """SIGKILL while windows are prepared by workers, wherever a step, a file or a validation is."""
     config, draw, steps = replace(config, workers=2), random.Random(kills), []
     for _ in range(kills):
-        with in_another_process(config, tmp_path) as process:
+        with in_another_process(processes, config, tmp_path) as process:
             before = find_last(tmp_path / "checkpoints")
             deadline = time.monotonic() + 60
             while process.is_alive() and find_last(tmp_path / "checkpoints") in (None, before):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ import yaml
 import wavenet
 from wavenet.training import ConfigError, TrainingConfig
 from wavenet.training.checkpoints import find_last
-from wavenet.training.run import train
+from wavenet.training.run import TrainingResult, train
 
 SMALL = {
     "sample_rate": 8000,
@@ -34,11 +37,10 @@ SMALL = {
 TWO_PROCESSES = ["--trainer.devices", "2"]
 
 
-@pytest.fixture
-def config(tones: Path, tmp_path: Path) -> TrainingConfig:
+@pytest.fixture(scope="module")
+def config(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
     """Windows that reach beyond their recordings, so that parts of a step differ in samples."""
-    corpus, draw = tmp_path / "corpus", np.random.default_rng(0)
-    corpus.mkdir()
+    corpus, draw = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
     for path in tones.iterdir():
         (corpus / path.name).write_bytes(path.read_bytes())
     for i in range(60):
@@ -59,15 +61,65 @@ def config(tones: Path, tmp_path: Path) -> TrainingConfig:
     )
 
 
+@pytest.fixture(scope="module")
+def one(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """The run that one process makes, a batch a step, in float32."""
+    return train(config, tmp_path_factory.mktemp("one"))
+
+
 def command(config: TrainingConfig, out: Path, *more: str) -> list[str]:
     recipe = out.with_suffix(".yaml")
     recipe.write_text(yaml.safe_dump(asdict(config)))
-    return ["-m", "wavenet.cli", "train", str(recipe), "--out", str(out), *more]
+    return ["train", str(recipe), "--out", str(out), *more]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+
+
+Launch = Callable[[list[str]], tuple[str, str]]
+"""Runs a command in two processes; gives what both say, and what they report."""
+
+RANK = """
+import os, sys
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from wavenet.cli import main
+
+rank_zero_only.rank = int(os.environ["LOCAL_RANK"])  # as if Lightning were imported now
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(
+    params=["started at once", pytest.param("started by Lightning", marks=pytest.mark.slow)]
+)
+def two_processes(
+    request: pytest.FixtureRequest, start_python: Callable[..., BaseProcess], tmp_path: Path
+) -> Launch:
+    def by_lightning(arguments: list[str]) -> tuple[str, str]:
+        """The second by the first: both import it, one after the other."""
+        done = run(sys.executable, "-m", "wavenet.cli", *arguments)
+        return done.stdout, done.stderr
+
+    def at_once(arguments: list[str]) -> tuple[str, str]:
+        """Each finds its number in its environment, as where a cluster starts them."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        files = [tmp_path / "said-0", tmp_path / "said-1"]
+        both = [
+            start_python(file, RANK, *arguments, **where, LOCAL_RANK=str(rank))
+            for rank, file in enumerate(files)
+        ]
+        for process in both:
+            process.join()
+        reported = "".join(Path(f"{file}.err").read_text() for file in files)
+        assert [process.exitcode for process in both] == [0, 0], reported
+        return "".join(file.read_text() for file in files), reported
+
+    return at_once if request.param == "started at once" else by_lightning
 
 
 def curve(out: Path, name: str) -> list[tuple[int, float]]:
@@ -79,8 +131,9 @@ def curve(out: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars(name)]
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(result: TrainingResult, other: Path) -> None:
     """Up to the rounding of sums in another order."""
+    one = result.model_folder.parent
     for name in ("train/bits", "valid/bits"):
         a, b = np.array(curve(one, name)), np.array(curve(other, name))
         assert a.shape[0] >= 4
@@ -90,25 +143,25 @@ def assert_same_run(one: Path, other: Path) -> None:
         torch.testing.assert_close(p, q, rtol=0, atol=1e-5)
 
 
-def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, config: TrainingConfig) -> None:
+def test_two_processes_give_the_loss_curve_of_one(
+    tmp_path: Path, config: TrainingConfig, one: TrainingResult, two_processes: Launch
+) -> None:
     heard = replace(config, listen_every=5, listen_s=0.05)  # by one, while the other waits
-    done = run(sys.executable, *command(heard, tmp_path / "two", *TWO_PROCESSES))
+    said, reported = two_processes(command(heard, tmp_path / "two", *TWO_PROCESSES))
     kept = {path.name for path in (tmp_path / "two" / "samples").iterdir()}
     assert kept == {"reference", "step-000005", "step-000010", "step-000012"}
-    assert done.stdout.count("trained for 12 steps") == 1
-    assert done.stderr.count("validation before training: ") == 1
-    assert "Warning" not in done.stderr
-    train(config, tmp_path / "one")
-    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert said.count("trained for 12 steps") == 1
+    assert reported.count("validation before training: ") == 1
+    assert "Warning" not in reported
+    assert_same_run(one, tmp_path / "two")
 
 
 def test_accumulated_batches_give_the_loss_curve_of_one(
-    tmp_path: Path, config: TrainingConfig
+    tmp_path: Path, config: TrainingConfig, one: TrainingResult
 ) -> None:
-    train(config, tmp_path / "one")
     accumulating = {**config.trainer, "accumulate_grad_batches": 3}
     train(replace(config, trainer=accumulating), tmp_path / "three")
-    assert_same_run(tmp_path / "one", tmp_path / "three")
+    assert_same_run(one, tmp_path / "three")
 
 
 @pytest.mark.slow
@@ -116,6 +169,7 @@ def test_two_processes_of_torchrun_killed_and_resumed_end_with_the_same_bits(
     tmp_path: Path, config: TrainingConfig
 ) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun += ["-m", "wavenet.cli"]
     config = replace(config, max_steps=60, workers=1)
     more = [*TWO_PROCESSES, "--resume"]
     run(*torchrun, *command(config, tmp_path / "whole", *more))
@@ -173,11 +227,13 @@ def test_what_cannot_be_dealt_is_one_line(
         train(replace(config, **changes), tmp_path / "out")
 
 
-def test_bf16_mixed_learns_what_float32_learns(tmp_path: Path, config: TrainingConfig) -> None:
+def test_bf16_mixed_learns_what_float32_learns(
+    tmp_path: Path, config: TrainingConfig, one: TrainingResult
+) -> None:
     """Weights stay float32; bits differ by what 8 bits of mantissa in the activations cost."""
     mixed = replace(config, trainer={**config.trainer, "precision": "bf16-mixed"})
-    full, rough = train(config, tmp_path / "full"), train(mixed, tmp_path / "mixed")
-    assert rough.bits_after == pytest.approx(full.bits_after, rel=0.01)
+    rough = train(mixed, tmp_path / "mixed")
+    assert rough.bits_after == pytest.approx(one.bits_after, rel=0.01)
     model = wavenet.load(tmp_path / "mixed" / "model")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -185,6 +241,6 @@ def test_bf16_mixed_learns_what_float32_learns(tmp_path: Path, config: TrainingC
 @pytest.mark.slow
 def test_compiled_it_makes_the_same_steps(tmp_path: Path, config: TrainingConfig) -> None:
     config = replace(config, window_s=0.02)
-    train(config, tmp_path / "one")
+    one = train(config, tmp_path / "one")
     train(replace(config, compile=True), tmp_path / "compiled")
-    assert_same_run(tmp_path / "one", tmp_path / "compiled")
+    assert_same_run(one, tmp_path / "compiled")
