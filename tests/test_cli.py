@@ -103,6 +103,7 @@ def test_the_package_run_as_a_module_is_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["wavenet", "--version"])
+    monkeypatch.delitem(sys.modules, "wavenet.__main__", raising=False)  # as in a new process
     with pytest.raises(SystemExit) as stopped:
         runpy.run_module("wavenet", run_name="__main__")
     assert (stopped.value.code, capsys.readouterr().out) == (0, f"wavenet {wavenet.__version__}\n")
