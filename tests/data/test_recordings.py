@@ -101,6 +101,16 @@ def test_samples_are_those_of_read_audio_to_the_last_bit(tmp_path: Path, rate: i
     assert np.array_equal(decode(path, rate), (whole * 32768).round().short().numpy())
 
 
+def test_folders_that_link_to_each_other_are_searched_once_by_each_way(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "a.wav").touch()
+        (folder / "link").symlink_to(tmp_path / other)
+    found = [str(path.relative_to(tmp_path)) for path in find_audio(tmp_path)]
+    assert found == ["one/a.wav", "one/link/a.wav", "two/a.wav", "two/link/a.wav"]
+
+
 def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
     corpus, elsewhere = tmp_path / "corpus", tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -109,8 +109,8 @@ def find_audio(folder: str | Path) -> list[Path]:
 def walk_files(folder: Path) -> Iterator[Path]:
     """Files below a folder that are not hidden, in any order; links are followed.
 
-    A link to a folder that it lies in leads nowhere new, and is passed over. A folder that cannot
-    be read is a warning.
+    A link to a folder through which it was reached leads nowhere new, and is passed over. A folder
+    that cannot be read is a warning.
     """
 
     def warn(error: OSError) -> None:
@@ -118,17 +118,20 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
     for place, folders, files in os.walk(folder, onerror=warn, followlinks=True):
         here = Path(place)
-        folders[:] = [name for name in folders if not _is_passed_over(here / name)]
+        way = [here, *(above for above in here.parents if above.is_relative_to(folder))]
+        folders[:] = [name for name in folders if not _is_passed_over(here / name, way)]
         found = (here / name for name in files if not name.startswith("."))
         yield from (path for path in found if path.is_file())  # no pipes, no links to nothing
 
 
-def _is_passed_over(folder: Path) -> bool:
-    """Whether it is hidden, or a link to what it lies in."""
+def _is_passed_over(folder: Path, way: list[Path]) -> bool:
+    """Whether it is hidden, or a link to what holds a folder on the way to it."""
     if folder.name.startswith("."):
         return True
     target = Path(os.path.realpath(folder))
-    return folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(target)
+    return folder.is_symlink() and any(
+        Path(os.path.realpath(above)).is_relative_to(target) for above in way
+    )
 
 
 def decode_all(
