@@ -144,7 +144,8 @@ def logged(out: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(out / "logs"))
     events.Reload()
     tags = events.Tags()["scalars"]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+    # Files come in the order of their names, where the tenth of a process precedes the second.
+    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in tags}
 
 
 def test_tensorboard_finds_the_bits_of_training_and_validation(

@@ -128,7 +128,8 @@ def curve(out: Path, name: str) -> list[tuple[int, float]]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     events = EventAccumulator(str(out / "logs"))
     events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(name)]
+    # Files come in the order of their names, where the tenth of a process precedes the second.
+    return sorted((event.step, event.value) for event in events.Scalars(name))
 
 
 def assert_same_run(result: TrainingResult, other: Path) -> None:
