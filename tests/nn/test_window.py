@@ -135,6 +135,50 @@ def test_a_float32_window_differs_from_stream_by_rounding(compiled: bool | None)
     torch.testing.assert_close(y.double(), exact, rtol=0, atol=1e-5)
 
 
+def assert_same_in_float32(stack: DilatedStack, x: Tensor, cond: LiftedFrames | None) -> None:
+    """Outputs and gradients, as far as float32 has digits; x is float64."""
+    expected = streamed(stack, x, cond, 50)
+    exact = [expected, *gradients(expected, stack, x, cond)]
+    narrow = x.detach().float().requires_grad_()  # keeps the order in memory
+    frames = cond and LiftedFrames(cond.frames.detach().float().requires_grad_(), cond.lift.float())
+    y = skip_sum_of(stack.float(), narrow, frames, 50)
+    for got, want in zip([y, *gradients(y, stack, narrow, frames)], exact, strict=True):
+        scale = float(want.detach().abs().max())
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-5 * max(1.0, scale))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3])
+@pytest.mark.parametrize("cond", [None, 5])
+def test_compiled_code_gives_the_gradients_of_stream(kernel_size: int, cond: int | None) -> None:
+    """float32 on a CPU, where numba is: two rows, tiles cut short at both ends."""
+    assert_same_in_float32(make_stack(kernel_size, cond), *make_input(2, cond))
+
+
+def test_samples_need_not_lie_side_by_side() -> None:
+    transposed = torch.randn(2, T, 6, dtype=torch.float64).transpose(1, 2).requires_grad_()
+    assert_same_in_float32(make_stack(2, None), transposed, None)
+
+
+def test_a_sum_has_a_gradient() -> None:
+    """Its own one is a single number, expanded."""
+    stack, (x, _) = make_stack(2, None).float(), make_input(2, None)
+    x = x.detach().float()
+    grads = []
+    for run in (skip_sum_of(stack, x, None, 50), streamed(stack, x, None, 50)):
+        stack.zero_grad()
+        run.sum().backward()
+        assert stack.blocks[0].conv.weight.grad is not None
+        grads.append(stack.blocks[0].conv.weight.grad.clone())
+    torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-4)  # sums of 2 x 50 numbers of size 1
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_window_may_be_of_one_sample(samples: int) -> None:
+    stack, x = make_stack(2, None).float(), torch.randn(2, samples, 6).transpose(1, 2)
+    expected: Tensor = stack(x)[1]
+    torch.testing.assert_close(skip_sum_of(stack, x, None, samples), expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("compiled", [None, False])
 def test_under_autocast_products_are_rounded_and_sums_are_not(compiled: bool | None) -> None:
     """No farther from the truth than ``stream`` is under autocast, and the answer is float32."""

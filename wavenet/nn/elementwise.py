@@ -21,7 +21,8 @@ class Piece(NamedTuple):
     It is cut where it is used: by torch, or, at a fraction of the cost, as an address.
 
     Attributes:
-        tensor: ``[rows, C, T]``, or ``[C, T]`` for all rows.
+        tensor: ``[rows, C, T]``, or ``[C, T]`` for all rows; the columns of a channel lie side by
+            side in memory.
         channel: the first one.
         channels: how many.
         begin: the first column.

@@ -117,6 +117,7 @@ class _Window(torch.autograd.Function):
         projections: Tensor,
     ) -> Tensor:
         """``[B, S, length]``; the arguments as ``Plan`` and ``Weights`` say."""
+        x, lift = _side_by_side(x), _side_by_side(lift)
         weights = Weights(plan, terms, taps, projections)
         heard, kept = _memory(plan, x, terms.shape[2])
         skip_sum = x.new_zeros(len(x), projections.shape[1] - x.shape[1], plan.length)
@@ -138,7 +139,8 @@ class _Window(torch.autograd.Function):
         """Of x, terms, taps and projections."""
         terms, lift, taps, projections, *stored = ctx.saved_tensors
         plan, heard, kept = ctx.plan, stored[: ctx.n_heard], stored[ctx.n_heard :]
-        weights, narrow = Weights(plan, terms, taps, projections), slope.to(plan.dtype)
+        weights = Weights(plan, terms, taps, projections)
+        narrow = _side_by_side(slope.to(plan.dtype))
         x_slope = slope.new_zeros(len(slope), heard[0].shape[1], plan.n_samples)
         terms_slope = torch.zeros_like(terms, memory_format=torch.contiguous_format)
 
@@ -154,6 +156,14 @@ class _Window(torch.autograd.Function):
         sums = _in_threads(work, plan.parts(len(slope)))
         totals = [sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True)]
         return None, x_slope, terms_slope, None, *totals
+
+
+def _side_by_side(tensor: Tensor) -> Tensor:
+    """With the samples of a channel side by side, as ``Piece`` wants them; mostly it is so.
+
+    A transposed tensor is not, nor is the gradient of a sum, which is one number everywhere.
+    """
+    return tensor if tensor.stride(-1) == 1 else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _memory(plan: Plan, x: Tensor, gate_channels: int) -> tuple[list[Tensor], list[Tensor]]:
