@@ -14,7 +14,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,10 +53,15 @@ def read_curves(out: Path) -> tuple[list[Point], list[Point]]:
     config, _, _ = parse_training([str(out / "config.yaml")])
     valid = [
         Point(_steps_made(event.step, config) if i else 0, event.wall_time, event.value)
-        for i, event in enumerate(log.Scalars("valid/bits"))
+        for i, event in enumerate(_by_time(log.Scalars("valid/bits")))
     ]
-    train = [Point(e.step + 1, e.wall_time, e.value) for e in log.Scalars("train/bits")]
+    train = [Point(e.step + 1, e.wall_time, e.value) for e in _by_time(log.Scalars("train/bits"))]
     return valid, train
+
+
+def _by_time(events: list[Any]) -> list[Any]:
+    """Logs lie in several files, and those of one second may be read in another order."""
+    return sorted(events, key=lambda event: event.wall_time)
 
 
 def _steps_made(logged: int, config: TrainingConfig) -> int:

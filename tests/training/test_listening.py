@@ -70,9 +70,14 @@ def logged(out: Path) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     events = EventAccumulator(str(out / "logs"), size_guidance={"audio": 0, "images": 0})
     events.Reload()
-    audio = {tag: [event.step for event in events.Audio(tag)] for tag in events.Tags()["audio"]}
-    images = {tag: [event.step for event in events.Images(tag)] for tag in events.Tags()["images"]}
+    # The files of one second may be read in another order.
+    audio = {tag: _steps(events.Audio(tag)) for tag in events.Tags()["audio"]}
+    images = {tag: _steps(events.Images(tag)) for tag in events.Tags()["images"]}
     return audio, images
+
+
+def _steps(events: list[Any]) -> list[int]:
+    return [event.step for event in sorted(events, key=lambda event: event.wall_time)]
 
 
 def names(config: TrainingConfig) -> list[str]:
