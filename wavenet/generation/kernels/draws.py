@@ -32,7 +32,6 @@ from wavenet.compiled.registers import (
 )
 from wavenet.distributions import MAX_LOG_SCALE, MAX_MEAN, MIN_LOG_SCALE, STEP
 
-LOGISTIC = "logistic_mixture"
 _BITS_OF_ONE = 0x3F800000
 
 
