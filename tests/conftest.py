@@ -53,7 +53,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def server(request: pytest.FixtureRequest, cache: Path) -> None:
     """What forks ``processes``, if a test will want any: it imports beside the first tests."""
     if any("processes" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        forkserver.set_forkserver_preload(["wavenet.cli", "wavenet.training.run", "torch._dynamo"])
+        forkserver.set_forkserver_preload(
+            ["wavenet.cli.main", "wavenet.training.run", "torch._dynamo"]
+        )
         forkserver.ensure_running()
 
 

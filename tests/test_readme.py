@@ -10,10 +10,10 @@ import soundfile
 import torch
 
 import wavenet
-from wavenet import voices
-from wavenet.cli import main
-from wavenet.evaluation import training_speed
-from wavenet.interop.nam import NamWaveNet, preset, write_nam
+from wavenet.benchmark import training_speed
+from wavenet.cli.main import main
+from wavenet.nam import NamWaveNet, preset, write_nam
+from wavenet.storage import pretrained as voices
 from wavenet.training.config import parse_training
 
 SHORTER = shlex.split(

@@ -8,12 +8,11 @@
 
 from wavenet.distributions import make_distribution
 from wavenet.features import log_mel
+from wavenet.features.mel_config import MelConfig
 from wavenet.generation import generate, stream
-from wavenet.hub import push
 from wavenet.loading import load
-from wavenet.mel_config import MelConfig
 from wavenet.model import WaveNet
-from wavenet.model_config import FeatureConfig, WaveNetConfig
+from wavenet.model.config import FeatureConfig, WaveNetConfig
 from wavenet.nn import (
     Causal,
     CausalConv1d,
@@ -25,7 +24,8 @@ from wavenet.nn import (
 )
 from wavenet.processing import process
 from wavenet.receptive_fields import ReceptiveField, receptive_field
-from wavenet.voices import voice_names
+from wavenet.storage.hub import push
+from wavenet.storage.pretrained import voice_names
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """``python -m wavenet`` is the command ``wavenet``."""
 
-from wavenet.cli import main
+from wavenet.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

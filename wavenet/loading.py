@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from wavenet import model_loading
-from wavenet.checkpoint import CheckpointError, read_config
-from wavenet.hub import resolve
-from wavenet.interop import nam
-from wavenet.mel_config import MelConfig
+from wavenet import nam
+from wavenet.features.mel_config import MelConfig
+from wavenet.model import from_checkpoint as model_loading
+from wavenet.storage.checkpoint import CheckpointError, read_config
+from wavenet.storage.hub import resolve
 
 Loader = Callable[[str | Path, dict[str, Any], torch.device | str], Any]
 
@@ -33,7 +33,7 @@ def load(
 
     Args:
         folder: as a model's ``save``, training or ``wavenet import`` wrote it, the name of a voice
-            (``wavenet.voices``), or ``owner/name`` on the Hugging Face Hub.
+            (``wavenet.storage.pretrained``), or ``owner/name`` on the Hugging Face Hub.
         device: where the model goes.
         sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
         mel: the settings of the mels it shall get; a model for others is refused.

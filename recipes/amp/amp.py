@@ -21,7 +21,7 @@ from torch import Tensor
 
 import wavenet
 from wavenet.audio import read_audio, write_audio
-from wavenet.interop.nam import PRESETS, NamWaveNet, preset, write_nam
+from wavenet.nam import PRESETS, NamWaveNet, preset, write_nam
 
 PRE_EMPHASIS = 0.85  # Wright and Valimaki 2020, section 3.1: what the ear hears counts more
 WINDOW = 8192  # samples whose error counts, behind the model's past

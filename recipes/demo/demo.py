@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wavenet.audio import read_audio
-from wavenet.cli import main as command_line
-from wavenet.plots import plot_comparison
-from wavenet.voices import DEFAULT_VOICE, voice_names
+from wavenet.cli.main import main as command_line
+from wavenet.features.plots import plot_comparison
+from wavenet.storage.pretrained import DEFAULT_VOICE, voice_names
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent.parent / "samples"

@@ -16,9 +16,9 @@ import torch
 from tqdm import tqdm
 
 import wavenet
-from wavenet.checkpoint import read_config
 from wavenet.data import WindowPlan, Windows, find_corpus, read_cached
 from wavenet.data.windows import collate
+from wavenet.storage.checkpoint import read_config
 from wavenet.training.loss import bits_per_sample
 
 LEARNING_RATE = 0.05

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import wavenet
 from wavenet.audio import read_audio, write_audio
-from wavenet.checkpoint import WEIGHTS_NAME, find_checkpoint
-from wavenet.cli import main as command_line
+from wavenet.benchmark.timing import limited_threads
+from wavenet.cli.main import main as command_line
 from wavenet.data import Corpus, find_corpus
 from wavenet.evaluation.baselines import make_copy, why_unavailable
 from wavenet.evaluation.likelihood import whole_mel
-from wavenet.evaluation.rounds import limited_threads
-from wavenet.files import atomic_write
+from wavenet.features.plots import plot_spectrograms
 from wavenet.model import WaveNet
-from wavenet.plots import plot_spectrograms
+from wavenet.storage.checkpoint import WEIGHTS_NAME, find_checkpoint
+from wavenet.storage.files import atomic_write
 from wavenet.training.config import parse_training
 
 SENTENCES = (

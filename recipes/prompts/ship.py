@@ -12,8 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from wavenet.voices import CARD_NAME, FOLDER
-from wavenet.voices.shipping import LARGEST_BYTES, write_voice
+from shipping import LARGEST_BYTES, write_voice
+
+from wavenet.storage.pretrained import CARD_NAME, FOLDER
 
 
 def main() -> int:

@@ -264,7 +264,7 @@ def test_of_two_processes_that_start_at_once_one_decodes_and_both_have_it_all(
 def test_without_locks_all_decode_and_one_entry_remains(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wavenet.files._lock", lambda file: False)
+    monkeypatch.setattr("wavenet.storage.files._lock", lambda file: False)
     cache, inner = tmp_path / "cache", []
 
     def meanwhile(recordings: Sequence[Recording]) -> Iterable[Recording]:

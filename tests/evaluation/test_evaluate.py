@@ -15,7 +15,7 @@ import torch
 import wavenet
 from wavenet import MelConfig, WaveNet, WaveNetConfig
 from wavenet.audio import read_audio
-from wavenet.cli import main
+from wavenet.cli.main import main
 from wavenet.data import find_corpus
 from wavenet.data.recordings import list_folder
 from wavenet.evaluation.evaluate import Evaluation, Settings, whole_audio

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wavenet import MelConfig, WaveNet, WaveNetConfig
-from wavenet.cli import main
+from wavenet.cli.main import main
 
 _SPEC = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
 assert _SPEC is not None

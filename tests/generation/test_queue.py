@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig, generate
-from wavenet.generation import GenerationState, Utterance, cpu, generate_queue
-from wavenet.generation.cpu import CpuEngine
-from wavenet.generation.eager import EagerEngine
-from wavenet.generation.engine import Engine, Request
+from wavenet.generation import GenerationState, Utterance, generate_queue
+from wavenet.generation.engines.base import Engine, Request
+from wavenet.generation.engines.cpu import engine as cpu
+from wavenet.generation.engines.cpu.engine import CpuEngine
+from wavenet.generation.engines.eager import EagerEngine
 from wavenet.nn import flatten_state
 
 needs_numba = pytest.mark.skipif(not cpu.has_compiler(), reason="the CPU engine needs numba")

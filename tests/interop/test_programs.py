@@ -14,8 +14,8 @@ from torch import Tensor
 
 import wavenet
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig
-from wavenet.cli import main
-from wavenet.model_config import UpsamplingConfig
+from wavenet.cli.main import main
+from wavenet.model.config import UpsamplingConfig
 from wavenet.nn import flatten_state
 
 FLOAT32_ERROR = 1e-5

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import wavenet
-from wavenet.checkpoint import CheckpointError
-from wavenet.cli import main
+from wavenet.cli.main import main
 from wavenet.distributions import mu_law_decode
 from wavenet.interop.wavenet_vocoder import import_checkpoint
+from wavenet.storage.checkpoint import CheckpointError
 
 FLOAT32_ERROR = 1e-5
 """Of params of size 1 or so: two orders of the sums of a few layers."""

@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from wavenet.audio import AudioError, resample
-from wavenet.cli import main
-from wavenet.interop.nam import NamWaveNet, preset, write_nam
+from wavenet.cli.main import main
+from wavenet.nam import NamWaveNet, preset, write_nam
 from wavenet.processing import files
 from wavenet.processing.files import process_file
 

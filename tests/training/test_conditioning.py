@@ -17,9 +17,9 @@ import wavenet
 from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.training import TrainingConfig
 from wavenet.training.conditioning import EARLIEST_STEP, ShuffledConditioning, bits_of
-from wavenet.training.machinery import quiet_lightning, validation_batches
 from wavenet.training.module import WaveNetTraining, bits_per_sample, window_log_prob
 from wavenet.training.run import train
+from wavenet.training.trainer import quiet_lightning, validation_batches
 
 RATE = 8000
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 8}

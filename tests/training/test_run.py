@@ -24,7 +24,7 @@ import yaml
 
 import wavenet
 from wavenet.data import Corpus, WindowPlan, Windows
-from wavenet.files import WriteError
+from wavenet.storage.files import WriteError
 from wavenet.training import ConfigError, TrainingConfig, TrainingError
 from wavenet.training.config import parse_training
 from wavenet.training.module import bits_per_sample

@@ -85,7 +85,7 @@ RANK = """
 import os, sys
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from wavenet.cli import main
+from wavenet.cli.main import main
 
 rank_zero_only.rank = int(os.environ["LOCAL_RANK"])  # as if Lightning were imported now
 raise SystemExit(main(sys.argv[1:]))
@@ -100,7 +100,7 @@ def two_processes(
 ) -> Launch:
     def by_lightning(arguments: list[str]) -> tuple[str, str]:
         """The second by the first: both import it, one after the other."""
-        done = run(sys.executable, "-m", "wavenet.cli", *arguments)
+        done = run(sys.executable, "-m", "wavenet", *arguments)
         return done.stdout, done.stderr
 
     def at_once(arguments: list[str]) -> tuple[str, str]:
@@ -170,7 +170,7 @@ def test_two_processes_of_torchrun_killed_and_resumed_end_with_the_same_bits(
     tmp_path: Path, config: TrainingConfig
 ) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    torchrun += ["-m", "wavenet.cli"]
+    torchrun += ["-m", "wavenet"]
     config = replace(config, max_steps=60, workers=1)
     more = [*TWO_PROCESSES, "--resume"]
     run(*torchrun, *command(config, tmp_path / "whole", *more))

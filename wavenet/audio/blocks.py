@@ -21,7 +21,7 @@ from wavenet.audio.ogg import set_ogg_serial
 from wavenet.audio.reading import mono_blocks, open_audio
 from wavenet.audio.resampling import BlockResampler
 from wavenet.audio.writing import FORMATS, require_extension, require_vorbis_rate, stored_values
-from wavenet.files import WriteError, atomic_write
+from wavenet.storage.files import WriteError, atomic_write
 
 
 def read_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[Tensor]:

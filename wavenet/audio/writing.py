@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wavenet.audio.libraries import BLOCK, AudioError, import_soundfile, require_rate
 from wavenet.audio.ogg import set_ogg_serial
-from wavenet.files import WriteError, atomic_write
+from wavenet.storage.files import WriteError, atomic_write
 
 FULL_SCALE = 32768  # 2^15: the 16-bit integer that would mean 1.0
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
@@ -25,7 +25,7 @@ def write_audio(path: str | os.PathLike[str], samples: Tensor, sample_rate: int)
 
     To 16 bits a sample is rounded to the nearest step of 1 / 32768 and clipped at full scale (1.0
     becomes 32767 / 32768). The same samples give the same bytes. The file appears when it is whole
-    (`wavenet.files.atomic_write`); missing folders are made.
+    (`wavenet.storage.files.atomic_write`); missing folders are made.
 
     Args:
         path: the file; an existing one is replaced.

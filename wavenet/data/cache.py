@@ -37,7 +37,7 @@ import numpy as np
 from wavenet.audio import AudioError
 from wavenet.data.corpus import SAMPLE_TYPE, Corpus, Progress, map_samples
 from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all
-from wavenet.files import WriteError, atomic_write, locked
+from wavenet.storage.files import WriteError, atomic_write, locked
 
 logger = logging.getLogger("wavenet")
 

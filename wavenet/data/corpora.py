@@ -21,7 +21,7 @@ from wavenet.data.recordings import (
     Recording,
     list_folder,
 )
-from wavenet.files import locked
+from wavenet.storage.files import locked
 
 WORKING_VERSIONS = "torch 2.11.0 and 2.12.1 work with torchaudio 2.11"
 

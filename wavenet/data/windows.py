@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, default_collate
 from wavenet.data.corpus import Corpus, Utterance
 from wavenet.data.recordings import CorpusError
 from wavenet.features import log_mel_rows, mel_filterbank
-from wavenet.mel_config import MelConfig
+from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
 
 _DROPPING = 1

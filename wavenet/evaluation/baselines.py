@@ -22,7 +22,7 @@ from torch import Tensor
 from wavenet.distributions import MuLaw
 from wavenet.evaluation.metrics import INSTALL
 from wavenet.evaluation.pitch import F0_MAX_HZ, F0_MIN_HZ, FRAME_S, MIN_DURATION_S, world
-from wavenet.mel_config import MelConfig
+from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
 
 GRIFFIN_LIM_ITERATIONS = 60

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from wavenet.benchmark.timing import limited_threads
 from wavenet.data import Utterance
 from wavenet.evaluation.baselines import System, baseline_systems, make_copy, why_unavailable
 from wavenet.evaluation.likelihood import file_bits, whole_mel
 from wavenet.evaluation.metrics import Instruments, Reference, Scores
-from wavenet.evaluation.rounds import limited_threads
 from wavenet.evaluation.utterances import speaker_index
 from wavenet.generation import generate
 from wavenet.generation.sampling import WEIGHTS

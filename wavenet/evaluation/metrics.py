@@ -25,7 +25,7 @@ from wavenet.evaluation.pitch import (
     voicing_error_percent,
 )
 from wavenet.features import log_mel
-from wavenet.mel_config import MelConfig
+from wavenet.features.mel_config import MelConfig
 
 INSTALL = "not installed: pip install 'wavenet-audio[eval]'"
 PESQ_RATE = 16000

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wavenet.evaluation.report import FORMAT
-from wavenet.files import atomic_write, require_writable
+from wavenet.storage.files import atomic_write, require_writable
 
 JSON_NAME, MARKDOWN_NAME, PAGE_NAME = "report.json", "report.md", "index.html"
 

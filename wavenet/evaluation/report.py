@@ -33,13 +33,13 @@ from typing import Any
 
 import torch
 
-from wavenet.checkpoint import read_config
+from wavenet.benchmark.hardware import describe_machine
 from wavenet.evaluation.evaluate import LONGEST_S, ROWS, Evaluation, Measured
-from wavenet.evaluation.machine import describe_machine
 from wavenet.evaluation.metrics import INSTALL, METRICS, Metric
 from wavenet.evaluation.statistics import METHOD, Mean, has_scipy, mean_of
 from wavenet.evaluation.utterances import Chosen
 from wavenet.model import WaveNet
+from wavenet.storage.checkpoint import read_config
 
 FORMAT = "wavenet-evaluation"
 FORMAT_VERSION = 1

@@ -2,7 +2,7 @@
 utterances through a few rows, and their engines.
 """
 
-from wavenet.generation.engine import Engine, GenerationState
+from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.queue import Utterance, generate_queue
 from wavenet.generation.sampling import generate, stream
 from wavenet.generation.speeches import Manner, Speeches, Spoken

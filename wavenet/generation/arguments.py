@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.generation.engine import GenerationState
+from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state

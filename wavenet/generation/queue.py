@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import mel_rows, row_lengths, speaker_indices
-from wavenet.generation.engine import Engine, GenerationState, Request
+from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import WEIGHTS, engine_class
 from wavenet.model import WaveNet

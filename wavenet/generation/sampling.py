@@ -23,8 +23,8 @@ from wavenet.generation.arguments import (
     row_lengths,
     speaker_indices,
 )
-from wavenet.generation.eager import EagerEngine
-from wavenet.generation.engine import Engine, GenerationState, Request
+from wavenet.generation.engines.base import Engine, GenerationState, Request
+from wavenet.generation.engines.eager import EagerEngine
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
@@ -212,7 +212,9 @@ def engine_class(name: str, model: WaveNet) -> type[Engine]:
     Raises:
         ValueError: for a name that is not one of ``ENGINES``.
     """
-    from wavenet.generation import cpu, fused, gpu
+    from wavenet.generation.engines import cuda_graphs as gpu
+    from wavenet.generation.engines import triton as fused
+    from wavenet.generation.engines.cpu import engine as cpu
 
     if name not in ENGINES:
         raise ValueError(f"engine={name!r} is unknown; choose one of {', '.join(ENGINES)}")

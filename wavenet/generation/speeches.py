@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import speaker_indices
-from wavenet.generation.engine import Engine, GenerationState, Request
+from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import check_draw, engine_class, listen, weights_type

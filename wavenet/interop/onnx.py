@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from wavenet.checkpoint import read_config
-from wavenet.hub import resolve
 from wavenet.interop.programs import (
     condition_path,
     trace_conditioning,
     trace_step,
     write_all,
 )
-from wavenet.model_loading import load
+from wavenet.model.from_checkpoint import load
+from wavenet.storage.checkpoint import read_config
+from wavenet.storage.hub import resolve
 
 
 def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from wavenet.checkpoint import read_config
-from wavenet.files import atomic_write
-from wavenet.hub import resolve
 from wavenet.model import WaveNet
-from wavenet.model_loading import load
+from wavenet.model.from_checkpoint import load
 from wavenet.nn import State, flatten_state, map_state
+from wavenet.storage.checkpoint import read_config
+from wavenet.storage.files import atomic_write
+from wavenet.storage.hub import resolve
 
 CONDITION_SUFFIX = ".condition"
 """Stands before the suffix of the file that holds the second program."""

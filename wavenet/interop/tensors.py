@@ -18,8 +18,8 @@ import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
-from wavenet.checkpoint import CheckpointError
 from wavenet.interop.pickles import Refused, rehearse
+from wavenet.storage.checkpoint import CheckpointError
 
 # What a damaged or malicious file makes of Python's and torch's readers.
 _BROKEN = (

@@ -27,10 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.checkpoint import CheckpointError
 from wavenet.interop.tensors import named_tensors, read_saved
 from wavenet.interop.wavenet_vocoder_settings import Layout, read_layout
 from wavenet.model import WaveNet
+from wavenet.storage.checkpoint import CheckpointError
 
 SETTINGS_NAME = "hparams.json"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wavenet.checkpoint import CheckpointError
-from wavenet.model_config import FeatureConfig, UpsamplingConfig, WaveNetConfig
+from wavenet.model.config import FeatureConfig, UpsamplingConfig, WaveNetConfig
+from wavenet.storage.checkpoint import CheckpointError
 
 MAX_DILATION = 2**20
 """The longest that is believed, 20 times that of any known model: states are as long."""

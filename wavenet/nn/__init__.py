@@ -11,7 +11,7 @@ from wavenet.nn.conditioning import (
     UpsamplingEncoder,
 )
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
-from wavenet.nn.prediction import LinearPrediction
+from wavenet.nn.linear_prediction import LinearPrediction
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
     State,
@@ -23,7 +23,7 @@ from wavenet.nn.state import (
     select_rows,
     unflatten_state,
 )
-from wavenet.nn.window import skip_sum_of
+from wavenet.training.window.forward import skip_sum_of
 
 __all__ = [
     "Causal",

@@ -106,7 +106,7 @@ def _compiled(module: Causal, state: State) -> _Runner | None:
     parameters = list(module.parameters())
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
         return None
-    from wavenet.processing.program import NotCompilable, compile_module
+    from wavenet.processing.graph import NotCompilable, compile_module
 
     try:
         program = compile_module(module)
@@ -114,7 +114,7 @@ def _compiled(module: Causal, state: State) -> _Runner | None:
         warnings.warn(f"process: {error} is not compiled; torch runs it, slower", stacklevel=4)
         return None
     try:
-        from wavenet.processing.machine import Machine
+        from wavenet.processing.executor import Machine
     except ModuleNotFoundError:
         warnings.warn(
             'process: numba is missing, torch runs the network, slower; pip install "wavenet-audio'

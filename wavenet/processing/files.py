@@ -19,9 +19,9 @@ from torch import Tensor
 
 from wavenet.audio import AudioError, audio_info
 from wavenet.audio.resampling import BlockResampler
-from wavenet.files import atomic_write
 from wavenet.nn import Causal
 from wavenet.processing import Processor
+from wavenet.storage.files import atomic_write
 
 BLOCK = 1 << 15
 """Samples of the file that are in memory at once."""

@@ -10,18 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from wavenet.compiled.compiling import cached, inlined, sources_fingerprint
-from wavenet.compiled.functions import exp, exp_parts, gate
-from wavenet.compiled.registers import (
-    add_exponent,
-    fill,
-    fma,
-    load,
-    maximum,
-    minimum,
-    store,
-    where_less,
-)
 from wavenet.nn.activations import (
     FAST_TANH_BELOW,
     FAST_TANH_CUBE,
@@ -45,7 +33,7 @@ from wavenet.processing.activations import (
     SOFTSIGN,
     TANH,
 )
-from wavenet.processing.program import (
+from wavenet.processing.graph import (
     ADD,
     CONV,
     DECIMATE,
@@ -55,6 +43,18 @@ from wavenet.processing.program import (
     MULTIPLY,
     OUTPUTS,
     SUBTRACT,
+)
+from wavenet.simd.compiling import cached, inlined, sources_fingerprint
+from wavenet.simd.functions import exp, exp_parts, gate
+from wavenet.simd.registers import (
+    add_exponent,
+    fill,
+    fma,
+    load,
+    maximum,
+    minimum,
+    store,
+    where_less,
 )
 
 # Columns of the table of operations.

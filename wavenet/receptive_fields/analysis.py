@@ -19,9 +19,9 @@ from wavenet.receptive_fields.field import (
     squeezed,
     stride_number,
 )
-from wavenet.receptive_fields.follower import spatial_axes
 from wavenet.receptive_fields.linear import CannotMeasure, Endless, run_linear
 from wavenet.receptive_fields.measurement import make_field, measured_field, refusal
+from wavenet.receptive_fields.module_tracker import spatial_axes
 from wavenet.receptive_fields.rules import Heard
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.verification import verify_block, verify_trace

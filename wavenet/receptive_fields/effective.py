@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from wavenet.nn.causal import check_positive
 from wavenet.receptive_fields.analysis import receptive_field
 from wavenet.receptive_fields.field import milliseconds
-from wavenet.receptive_fields.follower import named_outputs
+from wavenet.receptive_fields.module_tracker import named_outputs
 
 SHARES = (0.5, 0.9, 0.99)
 """Of the sensitivity, whose distances are reported."""

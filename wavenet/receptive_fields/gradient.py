@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavenet.receptive_fields.follower import spatial_axes
 from wavenet.receptive_fields.linear import FLOOR, Run
+from wavenet.receptive_fields.module_tracker import spatial_axes
 
 LARGEST_INPUT = 2**20
 """Samples (or pixels) of the longest input that is tried."""

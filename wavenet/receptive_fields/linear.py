@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavenet.receptive_fields.counterparts import COUNTERPARTS, Call, span
-from wavenet.receptive_fields.follower import (
+from wavenet.receptive_fields.linearized_ops import COUNTERPARTS, Call, span
+from wavenet.receptive_fields.module_tracker import (
     ALONG_TIME,
     TO_VALUES,
     Follower,

@@ -16,7 +16,6 @@ from wavenet.receptive_fields.field import (
     squeezed,
     stride_number,
 )
-from wavenet.receptive_fields.follower import spatial_axes
 from wavenet.receptive_fields.gradient import (
     LARGEST_INPUT,
     MOST_OUTPUTS,
@@ -25,6 +24,7 @@ from wavenet.receptive_fields.gradient import (
     supports,
 )
 from wavenet.receptive_fields.linear import CannotMeasure, Endless, Run, run_linear
+from wavenet.receptive_fields.module_tracker import spatial_axes
 
 _MORE_SAMPLES = {1: 20160, 2: 960, 3: 96}
 """By how much an input of so many dimensions grows to show the stride: a multiple of most."""

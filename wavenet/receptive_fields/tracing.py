@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavenet.receptive_fields.follower import (
+from wavenet.receptive_fields.module_tracker import (
     TO_VALUES,
     Follower,
     convert,

@@ -14,10 +14,10 @@ from wavenet.receptive_fields.causal import causal_leaves, of_block
 from wavenet.receptive_fields.field import (
     LayerField,
 )
-from wavenet.receptive_fields.follower import spatial_axes
 from wavenet.receptive_fields.gradient import LARGEST_INPUT, MOST_OUTPUTS, MOST_PHASES, supports
 from wavenet.receptive_fields.linear import CannotMeasure, Endless, Run, run_linear
 from wavenet.receptive_fields.measurement import refusal, stretched
+from wavenet.receptive_fields.module_tracker import spatial_axes
 from wavenet.receptive_fields.rules import Heard
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach

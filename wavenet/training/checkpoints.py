@@ -31,7 +31,7 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from wavenet.files import atomic_write
+from wavenet.storage.files import atomic_write
 from wavenet.training.config import ConfigError
 from wavenet.training.errors import TrainingError
 from wavenet.training.module import WaveNetTraining

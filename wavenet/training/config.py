@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from wavenet.model_config import WaveNetConfig
+from wavenet.model.config import WaveNetConfig
 
 logger = logging.getLogger("wavenet")
 

@@ -17,13 +17,13 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from wavenet.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
+from wavenet.cli.progress import counted
 from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
-from wavenet.files import atomic_write, claimed
 from wavenet.model import WaveNet
-from wavenet.model_config import PRESETS, WaveNetConfig
-from wavenet.model_loading import load
-from wavenet.progress import counted
+from wavenet.model.config import PRESETS, WaveNetConfig
+from wavenet.model.from_checkpoint import load
+from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
+from wavenet.storage.files import atomic_write, claimed
 from wavenet.training.averaging import Averaging
 from wavenet.training.checkpoints import (
     FOLDER,
@@ -33,12 +33,16 @@ from wavenet.training.checkpoints import (
     remove_unfinished,
     require_same_run,
 )
-from wavenet.training.choosing import choose_pieces, corpus_level_db
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.constant import constant_bits
-from wavenet.training.exporting import Export, dependencies, provenance
-from wavenet.training.listening import Listening
-from wavenet.training.machinery import (
+from wavenet.training.export import Export, dependencies, provenance
+from wavenet.training.finetune import meet_speakers
+from wavenet.training.interruption import Stopping
+from wavenet.training.meters import Meters
+from wavenet.training.module import WaveNetTraining
+from wavenet.training.preview_clips import choose_pieces, corpus_level_db
+from wavenet.training.sample_logger import Listening
+from wavenet.training.trainer import (
     full_disk_in_one_line,
     is_writer,
     leaving_ctrl_c,
@@ -48,10 +52,6 @@ from wavenet.training.machinery import (
     training_batches,
     validation_batches,
 )
-from wavenet.training.meters import Meters
-from wavenet.training.module import WaveNetTraining
-from wavenet.training.start import meet_speakers
-from wavenet.training.stopping import Stopping
 
 logger = logging.getLogger("wavenet")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from wavenet.receptive_fields.follower import tensors_in, words
+from wavenet.receptive_fields.module_tracker import tensors_in, words
 from wavenet.receptive_fields.windows import CannotTrace, Reach, Window, joined
 
 

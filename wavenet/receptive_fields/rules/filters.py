@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from wavenet.receptive_fields.follower import tensors_in
+from wavenet.receptive_fields.module_tracker import tensors_in
 from wavenet.receptive_fields.rules.call import (
     Call,
     Heard,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wavenet.receptive_fields.follower import tensors_in
+from wavenet.receptive_fields.module_tracker import tensors_in
 from wavenet.receptive_fields.rules.call import Call, Heard, moved, rule, union, whole
 from wavenet.receptive_fields.rules.reductions import endless
 from wavenet.receptive_fields.windows import CannotTrace, Reach

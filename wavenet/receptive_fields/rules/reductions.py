@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wavenet.receptive_fields.follower import tensors_in, words
+from wavenet.receptive_fields.module_tracker import tensors_in, words
 from wavenet.receptive_fields.rules.call import (
     Call,
     Heard,

@@ -1,0 +1,337 @@
+"""Models of Neural Amp Modeler: read, written and run as that program's own package does.
+
+``data/`` was made by the package itself (make_nam_golden.py); the slow tests ask it anew, where it
+is installed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import runpy
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import wavenet
+from wavenet.nam import PRESETS, NamConfig, NamWaveNet, preset, read_nam, write_nam
+from wavenet.nam.activations import ActivationConfig
+from wavenet.nam.config import ArrayConfig, HeadConfig, LayerConfig, PostHeadConfig
+from wavenet.nam.weights import tensors_in_order
+from wavenet.nn import flatten_state
+from wavenet.processing import Processor
+from wavenet.testing import check_causal
+
+HERE = Path(__file__).parent
+VARIANTS = SimpleNamespace(**runpy.run_path(str(HERE / "nam_variants.py")))
+FILES: dict[str, Any] = json.loads((HERE / "data" / "nam_golden.json").read_text())
+ANSWERS = load_file(HERE / "data" / "nam_golden.safetensors")
+NAMES = [name for name in FILES if name != "container"]
+
+PEER = 1e-6
+"""Largest difference from the package, whose answers are of size 1: float32 sums in its order."""
+COMPILED = 2e-6
+"""The same from our compiled engine, whose tanh and exp are polynomials."""
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Any:
+    """Writes one of the package's files, changed as the test likes; returns its path."""
+
+    def write(name: str, change: Any = None) -> Path:
+        content = copy.deepcopy(FILES[name])
+        if change is not None:
+            change(content)
+        path = tmp_path / "model.nam"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+def answer(model: NamWaveNet) -> torch.Tensor:
+    with torch.no_grad():
+        return model(ANSWERS["input"][None, None])[0, 0]
+
+
+def require_close(a: torch.Tensor, b: torch.Tensor, tolerance: float = PEER) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+
+
+def test_the_answers_are_of_the_version_that_the_script_names() -> None:
+    with safe_open(HERE / "data" / "nam_golden.safetensors", "pt") as file:
+        assert file.metadata() == {"neural-amp-modeler": "0.13.0"}
+    assert "neural-amp-modeler==0.13.0" in (HERE / "make_nam_golden.py").read_text()
+    assert set(NAMES) == VARIANTS.VARIANTS.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_the_package_sounds_as_in_the_package(name: str, golden: Any) -> None:
+    model = read_nam(golden(name))
+    assert not model.training
+    assert model.sample_rate == 48000
+    assert float(ANSWERS[name].abs().max()) > 0.02
+    require_close(answer(model), ANSWERS[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_we_write_says_the_same_as_what_we_read(
+    name: str, golden: Any, tmp_path: Path
+) -> None:
+    model = read_nam(golden(name))
+    write_nam(tmp_path / "again.nam", model)
+    again = read_nam(tmp_path / "again.nam")
+    assert again.config == model.config
+    assert again.metadata == model.metadata == FILES[name]["metadata"]
+    for a, b in zip(tensors_in_order(model), tensors_in_order(again), strict=True):
+        assert torch.equal(a, b)
+    written = json.loads((tmp_path / "again.nam").read_text())
+    assert written["weights"] == FILES[name]["weights"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_compiled_engine_says_what_stream_says(name: str, golden: Any) -> None:
+    pytest.importorskip("numba", reason="process is compiled by numba")
+    model = read_nam(golden(name))
+    state = model.warm_state(2)
+    x = torch.stack([ANSWERS["input"], ANSWERS["input"].flip(0)])[:, None]
+    processor = Processor(model, state)
+    assert processor.compiled
+    got = torch.cat([processor(part) for part in x.split([1, 64, 7, 128, 100], -1)], -1)
+    with torch.no_grad():
+        expected, after = model.stream(x, state)
+    require_close(got, expected, COMPILED)
+    for a, b in zip(flatten_state(processor.state), flatten_state(after), strict=True):
+        require_close(a, b, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["gated", "blended", "mixed", "films", "condition", "no-layer1x1"])
+def test_imported_networks_keep_the_law(name: str, golden: Any) -> None:
+    check_causal(read_nam(golden(name)))
+
+
+def test_its_blocks_keep_the_law_alone_as_well(golden: Any) -> None:
+    model = read_nam(golden("films"))
+    array = model.stages()[0][0]
+    check_causal(array)
+    check_causal(array.all_layers()[1])
+    x, cond = torch.randn(2, 4, 50), torch.randn(2, 1, 50)
+    layer = array.all_layers()[1]
+    state = layer.init_state(2)
+    got = Processor(layer, state)(x, cond)
+    with torch.no_grad():
+        for a, b in zip(got, layer.stream(x, state, cond)[0], strict=True):
+            require_close(a, b, COMPILED)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("standard", 13802), ("lite", 6554), ("feather", 3026), ("nano", 842)]
+)
+def test_presets_have_the_programs_weight_counts_and_hear_85_ms(name: str, weights: int) -> None:
+    config = preset(name)
+    model = NamWaveNet(config)
+    assert config.n_weights == weights
+    assert sum(tensor.numel() for tensor in tensors_in_order(model)) == weights
+    assert model.past == 4092
+    assert wavenet.receptive_field(model).samples == 4093
+    assert wavenet.receptive_field(model).sample_rate == 48000
+
+
+def test_every_file_has_as_many_weights_as_its_configuration_says() -> None:
+    assert len(NAMES) > 15
+    for name in NAMES:
+        model = read_nam_content(FILES[name])
+        assert model.config.n_weights == len(FILES[name]["weights"])
+        state = model.init_state(1)
+        assert model.config.n_state == sum(part.numel() for part in flatten_state(state))
+
+
+def read_nam_content(content: dict[str, Any]) -> NamWaveNet:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.nam"
+        path.write_text(json.dumps(content))
+        return read_nam(path)
+
+
+def to_legacy(content: dict[str, Any]) -> None:
+    """The spelling of versions 0.5.x."""
+    content["version"] = "0.5.0"
+    del content["sample_rate"], content["metadata"]
+    for array in content["config"]["layers"]:
+        head = array.pop("head")
+        array["head_size"], array["head_bias"] = head["out_channels"], head["bias"]
+        (array["kernel_size"],) = set(array.pop("kernel_sizes"))
+        array["activation"] = array["activation"][0]["type"]
+        array["gated"] = array.pop("gating_mode")[0] == "gated"
+        for key in list(array):
+            if key.endswith("film") or key.startswith(("secondary", "group", "layer1", "head1")):
+                del array[key]
+        del array["bottleneck"], array["slimmable"]
+
+
+@pytest.mark.parametrize("name", ["two-arrays", "gated"])
+def test_the_oldest_spelling_means_the_same(name: str, golden: Any) -> None:
+    model = read_nam(golden(name, to_legacy))
+    assert model.sample_rate == 48000
+    assert model.metadata == {}
+    require_close(answer(model), ANSWERS[name])
+
+
+def test_the_last_weight_is_the_head_scale_whatever_the_config_says(golden: Any) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["config"]["head_scale"] = 123.0
+
+    require_close(answer(read_nam(golden("gated", change))), ANSWERS["gated"])
+
+
+def test_a_container_gives_its_largest_or_the_one_that_was_asked_for(golden: Any) -> None:
+    def name_the_first(content: dict[str, Any]) -> None:
+        content["config"]["submodels"][0]["model"]["metadata"]["name"] = "small one"
+
+    path = golden("container", name_the_first)
+    require_close(answer(read_nam(path)), ANSWERS["container-1"])
+    require_close(answer(read_nam(path, submodel="0")), ANSWERS["container-0"])
+    require_close(answer(read_nam(path, submodel="small one")), ANSWERS["container-0"])
+    require_close(answer(read_nam(path, submodel="1")), ANSWERS["container-1"])
+    with pytest.raises(ValueError, match=r"has no submodel '7'; it has 0 \(small one\), 1$"):
+        read_nam(path, submodel="7")
+    with pytest.raises(ValueError, match="holds one model alone"):
+        read_nam(golden("gated"), submodel="0")
+
+
+def test_simple_networks_are_written_for_the_oldest_players_too(tmp_path: Path) -> None:
+    model = NamWaveNet(preset("nano"), {"name": "a", "loudness": float("-inf")})
+    write_nam(tmp_path / "nano.nam", model, {"gear_type": "amp"})
+    content = json.loads((tmp_path / "nano.nam").read_text())
+    assert content["version"] == "0.5.4"
+    assert content["metadata"] == {"name": "a", "loudness": None, "gear_type": "amp"}
+    first = content["config"]["layers"][0]
+    assert first["head_size"] == first["head"]["out_channels"] == 2
+    assert (first["gated"], first["kernel_size"], first["activation"]) == (False, 3, "Tanh")
+    assert content["weights"][-1] == content["config"]["head_scale"]
+
+
+def test_a_condition_without_a_sample_rate_has_that_of_the_whole(golden: Any) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["sample_rate"] = 44100
+        del content["config"]["condition_dsp"]["sample_rate"]
+
+    config = read_nam(golden("condition", change)).config
+    assert config.condition is not None
+    assert config.sample_rate == config.condition.sample_rate == 44100
+
+
+def test_it_begins_from_silence_at_the_input(golden: Any) -> None:
+    model = read_nam(golden("two-arrays"))
+    x = torch.randn(1, 1, 40)
+    silence = torch.zeros(1, 1, model.past)
+    with torch.no_grad():
+        padded = model(torch.cat([silence, x], -1), model.init_state(1))[..., model.past :]
+        require_close(model(x), padded)
+        assert float((model.stream(x, model.init_state(1))[0] - padded).abs().max()) > 1e-3
+
+
+def test_a_checkpoint_names_the_architecture_and_load_returns_it(
+    golden: Any, tmp_path: Path
+) -> None:
+    for name in ("films", "condition", "post-head", "activation-PReLU"):
+        model = read_nam(golden(name))
+        model.save(tmp_path / name, provenance={"from": "a test"})
+        content = json.loads((tmp_path / name / "config.json").read_text())
+        assert content["architecture"] == "nam-wavenet"
+        loaded = wavenet.load(tmp_path / name, sample_rate=48000)
+        assert isinstance(loaded, NamWaveNet)
+        assert (loaded.config, loaded.metadata) == (model.config, model.metadata)
+        assert torch.equal(answer(loaded), answer(model))
+    with pytest.raises(ValueError, match="works at 48000 Hz, but 44100 Hz was asked for"):
+        wavenet.load(tmp_path / "films", sample_rate=44100)
+    with pytest.raises(ValueError, match="takes audio and no mel"):
+        wavenet.load(tmp_path / "films", mel=wavenet.MelConfig())
+
+
+def test_slopes_that_were_trained_are_exported_as_they_are_now(golden: Any, tmp_path: Path) -> None:
+    model = read_nam(golden("activation-PReLU"))
+    with torch.no_grad():
+        model.stages()[0][0].all_layers()[0].activation.weight.fill_(0.5)
+    write_nam(tmp_path / "trained.nam", model)
+    again = read_nam(tmp_path / "trained.nam")
+    assert torch.equal(answer(again), answer(model))
+    assert not torch.allclose(answer(again), ANSWERS["activation-PReLU"], atol=1e-3)
+
+
+LAYERS = (LayerConfig(3, 2, ActivationConfig("PReLU", (0.1, 0.2))),)
+
+
+def test_heads_that_hear_and_wide_conditions_count_to_the_field() -> None:
+    inner = NamConfig((ArrayConfig(1, 1, 2, 2, LAYERS, HeadConfig(3)),))
+    head = HeadConfig(2, kernel_size=4, dilation=3)
+    arrays = (
+        ArrayConfig(1, 3, 2, 2, LAYERS, head),
+        ArrayConfig(2, 3, 2, 2, LAYERS, HeadConfig(2, kernel_size=2)),
+    )
+    post = PostHeadConfig(3, 1, (2, 3), ActivationConfig("Tanh"))
+    model = NamWaveNet(NamConfig(arrays, 0.5, post, 1, inner))
+    # The farthest way: condition 4, head of the first array 9, of the second 1, post head 1 + 2;
+    # the first array's convolution hears x, 4 back, not the condition.
+    assert model.past == 4 + 9 + 1 + 3
+    check_causal(model)
+    compiled = Processor(model, model.warm_state(1))
+    assert compiled.compiled
+    x = torch.randn(1, 1, 200)
+    with torch.no_grad():
+        require_close(compiled(x), model(x), COMPILED)
+
+
+def test_groups_too_many_to_unfold_run_by_torch_and_say_so() -> None:
+    layers = (LayerConfig(2, 1),)
+    array = ArrayConfig(
+        1, 1, 1500, 1500, layers, HeadConfig(1), layer1x1_groups=1500, groups_input=1500
+    )
+    model = NamWaveNet(NamConfig((array,)))
+    with pytest.warns(UserWarning, match="a convolution of 1500 groups is not compiled"):
+        processor = Processor(model, model.init_state(1))
+    assert not processor.compiled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS.VARIANTS)
+def test_the_package_itself_agrees_both_ways(name: str, tmp_path: Path) -> None:
+    nam = pytest.importorskip(
+        "nam.models.wavenet", reason="neural-amp-modeler is not installed; data/ holds its answers"
+    )
+    from nam.models._from_nam import init_from_nam
+
+    config = {**copy.deepcopy(VARIANTS.VARIANTS[name]), "sample_rate": 48000.0}
+    theirs = nam.WaveNet.init_from_config(config).eval()
+    theirs.export(tmp_path, basename="theirs")
+    ours = read_nam(tmp_path / "theirs.nam")
+    x = 0.5 * torch.randn(6000)
+    with torch.no_grad():
+        expected = theirs(x, pad_start=True)
+        require_close(ours(x[None, None])[0, 0], expected)
+    write_nam(tmp_path / "ours.nam", ours)
+    if name in VARIANTS.CANNOT_LOAD:
+        return
+    loaded = init_from_nam(json.loads((tmp_path / "ours.nam").read_text())).eval()
+    with torch.no_grad():
+        require_close(loaded(x, pad_start=True), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_package_loads_our_presets(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("nam.models", reason="neural-amp-modeler is not installed")
+    from nam.models._from_nam import init_from_nam
+
+    model = NamWaveNet(preset(name)).eval()
+    write_nam(tmp_path / "ours.nam", model)
+    loaded = init_from_nam(json.loads((tmp_path / "ours.nam").read_text())).eval()
+    x = 0.5 * torch.randn(6000)
+    with torch.no_grad():
+        require_close(model(x[None, None])[0, 0], loaded(x, pad_start=True))

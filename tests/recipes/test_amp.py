@@ -1,0 +1,57 @@
+"""recipes/amp: the simulated pair is a pair, and the script trains, exports and draws."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+import wavenet
+from wavenet.nam import NamWaveNet, read_nam
+
+
+def test_the_simulated_amplifier_saturates_and_keeps_silence(repository: Path) -> None:
+    pair = runpy.run_path(str(repository / "recipes" / "amp" / "pair.py"))
+    time_s = torch.arange(4800) / pair["SAMPLE_RATE"]
+    tone = torch.sin(2 * torch.pi * 440 * time_s)
+    loudness = [float(pair["wet"](level * tone).square().mean().sqrt()) for level in (0.01, 0.5)]
+    assert loudness[1] < 20 * loudness[0]  # 50 times louder going in
+    assert float(pair["wet"](torch.zeros(4800)).abs().max()) == 0
+    x = pair["dry"](1.0, seed=1)
+    assert (x.shape, float(x.abs().max())) == ((48000,), pytest.approx(0.9))
+    assert torch.equal(x, pair["dry"](1.0, seed=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [False, True])
+def test_the_recipe_trains_exports_and_draws(
+    repository: Path,
+    samples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
+) -> None:
+    folder = repository / "recipes" / "amp"
+    brief = ["--out", str(tmp_path / "out"), "--steps", "2", "--seconds", "1"]
+    rate = 48000
+    if own:  # speech, and the same limited: any two files of one length
+        dry, rate = samples / "prompts-en" / "agent-user.flac", 16000
+        x, _ = soundfile.read(dry)
+        soundfile.write(tmp_path / "wet.wav", (3 * x).clip(-0.3, 0.3), rate)
+        brief += ["--dry", str(dry), "--wet", str(tmp_path / "wet.wav"), "--size", "feather"]
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "argv", ["amp.py", *brief])
+    runpy.run_path(str(folder / "amp.py"), run_name="__main__")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert 0 < results["test_esr"] < 2
+    made = read_nam(tmp_path / "out" / "model.nam")
+    assert made.sample_rate == rate
+    kept = wavenet.load(tmp_path / "out" / "model")
+    assert isinstance(kept, NamWaveNet)
+    x = torch.randn(1, 1, 100)
+    with torch.no_grad():
+        assert torch.equal(kept(x), made(x))
+    assert (tmp_path / "out" / "amp.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,346 @@
+"""recipes/: every one of them is understood and trains, and does what its page says."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import itertools
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import soundfile
+
+import wavenet
+from wavenet.audio import read_audio
+from wavenet.cli.main import main
+from wavenet.storage import pretrained as voices
+from wavenet.training.config import TrainingConfig, parse_training
+
+RECIPES = ["babble", "demo", "folder", "ljspeech", "music", "prompts", "vctk", "yesno"]
+"""All there are: a new recipe adds its name here."""
+
+SPEAKERS = {"babble": 3, "prompts": 3, "vctk": 108}
+"""Of the real corpus, where a recipe tells them apart; VCTK: those with a second microphone."""
+
+SHORTER = shlex.split("--max_steps 2 --batch_size 1 --window_s 0.02 --validation_windows 1")
+SMALLER = {"layers_per_stack": 2, "stacks": 1, "residual_channels": 4, "skip_channels": 4}
+
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with recipes and samples, from which a page's commands are given."""
+    for name in ("recipes", "samples"):
+        (tmp_path / name).symlink_to(repository / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(workplace: Path, samples: Path) -> Write:
+    """``write("a/b.wav", 22050)``: half a second of speech there, another sentence each time."""
+    sentences: Iterator[Path] = itertools.cycle(sorted((samples / "prompts-en").glob("*.flac")))
+
+    def half_a_second(name: str, sample_rate: int = 16000) -> None:
+        speech, _ = read_audio(next(sentences), sample_rate)
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(workplace / name, speech[: sample_rate // 2].numpy(), sample_rate)
+
+    return half_a_second
+
+
+def lay_out(recipe: str, write: Write) -> None:
+    """A small copy of a recipe's corpus where its page expects it."""
+    if recipe in ("babble", "prompts"):
+        for speaker, name in itertools.product(("en", "fr", "it"), ("invalid", "vm-goodbye")):
+            write(f"corpora/prompts/{speaker}/{name}.flac")
+    elif recipe == "folder":
+        write("my-wavs/monday/one.wav", 44100)
+        write("my-wavs/two.flac")
+        for name in ("three", "four"):
+            write(f"new-voice/{name}.wav", 22050)
+    elif recipe == "ljspeech":
+        for name in ("LJ001-0001", "LJ001-0002", "LJ050-0278"):
+            write(f"corpora/LJSpeech-1.1/wavs/{name}.wav", 22050)
+    elif recipe == "music":
+        for name in ("macroform-cold_day", "macroform-robot_dity", "reno_project-system"):
+            write(f"corpora/music/{name}.flac")
+    elif recipe == "vctk":
+        for speaker, name in itertools.product(("p225", "p226", "s5"), ("001", "002")):
+            folder = f"corpora/VCTK-Corpus-0.92/wav48_silence_trimmed/{speaker}"
+            for microphone in ("mic1", "mic2"):
+                write(f"{folder}/{speaker}_{name}_{microphone}.flac", 48000)
+    elif recipe == "yesno":
+        for name in ("0_0_0_0_1_1_1_1", "0_1_0_1_1_0_0_1", "1_0_0_0_0_0_1_1"):
+            write(f"corpora/waves_yesno/{name}.wav", 8000)
+
+
+def page(repository: Path, recipe: str) -> str:
+    return (repository / "recipes" / recipe / "README.md").read_text()
+
+
+def commands(text: str, language: str) -> list[list[str]]:
+    """The arguments of every ``wavenet`` in the blocks of a page."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    given = [shlex.split(line, comments=True) for line in lines]
+    return [words[1:] for words in given if words[:1] == ["wavenet"]]
+
+
+def brief(arguments: list[str]) -> list[str]:
+    """The same command, done within a second."""
+    if arguments[0] == "train":
+        config, _, _ = parse_training(arguments[1:])
+        small = json.dumps({**config.model, **SMALLER})
+        return [*arguments, *SHORTER, "--model", small, "--trainer.accelerator", "cpu"]
+    if arguments[0] == "generate":
+        if "--device" in arguments:
+            arguments[arguments.index("--device") + 1] = "cpu"
+        return [*arguments, "--seconds", "0.02", "--engine", "eager"]
+    return arguments
+
+
+def read_recipe(repository: Path, recipe: str) -> TrainingConfig:
+    config, out, _ = parse_training([str(repository / "recipes" / recipe / "config.yaml")])
+    assert out is None
+    return config
+
+
+def test_these_are_all_recipes(repository: Path) -> None:
+    found = (repository / "recipes").glob("*/config.yaml")
+    assert sorted(path.parent.name for path in found) == RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_commands_of_a_recipe_train_and_speak(
+    repository: Path, workplace: Path, write: Write, recipe: str
+) -> None:
+    lay_out(recipe, write)
+    text = page(repository, recipe)
+    given = commands(text, "sh")
+    assert {"train", "generate"} <= {arguments[0] for arguments in given}
+    for arguments in given:
+        assert main(brief(arguments)) == 0, arguments
+    for arguments in commands(text, "bash"):  # on a GPU
+        if arguments[0] == "generate":
+            assert "cuda" in arguments
+            assert main(brief(arguments)) == 0, arguments
+    trained = [words[words.index("--out") + 1] for words in given if words[0] == "train"]
+    for folder in trained:
+        model = wavenet.load(workplace / folder / "model")
+        wanted = read_recipe(repository, recipe).model_config()
+        assert (model.config.mel, model.config.sample_rate) == (wanted.mel, wanted.sample_rate)
+        assert model.config.distribution == wanted.distribution
+        assert (model.config.speakers > 0) == (recipe in SPEAKERS)
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "demo"])
+def test_the_commands_for_gpus_have_keys_that_exist(
+    repository: Path, workplace: Path, recipe: str
+) -> None:
+    lines = [words for words in commands(page(repository, recipe), "bash") if words[0] == "train"]
+    devices = []
+    for arguments in lines:
+        config, out, _ = parse_training(arguments[1:])
+        assert out is not None
+        assert config.trainer["accelerator"] == "gpu"
+        devices.append(config.trainer["devices"])
+        assert config.batch_size % config.trainer["devices"] == 0
+    assert devices == [1, 8]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_model_of_a_recipe_is_what_its_page_says(repository: Path, recipe: str) -> None:
+    recipe_config = read_recipe(repository, recipe)
+    config = recipe_config.model_config()
+    assert recipe_config.speakers_by_folder == (recipe in SPEAKERS)
+    if recipe in SPEAKERS:
+        config = config.replace(speakers=SPEAKERS[recipe])
+    model = wavenet.WaveNet(config)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    field = wavenet.receptive_field(model)
+    assert (
+        f"{n_parameters:,} parameters; hears {field.samples} samples = {field.milliseconds:.1f} ms"
+        in " ".join(page(repository, recipe).split())
+    )
+
+
+# --- curves ---
+
+
+def script(path: Path) -> ModuleType:
+    """A script of the recipes as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def curve(repository: Path) -> ModuleType:
+    """The script recipes/curve.py."""
+    return script(repository / "recipes" / "curve.py")
+
+
+def test_a_curve_has_every_validation_of_its_run_and_the_constant_that_the_run_printed(
+    tones: Path, tmp_path: Path, curve: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = "--max_steps 5 --validate_every 2 --trainer.log_every_n_steps 1"
+    model = json.dumps({"preset": "tiny", "sample_rate": 8000, **SMALLER})
+    arguments = ["--corpus", str(tones), "--out", str(tmp_path / "run"), "--model", model]
+    assert main(["train", *arguments, *SHORTER, *keys.split()]) == 0
+    said = capsys.readouterr().out
+    printed = re.search(r"-> ([\d.]+) bits per sample \(best constant distribution ([\d.]+)", said)
+    assert printed is not None
+    table = tmp_path / "page" / "curve.csv"
+    assert curve.main([str(tmp_path / "run"), str(table)]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["0", "2", "4", "5"]
+    assert float(rows[-1]["validation_bits_per_sample"]) == pytest.approx(float(printed[1]), 1e-4)
+    assert capsys.readouterr().out.endswith(f"best constant distribution {float(printed[2]):.2f}\n")
+    assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_without_a_run_is_one_line(
+    tmp_path: Path, curve: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert curve.main([str(tmp_path), str(tmp_path / "curve.csv")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"curve: {tmp_path}/logs holds no valid/bits; name the --out of a")
+    assert message.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- decoding ---
+
+
+def test_decoding_a_folder_that_is_not_there_is_one_line(repository: Path, tmp_path: Path) -> None:
+    script = str(repository / "recipes" / "decode_g722.sh")
+    done = subprocess.run(
+        ["bash", script, str(tmp_path / "nowhere"), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "decode_g722.sh: give the folder with .g722 files, and the folder to write to\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg, which is not here")
+def test_sounds_are_decoded_into_one_folder_at_16_khz(
+    repository: Path, samples: Path, tmp_path: Path
+) -> None:
+    speech = str(samples / "prompts-en" / "agent-user.flac")
+    for name in ("a.g722", "digits/1.g722"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        encoded = str(tmp_path / "in" / name)
+        subprocess.run(["ffmpeg", "-loglevel", "error", "-i", speech, encoded], check=True)
+    script = str(repository / "recipes" / "decode_g722.sh")
+    subprocess.run(["bash", script, str(tmp_path / "in"), str(tmp_path / "out")], check=True)
+    decoded = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in decoded] == ["a.flac", "digits__1.flac"]
+    for path in decoded:
+        found, given = read_audio(path)[0], read_audio(speech)[0]
+        assert soundfile.info(path).samplerate == 16000
+        # power, as the codec delays the sound; 64 kbit/s keep it within far less than a decibel
+        level = given.square().mean()
+        assert abs(found.square().mean() / level - 1) < 0.1
+
+
+# --- the demo ---
+
+
+@pytest.fixture(scope="module")
+def demo(repository: Path) -> ModuleType:
+    """The script recipes/demo/demo.py."""
+    return script(repository / "recipes" / "demo" / "demo.py")
+
+
+@pytest.fixture
+def no_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of voices, with none in it; work is done beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(voices, "FOLDER", tmp_path / "voices")
+    return tmp_path / "voices"
+
+
+@pytest.fixture
+def small_voice(no_voice: Path) -> None:
+    """A quick voice instead of the one that ships, of the same speakers."""
+    config = wavenet.WaveNetConfig.preset(
+        "tiny",
+        **SMALLER,
+        mel=wavenet.MelConfig(),
+        speakers=3,
+        speaker_names=("en", "fr", "it"),
+        unconditional=True,
+    )
+    wavenet.WaveNet(config).save(no_voice / voices.DEFAULT_VOICE)
+
+
+def test_without_the_voice_the_demo_says_so_in_one_line_and_goes_on(
+    demo: ModuleType, no_voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not demo.speak_again(Path("report"))
+    assert capsys.readouterr().out == (
+        "the voice prompts-16k is not in this package: the demo goes on without it\n"
+    )
+    assert not Path("report").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_lets_the_voice_say_a_sentence_of_each_speaker_again(
+    demo: ModuleType, small_voice: None
+) -> None:
+    for _ in range(2):  # the second report takes the place of the first
+        assert demo.speak_again(Path("report"))
+    report = json.loads(Path("report/report.json").read_text())
+    heard = [(one["name"], one["speaker"]) for one in report["utterances"]]
+    assert heard == [
+        ("en/queue-youarenext.flac", "en"),
+        ("fr/agent-alreadyon.flac", "fr"),
+        ("it/confbridge-remove-last-out.flac", "it"),
+    ]
+    assert Path("report/index.html").read_text().count("data:audio/flac") >= 2 * len(heard)
+
+
+@pytest.mark.slow
+def test_the_demo_trains_speaks_draws_and_says_where(repository: Path, tmp_path: Path) -> None:
+    brief = "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 2"
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    (tmp_path / "out" / "model" / "config.json").write_text("of an earlier demo")
+    (tmp_path / "out" / "notes.txt").write_text("not the demo's")
+    script = str(repository / "recipes" / "demo" / "demo.py")
+    done = subprocess.run(
+        [sys.executable, script, "--out", "out", "--seconds", "0.2", *brief.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "receptive field: 1023 samples = 63.938 ms at 16000 Hz" in done.stdout
+    assert "validation before training: " in done.stderr
+    assert "trained for 2 steps: " in done.stdout
+    assert "generated.wav: 0.200 s at 16000 Hz" in done.stdout
+    assert ("\nlisten: out/voice/index.html\n" in done.stdout) == bool(wavenet.voice_names())
+    assert done.stdout.endswith(
+        "listen: out/generated.wav\nlook:   out/generated.png\nmodel:  out/model\n"
+    )
+    assert soundfile.info(tmp_path / "out" / "generated.wav").frames == 3200
+    assert (tmp_path / "out" / "generated.png").read_bytes().startswith(b"\x89PNG")
+    assert wavenet.load(tmp_path / "out" / "model").config.sample_rate == 16000
+    assert (tmp_path / "out" / "notes.txt").read_text() == "not the demo's"

@@ -1,0 +1,195 @@
+"""wavenet.storage.files: a destination holds the old content or the new one, and nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from wavenet.cli.signals import unwound_by_sigterm
+from wavenet.storage.files import WriteError, atomic_write, claimed, locked, require_writable
+
+Limit = Callable[[int], AbstractContextManager[None]]
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.txt"
+    with atomic_write(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix != target.suffix  # a search for *.txt does not find it
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
+def test_any_exception_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: BaseException
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(type(error)), atomic_write(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(
+    tmp_path: Path, files_of_at_most: Limit
+) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with (
+        pytest.raises(WriteError) as caught,
+        files_of_at_most(1000),
+        atomic_write(target) as temporary,
+    ):
+        temporary.write_bytes(bytes(2000))
+    assert str(caught.value).startswith(f"{target}: nothing was written: File too large; ")
+    assert "\n" not in str(caught.value)
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_permissions_are_those_of_an_ordinary_file_or_of_the_file_replaced(tmp_path: Path) -> None:
+    plain, target = tmp_path / "plain", tmp_path / "target"
+    plain.write_text("made by open()")
+    for mode in (plain.stat().st_mode, 0o100640):
+        with atomic_write(target) as temporary:
+            temporary.write_text("x")
+        assert target.stat().st_mode == mode
+        target.chmod(0o640)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with atomic_write(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_folders_and_devices_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for target, reason in ((tmp_path, "Is a directory"), (tmp_path / "pipe", "Not a regular file")):
+        with pytest.raises(WriteError, match=reason), atomic_write(target):
+            pytest.fail("the block must not run")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    target = tmp_path / "file" / "a.txt"
+    with pytest.raises(WriteError, match="is a file, not a folder"), atomic_write(target):
+        pytest.fail("the block must not run")
+
+
+def test_what_could_not_be_written_later_is_refused_now_and_nothing_is_made(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder" / "file.wav")
+    (tmp_path / "file").touch()
+    require_writable(tmp_path / "file")
+    for path in (tmp_path, tmp_path / "file" / "x.wav", Path("/dev/null"), Path("/proc/x.wav")):
+        with pytest.raises(WriteError, match=f"^{path}: nothing was written: "):
+            require_writable(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_sigterm_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, unwound_by_sigterm(), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert ended.value.code == 143
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="No such file"), atomic_write(tmp_path / "a.txt"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_is_held_by_one_and_freed_at_the_end(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def wait() -> None:
+        with locked(tmp_path / "new" / "a.lock") as alone:
+            order.append(f"second {alone}")
+
+    with locked(tmp_path / "new" / "a.lock") as alone:
+        second = threading.Thread(target=wait)
+        second.start()
+        second.join(0.1)
+        assert second.is_alive()
+        order.append(f"first {alone}")
+    second.join()
+    assert order == ["first True", "second True"]
+
+
+def test_what_is_claimed_is_claimed_by_one_process_and_gone_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "claim"
+    with claimed(path):
+        assert path.exists()
+        assert _in_a_child(lambda: _claims(path)) == 1
+        (tmp_path / "folder" / "more").write_text("")
+    assert os.listdir(tmp_path / "folder") == ["more"]
+    assert _in_a_child(lambda: _claims(path)) == 0
+    with claimed(tmp_path / "empty" / "claim"):
+        pass
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_claim_is_free_when_its_process_dies_whoever_it_has_forked(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with claimed(tmp_path / "claim"):
+            if os.fork() == 0:  # a process that outlives it, as a loader's worker may
+                time.sleep(2)
+                os._exit(0)
+            os.write(write, b".")
+            time.sleep(60)
+    os.read(read, 1)
+    with pytest.raises(BlockingIOError), claimed(tmp_path / "claim"):
+        pytest.fail("the block must not run")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with claimed(tmp_path / "claim"):
+        assert os.listdir(tmp_path) == ["claim"]
+    assert not os.listdir(tmp_path)
+
+
+def test_what_cannot_be_claimed_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(WriteError, match="nothing was written: "), claimed(tmp_path / "file" / "a"):
+        pytest.fail("the block must not run")
+
+
+def _claims(path: Path) -> int:
+    try:
+        with claimed(path):
+            return 0
+    except BlockingIOError:
+        return 1
+
+
+def _in_a_child(call: Callable[[], int]) -> int:
+    """Its exit code; a fork without threads at work, and gone at once."""
+    child = os.fork()
+    if child == 0:
+        os._exit(call())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -1,0 +1,1 @@
+"""Benchmarks of sampling, training and live processing, each beside a yardstick."""

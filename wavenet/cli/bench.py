@@ -1,0 +1,178 @@
+"""``wavenet bench``: what it was asked, measures and answers. Printing is left to the caller."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wavenet.cli.options import add_device, add_json, add_weights, device
+
+if TYPE_CHECKING:
+    from wavenet.benchmark.gpu_speed import DeviceSpeed
+    from wavenet.benchmark.sampling_speed import SamplingSpeed
+    from wavenet.model import WaveNet
+
+
+def add_arguments(bench: argparse.ArgumentParser) -> None:
+    """The arguments of the command: one of its own for each measure, and those of all."""
+    measures = bench.add_subparsers(dest="measure", required=True, metavar="MEASURE")
+    sample = measures.add_parser(
+        "sample", help="samples a second, beside the eager engine and the machine's own limit"
+    )
+    _add_sample_arguments(sample)
+    train = measures.add_parser(
+        "train", help="samples a second of a training step, beside a plain network of Conv1d"
+    )
+    _add_train_arguments(train)
+    live = measures.add_parser(
+        "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
+    )
+    live.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a .nam file, a checkpoint, or one of NAM's sizes",
+    )
+    for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
+        text = f"take the median (default {rounds})"
+        measure.add_argument("--rounds", type=int, default=rounds, help=text)
+        measure.add_argument("--threads", type=int, default=1, help="at most (default 1)")
+        add_json(measure)
+
+
+def _add_sample_arguments(sample: argparse.ArgumentParser) -> None:
+    which = sample.add_mutually_exclusive_group()
+    which.add_argument("--preset", default="small", help="tiny, small (default), medium or nv")
+    which.add_argument("--model", metavar="FOLDER", help="a checkpoint instead of a preset")
+    sample.add_argument(
+        "--engine", default="auto", help="auto, eager, cpu; gpu or gpu-fused: on a CUDA device"
+    )
+    add_weights(sample)
+    sample.add_argument(
+        "--batch", type=int, metavar="N", help="rows (default 1; on a GPU from 1 to 2048)"
+    )
+    length = sample.add_mutually_exclusive_group()
+    length.add_argument("--samples", type=int, help="of a row in a round (default: 0.1 s of work)")
+    length.add_argument("--seconds", type=float, help="the same, in seconds of audio")
+
+
+def _add_train_arguments(train: argparse.ArgumentParser) -> None:
+    train.add_argument("--preset", default="medium", help="tiny, small, medium (default) or nv")
+    train.add_argument("--precision", default="32", help="32 (default) or bf16")
+    train.add_argument("--window-s", type=float, default=1.0, help="of a window (default 1)")
+    train.add_argument("--batch-size", type=int, default=2, help="windows in a step (default 2)")
+    train.add_argument("--recompute", action="store_true", help="less memory, more time")
+    add_device(train)
+
+
+def answer(options: argparse.Namespace) -> str:
+    """Measure what was asked for, and say it as text or as JSON.
+
+    Raises:
+        ValueError: for whatever cannot be measured; the message is one line.
+    """
+    return _MEASURES[options.measure](options)
+
+
+def _sample(options: argparse.Namespace) -> str:
+    from wavenet.model import WaveNet
+    from wavenet.model.config import WaveNetConfig
+    from wavenet.model.from_checkpoint import load
+
+    if options.model is None:
+        name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()
+    else:
+        name, model = options.model, load(options.model)
+    speed = _sampling_speed(options, model)
+    return json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}"
+
+
+def _sampling_speed(options: argparse.Namespace, model: WaveNet) -> SamplingSpeed | DeviceSpeed:
+    """Of the engine that was named, where it runs."""
+    from wavenet.benchmark.gpu_speed import BATCHES, DEVICE_ENGINES, measure_on_device
+    from wavenet.benchmark.sampling_speed import measure_sampling
+
+    samples = _samples_of_a_round(options, model.sample_rate)
+    if options.engine in DEVICE_ENGINES:
+        return measure_on_device(
+            model,
+            engine=options.engine,
+            weights=options.weights,
+            batches=BATCHES if options.batch is None else (options.batch,),
+            samples=samples,
+            rounds=options.rounds,
+        )
+    return measure_sampling(
+        model,
+        engine=options.engine,
+        weights=options.weights,
+        batch=1 if options.batch is None else options.batch,
+        samples=samples,
+        rounds=options.rounds,
+        threads=options.threads,
+    )
+
+
+def _samples_of_a_round(options: argparse.Namespace, sample_rate: int) -> int | None:
+    """``--samples`` or ``--seconds``; None leaves the choice to the measure."""
+    if options.seconds is None:
+        samples: int | None = options.samples
+        return samples
+    if not 0 < options.seconds < math.inf:
+        raise ValueError(f"--seconds={options.seconds} must be a positive number of seconds")
+    return max(1, round(options.seconds * sample_rate))
+
+
+def _train(options: argparse.Namespace) -> str:
+    from wavenet.benchmark.training_speed import measure_training
+    from wavenet.model.config import WaveNetConfig
+
+    name = options.preset
+    speed = measure_training(
+        WaveNetConfig.preset(name),
+        precision=options.precision,
+        window_s=options.window_s,
+        batch_size=options.batch_size,
+        threads=options.threads,
+        rounds=options.rounds,
+        recompute=options.recompute,
+        device=str(device(options.device)),
+    )
+    return json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}"
+
+
+def _process(options: argparse.Namespace) -> str:
+    from wavenet.benchmark.process_speed import measure_processing
+    from wavenet.nam import load_model
+
+    network = None if options.model is None else load_model(options.model)
+    speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
+    return speed.to_json() if options.json else str(speed)
+
+
+def multiply_adds_per_second(residual_channels: int) -> float:
+    """Of the CPU engine on this machine, with one thread, in a WaveNet of this width."""
+    from wavenet.benchmark.sampling_speed import measure_sampling
+    from wavenet.model import WaveNet
+    from wavenet.model.config import WaveNetConfig
+
+    config = WaveNetConfig(
+        layers_per_stack=8,
+        stacks=2,
+        residual_channels=residual_channels,
+        skip_channels=2 * residual_channels,
+    )
+    model = WaveNet(config).eval()
+    speed = measure_sampling(model, engine="cpu", batch=1, samples=500, rounds=3, threads=1)
+    return speed.samples_per_second.median * model.multiply_adds
+
+
+_MEASURES: dict[str, Callable[[argparse.Namespace], str]] = {
+    "sample": _sample,
+    "train": _train,
+    "process": _process,
+}

@@ -1,0 +1,153 @@
+"""``wavenet evaluate``: what it was asked, does and answers. Printing is left to the caller.
+
+How a model is loaded is handed in, so that whatever names one elsewhere names one here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wavenet.cli.options import add_drawing, add_json, add_weights
+from wavenet.data import Utterance, find_corpus
+from wavenet.evaluation.evaluate import NO_MEL, Evaluation, Measured, Settings, in_order
+from wavenet.evaluation.metrics import INSTALL
+from wavenet.evaluation.output import (
+    JSON_NAME,
+    MARKDOWN_NAME,
+    PAGE_NAME,
+    require_report_folder,
+    write_files,
+)
+from wavenet.evaluation.page import DEFAULT_UTTERANCES, Heard, has_pictures, hear, render, spread
+from wavenet.evaluation.report import make_report, markdown, to_json
+from wavenet.evaluation.utterances import choose, with_speaker
+from wavenet.model import WaveNet
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+BASELINES = ("griffin_lim", "world", "quantiser", "mu_law_256")
+
+
+def add_arguments(evaluate: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    evaluate.add_argument("model", metavar="MODEL", help="a checkpoint")
+    evaluate.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="recordings that it was not trained on; or one of them, or a manifest",
+    )
+    evaluate.add_argument("--out", required=True, metavar="REPORT", help="a new or empty folder")
+    evaluate.add_argument(
+        "--utterances", type=int, metavar="N", help="measure so many, chosen by --seed"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="of choice and copies (default 0)")
+    add_drawing(evaluate)
+    add_weights(evaluate)
+    evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
+    evaluate.add_argument("--speaker", help="speak as this one, whoever speaks in the recordings")
+    evaluate.add_argument(
+        "--baselines", help=f"with commas between: {','.join(BASELINES)} (default all), or none"
+    )
+    evaluate.add_argument(
+        "--page-utterances",
+        type=int,
+        default=DEFAULT_UTTERANCES,
+        metavar="N",
+        help=f"how many can be heard on the page (default {DEFAULT_UTTERANCES})",
+    )
+    add_json(evaluate, "report.json")
+
+
+def answer(
+    options: argparse.Namespace,
+    load_model: Callable[[str], WaveNet],
+    progress: Progress,
+    command: str,
+) -> str:
+    """Measure, write the report, and say what the command prints.
+
+    Args:
+        options: parsed from ``add_arguments``.
+        load_model: from what the user named to a model.
+        progress: wraps what is worked through, with a title and how many there are.
+        command: the whole command line, for the report.
+
+    Raises:
+        ValueError: for whatever cannot be evaluated; the message is one line.
+    """
+    out = require_report_folder(options.out)
+    _check(options)
+    model = load_model(options.model)
+    settings = _settings(options, model.config.temperature)
+    if options.speaker is not None and not model.config.speakers:
+        raise ValueError(f"--speaker={options.speaker}, but {options.model} takes no speaker")
+    evaluation = Evaluation(model, options.model, settings)
+    chosen = choose(
+        find_corpus(options.folder),
+        model.sample_rate,
+        options.utterances,
+        seed=options.seed,
+        progress=lambda recordings: progress(recordings, "reading", len(recordings)),
+    )
+    utterances = with_speaker(chosen.utterances, options.speaker)
+    measured, heard = _measure(evaluation, utterances, options.page_utterances, progress)
+    if not has_pictures():
+        evaluation.unavailable["spectrograms"] = f"matplotlib is {INSTALL}"
+    report = make_report(
+        evaluation,
+        in_order(measured),
+        chosen,
+        source=options.model,
+        folder=options.folder,
+        command=command,
+    )
+    text = markdown(report)
+    page = render(report, heard)
+    write_files(out, {JSON_NAME: to_json(report), MARKDOWN_NAME: text, PAGE_NAME: page})
+    if options.json:
+        return json.dumps(report, allow_nan=False)
+    hint = f"\n{NO_MEL}" if model.config.mel is None else ""
+    return f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}"
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ValueError for numbers that mean nothing, before the model is read."""
+    if options.page_utterances < 0:
+        raise ValueError(f"--page-utterances={options.page_utterances} must not be negative")
+    if options.temperature is not None and not 0 < options.temperature < math.inf:
+        raise ValueError(f"--temperature={options.temperature} must be above 0, such as 0.9 or 1.0")
+
+
+def _measure(
+    evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int, progress: Progress
+) -> tuple[list[Measured], list[Heard]]:
+    """What was measured of every utterance, and what is heard of those on the page, by name."""
+    wanted = spread([utterance.name for utterance in utterances], on_page)
+    systems = list(evaluation.systems.values())
+    measured, heard = [], []
+    for one in progress(evaluation.run(utterances), "measuring", len(utterances)):
+        if one.copied_samples and one.utterance.name in wanted:
+            heard.append(hear(one, systems, evaluation.model.sample_rate))
+        measured.append(replace(one, copies={}))  # the sounds of all would fill the memory
+    heard.sort(key=lambda one: one.name)
+    return measured, heard
+
+
+def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:
+    baselines: tuple[str, ...] | None = None
+    if options.baselines is not None:
+        names = "" if options.baselines == "none" else options.baselines
+        baselines = tuple(dict.fromkeys(filter(None, names.split(","))))
+    return Settings(
+        seed=options.seed,
+        temperature=own_temperature if options.temperature is None else options.temperature,
+        top_p=options.top_p,
+        weights=options.weights,
+        engine=options.engine,
+        baselines=baselines,
+    )

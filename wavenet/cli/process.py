@@ -1,0 +1,56 @@
+"""``wavenet process``: its arguments, and what it does. Printing is left to the caller."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wavenet.audio import audio_info
+from wavenet.cli.progress import seconds_bar
+from wavenet.processing.files import process_file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("source", type=Path, metavar="IN", help="an audio file")
+    parser.add_argument(
+        "target", type=Path, metavar="OUT", help="a .wav (32-bit float) or .flac file"
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="FILE", help="a .nam file or a checkpoint"
+    )
+    parser.add_argument(
+        "--chunk", type=int, default=512, metavar="N", help="samples at once (default 512)"
+    )
+
+
+def answer(
+    options: argparse.Namespace, load_model: Callable[[Path], Any]
+) -> tuple[str, str, list[str]]:
+    """Run the model over the file.
+
+    Args:
+        options: parsed from ``add_arguments``.
+        load_model: from the path to the model.
+
+    Returns:
+        What was made, how fast, and warnings.
+
+    Raises:
+        ValueError: for whatever cannot be done; the message is one line.
+    """
+    duration_s = audio_info(options.source).duration_s
+    model = load_model(options.model)
+    with seconds_bar(duration_s, "processing") as bar:
+        done = process_file(
+            model, options.source, options.target, chunk=options.chunk, progress=bar.update
+        )
+    made = f"{options.target}: {done.duration_s:.3f} s"
+    how = "compiled" if done.compiled else "by torch"
+    speed = f"{done.elapsed_s:.2f} s, {done.real_time_factor:.1f} x real time, {how}"
+    warnings = []
+    if done.clipped:
+        warnings.append(f"{done.clipped} samples were clipped at full scale; write .wav")
+    return made, speed, warnings

@@ -1,0 +1,244 @@
+"""``wavenet receptive-field``: what it was asked, what it answers. Printing is left to the caller.
+
+Models and recipes stand above this package, so how to read them is handed in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from wavenet.cli.options import add_json
+from wavenet.nn import DilatedStack
+from wavenet.receptive_fields.analysis import METHODS, receptive_field
+from wavenet.receptive_fields.design import design, table
+from wavenet.receptive_fields.field import ReceptiveField
+
+
+def add_arguments(field: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    field.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="a checkpoint, a recipe or package.module:callable",
+    )
+    field.add_argument("--layers", type=int, help="layers per stack: dilations 1, 2, 4 ...")
+    field.add_argument("--stacks", type=int, help="repetitions of the dilations (default 1)")
+    field.add_argument("--dilations", help="instead of layers: a list such as 1,2,4")
+    field.add_argument("--kernel-size", type=int, help="taps (default 2)")
+    field.add_argument("--sample-rate", type=int, help="in Hz, for milliseconds")
+    field.add_argument("--input-shape", help="what a callable's network takes, such as 1,1,16000")
+    field.add_argument(
+        "--method", choices=METHODS, default="auto", help="formula, gradient, or what fits"
+    )
+    field.add_argument("--verify", action="store_true", help="measure by gradient and compare")
+    field.add_argument("--target-ms", type=float, help="propose stacks that hear so far")
+    field.add_argument(
+        "--real-time", action="store_true", help="measure the CPU engine for a real-time factor"
+    )
+    field.add_argument("--max-parameters", type=int, help="of a proposed stack")
+    field.add_argument("--residual-channels", type=int, help="of a proposed stack (default 64)")
+    field.add_argument(
+        "--effective", metavar="AUDIO", help="how much a checkpoint really hears, on this audio"
+    )
+    field.add_argument("--plot", metavar="OUT", help="a .png or .svg file")
+    add_json(field)
+
+
+def answer(
+    options: argparse.Namespace,
+    read_target: Callable[[Path], Any],
+    load_model: Callable[[str], Any],
+    read_audio: Callable[[str, int], Any],
+    measure_speed: Callable[[int], float],
+) -> str:
+    """What the command prints.
+
+    Args:
+        options: parsed from ``add_arguments``.
+        read_target: from the path of a checkpoint or a recipe to a configuration.
+        load_model: from the path of a checkpoint to a model.
+        read_audio: from a path and a sample rate to samples ``[T]``.
+        measure_speed: from residual channels to multiply-adds per second of the CPU engine here.
+
+    Raises:
+        ValueError: for whatever cannot be answered; the message is one line.
+    """
+    if options.target_ms is not None:
+        return _design(options, measure_speed)
+    for name in ("max_parameters", "residual_channels", "real_time"):
+        if getattr(options, name) not in (None, False):
+            raise ValueError(f"--{name.replace('_', '-')} belongs to --target-ms; give both")
+    ways = [options.target, options.layers, options.dilations]
+    if sum(way is not None for way in ways) != 1:
+        raise ValueError(
+            "give one of: a checkpoint or recipe, --layers, --dilations, --target-ms, or a network "
+            "of your own as package.module:callable"
+        )
+    if options.effective is not None:
+        return _effective(options, load_model, read_audio)
+    thing = _thing(options, read_target)
+    field = _field(thing, options)
+    if not field.is_finite and not isinstance(field.samples, tuple):
+        raise ValueError(f"no finite receptive field: {'; '.join(field.unbounded)}")
+    if options.plot is not None:
+        _plot(thing, field, options)
+    return field.to_json() if options.json else str(field)
+
+
+def _thing(options: argparse.Namespace, read_target: Callable[[Path], Any]) -> Any:
+    if options.target is None:
+        return _dilations(options)
+    text = options.target
+    if options.stacks is not None or options.kernel_size is not None:
+        raise ValueError(f"{text} says its own; leave out --stacks and --kernel-size")
+    if ":" in text and not Path(text).exists():
+        return _network(text)
+    return read_target(Path(text))
+
+
+def _dilations(options: argparse.Namespace) -> list[int]:
+    stacks = 1 if options.stacks is None else options.stacks
+    for name, value in (("layers", options.layers), ("stacks", stacks)):
+        if value is not None and value < 1:
+            raise ValueError(f"--{name}={value} must be at least 1")
+    if options.layers is not None:
+        return [2**i for i in range(options.layers)] * stacks
+    return integers("--dilations", options.dilations) * stacks
+
+
+def _kernel_size(options: argparse.Namespace) -> int:
+    return 2 if options.kernel_size is None else int(options.kernel_size)
+
+
+def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
+    shape = None
+    if options.input_shape is not None:
+        if not isinstance(thing, nn.Module):
+            raise ValueError("--input-shape belongs to package.module:callable; leave it out")
+        shape = integers("--input-shape", options.input_shape)
+    if not isinstance(thing, nn.Module) and (options.verify or options.method != "auto"):
+        thing, rate = _as_module(thing, _kernel_size(options))
+        return receptive_field(
+            thing, options.sample_rate or rate, method=options.method, verify=options.verify
+        )
+    return receptive_field(
+        thing,
+        options.sample_rate,
+        kernel_size=_kernel_size(options),
+        input_shape=shape,
+        method=options.method,
+        verify=options.verify,
+    )
+
+
+def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
+    """A stack of two channels with the same dilations, to be run."""
+    if getattr(thing, "linear_prediction", 0):
+        raise ValueError("linear_prediction cannot be run without weights; name a checkpoint")
+    dilations = getattr(thing, "dilations", thing)
+    kernel_size = getattr(thing, "kernel_size", kernel_size)
+    stack = DilatedStack(2, 2, kernel_size=kernel_size, dilations=dilations)
+    return stack, getattr(thing, "sample_rate", None)
+
+
+def _network(text: str) -> nn.Module:
+    """``package.module:callable``: a class or a function that makes a network, or a network."""
+    module_name, _, path = text.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a network in a file beside, as `python -m` finds it
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{text}: cannot be imported: {error}") from error
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise ValueError(f"{text}: is a {type(found).__name__}; name what makes a torch.nn.Module")
+    try:
+        network = found()
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"{text}: cannot be made without arguments: {(reason or [type(error).__name__])[0]}; "
+            "name a function that makes the network"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{text}: gives a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _design(options: argparse.Namespace, measure_speed: Callable[[int], float]) -> str:
+    for name in ("target", "layers", "dilations", "effective", "plot", "input_shape"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--target-ms designs a stack; leave out {name.replace('_', '-')}")
+    if options.sample_rate is None:
+        raise ValueError("--target-ms needs --sample-rate, in Hz")
+    channels = 64 if options.residual_channels is None else options.residual_channels
+    proposals = design(
+        options.target_ms,
+        options.sample_rate,
+        residual_channels=channels,
+        max_parameters=options.max_parameters,
+        multiply_adds_per_second=measure_speed(channels) if options.real_time else None,
+    )
+    if options.json:
+        return json.dumps([proposal.to_dict() for proposal in proposals])
+    return (
+        f"{table(proposals)}\n"
+        f"stacks of {channels} residual and {2 * channels} skip channels that hear at least "
+        f"{options.target_ms:g} ms at {options.sample_rate} Hz; * nothing else is cheaper in "
+        "multiply-adds, parameters and state at once"
+    )
+
+
+def _effective(
+    options: argparse.Namespace,
+    load_model: Callable[[str], Any],
+    read_audio: Callable[[str, int], Any],
+) -> str:
+    from wavenet.receptive_fields.effective import effective_field
+
+    if options.target is None or ":" in options.target:
+        raise ValueError("--effective asks how much a trained model hears; name its checkpoint")
+    model = load_model(options.target)
+    audio = read_audio(options.effective, model.sample_rate)
+    effective = effective_field(model, audio)
+    if options.plot is not None:
+        from wavenet.receptive_fields.plots import plot_effective
+
+        plot_effective(effective, audio, options.plot)
+    return effective.to_json() if options.json else str(effective)
+
+
+def _plot(thing: Any, field: ReceptiveField, options: argparse.Namespace) -> None:
+    from wavenet.receptive_fields.plots import plot_field, plot_stack
+
+    if isinstance(thing, nn.Module):
+        plot_field(field, options.plot)
+        return
+    dilations = list(getattr(thing, "dilations", thing))
+    kernel_size = getattr(thing, "kernel_size", _kernel_size(options))
+    plot_stack(dilations, kernel_size, field.sample_rate, options.plot)
+
+
+def integers(name: str, text: str) -> list[int]:
+    """Integers with commas between them.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name}={text!r} must be integers with commas, such as 1,2,4") from None

@@ -1,0 +1,164 @@
+"""``wavenet vocode`` and ``wavenet mel``: what they were asked, what they say when it is done."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wavenet.cli.generate import add_manner, manner
+from wavenet.cli.options import add_model, device
+from wavenet.cli.progress import reading, seconds_bar
+from wavenet.storage.pretrained import DEFAULT_VOICE
+
+if TYPE_CHECKING:
+    from wavenet.generation.vocode_files import Job, Outcome
+    from wavenet.model import WaveNet
+
+logger = logging.getLogger("wavenet")
+
+
+def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
+    """The arguments of ``wavenet vocode``."""
+    vocode.add_argument(
+        "source",
+        metavar="IN",
+        help="audio, a mel (.npz of wavenet mel, or a bare .npy), or a folder of such files",
+    )
+    vocode.add_argument("out", metavar="OUT", help="a .wav, .flac or .ogg file; for a folder, one")
+    add_model(vocode)
+    vocode.add_argument("--mel-config", metavar="NAME|FILE", help="how a bare .npy was made")
+    vocode.add_argument(
+        "--batch-size", type=int, default=8, help="files of a folder at once (default 8)"
+    )
+    add_manner(vocode)
+
+
+def add_mel_arguments(mel: argparse.ArgumentParser) -> None:
+    """The arguments of ``wavenet mel``."""
+    mel.add_argument("source", metavar="IN", help="audio")
+    mel.add_argument("out", metavar="OUT.npz", help="the mel and its settings")
+    which = mel.add_mutually_exclusive_group()
+    which.add_argument(
+        "--mel-config", metavar="NAME|FILE", help="wavenet-16k, tacotron2, hifigan or a JSON file"
+    )
+    which.add_argument(
+        "--model",
+        metavar="MODEL",
+        help=f"the settings of a checkpoint or a voice (default {DEFAULT_VOICE})",
+    )
+
+
+def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
+    """Speak one file or a folder of them.
+
+    Returns:
+        What to print, and the exit code: 2 if a file of the folder was left out.
+    """
+    from wavenet.features.mel_files import read_mel_config
+    from wavenet.model.from_checkpoint import load
+
+    jobs, refused, is_folder = _jobs(Path(options.source), Path(options.out))
+    given = None if options.mel_config is None else read_mel_config(options.mel_config)
+    model = load(options.model, device=device(options.device))
+    if model.config.mel is None:
+        raise ValueError(f"{options.model} takes no mel; choose a mel-conditioned model")
+    for line in refused:
+        logger.warning("left out: %s", line)
+    outcome, seconds = _speak(options, model, jobs, given, is_folder)
+    if not is_folder and outcome.failures:
+        raise ValueError(outcome.failures[0])
+    made_s = outcome.n_samples / model.sample_rate
+    if outcome.written:
+        logger.info(
+            "%.0f samples/s, %.2f x real time", outcome.n_samples / seconds, made_s / seconds
+        )
+    files = f" in {outcome.written} files" if is_folder else ""
+    said = f"{options.out}: {made_s:.3f} s at {model.sample_rate} Hz{files}"
+    return said, 2 if refused or outcome.failures else 0
+
+
+def _jobs(source: Path, out: Path) -> tuple[list[Job], list[str], bool]:
+    """What there is to do, what cannot be done, and whether it is a folder."""
+    from wavenet.audio import require_extension
+    from wavenet.generation.vocode_files import Job, jobs_of_folder
+    from wavenet.storage.files import require_writable
+
+    if source.is_dir():
+        found = jobs_of_folder(source, out)
+        require_writable(out / "one.wav")
+        return *found, True
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder; name a file inside it, such as {out / 'out.wav'}")
+    require_extension(out)
+    if source.exists() and out.exists() and source.samefile(out):
+        raise ValueError(f"{out} would be written over; name another file")
+    require_writable(out)
+    return [Job(source, out)], [], False
+
+
+def _speak(
+    options: argparse.Namespace, model: WaveNet, jobs: list[Job], given: object, is_folder: bool
+) -> tuple[Outcome, float]:
+    """The work, with two bars: one while files are looked through, one while they are spoken."""
+    from wavenet.features.mel_config import MelConfig
+    from wavenet.generation.vocode_files import vocode_files
+
+    assert given is None or isinstance(given, MelConfig)
+    started = time.monotonic()
+    bar = seconds_bar(0, "vocoding")
+
+    def progress(made: int, total: int) -> None:
+        nonlocal started
+        if bar.total != total / model.sample_rate:  # all have been read: speaking begins
+            bar.reset(total / model.sample_rate)
+            started = time.monotonic()
+        bar.update(made / model.sample_rate)
+
+    def report(line: str) -> None:
+        if is_folder:
+            bar.clear()
+            logger.warning("left out: %s", line)
+
+    with bar:
+        outcome = vocode_files(
+            model,
+            jobs,
+            manner(options, model),
+            mel_config=given,
+            batch_size=options.batch_size,
+            look=reading,
+            report=report,
+            progress=progress,
+        )
+    return outcome, time.monotonic() - started
+
+
+def run_mel(options: argparse.Namespace) -> str:
+    """Write a mel, and say what it is."""
+    from wavenet.audio.blocks import count_samples, read_blocks
+    from wavenet.features import mel_filterbank
+    from wavenet.features.mel_files import mel_blocks, read_mel_config, require_npz, write_mel
+    from wavenet.model.from_checkpoint import load
+    from wavenet.storage.files import require_writable
+
+    require_npz(options.out)
+    require_writable(options.out)
+    if options.mel_config is not None:
+        config = read_mel_config(options.mel_config)
+        filterbank = mel_filterbank(config)
+    else:
+        name = options.model or DEFAULT_VOICE
+        model = load(name)
+        if model.config.mel is None:
+            raise ValueError(f"{name} takes no mel; give --mel-config, such as wavenet-16k")
+        config, filterbank = model.config.mel, model.mel_filterbank
+    n_samples = count_samples(options.source, config.sample_rate)
+    frames = mel_blocks(read_blocks(options.source, config.sample_rate), config, filterbank)
+    n_frames = write_mel(options.out, frames, config, n_samples)
+    return (
+        f"{options.out}: {config.n_mels} bands x {n_frames} frames, "
+        f"{n_samples / config.sample_rate:.3f} s at {config.sample_rate} Hz"
+    )

@@ -1,0 +1,281 @@
+"""Log-mel spectrograms of any length, and the file that keeps one together with its settings.
+
+A mel file is an ``.npz`` (an uncompressed zip of ``.npy``, read by ``numpy.load`` without pickle):
+
+- ``mel``: float32 ``[M, F]``, stored frame after frame (Fortran order), so that it can be written
+  and read in pieces;
+- ``config``: the ``MelConfig`` as JSON, a string of no dimension;
+- ``n_samples``: how many samples it was made from, an integer of no dimension.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet.features import log_mel_rows, mel_filterbank
+from wavenet.features.mel_config import MelConfig
+from wavenet.storage.files import atomic_write
+
+FRAMES = 256
+"""Frames of a block, and of a piece that is read."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip knows: the same mel gives the same bytes
+
+
+class MelFileError(ValueError):
+    """A file that holds no mel; the message is one line with path and remedy."""
+
+
+def mel_blocks(
+    audio: Iterable[Tensor], config: MelConfig, filterbank: Tensor | None = None
+) -> Iterator[Tensor]:
+    """The frames of ``log_mel`` of a signal that comes in pieces, as soon as they are known.
+
+    Args:
+        audio: ``[n]`` each, one after another, in [-1, 1] at ``config.sample_rate``.
+        config: the settings.
+        filterbank: as for ``log_mel``.
+
+    Yields:
+        ``[M, FRAMES]``; the last may be shorter.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    filterbank = mel_filterbank(config) if filterbank is None else filterbank
+    hop, begin, skipped = config.hop_samples, 0, 0  # next frame; frames that are heard no more
+    block_samples = (FRAMES - 1) * hop - config.pad_samples + config.n_fft
+    known = torch.empty(0)
+    for piece in audio:
+        known = torch.cat((known, piece))
+        while (begin - skipped) * hop + block_samples <= len(known):
+            yield log_mel_rows(known, config, begin - skipped, FRAMES, filterbank)
+            begin += FRAMES
+            # Far enough back for the mirror image, should the signal end here, and for a block.
+            behind = max(FRAMES, (config.pad_samples + 2 * config.n_fft) // hop + 1)
+            keep = max(skipped, begin - behind)
+            known, skipped = known[(keep - skipped) * hop :], keep
+    if not len(known):
+        raise ValueError("audio holds no samples; a mel needs at least one")
+    n_frames = config.frames(len(known)) + skipped
+    while begin < n_frames:
+        # As wide as the others: how a product sums may depend on its width.
+        count = min(FRAMES, n_frames - skipped)
+        first = min(begin, n_frames - count)
+        rows = log_mel_rows(known, config, first - skipped, count, filterbank)
+        yield rows[:, begin - first :]
+        begin = first + count
+
+
+def write_mel(
+    path: str | os.PathLike[str], frames: Iterable[Tensor], config: MelConfig, n_samples: int
+) -> int:
+    """Write a mel file as the frames come; it appears when it is whole.
+
+    Args:
+        path: ends in ``.npz``.
+        frames: ``[M, F_i]`` each, ``config.frames(n_samples)`` of them in all.
+        config: their settings.
+        n_samples: how many samples they were made from.
+
+    Returns:
+        F.
+
+    Raises:
+        MelFileError: if the path ends otherwise.
+        WriteError: if the system refuses.
+    """
+    require_npz(path)
+    n_frames = config.frames(n_samples)
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        settings = np.array(json.dumps(config.to_dict()))
+        _write_member(archive, "config.npy", [_npy(settings)])
+        _write_member(archive, "n_samples.npy", [_npy(np.array(n_samples, np.int64))])
+        shape = (config.n_mels, n_frames)
+        columns = (np.ascontiguousarray(part.T, "<f4").tobytes() for part in frames)
+        _write_member(archive, "mel.npy", [_header(shape)], columns)
+    return n_frames
+
+
+def require_npz(path: str | os.PathLike[str]) -> None:
+    """Raise MelFileError unless a mel file may have this name."""
+    if Path(path).suffix.lower() != ".npz":
+        raise MelFileError(f"{path}: a mel file ends in .npz; rename it")
+
+
+def _write_member(
+    archive: zipfile.ZipFile, name: str, start: list[bytes], more: Iterable[bytes] = ()
+) -> None:
+    with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as member:
+        for part in itertools.chain(start, more):
+            member.write(part)
+
+
+def _npy(array: np.ndarray[Any, Any]) -> bytes:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        content, {"descr": "<f4", "fortran_order": True, "shape": shape}
+    )
+    return content.getvalue()
+
+
+@dataclass(frozen=True)
+class StoredMel:
+    """A mel in a file.
+
+    Attributes:
+        path: of the file.
+        config: its settings; None in a bare ``.npy``.
+        n_frames: F.
+        n_mels: M.
+        n_samples: it was made from; None where the file does not say.
+    """
+
+    path: Path
+    config: MelConfig | None
+    n_frames: int
+    n_mels: int
+    n_samples: int | None
+
+    def frames(self) -> Iterator[Tensor]:
+        """``[M, F_i]``, float32, piece after piece.
+
+        Raises:
+            MelFileError: if the file ends too early, or a value is not finite.
+        """
+        first = 0
+        for piece in _pieces(self.path):
+            if not bool(piece.isfinite().all()):
+                raise MelFileError(
+                    f"{self.path}: frames {first} to {first + piece.shape[1]} hold values that "
+                    "are not finite; make the mel anew"
+                )
+            yield piece
+            first += piece.shape[1]
+
+
+def open_mel(path: str | os.PathLike[str]) -> StoredMel:
+    """What a ``.npz`` of ``write_mel``, or a bare ``.npy`` ``[M, F]``, holds; all is read once.
+
+    Raises:
+        MelFileError: if it is missing, damaged, or holds no such mel.
+    """
+    path = Path(path)
+    config = n_samples = None
+    with _named(path):
+        if path.suffix.lower() == ".npz":
+            # Opened here: numpy leaves a damaged archive open.
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as content:
+                missing = [name for name in ("mel", "config") if name not in content.files]
+                if missing:
+                    raise ValueError(f"it has no {' and no '.join(missing)}")
+                config = MelConfig.from_dict(json.loads(str(content["config"][()])))
+                if "n_samples" in content.files:
+                    n_samples = int(content["n_samples"][()])
+        shapes = [tuple(piece.shape) for piece in StoredMel(path, None, 0, 0, None).frames()]
+    n_mels, n_frames = (shapes[0][0] if shapes else 0), sum(shape[1] for shape in shapes)
+    if not n_frames or not n_mels:
+        raise MelFileError(f"{path}: the mel has no frames; make it anew")
+    if config is not None and n_mels != config.n_mels:
+        raise MelFileError(
+            f"{path}: the mel has {n_mels} bands, its settings say n_mels={config.n_mels}; "
+            "make it anew"
+        )
+    if config is not None and n_samples is not None and config.frames(n_samples) != n_frames:
+        raise MelFileError(
+            f"{path}: {n_frames} frames are not the {config.frames(n_samples)} of its "
+            f"n_samples={n_samples}; make it anew"
+        )
+    return StoredMel(path, config, n_frames, n_mels, n_samples)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the file, as one MelFileError."""
+    try:
+        yield
+    except MelFileError:
+        raise
+    except FileNotFoundError as error:
+        raise MelFileError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise MelFileError(
+            f"{path}: no mel that can be read: {reason}; make it with wavenet mel"
+        ) from error
+
+
+def _pieces(path: Path) -> Iterator[Tensor]:
+    """``[M, F_i]`` of a ``.npz`` or ``.npy``: in pieces where they lie so, else from the whole."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_named(path))
+        if path.suffix.lower() == ".npz":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            file: IO[bytes] = stack.enter_context(archive.open("mel.npy"))
+        else:
+            file = stack.enter_context(open(path, "rb"))
+        shape, fortran_order, dtype = _read_header(file)
+        if len(shape) != 2 or dtype.kind != "f":
+            raise ValueError(f"shape {shape} of {dtype}; it takes [M, F] of floats")
+        if fortran_order:
+            yield from _columns(file, shape, dtype)
+            return
+        whole = np.frombuffer(file.read(), dtype).reshape(shape)
+        for first in range(0, shape[1], FRAMES):
+            yield torch.from_numpy(whole[:, first : first + FRAMES].astype(np.float32))
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _columns(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Tensor]:
+    n_mels, n_frames = shape
+    for first in range(0, n_frames, FRAMES):
+        count = min(FRAMES, n_frames - first)
+        size = n_mels * count * dtype.itemsize
+        content = file.read(size)
+        if len(content) < size:
+            raise ValueError("it is cut short")
+        frames = np.frombuffer(content, dtype).reshape(count, n_mels)
+        yield torch.from_numpy(frames.T.astype(np.float32))
+
+
+def read_mel_config(name: str) -> MelConfig:
+    """The settings of a preset, or those in a JSON file.
+
+    Raises:
+        ValueError: if it is neither, or they make no spectrogram.
+    """
+    path = Path(name)
+    if not path.is_file():
+        try:
+            return MelConfig.preset(name)
+        except ValueError as error:
+            raise ValueError(f"--mel-config={name}: no such file, and {error}") from None
+    try:
+        return MelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: no mel settings: {reason}") from None

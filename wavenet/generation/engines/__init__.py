@@ -1,0 +1,1 @@
+"""Engines that draw the samples of a request; see ``base.Engine``."""

@@ -1,0 +1,269 @@
+"""The CPU engine: the whole sampling loop, network and draw, as one compiled function.
+
+One sample of one row reads every weight once, so its speed is that of the memory system; what can
+be done about it is to read them as one stream and to do nothing else (``kernels.products``). A
+tile of rows shares what is read. Threads take whole tiles: a row never waits for another core, and
+has the same bits in every batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet.generation.engines.base import GenerationState, Request
+from wavenet.generation.engines.cpu.conditioning import CpuConditioning
+from wavenet.generation.engines.cpu.kernels.packing import (
+    LANES,
+    Array,
+    aligned_zeros,
+    pack_constants,
+    pack_weights,
+    registers,
+)
+from wavenet.generation.engines.cpu.kernels.plan import make_layers, make_plan
+from wavenet.model import WaveNet
+from wavenet.nn import State, flatten_state
+from wavenet.simd import has_compiler
+
+TILES = (1, 2, 4)
+"""Rows that a compiled loop takes at once; an odd number runs with an idle one."""
+
+_WORTH_A_THREAD = 4_000_000
+"""Multiply-adds, some 0.1 ms: less is done before another thread wakes up."""
+
+_NO_SAMPLES = np.empty((1, 0), np.float32)
+_NO_UNIFORMS = np.empty((1, 0, 1), np.float32)
+_FLOAT = np.dtype(np.float32)
+
+
+def runs(model: WaveNet) -> bool:
+    """Whether the engine can run a model: on the CPU, in float32."""
+    weight = model.input_projection.weight
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+@functools.cache
+def warn_without_compiler() -> None:
+    """Say once why generation is slow."""
+    warnings.warn(
+        "numba is missing, so the slow eager engine serves; pip install 'wavenet-audio[audio]'",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+@dataclass
+class _Tile:
+    """Rows that run together, and what the loop keeps of them."""
+
+    first_row: int
+    n_rows: int
+    layers: Array
+    work: Array  # [width * row_stride], width the rows with the idle ones
+    rings: Array  # [n_rows * ring_stride]
+    arguments: tuple[Any, ...]  # of the loop, as far as they never change
+
+
+class CpuEngine:
+    """Runs models on the CPU in float32, as many threads as torch may use (``set_num_threads``).
+
+    Args:
+        model: any ``WaveNet`` on the CPU in float32.
+        request: conditioning and how to draw; ``weights`` float32, float16 or bfloat16. Biases,
+            activations and the projection of the conditioning stay float32.
+        start: where to begin; its tensors are copied.
+
+    Attributes:
+        weights: all that is read at every sample, as the loop reads it (``kernels.packing``).
+
+    Raises:
+        ValueError: if the model is elsewhere or of another type, or numba is missing.
+    """
+
+    name: ClassVar[str] = "cpu"
+
+    @torch.inference_mode()
+    def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
+        _check(model)
+        from wavenet.generation.engines.cpu.kernels.loop import advance  # loads the compiler
+
+        self._advance = advance
+        self.model, self.request = model, request
+        self.weights = pack_weights(model, request.weights)
+        constants = pack_constants(model, request.weights)
+        self._constants = constants.values
+        self._plan = make_plan(model, request.weights, constants)
+        self._time, self._n_samples = start.time.clone(), 0
+        self._threads = min(torch.get_num_threads(), len(start.time))
+        self._conditioning = CpuConditioning(model, request, len(start.time))
+        most = TILES[-1]
+        self._shares = [
+            [self._tile(int(rows[i]), len(rows[i : i + most])) for i in range(0, len(rows), most)]
+            for rows in np.array_split(np.arange(len(start.time)), self._threads)
+        ]
+        self._tiles = [tile for share in self._shares for tile in share]
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._load(list(range(len(start.time))), start)
+
+    def run(self, uniforms: Tensor) -> Tensor:
+        """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
+        given = np.ascontiguousarray(uniforms.numpy().transpose(0, 2, 1))
+        batch, n, _ = given.shape
+        samples = np.empty((batch, n), np.float32)
+        self._go(given, _NO_SAMPLES, samples, n)
+        return torch.from_numpy(samples)
+
+    def force(self, x: Tensor) -> Tensor:
+        """``[B, T]`` to params ``[B, P, T]``; see ``Engine.force``."""
+        with torch.inference_mode():
+            heard = self.model.entry_values(x.to("cpu", torch.float32)).contiguous()
+            batch, n = x.shape
+            params = torch.empty(batch, n * self.model.distribution.n_params)
+            self._go(_NO_UNIFORMS, heard.numpy(), params.numpy(), n)
+            return params.view(batch, n, -1).transpose(1, 2).contiguous()
+
+    def dump(self) -> GenerationState:
+        """See ``Engine.dump``."""
+        plan = self._plan[0]
+        at, n_params = int(plan["params_at"]), int(plan["params"])
+        with torch.inference_mode():
+            works = [
+                tile.work.reshape(-1, plan["row_stride"])[: tile.n_rows] for tile in self._tiles
+            ]
+            params = torch.from_numpy(np.concatenate(works)[:, at : at + n_params, None].copy())
+            layers: list[State] = []
+            for number in range(len(self._tiles[0].layers)):
+                rows = [self._ring(tile, number) for tile in self._tiles]
+                slot = int(self._tiles[0].layers[number]["slot"])
+                history = np.roll(np.concatenate(rows), -slot, axis=1)[..., : plan["residual"]]
+                history = np.ascontiguousarray(history.transpose(0, 2, 1))
+                layers.append(((torch.from_numpy(history),),))
+            state = (*self._dump_predictor(), tuple(layers))
+            return GenerationState(params, state, self._time + self._n_samples)
+
+    @torch.inference_mode()
+    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
+        """See ``Engine.replace``."""
+        self._conditioning.replace(rows, frames)
+        self._time[rows] = start.time - self._n_samples
+        self._load(rows, start)
+
+    def _dump_predictor(self) -> State:
+        """The predictor's state, in a tuple that is empty without one."""
+        if self.model.predictor is None:
+            return ()
+        parts = zip(*(self._memories(tile) for tile in self._tiles), strict=True)
+        return (tuple(torch.from_numpy(np.concatenate(part)[:, None].copy()) for part in parts),)
+
+    def _memories(self, tile: _Tile) -> list[Array]:
+        """Of the predictor, views ``[n_rows, order]`` and ``[n_rows, excitation_past]``."""
+        plan, rows = self._plan[0], tile.work.reshape(-1, self._plan[0]["row_stride"])
+        if self.model.predictor is None:
+            return []
+        # The oldest place of each is free: it is the first to be moved out.
+        sizes = (("history_at", "order"), ("excitation_at", "excitation_past"))
+        return [rows[: tile.n_rows, plan[at] + 1 :][:, : plan[size]] for at, size in sizes]
+
+    def _tile(self, first_row: int, n_rows: int) -> _Tile:
+        """Memory for some rows, and the arguments that never change."""
+        plan, conditioning = self._plan[0], self._conditioning
+        width = min(size for size in TILES if size >= n_rows)
+        stride = int(plan["row_stride"])
+        layers = make_layers(self.model)
+        work = aligned_zeros(width * stride, _FLOAT)
+        rings = aligned_zeros(n_rows * int(plan["ring_stride"]), _FLOAT)
+        arguments = (
+            self.weights,
+            self._constants,
+            self._plan,
+            layers,
+            work,
+            rings,
+            conditioning.terms[first_row : first_row + n_rows].reshape(-1),
+            conditioning.columns[first_row : first_row + n_rows].reshape(-1),
+            conditioning.lift,
+            float(self.request.temperature),
+            1.0 if self.request.top_p is None else float(self.request.top_p),
+            tuple(stride * row for row in range(width)),
+            n_rows,
+            first_row,
+        )
+        return _Tile(first_row, n_rows, layers, work, rings, arguments)
+
+    def _ring(self, tile: _Tile, number: int) -> Array:
+        """A layer's ring, a view ``[n_rows, past, R]``, R whole registers."""
+        layer = tile.layers[number]
+        width = registers(int(self._plan[0]["residual"])) * LANES
+        rows = tile.rings.reshape(tile.n_rows, -1)
+        ring = rows[:, layer["ring_at"] : layer["ring_at"] + layer["past"] * width]
+        return ring.reshape(tile.n_rows, int(layer["past"]), width)
+
+    def _load(self, rows: list[int], start: GenerationState) -> None:
+        """Bring a state into the memory of some rows."""
+        parts = [start.params, *flatten_state(start.model)]
+        arrays = [part.to("cpu", torch.float32).numpy() for part in parts]
+        for i, row in enumerate(rows):
+            tile = next(one for one in self._tiles if row < one.first_row + one.n_rows)
+            self._load_row(tile, row - tile.first_row, [array[i] for array in arrays])
+
+    def _load_row(self, tile: _Tile, row: int, parts: list[Array]) -> None:
+        """Params, the predictor's memories and each layer's history, into one row of a tile."""
+        plan, memories = self._plan[0], self._memories(tile)
+        work = tile.work.reshape(-1, plan["row_stride"])
+        params, *others = parts
+        work[row, plan["params_at"] :][: plan["params"]] = params[:, 0]
+        for place, part in zip(memories, others[: len(memories)], strict=True):
+            place[row] = part[0]
+        for number, history in enumerate(others[len(memories) :]):
+            slot = int(tile.layers[number]["slot"])
+            self._ring(tile, number)[row, :, : plan["residual"]] = np.roll(history.T, slot, axis=0)
+
+    def _go(self, uniforms: Array, heard: Array, samples: Array, n: int) -> None:
+        """Run all tiles over n samples, frame by frame of the conditioning."""
+        done = 0
+        while done < n:
+            phase, left = self._conditioning.approach()
+            end = min(n, done + left)
+            self._run_tiles(phase, uniforms, heard, samples, done, end)
+            self._conditioning.position += end - done
+            done = end
+        self._n_samples += n
+
+    def _run_tiles(self, phase: int, *call: Any) -> None:
+        """Every tile over the samples of one frame; by several threads where that is worth it."""
+        if self._pool is None or self._is_little(*call[-2:]):
+            for tile in self._tiles:
+                self._advance(*tile.arguments, phase, *call)
+            return
+
+        def run(share: list[_Tile]) -> None:
+            for tile in share:
+                self._advance(*tile.arguments, phase, *call)
+
+        list(self._pool.map(run, self._shares))
+
+    def _is_little(self, begin: int, end: int) -> bool:
+        """Whether one thread has done it before another wakes up."""
+        return (end - begin) * self.weights.size < _WORTH_A_THREAD
+
+
+def _check(model: WaveNet) -> None:
+    """Raise ValueError unless the engine can run the model here."""
+    weight = model.input_projection.weight
+    if not runs(model):
+        raise ValueError(
+            f"engine='cpu' runs float32 models on the CPU, this one is {weight.dtype} on "
+            f"{weight.device}; call model.float().cpu() or use engine='eager'"
+        )
+    if not has_compiler():
+        raise ValueError(
+            "engine='cpu' needs numba; pip install 'wavenet-audio[audio]' or use engine='eager'"
+        )

@@ -1,0 +1,304 @@
+"""The sampling loop: draw, hear, and one step of the network, for one tile of rows.
+
+What a row needs beside the weights lies in ``work``, at the offsets that ``plan`` says:
+
+    signal   x, what goes from layer to layer, and behind it the sum of the skip projections
+    inputs   all taps of the layer at hand, the oldest first
+    gate     input of both halves of the gate
+    gated    what the gate lets through
+    head     between the matrices of the head
+    params   of the next sample
+    space    for the draw
+
+and what the linear predictor keeps, if there is one (``prediction``).
+
+``rings`` keeps the last ``past`` inputs of each layer: slot t mod past holds the input at time t.
+The oldest tap of the input at time t is the one at t - past, so its slot is the one that t takes,
+and tap i lies i dilations further on.
+
+``terms`` holds what does not wait for the signal: bias and projected conditioning of each layer,
+of the frame before, the frame of the sample and the frame behind it, which ``lift`` weighs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wavenet.generation.engines.cpu.kernels.draws import (
+    category,
+    on_grid,
+    standard_logistic,
+    standard_normal,
+)
+from wavenet.generation.engines.cpu.kernels.packing import LANES
+from wavenet.generation.engines.cpu.kernels.plan import GAUSSIAN, LOGISTIC_MIXTURE, MU_LAW
+from wavenet.generation.engines.cpu.kernels.prediction import (
+    hear_excitation,
+    lift_columns,
+    relocate,
+)
+from wavenet.generation.engines.cpu.kernels.products import product
+from wavenet.simd.compiling import cached, inlined, sources_fingerprint
+from wavenet.simd.functions import gate
+from wavenet.simd.registers import fill, fma, load, maximum, prefetch, store
+
+
+@inlined
+def _draw(work, row, plan, constants, uniforms, temperature, top_p):  # type: ignore[no-untyped-def]
+    """The next sample of a row from its parameters, and what the network hears of it."""
+    params = row + plan.params_at
+    k = 0
+    if plan.kind != GAUSSIAN:
+        k = category(
+            work,
+            params,
+            plan.categories,
+            row + plan.space_at,
+            constants,
+            plan.mask_at,
+            uniforms[0],
+            temperature,
+            top_p,
+        )
+    if plan.kind == MU_LAW:
+        return constants[plan.value_at + k], constants[plan.heard_at + k]
+    u = np.float64(uniforms[-1])
+    quantile = standard_logistic(u) if plan.kind == LOGISTIC_MIXTURE else standard_normal(u)
+    means = params if plan.kind == GAUSSIAN else params + plan.categories
+    value = on_grid(work[means + k], work[means + plan.categories + k], quantile, temperature)
+    return value, value
+
+
+@inlined
+def _hear(work, row, plan, constants, heard):  # type: ignore[no-untyped-def]
+    """Begin a step: the sample as the first layer's input, and the biases of the skip sum."""
+    signal = row + plan.signal_at
+    if plan.order > 0:
+        hear_excitation(work, row, plan, heard)
+    else:
+        work[row + plan.heard_from] = heard
+    width = (plan.residual + LANES - 1) // LANES * LANES
+    column, factor = plan.entry_at, fill(work[row + plan.heard_from])
+    if plan.one_hot == 1:
+        column, factor = column + np.int64(heard) * width, fill(1.0)
+    for i in range(0, plan.residual, LANES):
+        x = factor * load(constants, column + i)
+        for k in range(1, plan.inputs):
+            value = fill(work[row + plan.heard_from + k])
+            x = fma(value, load(constants, column + k * width + i), x)
+        store(work, signal + i, x)
+    for i in range(0, plan.skip, LANES):
+        store(work, signal + plan.residual + i, load(constants, plan.skip_bias_at + i))
+
+
+@inlined
+def _gather(work, row, plan, constants, layer, number, rings, ring_row):  # type: ignore[no-untyped-def]
+    """The inputs of a layer, one tap behind the other; and the newest into the ring.
+
+    The bias of the projection that made x is added here. A copy may run over its end: into the
+    next tap, which is copied later.
+    """
+    width = (plan.residual + LANES - 1) // LANES * LANES
+    inputs = row + plan.inputs_at
+    ring = ring_row + layer.ring_at
+    slot = layer.slot
+    for _ in range(plan.kernel_size - 1):
+        for i in range(0, width, LANES):
+            store(work, inputs + i, load(rings, ring + slot * width + i))
+        inputs += plan.residual
+        slot += layer.dilation
+        if slot >= layer.past:
+            slot -= layer.past
+    bias = plan.residual_bias_at + number * width
+    signal = row + plan.signal_at
+    for i in range(0, width, LANES):
+        x = load(work, signal + i) + load(constants, bias + i)
+        store(work, signal + i, x)
+        store(work, inputs + i, x)
+        if layer.past > 0:
+            store(rings, ring + layer.slot * width + i, x)
+
+
+@inlined
+def _begin_gate(work, row, plan, terms, at, frame_stride, lift, phase):  # type: ignore[no-untyped-def]
+    """Bias and conditioning of a layer, as what its products are added to."""
+    z = row + plan.gate_at
+    if lift.size == 0:
+        for i in range(0, plan.gate, LANES):
+            store(work, z + i, load(terms, at + i))
+        return
+    # Of the three frames one has no weight: the sample lies between two centres.
+    first = 0 if lift[3 * phase + 2] == 0 else 1
+    near, far = fill(lift[3 * phase + first]), fill(lift[3 * phase + first + 1])
+    at += first * frame_stride
+    for i in range(0, plan.gate, LANES):
+        y = fma(far, load(terms, at + frame_stride + i), near * load(terms, at + i))
+        store(work, z + i, y)
+
+
+@inlined
+def _apply_gate(work, row, plan):  # type: ignore[no-untyped-def]
+    half = plan.gate // 2
+    z = row + plan.gate_at
+    for i in range(0, half, LANES):
+        store(work, row + plan.gated_at + i, gate(load(work, z + i), load(work, z + half + i)))
+
+
+@inlined
+def _rectify(work, source, target, n):  # type: ignore[no-untyped-def]
+    for i in range(0, n, LANES):
+        store(work, target + i, maximum(load(work, source + i), fill(0.0)))
+
+
+@inlined
+def _fetch(array, at, n):  # type: ignore[no-untyped-def]
+    """Ask for n floats that are needed one layer later.
+
+    All sums of a product wait for what they begin with, and while they wait the weights do too.
+    """
+    for i in range(0, n, LANES):
+        prefetch(array, at + i)
+
+
+@inlined
+def _step(weights, constants, plan, layers, work, rings, terms, lift, phase, tile, n_rows):  # type: ignore[no-untyped-def]
+    """One step of the network: from the signal of the first layer to the params."""
+    n_layers = len(layers)
+    width = (plan.residual + LANES - 1) // LANES * LANES
+    gate_stride = (plan.gate + LANES - 1) // LANES * LANES
+    frame_stride = n_layers * gate_stride
+    term_stride = frame_stride if lift.size == 0 else 3 * frame_stride
+    at = 0
+    for number in range(n_layers):
+        layer = layers[number]
+        last = number == n_layers - 1
+        if not last:
+            following = layers[number + 1]
+            oldest = following.ring_at + following.slot * width
+            _fetch(constants, plan.residual_bias_at + (number + 1) * width, width)
+        for r in range(n_rows):
+            row, ring = r * plan.row_stride, r * plan.ring_stride
+            term = r * term_stride + number * gate_stride
+            if not last:
+                _fetch(rings, ring + oldest, width)
+                _fetch(terms, term + gate_stride, gate_stride)
+                if lift.size > 0:
+                    _fetch(terms, term + gate_stride + frame_stride, gate_stride)
+                    _fetch(terms, term + gate_stride + 2 * frame_stride, gate_stride)
+            _gather(work, row, plan, constants, layer, number, rings, ring)
+            _begin_gate(work, row, plan, terms, term, frame_stride, lift, phase)
+        if layer.past > 0:
+            layer.slot = layer.slot + 1 if layer.slot + 1 < layer.past else 0
+        columns = (plan.gate + LANES - 1) // LANES
+        at = product(
+            weights, at, plan.conv_steps, columns, work, tile, plan.inputs_at, plan.gate_at
+        )
+        for r in range(n_rows):
+            _apply_gate(work, r * plan.row_stride, plan)
+        skipped = plan.residual if last else 0
+        columns = (plan.residual - skipped + plan.skip + LANES - 1) // LANES
+        at = product(
+            weights,
+            at,
+            plan.gated_steps,
+            columns,
+            work,
+            tile,
+            plan.gated_at,
+            plan.signal_at + skipped,
+        )
+    _head(weights, at, constants, plan, work, tile, n_rows)
+
+
+@inlined
+def _head(weights, at, constants, plan, work, tile, n_rows):  # type: ignore[no-untyped-def]
+    """ReLU, 1x1, ReLU, 1x1: from the skip sum to the params."""
+    for r in range(n_rows):
+        row = r * plan.row_stride
+        _rectify(work, row + plan.signal_at + plan.residual, row + plan.head_at, plan.skip)
+        for i in range(0, plan.skip, LANES):
+            store(work, row + plan.signal_at + i, load(constants, plan.first_bias_at + i))
+    columns = (plan.skip + LANES - 1) // LANES
+    at = product(weights, at, plan.head_steps, columns, work, tile, plan.head_at, plan.signal_at)
+    for r in range(n_rows):
+        row = r * plan.row_stride
+        _rectify(work, row + plan.signal_at, row + plan.head_at, plan.skip)
+        for i in range(0, plan.params, LANES):
+            store(work, row + plan.params_at + i, load(constants, plan.last_bias_at + i))
+    columns = (plan.params + LANES - 1) // LANES
+    product(weights, at, plan.head_steps, columns, work, tile, plan.head_at, plan.params_at)
+    if plan.order > 0:
+        for r in range(n_rows):
+            relocate(work, r * plan.row_stride, plan)
+
+
+def _compile(fingerprint: str) -> Any:
+    """The loop, under a key that changes with any of the kernels' sources."""
+
+    def advance(  # type: ignore[no-untyped-def]
+        weights,
+        constants,
+        plans,
+        layers,
+        work,
+        rings,
+        terms,
+        columns,
+        lift,
+        temperature,
+        top_p,
+        tile,
+        n_rows,
+        first_row,
+        phase,
+        uniforms,
+        heard,
+        samples,
+        begin,
+        end,
+    ):
+        """Samples ``begin .. end - 1`` of the rows of one tile.
+
+        Args:
+            weights, constants: see ``packing``.
+            plans, layers: see ``plan``; the layers' slots move on.
+            work, rings, terms: of the rows of this tile, one after the other.
+            columns: of the predictor, of as many frames as ``terms``; empty without one.
+            lift: ``[hop * 3]`` weights of the frames around; empty where ``terms`` holds one frame.
+            tile: offset of each row in ``work``; more than ``n_rows`` where the last are idle.
+            first_row: of this tile in ``uniforms``, ``heard`` and ``samples``.
+            phase: of sample ``begin`` within its frame.
+            uniforms: ``[B, T, U]``.
+            heard: ``[B, T]``, what the network hears instead of what it draws; or ``[B, 0]``.
+            samples: ``[B, T]`` for what is drawn; or ``[B, T, P]``, flat, for all params.
+        """
+        plan = plans[0]
+        stride = (plan.columns + LANES - 1) // LANES * LANES
+        frames = stride if lift.size == 0 else 3 * stride
+        for t in range(begin, end):
+            here = phase + t - begin
+            for r in range(n_rows):
+                row = r * plan.row_stride
+                if heard.shape[1] > 0:
+                    sound = heard[first_row + r, t]
+                else:
+                    drawn = uniforms[first_row + r, t]
+                    value, sound = _draw(work, row, plan, constants, drawn, temperature, top_p)
+                    samples[first_row + r, t] = value
+                if plan.order > 0:
+                    lift_columns(work, row, plan, columns, r * frames, stride, lift, here)
+                _hear(work, row, plan, constants, sound)
+            _step(weights, constants, plan, layers, work, rings, terms, lift, here, tile, n_rows)
+            if heard.shape[1] > 0:
+                for r in range(n_rows):
+                    source = r * plan.row_stride + plan.params_at
+                    for i in range(plan.params):
+                        samples[first_row + r, t * plan.params + i] = work[source + i]
+        return fingerprint != ""
+
+    return cached(advance)
+
+
+advance = _compile(sources_fingerprint(__file__))

@@ -1,0 +1,169 @@
+"""Where everything lies: the sizes and offsets of one model, as records that kernels read.
+
+``PLAN`` is one record for the model, ``LAYER`` one for each layer. Offsets into ``work`` count from
+the beginning of a row, those into the constants from the beginning of the array. All are run-time
+values, so that one compiled loop serves every model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from wavenet.distributions import Gaussian, GaussianMixture, LogisticMixture, MuLaw
+from wavenet.generation.engines.cpu.kernels.packing import LANES, Array, Constants, registers, steps
+from wavenet.model import WaveNet
+from wavenet.nn import GatedResidualBlock, LinearPrediction
+
+KINDS = (MuLaw, LogisticMixture, GaussianMixture, Gaussian)
+MU_LAW, LOGISTIC_MIXTURE, GAUSSIAN_MIXTURE, GAUSSIAN = range(len(KINDS))
+
+PLAN = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            # the model
+            "kernel_size",
+            "residual",  # channels
+            "gate",
+            "skip",
+            "kind",  # of distribution, an index of KINDS
+            "params",
+            "categories",
+            "inputs",  # of the input projection
+            # its linear predictor, 0 without one
+            "order",
+            "pitch_taps",
+            "min_lag",
+            "max_lag",
+            "excitation_past",
+            "columns",
+            "one_hot",  # 1 where what is heard names a column of the entry, else 0
+            # elements of the packed weights for one column
+            "conv_steps",
+            "gated_steps",
+            "head_steps",
+            # offsets into a row of work
+            "signal_at",
+            "inputs_at",
+            "gate_at",
+            "gated_at",
+            "head_at",
+            "params_at",
+            "space_at",
+            "heard_from",
+            "place_at",
+            "columns_at",
+            "history_at",
+            "excitation_at",
+            "row_stride",
+            "ring_stride",
+            # offsets into the constants
+            "entry_at",
+            "residual_bias_at",
+            "skip_bias_at",
+            "first_bias_at",
+            "last_bias_at",
+            "mask_at",
+            "value_at",
+            "heard_at",
+        )
+    ]
+)
+
+LAYER = np.dtype([(name, np.int64) for name in ("ring_at", "past", "dilation", "slot")])
+"""``slot`` is the only number that changes: where the next input of the layer goes."""
+
+
+def make_layers(model: WaveNet) -> Array:
+    """One ``LAYER`` for each layer, at the beginning of time."""
+    blocks: list[GatedResidualBlock] = list(model.stack.blocks)  # type: ignore[arg-type]
+    layers = np.zeros(len(blocks), LAYER)
+    layers["past"] = [block.past for block in blocks]
+    layers["dilation"] = [block.conv.dilation for block in blocks]
+    lengths = layers["past"] * registers(blocks[0].residual_channels) * LANES
+    layers["ring_at"] = np.cumsum(lengths) - lengths
+    return layers
+
+
+def _of_predictor(predictor: LinearPrediction | None) -> dict[str, int]:
+    """What the plan says of the linear predictor."""
+    if predictor is None:
+        return {"inputs": 1}
+    return {
+        "inputs": predictor.inputs,
+        "order": predictor.order,
+        "pitch_taps": predictor.pitch_taps,
+        "min_lag": predictor.min_lag_samples,
+        "max_lag": predictor.max_lag_samples,
+        "excitation_past": predictor.excitation_past,
+        "columns": predictor.columns,
+    }
+
+
+def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Array:
+    """The ``PLAN``, an array of one record."""
+    block: GatedResidualBlock = model.stack.blocks[0]  # type: ignore[assignment]
+    residual, gate, skip = block.residual_channels, block.gate_channels, block.skip_channels
+    kernel_size = block.conv.kernel_size
+    distribution = model.distribution
+    params = distribution.n_params
+    kind = KINDS.index(type(distribution))
+    categories = params if kind == MU_LAW else max(1, params // 3)
+    plan = np.zeros(1, PLAN)
+    predictor = model.predictor
+    values = {
+        **_of_predictor(predictor),
+        "kernel_size": kernel_size,
+        "residual": residual,
+        "gate": gate,
+        "skip": skip,
+        "kind": kind,
+        "params": params,
+        "categories": categories,
+        "one_hot": int(model.config.one_hot_input),
+        "conv_steps": steps(kernel_size * residual, weights),
+        "gated_steps": steps(gate // 2, weights),
+        "head_steps": steps(skip, weights),
+    }
+    # Copies run over the end by less than a register, sums of panels by less than a register too.
+    sizes = {
+        "signal_at": residual + skip,
+        "inputs_at": kernel_size * residual,
+        "gate_at": gate,
+        "gated_at": gate // 2,
+        "head_at": skip,
+        "params_at": params,
+        "space_at": (registers(categories) + registers(registers(categories))) * LANES,
+        "heard_from": values["inputs"],
+    }
+    if predictor is not None:
+        sizes |= {
+            "place_at": 2,
+            "columns_at": predictor.columns,
+            "history_at": predictor.order + 1,
+            "excitation_at": predictor.excitation_past + 1,
+        }
+    at = 0
+    for name, size in sizes.items():
+        values[name] = at
+        at += (registers(size) + 1) * LANES
+    # Rows an odd number of cache lines apart do not meet in one set of the cache.
+    values["row_stride"] = at + LANES * (1 - registers(at) % 2)
+    values["ring_stride"] = sum(block.past for block in model.stack.blocks) * (  # type: ignore[misc]
+        registers(residual) * LANES
+    )
+    names = (
+        "entry_at",
+        "residual_bias_at",
+        "skip_bias_at",
+        "first_bias_at",
+        "last_bias_at",
+        "mask_at",
+        "value_at",
+        "heard_at",
+    )
+    values |= dict(zip(names, constants.starts[: len(names)], strict=True))
+    for name, value in values.items():
+        plan[name] = value
+    return plan

@@ -1,0 +1,114 @@
+"""The linear predictor of a row: ``wavenet.nn.LinearPrediction``, a sample at a time.
+
+In a row of ``work`` lie, of a model with a predictor, also
+
+    columns      a_1 .. a_p, log g and the lag, lifted to the sample at hand
+    history      the last ``order + 1`` samples, the newest last
+    excitation   the last ``excitation_past + 1`` values of e, the newest last
+    heard        what goes into the input projection
+    place        p and log g: where the next sample lies
+
+Both memories are moved on by one place a sample: a few registers, next to nothing beside a layer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from wavenet.generation.engines.cpu.kernels.packing import LANES
+from wavenet.nn.linear_prediction import HEARD_EXCITATION, HEARD_PREDICTION
+from wavenet.simd.compiling import inlined, outlined
+from wavenet.simd.registers import fill, fma, load, store
+
+_EXCITATION, _PREDICTION = np.float32(HEARD_EXCITATION), np.float32(HEARD_PREDICTION)
+
+
+@inlined
+def lift_columns(work, row, plan, columns, at, stride, lift, phase):  # type: ignore[no-untyped-def]
+    """The predictor's conditioning between the frames around; held where there is one frame."""
+    target = row + plan.columns_at
+    if lift.size == 0:
+        for i in range(0, plan.columns, LANES):
+            store(work, target + i, load(columns, at + i))
+        return
+    first = 0 if lift[3 * phase + 2] == 0 else 1
+    near, far = fill(lift[3 * phase + first]), fill(lift[3 * phase + first + 1])
+    at += first * stride
+    for i in range(0, plan.columns, LANES):
+        y = fma(far, load(columns, at + stride + i), near * load(columns, at + i))
+        store(work, target + i, y)
+
+
+@inlined
+def _append(work, at, n, value):  # type: ignore[no-untyped-def]
+    """Move n values one place towards the beginning, and put a new one at the end.
+
+    Copies may run over the end by less than a register, into room that is not read.
+    """
+    for i in range(0, n - 1, LANES):
+        store(work, at + i, load(work, at + i + 1))
+    work[at + n - 1] = value
+
+
+@outlined
+def asinh(x):  # type: ignore[no-untyped-def]
+    """log(|x| + sqrt(x^2 + 1)) with the sign of x, exact near 0."""
+    size = abs(np.float64(x))
+    y = math.log1p(size + size * size / (1.0 + math.sqrt(size * size + 1.0)))
+    return np.float32(y if x >= 0 else -y)
+
+
+@inlined
+def hear_excitation(work, row, plan, sound):  # type: ignore[no-untyped-def]
+    """From a sample to what the network hears of it, and to where the next one lies."""
+    columns, history = row + plan.columns_at, row + plan.history_at
+    order = plan.order
+    _append(work, history, order + 1, sound)
+    before, ahead = np.float32(0), np.float32(0)
+    for k in range(order):
+        a = work[columns + k]
+        before += a * work[history + order - 1 - k]
+        ahead += a * work[history + order - k]
+    log_gain = work[columns + order]
+    gain = np.float32(math.exp(log_gain))
+    inverse = np.float32(math.exp(-log_gain))
+    ahead *= inverse
+    excitation = (sound - before) * inverse
+    heard, place = row + plan.heard_from, row + plan.place_at
+    work[heard] = _EXCITATION * asinh(excitation)
+    work[heard + 1] = _PREDICTION * asinh(ahead)
+    work[place], work[place + 1] = ahead * gain, log_gain
+    if plan.pitch_taps > 0:
+        _hear_pitch(work, row, plan, excitation)
+
+
+@inlined
+def _hear_pitch(work, row, plan, excitation):  # type: ignore[no-untyped-def]
+    """The taps around one period before the next sample."""
+    past, reach = row + plan.excitation_at, plan.excitation_past
+    _append(work, past, reach + 1, excitation)
+    low, high = np.float32(plan.min_lag), np.float32(plan.max_lag)
+    column = work[row + plan.columns_at + plan.order + 1]
+    column = min(max(column, np.float32(-1)), np.float32(1))
+    lag = (low + high) * np.float32(0.5) + (high - low) * np.float32(0.5) * column
+    whole = min(np.int64(math.floor(lag)), plan.max_lag - 1)
+    share = lag - np.float32(whole)
+    first = past + reach + 1 - whole - plan.pitch_taps // 2
+    for j in range(plan.pitch_taps):
+        here, earlier = work[first + j], work[first + j - 1]
+        value = here + share * (earlier - here)
+        work[row + plan.heard_from + 2 + j] = _EXCITATION * asinh(value)
+
+
+@inlined
+def relocate(work, row, plan):  # type: ignore[no-untyped-def]
+    """The params of the excitation as those of the sample."""
+    n = plan.categories
+    means = row + plan.params_at + plan.params - 2 * n
+    location, log_gain = work[row + plan.place_at], work[row + plan.place_at + 1]
+    gain = np.float32(math.exp(log_gain))
+    for i in range(n):
+        work[means + i] = location + gain * work[means + i]
+        work[means + n + i] += log_gain

@@ -1,0 +1,193 @@
+"""Vocode files: many in one batch, each written while it is made, each whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from wavenet.audio import AudioError
+from wavenet.audio.blocks import open_writer
+from wavenet.data.recordings import AUDIO_SUFFIXES, walk_files
+from wavenet.features.mel_config import MelConfig
+from wavenet.features.mel_files import MelFileError
+from wavenet.generation.mel_sources import Source, open_source
+from wavenet.generation.speeches import Manner, Speeches
+from wavenet.model import WaveNet
+
+_Writing = Generator[None, Tensor | None, None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to be spoken, and where to."""
+
+    source: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of the jobs.
+
+    Attributes:
+        written: how many files.
+        n_samples: in all of them.
+        failures: one line for every file that was left out.
+    """
+
+    written: int
+    n_samples: int
+    failures: tuple[str, ...]
+
+
+def jobs_of_folder(folder: Path, out: Path) -> tuple[list[Job], list[str]]:
+    """One job for each audio file and stored mel below a folder: the same path below ``out``, .wav.
+
+    Returns:
+        The jobs, and a line for every file whose place another one takes.
+
+    Raises:
+        ValueError: if there is no such file, or ``out`` is the folder itself or a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; a folder of files needs a folder to write to")
+    if _same(folder, out):
+        raise ValueError(f"{out} would be written over; name another folder")
+    found = sorted(path for path in walk_files(folder) if _is_input(path, out))
+    if not found:
+        kinds = ", ".join(sorted((*AUDIO_SUFFIXES, ".npz")))
+        raise ValueError(f"{folder} holds no file to vocode; looked for {kinds} in it and below")
+    taken: dict[Path, Path] = {}
+    refused = []
+    for path in found:
+        target = (out / path.relative_to(folder)).with_suffix(".wav")
+        if target in taken:
+            refused.append(f"{path}: {target} is already that of {taken[target]}; rename one")
+        taken.setdefault(target, path)
+    return [Job(path, target) for target, path in taken.items()], refused
+
+
+def _is_input(path: Path, out: Path) -> bool:
+    return path.suffix.lower() in (*AUDIO_SUFFIXES, ".npz") and not path.is_relative_to(out)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def vocode_files(
+    model: WaveNet,
+    jobs: Sequence[Job],
+    manner: Manner,
+    *,
+    mel_config: MelConfig | None = None,
+    batch_size: int = 8,
+    look: Callable[[Sequence[Job]], Iterable[Job]] = iter,
+    report: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda made, total: None,
+) -> Outcome:
+    """Read each file once, then speak all that can be used, the longest first.
+
+    What is written for a file depends on that file and the manner alone.
+
+    Args:
+        model: a mel-conditioned one.
+        jobs: what to read and to write.
+        manner: how to speak.
+        mel_config: the settings of bare ``.npy`` mels.
+        batch_size: files that are spoken at once.
+        look: wraps the jobs while they are looked through, to show how far that is.
+        report: gets the line of a file that is left out, at once.
+        progress: gets the samples made since the last call, and those that there will be.
+
+    Raises:
+        ValueError: if the manner does not fit the model.
+    """
+    failures: list[str] = []
+
+    def fail(line: str) -> None:
+        failures.append(line)
+        report(line)
+
+    found: list[tuple[Source, Path]] = []
+    for job in look(jobs):
+        try:
+            found.append((open_source(job.source, model, mel_config), job.out))
+        except (AudioError, MelFileError) as error:
+            fail(str(error))
+        except UnicodeEncodeError:  # libsndfile cannot be asked for it
+            fail(f"{str(job.source)!a}: the name is not UTF-8; rename the file")
+    found.sort(key=lambda pair: -pair[0].n_samples)
+    total = sum(source.n_samples for source, _ in found)
+    progress(0, total)
+    writings = _Writings(found, model.sample_rate)
+    mels = (source.frames() for source, _ in found)
+    speeches = Speeches(model, mels, manner, batch_size=min(batch_size, max(1, len(found))))
+    try:
+        for spoken in speeches:
+            for number, samples, ended in spoken:
+                try:
+                    progress(writings.add(number, samples, ended), total)
+                except (AudioError, OSError) as error:
+                    fail(str(error))
+                    speeches.drop(number)
+    finally:
+        writings.abandon()
+    return Outcome(writings.written, writings.n_samples, tuple(failures))
+
+
+class _Writings:
+    """The files that are being written.
+
+    Attributes:
+        written: how many are whole.
+        n_samples: in those.
+    """
+
+    def __init__(self, found: list[tuple[Source, Path]], sample_rate: int) -> None:
+        self._found, self._rate = found, sample_rate
+        self._left = [source.n_samples for source, _ in found]
+        self._open: dict[int, _Writing] = {}
+        self.written = self.n_samples = 0
+
+    def add(self, number: int, samples: Tensor, ended: bool) -> int:
+        """Append to a file; a mel may describe some samples more than it was made from.
+
+        Returns:
+            How many samples were taken.
+
+        Raises:
+            AudioError: if they cannot be written; nothing is left of the file then.
+        """
+        if number not in self._open:
+            self._open[number] = _write(self._found[number][1], self._rate)
+            next(self._open[number])
+        taken = samples[: self._left[number]]
+        self._left[number] -= len(taken)
+        if len(taken):
+            self._open[number].send(taken)
+        if ended:
+            self._finish(number)
+        return len(taken)
+
+    def abandon(self) -> None:
+        """Leave nothing of what is not whole."""
+        for writing in self._open.values():
+            writing.close()
+
+    def _finish(self, number: int) -> None:
+        writing = self._open.pop(number)
+        next(writing, None)
+        self.written += 1
+        self.n_samples += self._found[number][0].n_samples
+
+
+def _write(path: Path, sample_rate: int) -> _Writing:
+    """Takes samples by ``send``; ``next`` makes the file whole, ``close`` leaves nothing of it."""
+    with open_writer(path, sample_rate) as writer:
+        while (samples := (yield)) is not None:
+            writer.write(samples)

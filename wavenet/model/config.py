@@ -1,0 +1,317 @@
+"""What makes one WaveNet differ from another: its configuration, and the named presets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wavenet.distributions import make_distribution
+from wavenet.features.linear_prediction import MelPredictor
+from wavenet.features.mel_config import MelConfig
+from wavenet.nn import LinearPrediction
+from wavenet.nn.causal import check_positive
+from wavenet.storage import settings as config_io
+
+ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional", "temperature")
+"""Settings that older checkpoints do not name; their defaults say what was before."""
+
+DEFAULT_SPEAKER_CHANNELS = 32
+"""Width of the conditioning of a model that knows speakers but no local features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsamplingConfig:
+    """From frames to samples in learnt linear steps; see ``UpsamplingEncoder``.
+
+    Attributes:
+        scales: columns that each step makes of one; their product is the hop.
+        context_frames: frames on each side that are mixed before the first step.
+        band_kernel_size: neighbouring channels that are mixed in each step, an odd number.
+    """
+
+    scales: tuple[int, ...] = ()
+    context_frames: int = 0
+    band_kernel_size: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
+        for scale in self.scales:
+            check_positive("scales", scale)
+        check_positive("band_kernel_size", self.band_kernel_size)
+        if self.band_kernel_size % 2 == 0:
+            raise ValueError(f"band_kernel_size={self.band_kernel_size} must be odd")
+        if self.context_frames < 0:
+            raise ValueError(f"context_frames={self.context_frames} must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """Local features other than a mel spectrogram: F0, linguistic features, anything in frames.
+
+    Attributes:
+        channels: values per frame.
+        hop_samples: audio samples per frame.
+        upsampling: how they come to the rate of the audio; default, through a nonlinear encoder of
+            frames and linear interpolation.
+    """
+
+    channels: int
+    hop_samples: int
+    upsampling: UpsamplingConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_positive("channels", self.channels)
+        check_positive("hop_samples", self.hop_samples)
+        made = None if self.upsampling is None else math.prod(self.upsampling.scales)
+        if made is not None and made != self.hop_samples:
+            raise ValueError(
+                f"hop_samples={self.hop_samples} is not the product of the upsampling's scales, "
+                f"{made}; set one to fit the other"
+            )
+
+    @property
+    def centre_samples(self) -> int:
+        """A frame describes its own hop: it is centred on the middle."""
+        return self.hop_samples // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveNetConfig:
+    """Everything that makes one WaveNet differ from another.
+
+    Attributes:
+        sample_rate: of the audio, in Hz.
+        layers_per_stack: dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).
+        stacks: how often that cycle is repeated.
+        kernel_size: taps of the dilated convolutions.
+        residual_channels: width of the signal between layers.
+        gate_channels: both halves of the gate together; default, twice the residual channels.
+        skip_channels: width of the skip sum and of the head.
+        distribution: ``mu_law``, ``logistic_mixture``, ``gaussian`` or ``gaussian_mixture``.
+        distribution_size: classes of mu_law (default 256), components of a mixture (default 10).
+        one_hot_input: the network hears a mu-law class as a vector of its own, not as a number.
+        mel: the log-mel spectrogram that conditions the model, if one does.
+        features: other local features, instead of a mel.
+        cond_channels: width of the conditioning inside the model; default, that of the features.
+        speakers: how many speakers the model tells apart; 0 for none.
+        speaker_names: their names, in the order of their indices; empty, or one for each.
+        linear_prediction: order of a linear predictor that each mel frame gives (LPCNet, Valin and
+            Skoglund 2019): the network hears what it predicts, and models what it leaves; 0 for
+            none. It needs a mel and one of the mixtures or the gaussian.
+        pitch_taps: past values of the predictor's excitation that the network hears from one pitch
+            period before the next sample, an odd number; 0 for none.
+        unconditional: the model also speaks without a mel and without a speaker: it has learnt to
+            where training left them out.
+        temperature: at which it is sampled unless one is asked for, chosen by ear or score on
+            validation sentences; training and likelihoods know nothing of it.
+    """
+
+    sample_rate: int = 16000
+    layers_per_stack: int = 10
+    stacks: int = 3
+    kernel_size: int = 2
+    residual_channels: int = 64
+    gate_channels: int | None = None
+    skip_channels: int = 128
+    distribution: str = "mu_law"
+    distribution_size: int | None = None
+    one_hot_input: bool = False
+    mel: MelConfig | None = None
+    features: FeatureConfig | None = None
+    cond_channels: int | None = None
+    speakers: int = 0
+    speaker_names: tuple[str, ...] = ()
+    linear_prediction: int = 0
+    pitch_taps: int = 0
+    unconditional: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
+        self._check_network()
+        self._check_features()
+        self._check_speakers()
+        self._check_prediction()
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
+        self._check_conditioning()
+
+    def _check_network(self) -> None:
+        """Raise ValueError unless the sizes make a network that its distribution can read."""
+        for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
+            check_positive(name, getattr(self, name))
+        for name in ("residual_channels", "skip_channels"):
+            check_positive(name, getattr(self, name))
+        for name in ("gate_channels", "cond_channels"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        if self.gate_channels is not None and self.gate_channels % 2:
+            raise ValueError(
+                f"gate_channels={self.gate_channels} must be even: it counts both halves"
+            )
+        has_classes = make_distribution(self.distribution, self.distribution_size).has_classes
+        if self.one_hot_input and not has_classes:
+            raise ValueError(
+                f"one_hot_input=True needs classes and distribution={self.distribution!r} has "
+                "none; use mu_law or leave it out"
+            )
+
+    def _check_features(self) -> None:
+        """Raise ValueError unless there is one kind of features at most, at the model's rate."""
+        if self.mel is not None and self.features is not None:
+            raise ValueError("mel and features are both set; a model takes one of them")
+        if self.mel is not None and self.mel.sample_rate != self.sample_rate:
+            raise ValueError(
+                f"mel.sample_rate={self.mel.sample_rate} Hz differs from the model's "
+                f"sample_rate={self.sample_rate} Hz; set both to the rate of the audio"
+            )
+
+    def _check_speakers(self) -> None:
+        """Raise ValueError unless every speaker has a name, or none has."""
+        if isinstance(self.speakers, bool) or not isinstance(self.speakers, int):
+            raise ValueError(f"speakers={self.speakers!r} must be an integer, 0 for none")
+        n_names = len(set(self.speaker_names))
+        if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
+            raise ValueError(
+                f"speakers={self.speakers} does not fit the {n_names} different speaker_names; "
+                "give one name for each speaker"
+            )
+
+    def _check_conditioning(self) -> None:
+        """Raise ValueError unless something conditions where that is asked for, and has room."""
+        nothing = self.local is None and not self.speakers
+        if self.cond_channels is not None and nothing:
+            raise ValueError(
+                f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
+                "on nothing; leave it out or say what conditions the model"
+            )
+        if self.unconditional and nothing:
+            raise ValueError(
+                "unconditional=True, but the model has no mel, features or speakers to leave out; "
+                "drop the key"
+            )
+        if self.features is None or self.features.upsampling is None or self.cond_channels is None:
+            return
+        if self.cond_channels < self.features.channels:
+            raise ValueError(
+                f"cond_channels={self.cond_channels} is less than the "
+                f"{self.features.channels} channels of the features, which upsampling keeps"
+            )
+
+    def _check_prediction(self) -> None:
+        """Raise ValueError unless a linear predictor has what it needs."""
+        for name in ("linear_prediction", "pitch_taps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name}={value!r} must be an integer, 0 for none")
+        if self.pitch_taps and (not self.linear_prediction or self.pitch_taps % 2 == 0):
+            raise ValueError(
+                f"pitch_taps={self.pitch_taps} must be odd, beside a linear_prediction, or 0"
+            )
+        if not self.linear_prediction:
+            return
+        if self.mel is None:
+            raise ValueError(
+                f"linear_prediction={self.linear_prediction} needs a mel to predict from; set mel"
+            )
+        if self.linear_prediction >= self.mel.n_fft // 2:
+            raise ValueError(
+                f"linear_prediction={self.linear_prediction} must be less than half of "
+                f"n_fft={self.mel.n_fft}; 16 to 32 are usual"
+            )
+        if self.distribution == "mu_law":
+            raise ValueError(
+                f"linear_prediction={self.linear_prediction} moves and scales a density, and "
+                "mu_law has none; choose distribution logistic_mixture, gaussian or "
+                "gaussian_mixture"
+            )
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """One per layer, in samples."""
+        return tuple(2**i for i in range(self.layers_per_stack)) * self.stacks
+
+    @property
+    def local(self) -> MelConfig | FeatureConfig | None:
+        """The features in frames that condition the model, or None."""
+        return self.mel if self.mel is not None else self.features
+
+    @property
+    def conditioning_channels(self) -> int | None:
+        """Width of ``cond`` as the blocks take it, or None for an unconditional model."""
+        if self.local is None and not self.speakers:
+            return None
+        if self.cond_channels is not None:
+            return self.cond_channels
+        return DEFAULT_SPEAKER_CHANNELS if self.local is None else self.local.channels
+
+    def predictor(self) -> LinearPrediction | None:
+        """The linear predictor before the stack, if there is one."""
+        if not self.linear_prediction:
+            return None
+        shortest, longest = MelPredictor.lag_range_samples(self.sample_rate)
+        return LinearPrediction(
+            self.linear_prediction,
+            pitch_taps=self.pitch_taps,
+            min_lag_samples=shortest,
+            max_lag_samples=longest,
+        )
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> WaveNetConfig:
+        """One of the named configurations, with single settings changed.
+
+        Args:
+            name: ``tiny`` (trains in minutes on a CPU), ``small``, ``medium`` (80-channel mel) or
+                ``nv`` (the sizes of nv-wavenet).
+            **changes: any attribute of this class.
+
+        Raises:
+            ValueError: for an unknown preset or setting.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset={name!r} is unknown; choose one of {', '.join(PRESETS)}")
+        return cls.from_dict({**PRESETS[name], **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> WaveNetConfig:
+        """From plain values, strictly; a key ``preset`` names what the rest changes.
+
+        Raises:
+            ValueError: for an unknown key, a wrong type or a value that makes no model.
+        """
+        values = dict(values)
+        if "preset" in values:
+            return cls.preset(values.pop("preset"), **values)
+        if isinstance(values.get("mel"), str):
+            values["mel"] = MelConfig.preset(values["mel"])
+        return config_io.from_dict(cls, values, where="model")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``config.json`` holds them."""
+        return config_io.to_dict(self)
+
+    def replace(self, **changes: Any) -> WaveNetConfig:
+        """A copy with some settings changed."""
+        return replace(self, **changes)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "layers_per_stack": 9,
+        "stacks": 2,
+        "residual_channels": 32,
+        "skip_channels": 64,
+    },
+    "small": {"layers_per_stack": 10, "stacks": 2, "residual_channels": 32, "skip_channels": 128},
+    "medium": {
+        "layers_per_stack": 10,
+        "stacks": 3,
+        "residual_channels": 64,
+        "skip_channels": 128,
+        "mel": "wavenet-16k",
+    },
+    # Sizes of nv-wavenet's reference model (NVIDIA 2018, README): R 64, S 256, A 256.
+    "nv": {"layers_per_stack": 10, "stacks": 2, "residual_channels": 64, "skip_channels": 256},
+}

@@ -1,0 +1,130 @@
+"""A ``WaveNet`` from its checkpoint, if the two fit each other and what it is wanted for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from wavenet.features.mel_config import MelConfig
+from wavenet.model import ARCHITECTURE, WaveNet
+from wavenet.model.config import ADDED_KEYS, FeatureConfig, WaveNetConfig
+from wavenet.storage import hub
+from wavenet.storage.checkpoint import CheckpointError, load_weights, read_config, weights_bytes
+
+MAX_LAYERS_PER_STACK = 32
+"""That a checkpoint may have: a dilation of 2^31 samples is half a day of sound."""
+
+
+def load(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    sample_rate: int | None = None,
+    mel: MelConfig | None = None,
+    revision: str | None = None,
+) -> WaveNet:
+    """Read a model from a checkpoint, in evaluation mode.
+
+    Args:
+        folder: as ``WaveNet.save`` wrote it, the name of a voice (``wavenet.storage.pretrained``), or
+            ``owner/name`` on the Hugging Face Hub.
+        device: where the model goes.
+        sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
+        mel: the settings of the mels it shall get; a model for others is refused.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
+            package does not know, or does not fit ``sample_rate`` or ``mel``.
+    """
+    folder = hub.resolve(folder, revision)
+    content = read_config(folder)
+    if content.get("architecture") != ARCHITECTURE:
+        raise CheckpointError(
+            f"{folder} has architecture {content.get('architecture')!r}, expected "
+            f"{ARCHITECTURE!r}; only that one generates"
+        )
+    known = [key for key in WaveNetConfig().to_dict() if key not in ADDED_KEYS]
+    missing = [key for key in known if key not in content["config"]]
+    if missing:
+        raise CheckpointError(
+            f"{folder}: config.json does not say {', '.join(missing)}; save the model anew"
+        )
+    try:
+        config = WaveNetConfig.from_dict(content["config"])
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}: {error}") from None
+    require_sample_rate(folder, config.sample_rate, sample_rate)
+    if mel is not None and mel != config.mel:
+        raise CheckpointError(f"{folder}: {mel_difference(config.mel, mel)}")
+    _require_affordable(config, folder)
+    model = WaveNet(config)
+    load_weights(model, folder)
+    return model.to(device).eval()
+
+
+def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
+    """Raise CheckpointError if the settings ask for far more memory than the weights have bytes.
+
+    The model is built without memory for that. Shapes that are merely wrong are told by name later.
+    """
+    n_bytes = weights_bytes(folder)
+    n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
+    if config.layers_per_stack <= MAX_LAYERS_PER_STACK and n_layers <= max(n_bytes, 1024):
+        filters = 0
+        if config.mel is not None:
+            filters = config.mel.n_mels * (config.mel.n_fft // 2 + 1)
+            same = FeatureConfig(channels=config.mel.n_mels, hop_samples=config.mel.hop_samples)
+            plain = {"linear_prediction": 0, "pitch_taps": 0}  # they need the mel, and no memory
+            config = config.replace(mel=None, features=same, **plain)
+        with torch.device("meta"), _NothingDrawn():
+            parts = WaveNet(config).state_dict().values()
+        wanted = 4 * (filters + sum(part.numel() for part in parts))
+    if wanted > 16 * n_bytes + 2**20:
+        raise CheckpointError(
+            f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
+            "of its weights; the two do not belong together"
+        )
+
+
+def require_sample_rate(folder: Path, own: int, wanted: int | None) -> None:
+    """Raise CheckpointError if the model in a folder works at another rate, in Hz, than wanted."""
+    if wanted not in (None, own):
+        raise CheckpointError(
+            f"{folder} works at {own} Hz, but {wanted} Hz was asked for; "
+            "resample the audio or choose another model"
+        )
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Modules are made without drawing their parameters, on a device that has no memory for them.
+
+    On the meta device torch answers a draw, ``arange`` and some arithmetic by rules written in
+    Python, and imports its compiler to do so. That takes longer than all the rest of loading a
+    model in a new process, so nothing there computes what nobody reads.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        return given["tensor"] if func is nn.init.normal_ else func(*args, **given)
+
+
+def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
+    """For an error message: which settings differ, with both values."""
+    if own is None:
+        return "the model takes no mel, but one was given; choose a mel-conditioned model"
+    pairs = ((name, value, getattr(other, name)) for name, value in vars(own).items())
+    different = [f"{name}={a} in the model, {b} here" for name, a, b in pairs if a != b]
+    return f"mel settings differ: {', '.join(different)}; make the mel with the model's"

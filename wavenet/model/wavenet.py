@@ -1,0 +1,391 @@
+"""The generator: a dilated stack that turns the samples so far into the distribution of the next.
+
+    x [B, 1, T] -> input projection -> DilatedStack -> skip sum -> ReLU, 1x1, ReLU, 1x1 -> params
+
+``params[..., t]`` are the parameters of the distribution of sample t + 1, given x up to t and the
+conditioning (van den Oord et al. 2016, figure 4).
+
+With ``linear_prediction`` each mel frame also gives a predictor. What the network hears is then the
+predictor's excitation, and its distribution is that of the next excitation, moved and scaled to
+where the next sample lies (``nn.prediction``):
+
+    x -> LinearPrediction -> heard -> input projection -> ... -> head -> moved by p[t], scaled by g
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wavenet.distributions import Distribution, MuLaw, make_distribution
+from wavenet.features import mel_filterbank
+from wavenet.features.linear_prediction import MelPredictor
+from wavenet.model.conditioner import check_conditioning, make_encoder
+from wavenet.model.config import WaveNetConfig
+from wavenet.model.initialisation import initialise
+from wavenet.nn import (
+    Causal,
+    DilatedStack,
+    FrameEncoder,
+    LiftedFrames,
+    SpeakerEmbedding,
+    State,
+    skip_sum_of,
+)
+from wavenet.storage import hub
+from wavenet.storage.checkpoint import write_checkpoint
+
+ARCHITECTURE = "wavenet"
+"""What ``config.json`` calls this model."""
+
+
+class Hidden(NamedTuple):
+    """What the head makes params of.
+
+    Attributes:
+        skip_sum: ``[B, S, T]``.
+        location: ``[B, 1, T]``, where the predictor expects the next samples; None without one.
+        log_scale: ``[B, 1, T]``, the logarithm of the unit of their distance from there.
+    """
+
+    skip_sum: Tensor
+    location: Tensor | None = None
+    log_scale: Tensor | None = None
+
+    def columns(self, wanted: slice) -> Hidden:
+        """Some of the T columns."""
+        location, log_scale = (part if part is None else part[..., wanted] for part in self[1:])
+        return Hidden(self.skip_sum[..., wanted], location, log_scale)
+
+
+class WaveNet(Causal):
+    """A WaveNet as its configuration says; ``params = model(x, mel=..., speaker=...)``.
+
+    Attributes:
+        config: the frozen configuration.
+        distribution: of one sample given params; see ``wavenet.distributions``.
+
+    Args:
+        config: see ``WaveNetConfig``.
+    """
+
+    mel_filterbank: Tensor
+
+    def __init__(self, config: WaveNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.distribution: Distribution = make_distribution(
+            config.distribution, config.distribution_size
+        )
+        self.in_channels = 1
+        width = config.conditioning_channels
+        self.predictor = config.predictor()
+        inputs = 1 if self.predictor is None else self.predictor.inputs
+        if config.one_hot_input:
+            inputs = self.distribution.n_params
+        self.input_projection = nn.Conv1d(inputs, config.residual_channels, 1)
+        self.stack = DilatedStack(
+            config.residual_channels,
+            config.skip_channels,
+            kernel_size=config.kernel_size,
+            dilations=config.dilations,
+            gate_channels=config.gate_channels,
+            cond_channels=width,
+        )
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv1d(config.skip_channels, config.skip_channels, 1),
+            nn.ReLU(),
+            nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
+        )
+        if width is not None and config.local is not None:
+            self.frame_encoder, self.frame_lift = make_encoder(config, width)
+            if config.unconditional:
+                self.no_features = nn.Parameter(torch.empty(width))
+        if width is not None and config.speakers:
+            self.speaker_embedding = SpeakerEmbedding(config.speakers, width)
+        if config.mel is not None:
+            self.register_buffer("mel_filterbank", mel_filterbank(config.mel))
+        self.cond_channels = width
+        if width is not None and self.predictor is not None and config.mel is not None:
+            self.mel_predictor = MelPredictor(config.mel, self.predictor.order)
+            self.cond_channels = width + self.predictor.columns
+        initialise(self)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio, in Hz."""
+        return self.config.sample_rate
+
+    @property
+    def past(self) -> int:
+        """That of the stack, and of the predictor before it."""
+        return self.stack.past + (0 if self.predictor is None else self.predictor.past)
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on each side that the conditioning of one frame's samples depends on."""
+        if self.config.local is None:
+            return 0
+        lifted = isinstance(self.frame_encoder, FrameEncoder)  # or it comes to samples by itself
+        return self.frame_encoder.context + int(lifted)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds per audio sample; work done once a frame does not count."""
+        once_a_sample: list[nn.Module | Tensor] = list(self.head)
+        for block in self.stack.blocks:
+            once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
+        weights = (getattr(module, "weight", None) for module in once_a_sample)
+        entry = self.config.residual_channels  # one column, whatever is heard
+        return entry + sum(weight.numel() for weight in weights if weight is not None)
+
+    def layers(self) -> list[tuple[str, Causal]]:
+        """The predictor and the stack; everything else acts on each sample alone."""
+        predictor = [] if self.predictor is None else [("predictor", self.predictor)]
+        return [*predictor, ("stack", self.stack)]
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """Those of the layers."""
+        states: State = ()
+        if self.predictor is not None:
+            states = (self.predictor.settle(x, self._of_predictor(cond)),)
+        heard = self._hear(x, states, self._of_predictor(cond))[0]
+        return (*states, self.stack.settle(heard, self._of_stack(cond)))
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.
+
+        Column t of ``cond`` (made by ``condition``) accompanies ``x[..., t]``.
+        """
+        hidden, after = self.hidden(x, state, cond)
+        return self.params_of(hidden), after
+
+    def hidden(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Hidden, State]:
+        """As ``stream``, up to what ``params_of`` goes on from."""
+        self.check_call(x, cond)
+        self._check_children(state, len(self.layers()))
+        heard, place, before = self._hear(x, state[:-1], self._of_predictor(cond))
+        (_, skip_sum), after = self.stack.stream(heard, state[-1], self._of_stack(cond))
+        return Hidden(skip_sum, *place), (*before, after)
+
+    def hidden_of_window(
+        self, x: Tensor, cond: LiftedFrames | None, length: int, *, recompute: bool = False
+    ) -> Hidden:
+        """The last ``length`` columns of ``hidden`` from ``init_state``.
+
+        This is what training runs: equal to ``hidden`` up to rounding, and faster; under autocast
+        all that is summed up stays float32. Being compiled, it is ``hidden`` itself.
+
+        Args:
+            x: ``[B, 1, T]`` in [-1, 1].
+            cond: of these T samples, at frame rate; None for an unconditional model.
+            length: of the T samples, those that are wanted.
+            recompute: see ``wavenet.training.window.forward.skip_sum_of``.
+        """
+        state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
+        wanted = slice(x.shape[-1] - length, None)
+        if torch.compiler.is_compiling():
+            samples = None if cond is None else cond.samples
+            return self.hidden(x, state, samples)[0].columns(wanted)
+        with _no_autocast(x.device):
+            of_stack, columns = cond, None
+            if cond is not None and self.predictor is not None:
+                width = self.stack.cond_channels
+                of_stack = LiftedFrames(cond.frames[:, :width], cond.lift)
+                columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
+            heard, place, _ = self._hear(x, state[:-1], columns)
+        skip_sum = skip_sum_of(self.stack, heard, of_stack, length, recompute=recompute)
+        return Hidden(skip_sum, *(part[..., wanted] for part in place))
+
+    def params_of(self, hidden: Hidden) -> Tensor:
+        """The head: to params ``[B, P, T]``, each column by itself.
+
+        In float32 also under autocast: what the loss is made of deserves all its digits.
+        """
+        with _no_autocast(hidden.skip_sum.device):
+            params: Tensor = self.head(hidden.skip_sum.to(self.input_projection.weight.dtype))
+            if hidden.location is not None and hidden.log_scale is not None:
+                params = self.distribution.relocate(params, hidden.location, hidden.log_scale)
+        return params
+
+    def forward(
+        self, x: Tensor, mel: Tensor | None = None, speaker: Tensor | None = None
+    ) -> Tensor:
+        """The parallel pass from silence, as a file begins and as generation begins.
+
+        Args:
+            x: ``[B, 1, T]`` in [-1, 1].
+            mel: ``[B, M, F]``, the local features, F * hop_samples >= T.
+            speaker: indices ``[B]``.
+
+        Returns:
+            params ``[B, P, T]``; ``params[..., t]`` predict ``x[..., t + 1]``.
+
+        Raises:
+            ValueError: if a conditioning is missing, unexpected or does not fit x.
+        """
+        cond = self.condition(mel, speaker, n_samples=x.shape[-1])
+        first = None if cond is None else cond[..., :1]
+        state = self.warm_state(x.shape[0], first, device=x.device, dtype=x.dtype)
+        return self.stream(x, state, cond)[0]
+
+    def condition(
+        self,
+        mel: Tensor | None = None,
+        speaker: Tensor | None = None,
+        *,
+        n_samples: int | None = None,
+    ) -> Tensor | None:
+        """The conditioning as the blocks take it.
+
+        It looks ahead by ``context_frames`` frames: the encoder sees frames on both sides, and
+        samples between two centres hear both.
+
+        Args:
+            mel: ``[B, M, F]``; or None, for a model that is ``unconditional`` too.
+            speaker: indices ``[B]``; or None, likewise.
+            n_samples: T; default, F * hop_samples.
+
+        Returns:
+            ``[B, cond_channels, T]``, a single column where it is constant in time, or None for an
+            unconditional model.
+
+        Raises:
+            ValueError: if a conditioning is missing, unexpected or does not fit.
+        """
+        frames = self.condition_frames(mel, speaker)
+        return frames if frames is None or mel is None else self.frame_lift(frames, n_samples)
+
+    def condition_frames(
+        self,
+        mel: Tensor | None = None,
+        speaker: Tensor | None = None,
+        *,
+        mel_kept: Tensor | None = None,
+        speaker_kept: Tensor | None = None,
+    ) -> Tensor | None:
+        """The conditioning at frame rate, before the linear lift: ``[B, cond_channels, F]``.
+
+        F is 1 where there is no mel. Features with an ``upsampling`` of their own come at the rate
+        of the audio, and the lift is none. Rows of an ``unconditional`` model whose ``mel_kept``
+        or ``speaker_kept`` (``[B]``, bool) is false are as if theirs had not been given. Raises as
+        ``condition``.
+        """
+        check_conditioning(self.config, mel, speaker)
+        frames = self._local_frames(mel, mel_kept)
+        if speaker is not None:
+            embedded = self.speaker_embedding(speaker)
+            if speaker_kept is not None:
+                embedded = embedded * speaker_kept[:, None, None]
+            frames = embedded if frames is None else frames + embedded
+        elif frames is None and self.config.speakers:  # of no speaker, in a model of speakers alone
+            frames = torch.zeros_like(self.speaker_embedding.table.weight[:1, :, None])
+        if frames is None or self.predictor is None:
+            return frames
+        columns = self._predictor_frames(mel, mel_kept)
+        rows = max(len(frames), len(columns))
+        return torch.cat([frames.expand(rows, -1, -1), columns.expand(rows, -1, -1)], dim=1)
+
+    def _local_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor | None:
+        """The encoded mel ``[B, C, F]``, or what is learnt to stand for none ``[1, C, 1]``."""
+        if mel is None:
+            return self.no_features[None, :, None] if self.config.local is not None else None
+        if self.config.mel is not None:
+            mel = self.config.mel.normalised(mel)
+        frames = self.frame_encoder(mel)
+        if kept is None:
+            return frames
+        none = self.no_features[None, :, None].to(frames.dtype)
+        return torch.where(kept[:, None, None], frames, none)
+
+    def _predictor_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor:
+        """The predictor's conditioning at frame rate, a neutral one where there is no mel."""
+        assert self.predictor is not None
+        neutral = self.mel_predictor.neutral()[None, :, None].to(self.input_projection.weight)
+        columns = neutral if mel is None else self.mel_predictor(mel)
+        if mel is not None and kept is not None:
+            columns = torch.where(kept[:, None, None], columns, neutral)
+        return columns[:, : self.predictor.cond_channels]
+
+    def _hear(
+        self, x: Tensor, state: State, columns: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], State]:
+        """What the stack hears of x ``[B, 1, T]``: ``[B, R, T]``.
+
+        With a predictor, whose conditioning is ``columns``, also where the next samples lie,
+        ``(location, log_scale)``, and its state afterwards; both are empty without one.
+        """
+        if self.predictor is None:
+            return self._enter(x), (), ()
+        outputs, after = self.predictor.stream(x, state[0], columns)
+        heard, location, log_scale = outputs
+        heard = self.input_projection(heard.to(self.input_projection.weight.dtype))
+        return heard, (location, log_scale), (after,)
+
+    def _of_stack(self, cond: Tensor | None) -> Tensor | None:
+        """The channels of the conditioning that the stack takes."""
+        return cond if cond is None else cond[:, : self.stack.cond_channels]
+
+    def _of_predictor(self, cond: Tensor | None) -> Tensor | None:
+        """The channels of the conditioning that the predictor takes."""
+        if cond is None or self.predictor is None:
+            return None
+        return cond[:, self.stack.cond_channels :]
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
+        entry = self.input_projection
+        if not self.config.one_hot_input:
+            return entry(self.entry_values(x).to(entry.weight.dtype))
+        assert entry.bias is not None
+        columns = nn.functional.embedding(self.entry_values(x[:, 0]).long(), entry.weight[..., 0].T)
+        return columns.transpose(1, 2) + entry.bias[:, None]
+
+    def entry_values(self, x: Tensor) -> Tensor:
+        """What the input projection hears of samples x, of the same shape and type.
+
+        Numbers that it multiplies by, or with ``one_hot_input`` the classes whose columns it takes.
+        """
+        if not self.config.one_hot_input:
+            return self.distribution.network_input(x)
+        assert isinstance(self.distribution, MuLaw)
+        return self.distribution.classify(x).to(x.dtype)
+
+    def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors``; see ``wavenet.storage.checkpoint``.
+
+        Args:
+            folder: made if it is missing.
+            provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
+        """
+        write_checkpoint(
+            folder,
+            architecture=ARCHITECTURE,
+            config=self.config.to_dict(),
+            tensors=self.state_dict(),
+            provenance=provenance,
+        )
+
+    def push(
+        self, name: str, *, private: bool = False, provenance: dict[str, Any] | None = None
+    ) -> str:
+        """Put the model on the Hugging Face Hub as ``owner/name``; see ``wavenet.push``.
+
+        Returns the address of the commit.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder, provenance=provenance)
+            return hub.push(folder, name, private=private)
+
+
+def _no_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Every operation in the type that its tensors have; ``meta``, say, knows no autocast."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

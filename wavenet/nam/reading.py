@@ -1,0 +1,188 @@
+"""Reading a ``.nam`` file: JSON of ``version``, ``architecture``, ``config`` and flat ``weights``.
+
+A file may come from anywhere. Nothing in it is executed; sizes are compared with the number of
+weights before anything is allocated by them; whatever is wrong is one line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.nam.config import SAMPLE_RATE, NamConfig
+from wavenet.nam.layers_json import parse_arrays, parse_post_head
+from wavenet.nam.network import NamWaveNet
+from wavenet.nam.values import FormatError, Node, finite_only, number, short
+from wavenet.nam.weights import fill
+
+MAX_BYTES = 1 << 28
+"""Longest file that is read, 256 MiB: a thousand times NAM's "standard" size."""
+
+_OLDEST, _NEWEST = (0, 5), (0, 7)
+_MAX_NESTING = 4
+_CONTAINER = "SlimmableContainer"
+
+
+def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWaveNet:
+    """The network in a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
+
+    Args:
+        path: the file.
+        submodel: of a file that holds several sizes of one model: the ``name`` in its metadata, or
+            its position from 0 on; default, the largest.
+
+    Raises:
+        FormatError: if the file is missing, damaged, or holds another kind of model.
+    """
+    try:
+        top = Node(_parse(path))
+        chosen = _choose(top, submodel)
+        config, weights = _model(chosen, depth=0)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from None
+    metadata = chosen.get("metadata", {})
+    model = NamWaveNet(config, finite_only(metadata) if isinstance(metadata, dict) else {})
+    part: NamWaveNet | None = model
+    for own in weights:
+        assert part is not None
+        fill(part, own)
+        part = part.condition
+    return model.eval()
+
+
+def _parse(path: str | PathLike[str]) -> Any:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise FormatError(f"cannot be read: {error.strerror}; check the path") from None
+    if len(content) > MAX_BYTES:
+        raise FormatError(f"is longer than {MAX_BYTES >> 20} MiB, which no NAM model is")
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise FormatError("is nested too deeply to be a NAM model") from None
+    except ValueError as error:  # damaged JSON, damaged UTF-8, a number of thousands of digits
+        reason = str(error).splitlines()[0][:100]
+        raise FormatError(f"is no JSON ({reason}); cut short or damaged? fetch it again") from None
+
+
+def _choose(top: Node, submodel: str | None) -> Node:
+    """The model itself, or one of a container's."""
+    _check_version(top)
+    if top.text("architecture") != _CONTAINER:
+        if submodel is not None:
+            raise FormatError(f"holds one model alone, so there is no submodel {submodel!r}")
+        return top
+    config = top.node("config")
+    where = config.path("submodels")
+    entries = [Node(e, f"{where}[{i}]") for i, e in enumerate(config.items("submodels"))]
+    if not entries:
+        raise FormatError(f"{where} is empty")
+    if submodel is None:
+        entry = max(entries, key=lambda entry: entry.number("max_value"))
+        return _model_of(top, entry)
+    models = [_model_of(top, entry) for entry in entries]
+    names = [_name(model) for model in models]
+    if submodel in names:
+        return models[names.index(submodel)]
+    if submodel.isdecimal() and len(submodel) < 9 and int(submodel) < len(models):
+        return models[int(submodel)]
+    known = ", ".join(f"{i} ({name})" if name else str(i) for i, name in enumerate(names[:20]))
+    raise FormatError(f"has no submodel {short(submodel)}; it has {known}")
+
+
+def _model_of(top: Node, entry: Node, key: str = "model") -> Node:
+    """A model within, with the sample rate of the outer one if it has none of its own."""
+    model = entry.node(key)
+    if top.has("sample_rate") and not model.has("sample_rate"):
+        values = {**entry.get(key), "sample_rate": top.get("sample_rate")}
+        return Node(values, model.where)
+    return model
+
+
+def _name(model: Node) -> str:
+    metadata = model.get("metadata", {})
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name[:60] if isinstance(name, str) else ""
+
+
+def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
+    """The configuration, and the weights of the network, of its condition, of that one's ..."""
+    if depth > _MAX_NESTING:
+        raise FormatError(f"{node.where[:60]}... is nested too deeply")
+    _check_version(node)
+    architecture = node.text("architecture")
+    if architecture != "WaveNet":
+        raise FormatError(
+            f"{node.path('architecture')} is {short(architecture)}, and only WaveNet can be read"
+        )
+    settings = node.node("config")
+    condition, inner = None, list[Tensor]()
+    if settings.has("condition_dsp"):
+        condition, inner = _model(_model_of(node, settings, "condition_dsp"), depth + 1)
+    weights = node.items("weights")
+    scale = settings.number("head_scale", 1.0)
+    if weights:  # the last weight says it once more, and is what counts
+        scale = number(weights[-1], node.path("weights"))
+    config = NamConfig(
+        parse_arrays(settings),
+        scale,
+        parse_post_head(settings),
+        settings.integer("in_channels", 1),
+        condition,
+        _sample_rate(node),
+    )
+    if condition is not None and condition.sample_rate != config.sample_rate:
+        raise FormatError(
+            f"condition_dsp works at {condition.sample_rate} Hz, and what it is part of at "
+            f"{config.sample_rate} Hz"
+        )
+    if len(weights) != config.n_weights:
+        raise FormatError(
+            f"{node.path('weights')} has {len(weights)} numbers, but config asks for "
+            f"{config.n_weights}; the file is damaged"
+        )
+    return config, [_numbers(weights, node.path("weights")), *inner]
+
+
+def _numbers(weights: list[Any], where: str) -> Tensor:
+    for i, value in enumerate(weights):
+        if type(value) not in (float, int):
+            raise FormatError(f"{where}[{i}] is {short(value)}, expected a number")
+    try:
+        tensor = torch.tensor(weights, dtype=torch.float64).float()
+    except (OverflowError, RuntimeError):  # a whole number beyond all floats
+        raise FormatError(f"{where} has numbers that no float can hold") from None
+    bad = (~tensor.isfinite()).nonzero()
+    if len(bad):
+        at = int(bad[0])
+        raise FormatError(
+            f"{where}[{at}] is {short(weights[at])}, and {len(bad)} in all are not finite"
+        )
+    return tensor
+
+
+def _check_version(node: Node) -> None:
+    version = node.text("version")
+    found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", version, re.ASCII)
+    if found is None:
+        raise FormatError(f"{node.path('version')} is {short(version)}, expected such as '0.5.4'")
+    if not _OLDEST <= (int(found[1]), int(found[2])) <= _NEWEST:
+        raise FormatError(f"{node.path('version')} is {version}; 0.5.0 to 0.7.x can be read")
+
+
+def _sample_rate(node: Node) -> int:
+    rate = node.number("sample_rate", SAMPLE_RATE)
+    if rate != int(rate) or not 1 <= rate <= 1_000_000:
+        raise FormatError(
+            f"{node.path('sample_rate')} is {rate}, expected a whole number of Hz up to 1000000"
+        )
+    return int(rate)

@@ -1,0 +1,188 @@
+"""Writing a ``.nam`` file that Neural Amp Modeler's own loaders accept.
+
+A network that version 0.5.4 could say is written so, for the plugins that know no more, and carries
+what the newer loaders ask for beside it. Anything else is written as version 0.7.0.
+"""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from typing import Any
+
+from wavenet.nam.activations import SETTINGS, SLOPES, ActivationConfig, describe_activation
+from wavenet.nam.config import ArrayConfig, LayerConfig
+from wavenet.nam.layer import FILMS, NamLayer
+from wavenet.nam.network import NamWaveNet
+from wavenet.nam.values import finite_only
+from wavenet.nam.weights import flat
+from wavenet.storage.files import atomic_write
+
+PLAIN_VERSION = "0.5.4"
+VERSION = "0.7.0"
+
+
+def write_nam(
+    path: str | PathLike[str], model: NamWaveNet, metadata: dict[str, Any] | None = None
+) -> None:
+    """Write a model; the file appears when it is whole.
+
+    Args:
+        path: the file; an existing one is replaced.
+        model: on any device.
+        metadata: added to the model's own: ``name``, ``modeled_by``, ``gear_type``, ``loudness`` in
+            dB ... (JSON values).
+
+    Raises:
+        ValueError: if a weight is not finite.
+        WriteError: if the file cannot be written.
+    """
+    content = describe(model, {**model.metadata, **(metadata or {})})
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def describe(model: NamWaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The whole file as JSON values."""
+    weights = flat(model)
+    if not bool(weights.isfinite().all()):
+        raise ValueError("the model has weights that are not finite; it cannot be exported")
+    plain = _is_plain(model)
+    return {
+        "version": PLAIN_VERSION if plain else VERSION,
+        "metadata": finite_only(metadata),
+        "architecture": "WaveNet",
+        "config": _config(model, plain),
+        "weights": weights.tolist(),
+        "sample_rate": model.sample_rate,
+    }
+
+
+def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
+    config = model.config
+    arrays = zip(config.arrays, model.stages(), strict=True)
+    made: dict[str, Any] = {
+        "layers": [_array(own, array.all_layers(), plain) for own, (array, _) in arrays],
+        "head": None,
+        "head_scale": float(model.head_scale),
+    }
+    if config.in_channels != 1:
+        made["in_channels"] = config.in_channels
+    if config.head is not None and model.post_head is not None:
+        made["head"] = {
+            "channels": config.head.channels,
+            "out_channels": config.head.out_channels,
+            "kernel_sizes": list(config.head.kernel_sizes),
+            "activation": _name_or_object(describe_activation(model.post_head.blocks[0])),
+        }
+    if model.condition is not None:
+        made["condition_dsp"] = describe(model.condition, {})
+    return made
+
+
+def _array(config: ArrayConfig, layers: list[NamLayer], plain: bool) -> dict[str, Any]:
+    head = config.head
+    common = {
+        "input_size": config.input_size,
+        "condition_size": config.condition_size,
+        "channels": config.channels,
+        "head": {
+            "out_channels": head.out_channels,
+            "kernel_size": head.kernel_size,
+            "bias": head.bias,
+        },
+        "dilations": [layer.dilation for layer in config.layers],
+    }
+    if plain:
+        return {
+            **common,
+            "head_size": head.out_channels,
+            "head_bias": head.bias,
+            "kernel_size": config.layers[0].kernel_size,
+            "activation": config.layers[0].activation.type,
+            "gated": False,
+        }
+    if head.dilation != 1:
+        common["head"]["head_dilation"] = head.dilation  # type: ignore[index]
+    head1x1 = config.head1x1
+    return {
+        **common,
+        "bottleneck": config.bottleneck,
+        "kernel_sizes": [layer.kernel_size for layer in config.layers],
+        "activation": [_activation(describe_activation(layer.activation)) for layer in layers],
+        "gating_mode": [layer.gating for layer in layers],
+        "secondary_activation": [
+            None if layer.secondary is None else _activation(describe_activation(layer.secondary))
+            for layer in layers
+        ],
+        "groups_input": config.groups_input,
+        "groups_input_mixin": config.groups_input_mixin,
+        "head1x1": {
+            "active": head1x1 is not None,
+            "out_channels": 1 if head1x1 is None else head1x1.out_channels,
+            "groups": 1 if head1x1 is None else head1x1.groups,
+        },
+        "layer1x1": {
+            "active": config.layer1x1_groups is not None,
+            "groups": config.layer1x1_groups or 1,
+        },
+        **{name: _film(config, name) for name in FILMS},
+    }
+
+
+def _film(config: ArrayConfig, name: str) -> dict[str, Any]:
+    film = getattr(config, name)
+    if film is None:
+        return {"active": False, "shift": True, "groups": 1}
+    return {"active": True, "shift": film.shift, "groups": film.groups}
+
+
+def _activation(config: ActivationConfig) -> dict[str, Any]:
+    """An object; settings that are the default are left out where that says the same."""
+    if config.type == SLOPES:
+        several = len(config.settings) > 1
+        return {
+            "type": config.type,
+            **(
+                {"negative_slopes": list(config.settings)}
+                if several
+                else {"negative_slope": config.settings[0]}
+            ),
+        }
+    names = SETTINGS[config.type]
+    if config.settings == tuple(names.values()):
+        return {"type": config.type}
+    return {"type": config.type, **dict(zip(names, config.settings, strict=True))}
+
+
+def _name_or_object(config: ActivationConfig) -> str | dict[str, Any]:
+    """Here the program's own loader takes a name alone."""
+    made = _activation(config)
+    return config.type if len(made) == 1 else made
+
+
+_PLAIN_ACTIVATIONS = ("Tanh", "Hardtanh", "Fasttanh", "ReLU", "Sigmoid")
+
+
+def _is_plain(model: NamWaveNet) -> bool:
+    """Whether version 0.5.4 has words for all of it."""
+    config = model.config
+    if config.head is not None or config.condition is not None or config.in_channels != 1:
+        return False
+    return all(map(_is_plain_array, config.arrays))
+
+
+def _is_plain_array(config: ArrayConfig) -> bool:
+    first = config.layers[0]
+    if first.activation.type not in _PLAIN_ACTIVATIONS or config.bottleneck != config.channels:
+        return False
+    if first.activation.settings != tuple(SETTINGS[first.activation.type].values()):
+        return False
+    same = tuple(
+        LayerConfig(first.kernel_size, layer.dilation, first.activation) for layer in config.layers
+    )
+    sizes = config.input_size, config.condition_size, config.channels, config.channels
+    return config == ArrayConfig(*sizes, same, config.head) and (
+        config.head.kernel_size,
+        config.head.dilation,
+    ) == (1, 1)

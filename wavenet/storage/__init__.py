@@ -1,0 +1,1 @@
+"""Files, settings, checkpoints, and where models are found: folders, the Hub, the package."""

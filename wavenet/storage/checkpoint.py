@@ -1,0 +1,193 @@
+"""The checkpoint: a folder with ``config.json`` and ``model.safetensors``.
+
+``config.json`` says everything that the sound depends on: the format's version, the architecture,
+the model's configuration with sample rate, mel settings and output distribution, and where the
+weights come from. ``model.safetensors`` holds the weights and the mel filterbank. Where ``dtype``
+says so, the parameters are stored in half precision, and become float32 when they are loaded; the
+filterbank never is. Nothing is unpickled. Both files are written beside the old ones and then
+renamed, so that a folder that could be loaded once can be loaded after a full disk or a killed
+process.
+
+Wherever a folder is read, the name of a voice that ships with the package will do
+(``wavenet.storage.pretrained``); a folder of that name goes first.
+
+This module knows the format; ``wavenet.model.from_checkpoint`` knows what to build from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from wavenet.storage.files import atomic_write
+from wavenet.storage.pretrained import DEFAULT_VOICE, voice_folder, voice_names, voices_in_words
+
+FORMAT_VERSION = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+"""What ``dtype`` in ``config.json`` may say."""
+
+
+class CheckpointError(ValueError):
+    """A folder that does not hold the checkpoint that was asked for."""
+
+
+def write_checkpoint(
+    folder: str | Path,
+    *,
+    architecture: str,
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    provenance: dict[str, Any] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Write both files into a folder, which is made if it is missing.
+
+    Args:
+        folder: where they go.
+        architecture: what to build from ``config``.
+        config: JSON values.
+        tensors: weights and buffers, on any device.
+        provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
+        dtype: what the caller has narrowed the parameters to, one of ``HALVES``.
+
+    Raises:
+        WriteError: if a file cannot be written; the old ones are as they were.
+    """
+    folder = Path(folder)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "architecture": architecture,
+        **({} if dtype is None else {"dtype": dtype}),
+        "config": config,
+        "provenance": {**(provenance or {}), "versions": _library_versions()},
+    }
+    text = json.dumps(content, indent=2) + "\n"
+    weights = save({name: part.detach().cpu().contiguous() for name, part in tensors.items()})
+    # Both are on the disk before either takes its place: a full disk must not part them.
+    with atomic_write(folder / CONFIG_NAME) as config_path:
+        config_path.write_text(text, encoding="utf-8")
+        with atomic_write(folder / WEIGHTS_NAME) as weights_path:
+            weights_path.write_bytes(weights)
+
+
+def find_checkpoint(folder: str | Path) -> Path:
+    """The folder itself, or that of the voice of this name where there is no such folder."""
+    path = Path(folder)
+    is_name = not path.exists() and str(folder) in voice_names()
+    return voice_folder(str(folder)) if is_name else path
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The content of ``config.json``: ``architecture``, ``config``, ``provenance``.
+
+    Args:
+        folder: as ``write_checkpoint`` wrote it, or the name of a voice.
+
+    Raises:
+        CheckpointError: if it is missing, no JSON, or of a format this package does not know.
+    """
+    path = find_checkpoint(folder) / CONFIG_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(_missing(folder)) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict) or "format_version" not in content:
+        raise CheckpointError(f"{path} holds no model configuration; is it another program's?")
+    found = content["format_version"]
+    if found != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version {found}, this package reads {FORMAT_VERSION}; "
+            "update the package or save the model anew"
+        )
+    if not isinstance(content.get("config"), dict):
+        raise CheckpointError(f"{path} lacks the model's config; the checkpoint is damaged")
+    if content.get("dtype", "float16") not in HALVES:
+        raise CheckpointError(
+            f"{path} has dtype {content['dtype']!r}, this package reads {' and '.join(HALVES)}; "
+            "update the package or save the model anew"
+        )
+    return content
+
+
+def _missing(folder: str | Path) -> str:
+    """Why there is no checkpoint: a path that holds none, or a name that is none."""
+    text = f"{folder} holds no {CONFIG_NAME}; name the folder that model.save or training wrote"
+    if str(folder) == DEFAULT_VOICE:
+        return f"the voice {folder} is not in this version of the package; name a model's folder"
+    is_path = Path(folder).exists() or len(Path(folder).parts) != 1
+    return text if is_path else f"{text}, or a voice: {voices_in_words()}"
+
+
+def load_weights(module: torch.nn.Module, folder: str | Path) -> None:
+    """Fill a module with ``model.safetensors``, strictly: every tensor, every shape.
+
+    The module keeps its own types: what is stored in half precision becomes float32.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or its tensors are not the module's.
+    """
+    declared = read_config(folder).get("dtype")
+    path = find_checkpoint(folder) / WEIGHTS_NAME
+    weights_bytes(folder)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    expected = module.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            raise CheckpointError(f"{path} lacks the tensor {name} that the configuration asks for")
+        if name not in expected:
+            raise CheckpointError(f"{path} has a tensor {name} that the configuration has not")
+        if tensors[name].shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensors[name].shape)}, but the configuration "
+                f"asks for {tuple(expected[name].shape)}"
+            )
+    if declared is not None:
+        _require_type(path, declared, {n: tensors[n] for n, _ in module.named_parameters()})
+    module.load_state_dict(tensors)
+
+
+def _require_type(path: Path, declared: str, parameters: Mapping[str, Tensor]) -> None:
+    """Refuse parameters of another type than ``config.json`` declares."""
+    for name, tensor in parameters.items():
+        if tensor.dtype != HALVES[declared]:
+            found = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{path}: {name} is {found}, but {CONFIG_NAME} says dtype {declared}; "
+                "save the model anew"
+            )
+
+
+def weights_bytes(folder: str | Path) -> int:
+    """The size of ``model.safetensors``.
+
+    Raises:
+        CheckpointError: if it is missing.
+    """
+    path = find_checkpoint(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; the checkpoint is incomplete")
+    return path.stat().st_size
+
+
+def _library_versions() -> dict[str, str]:
+    """Versions of what made the weights."""
+    try:
+        own = version("wavenet-audio")
+    except PackageNotFoundError:  # a checkout that is not installed
+        own = "unknown"
+    return {"wavenet": own, "torch": torch.__version__}

@@ -1,0 +1,95 @@
+"""What is listened to while a model trains: the same few validation recordings all along."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wavenet.data import Corpus, Utterance, WindowPlan
+from wavenet.features.mel_config import MelConfig
+
+PIECES = 3
+"""How many are listened to."""
+
+_HEARD_S, _HEARD_FILES = 10, 100
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The beginning of a recording, and what a model generates to be compared with it.
+
+    Attributes:
+        name: for files and TensorBoard.
+        title: for a picture.
+        reference: samples ``[T]`` in [-1, 1].
+        mel: settings of the reference's mel, from which a model speaks it again; None: what it
+            generates has nothing to do with the reference.
+        speaker: index, for a model that knows speakers.
+    """
+
+    name: str
+    title: str
+    reference: Tensor
+    mel: MelConfig | None
+    speaker: int | None
+
+
+def choose_pieces(corpus: Corpus, plan: WindowPlan, seconds: float) -> list[Piece]:
+    """At most ``PIECES`` of them, of different speakers as far as there are.
+
+    Without a mel there is one for each speaker, as nothing else tells them apart; a model without
+    either gets ``PIECES`` rows of its own.
+    """
+    n_samples = max(1, round(seconds * corpus.sample_rate))
+    utterances = _by_turns(corpus, n_samples)
+    if plan.mel is None and plan.speakers:
+        first = {utterance.speaker: utterance for utterance in reversed(utterances)}
+        utterances = [u for u in utterances if first[u.speaker] is u]
+    elif plan.mel is None:
+        utterances = utterances * PIECES
+    return [
+        _piece(i, utterance, plan, n_samples) for i, utterance in enumerate(utterances[:PIECES])
+    ]
+
+
+def _by_turns(corpus: Corpus, n_samples: int) -> list[Utterance]:
+    """Speaker after speaker, in turns; of each, those that are long enough before the others."""
+    taken: dict[str, int] = {}
+    turns = []
+    long_first = sorted(corpus.utterances, key=lambda u: len(u.samples) < n_samples)
+    for utterance in long_first:
+        turn = taken[utterance.speaker] = taken.get(utterance.speaker, 0) + 1
+        turns.append((turn, utterance.speaker, utterance))
+    return [utterance for _, _, utterance in sorted(turns, key=lambda found: found[:2])]
+
+
+def _piece(i: int, utterance: Utterance, plan: WindowPlan, n_samples: int) -> Piece:
+    speaker = plan.speakers.index(utterance.speaker) if plan.speakers else None
+    if plan.mel is not None:
+        shown = re.sub(r"\.(wav|flac|ogg|mp3|aiff?)$", "", utterance.name)
+    else:
+        shown = utterance.speaker if plan.speakers else "free"
+    name = re.sub(r"[^\w.-]+", "-", f"{i + 1}-{shown}", flags=re.ASCII)[:60]
+    reference = utterance.audio(0, min(n_samples, len(utterance.samples)))
+    return Piece(name, utterance.name, reference, plan.mel, speaker)
+
+
+def corpus_level_db(corpus: Corpus) -> float:
+    """Root mean square of its recordings, in dB of full scale, from at most 1000 s of them."""
+    step = math.ceil(len(corpus.utterances) / _HEARD_FILES)
+    longest = _HEARD_S * corpus.sample_rate
+    parts = corpus.utterances[::step]
+    return level_db([part.audio(0, min(longest, len(part.samples))) for part in parts])
+
+
+def level_db(signals: list[Tensor]) -> float:
+    """Root mean square of signals ``[T]`` together, in dB of full scale; -200 for digital silence.
+
+    Full scale is a square wave between -1 and 1.
+    """
+    power = torch.cat(signals).double().square().mean()
+    return float(10 * torch.log10(power.clamp(min=1e-20)))

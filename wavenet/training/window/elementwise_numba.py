@@ -1,0 +1,207 @@
+"""``Elementwise`` for the CPU: each pass reads a tile once and writes it once.
+
+tanh and sigmoid of 16 samples share a division, with p = exp(2 a) - 1, s = exp(-b) and
+d = 1 / ((p + 2) (1 + s)):
+
+    tanh(a) = p / (p + 2) = p (1 + s) d          sigmoid(b) = 1 / (1 + s) = (p + 2) d
+
+Where something is not a number it stays so: training that runs away must be seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from wavenet.simd.compiling import cached, inlined, sources_fingerprint
+from wavenet.simd.functions import exp_parts
+from wavenet.simd.memory import (
+    read,
+    read_bfloat16,
+    read_some,
+    read_some_bfloat16,
+    write,
+    write_bfloat16,
+    write_some,
+    write_some_bfloat16,
+)
+from wavenet.simd.registers import LANES, add_exponent, fill, fma, maximum, minimum
+from wavenet.training.window.elementwise import Piece
+
+_FLAT = 18.0  # of 2 a: from here on tanh is 1 in float32
+_STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float32
+
+
+@inlined
+def _take(address, n, narrow):  # type: ignore[no-untyped-def]
+    """16 numbers, or n of them."""
+    if n >= LANES:
+        return read_bfloat16(address) if narrow else read(address)
+    return read_some_bfloat16(address, n) if narrow else read_some(address, n)
+
+
+@inlined
+def _give(address, x, n, narrow):  # type: ignore[no-untyped-def]
+    """Write 16 numbers, or n of them."""
+    if n >= LANES:
+        if narrow:
+            write_bfloat16(address, x)
+        else:
+            write(address, x)
+    elif narrow:
+        write_some_bfloat16(address, x, n)
+    else:
+        write_some(address, x, n)
+
+
+@inlined
+def _gate_parts(a, b):  # type: ignore[no-untyped-def]
+    """tanh(a / 2) and sigmoid(b)."""
+    one, two = fill(1.0), fill(2.0)
+    shifted, less_one = exp_parts(maximum(fill(-_FLAT), minimum(fill(_FLAT), a)))
+    power = add_exponent(one, shifted)
+    p = fma(power, less_one, power - one)
+    shifted, less_one = exp_parts(fill(0.0) - maximum(fill(-_STEEP), minimum(fill(_STEEP), b)))
+    s = add_exponent(one + less_one, shifted)
+    d = one / ((p + two) * (one + s))
+    return p * (one + s) * d, (p + two) * d
+
+
+def _make_gate() -> Any:
+    fingerprint = sources_fingerprint(__file__)
+
+    def gate(  # type: ignore[no-untyped-def]
+        z, z_row, gates, gates_row, gated, gated_row, half, n, narrow
+    ):
+        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        _ = fingerprint
+        size = 2 if narrow else 4
+        for channel in range(half):
+            upper = z + channel * z_row
+            lower = upper + half * z_row
+            first = gates + channel * gates_row
+            second = first + half * gates_row
+            product = gated + channel * gated_row
+            for i in range(0, n, LANES):
+                at, left = i * size, n - i
+                a, b = _take(upper + at, left, narrow), _take(lower + at, left, narrow)
+                a, b = _gate_parts(a, b)
+                _give(first + at, a, left, narrow)
+                _give(second + at, b, left, narrow)
+                _give(product + at, a * b, left, narrow)
+
+    return cached(gate)
+
+
+def _make_slopes() -> Any:
+    fingerprint = sources_fingerprint(__file__)
+
+    def slopes(  # type: ignore[no-untyped-def]
+        gates, gates_row, slope, slope_row, z_slope, z_row, gated, gated_row, half, n, narrow
+    ):
+        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        _ = fingerprint
+        size, one = 2 if narrow else 4, fill(1.0)
+        for channel in range(half):
+            first = gates + channel * gates_row
+            second = first + half * gates_row
+            upper = z_slope + channel * z_row
+            lower = upper + half * z_row
+            product, given = gated + channel * gated_row, slope + channel * slope_row
+            for i in range(0, n, LANES):
+                at, left = i * size, n - i
+                a, b = _take(first + at, left, narrow), _take(second + at, left, narrow)
+                g = _take(given + at, left, narrow)
+                _give(upper + at, g * b * (one - a * a), left, narrow)
+                _give(lower + at, g * a * b * (one - b), left, narrow)
+                _give(product + at, a * b, left, narrow)
+
+    return cached(slopes)
+
+
+def _make_add() -> Any:
+    fingerprint = sources_fingerprint(__file__)
+
+    def add(  # type: ignore[no-untyped-def]
+        total, total_row, product, product_row, copy, copy_row, channels, n, narrow
+    ):
+        """See ``Elementwise``; addresses, and bytes from one channel to the next; copy may be 0."""
+        _ = fingerprint
+        size = 2 if narrow else 4
+        for channel in range(channels):
+            to, of = total + channel * total_row, product + channel * product_row
+            for i in range(0, n, LANES):
+                left = n - i
+                x = _take(to + 4 * i, left, False) + _take(of + size * i, left, narrow)
+                _give(to + 4 * i, x, left, False)
+                if copy != 0:
+                    _give(copy + channel * copy_row + size * i, x, left, narrow)
+
+    return cached(add)
+
+
+def _make_copy() -> Any:
+    fingerprint = sources_fingerprint(__file__)
+
+    def copy(  # type: ignore[no-untyped-def]
+        target, target_row, to_narrow, source, source_row, from_narrow, channels, n
+    ):
+        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        _ = fingerprint
+        to_size, from_size = 2 if to_narrow else 4, 2 if from_narrow else 4
+        for channel in range(channels):
+            to, of = target + channel * target_row, source + channel * source_row
+            for i in range(0, n, LANES):
+                x = _take(of + from_size * i, n - i, from_narrow)
+                _give(to + to_size * i, x, n - i, to_narrow)
+
+    return cached(copy)
+
+
+_gate, _slopes, _add, _copy = _make_gate(), _make_slopes(), _make_add(), _make_copy()
+
+
+class CompiledElementwise:
+    """For sums in float32, and products that take float32 or bfloat16; one row at a time."""
+
+    def gate(self, z: Piece, gates: Piece, gated: Piece) -> None:
+        """See ``Elementwise``."""
+        narrow = _is_narrow(z, gates, gated)
+        _gate(*_place(z), *_place(gates), *_place(gated), gated.channels, gated.n, narrow)
+
+    def slopes(self, gates: Piece, slope: Piece, z_slope: Piece, gated: Piece) -> None:
+        """See ``Elementwise``."""
+        narrow, half, n = _is_narrow(gates, slope, z_slope, gated), gated.channels, gated.n
+        places = (*_place(gates), *_place(slope), *_place(z_slope), *_place(gated))
+        _slopes(*places, half, n, narrow)
+
+    def add(self, total: Piece, product: Piece, copy: Piece | None = None) -> None:
+        """See ``Elementwise``."""
+        assert total.tensor.dtype == torch.float32
+        narrow = _is_narrow(product) if copy is None else _is_narrow(product, copy)
+        place = (0, 0) if copy is None else _place(copy)
+        _add(*_place(total), *_place(product), *place, total.channels, total.n, narrow)
+
+    def copy(self, target: Piece, source: Piece) -> None:
+        """See ``Elementwise``."""
+        to, of = (*_place(target), _is_narrow(target)), (*_place(source), _is_narrow(source))
+        _copy(*to, *of, target.channels, target.n)
+
+
+def _place(piece: Piece) -> tuple[int, int]:
+    """A piece's address, and the bytes from one of its channels to the next."""
+    tensor = piece.tensor
+    strides, size = tensor.stride(), tensor.element_size()
+    assert strides[-1] == 1
+    assert tensor.ndim == 2 or len(tensor) == 1
+    row = strides[-2] * size
+    return tensor.data_ptr() + piece.channel * row + piece.begin * size, row
+
+
+def _is_narrow(*pieces: Piece) -> bool:
+    """Whether all are bfloat16, as opposed to float32."""
+    dtype = pieces[0].tensor.dtype
+    assert dtype in (torch.float32, torch.bfloat16)
+    assert all(piece.tensor.dtype == dtype for piece in pieces)
+    return dtype == torch.bfloat16
