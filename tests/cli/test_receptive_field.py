@@ -9,7 +9,7 @@ import wavenet
 from wavenet.audio import write_audio
 from wavenet.cli.main import main
 
-HERE = Path(__file__).parent
+NETWORKS = Path(__file__).parents[1] / "receptive_fields"
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -27,7 +27,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.fixture
 def beside_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.syspath_prepend(str(NETWORKS))
 
 
 def test_json_of_a_list_of_dilations(capsys: pytest.CaptureFixture[str]) -> None:

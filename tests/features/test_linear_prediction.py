@@ -18,7 +18,7 @@ from wavenet.nn import FrameLift, LinearPrediction
 
 RATE = 16000
 MEL = MelConfig()
-SPEECH = sorted(Path(__file__).parents[1].joinpath("samples", "prompts-en").glob("*.flac"))[:6]
+SPEECH = sorted(Path(__file__).parents[2].joinpath("samples", "prompts-en").glob("*.flac"))[:6]
 
 
 def lag_samples(columns: Tensor, rate: int = RATE) -> Tensor:

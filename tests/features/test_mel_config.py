@@ -1,4 +1,4 @@
-"""wavenet.features.mel_config: presets are the published ones, and a bad setting is refused by name."""
+"""features.mel_config: presets are the published ones, and a bad setting is refused by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Writes data/: models made by Neural Amp Modeler's own package, and what it answers with them.
 
     pip install neural-amp-modeler==0.13.0
-    python tests/interop/make_nam_golden.py
+    python tests/nam/make_nam_golden.py
 
 The package asks for another Lightning than ours, so it is not installed with the tests.
 """

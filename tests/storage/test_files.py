@@ -1,4 +1,4 @@
-"""wavenet.storage.files: a destination holds the old content or the new one, and nothing is left over."""
+"""storage.files: a destination holds the old content or the new one, and nothing is left over."""
 
 from __future__ import annotations
 

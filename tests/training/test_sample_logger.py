@@ -1,4 +1,4 @@
-"""wavenet.training.sample_logger: what is heard is the model on disk; training knows nothing of it."""
+"""training.sample_logger: samples come from the model on disk; training does not depend on them."""
 
 from __future__ import annotations
 

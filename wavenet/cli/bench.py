@@ -147,7 +147,7 @@ def _train(options: argparse.Namespace) -> str:
 
 def _process(options: argparse.Namespace) -> str:
     from wavenet.benchmark.process_speed import measure_processing
-    from wavenet.nam import load_model
+    from wavenet.cli.convert_nam import load_model
 
     network = None if options.model is None else load_model(options.model)
     speed = measure_processing(network, rounds=options.rounds, threads=options.threads)

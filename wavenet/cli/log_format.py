@@ -1,21 +1,15 @@
-"""Lines for people: one message is one line, whatever stands in the name of a file."""
+"""The format of log messages: one message is one line, whatever the name of a file contains."""
 
 from __future__ import annotations
 
 import logging
-import re
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-def printable(line: str) -> str:
-    r"""The line with its control characters written out: a name's line break becomes ``\n``."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], line)
+from wavenet.storage.text import printable
 
 
 class OneLine(logging.Formatter):
-    """Shows every message as one printable line."""
+    """Formatter that shows every message as one printable line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message of a record."""
+        """Return the message of a record."""
         return printable(super().format(record))

@@ -177,7 +177,7 @@ def _mel(options: argparse.Namespace) -> None:
 
 
 def _process(options: argparse.Namespace) -> None:
-    from wavenet.nam import load_model
+    from wavenet.cli.convert_nam import load_model
 
     made, speed, remarks = process_command.answer(options, load_model)
     print(made)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Sequence
 
+from wavenet.cli.progress import counted
 from wavenet.training.config import MISSING_PACKAGES, parse_training
 
 
@@ -31,7 +33,8 @@ def run(arguments: Sequence[str]) -> tuple[str | None, bool]:
         raise ModuleNotFoundError(f"{MISSING_PACKAGES} ({error})") from error
 
     command = shlex.join(["wavenet", "train", *arguments])
-    result = train(config, out, command=command, resume=resume)
+    progress = functools.partial(counted, title="decoding")
+    result = train(config, out, command=command, resume=resume, progress=progress)
     if not is_writer():
         return None, result.interrupted
     ended = "interrupted after" if result.interrupted else "trained for"

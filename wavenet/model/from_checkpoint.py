@@ -32,8 +32,8 @@ def load(
     """Read a model from a checkpoint, in evaluation mode.
 
     Args:
-        folder: as ``WaveNet.save`` wrote it, the name of a voice (``wavenet.storage.pretrained``), or
-            ``owner/name`` on the Hugging Face Hub.
+        folder: as ``WaveNet.save`` wrote it, the name of a bundled model
+            (``wavenet.storage.pretrained``), or ``owner/name`` on the Hugging Face Hub.
         device: where the model goes.
         sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
         mel: the settings of the mels it shall get; a model for others is refused.

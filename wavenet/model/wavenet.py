@@ -32,10 +32,8 @@ from wavenet.nn import (
     Causal,
     DilatedStack,
     FrameEncoder,
-    LiftedFrames,
     SpeakerEmbedding,
     State,
-    skip_sum_of,
 )
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import write_checkpoint
@@ -155,7 +153,7 @@ class WaveNet(Causal):
         states: State = ()
         if self.predictor is not None:
             states = (self.predictor.settle(x, self._of_predictor(cond)),)
-        heard = self._hear(x, states, self._of_predictor(cond))[0]
+        heard = self.project_input(x, states, self._of_predictor(cond))[0]
         return (*states, self.stack.settle(heard, self._of_stack(cond)))
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
@@ -170,45 +168,16 @@ class WaveNet(Causal):
         """As ``stream``, up to what ``params_of`` goes on from."""
         self.check_call(x, cond)
         self._check_children(state, len(self.layers()))
-        heard, place, before = self._hear(x, state[:-1], self._of_predictor(cond))
+        heard, place, before = self.project_input(x, state[:-1], self._of_predictor(cond))
         (_, skip_sum), after = self.stack.stream(heard, state[-1], self._of_stack(cond))
         return Hidden(skip_sum, *place), (*before, after)
-
-    def hidden_of_window(
-        self, x: Tensor, cond: LiftedFrames | None, length: int, *, recompute: bool = False
-    ) -> Hidden:
-        """The last ``length`` columns of ``hidden`` from ``init_state``.
-
-        This is what training runs: equal to ``hidden`` up to rounding, and faster; under autocast
-        all that is summed up stays float32. Being compiled, it is ``hidden`` itself.
-
-        Args:
-            x: ``[B, 1, T]`` in [-1, 1].
-            cond: of these T samples, at frame rate; None for an unconditional model.
-            length: of the T samples, those that are wanted.
-            recompute: see ``wavenet.training.window.forward.skip_sum_of``.
-        """
-        state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
-        wanted = slice(x.shape[-1] - length, None)
-        if torch.compiler.is_compiling():
-            samples = None if cond is None else cond.samples
-            return self.hidden(x, state, samples)[0].columns(wanted)
-        with _no_autocast(x.device):
-            of_stack, columns = cond, None
-            if cond is not None and self.predictor is not None:
-                width = self.stack.cond_channels
-                of_stack = LiftedFrames(cond.frames[:, :width], cond.lift)
-                columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
-            heard, place, _ = self._hear(x, state[:-1], columns)
-        skip_sum = skip_sum_of(self.stack, heard, of_stack, length, recompute=recompute)
-        return Hidden(skip_sum, *(part[..., wanted] for part in place))
 
     def params_of(self, hidden: Hidden) -> Tensor:
         """The head: to params ``[B, P, T]``, each column by itself.
 
         In float32 also under autocast: what the loss is made of deserves all its digits.
         """
-        with _no_autocast(hidden.skip_sum.device):
+        with without_autocast(hidden.skip_sum.device):
             params: Tensor = self.head(hidden.skip_sum.to(self.input_projection.weight.dtype))
             if hidden.location is not None and hidden.log_scale is not None:
                 params = self.distribution.relocate(params, hidden.location, hidden.log_scale)
@@ -313,7 +282,7 @@ class WaveNet(Causal):
             columns = torch.where(kept[:, None, None], columns, neutral)
         return columns[:, : self.predictor.cond_channels]
 
-    def _hear(
+    def project_input(
         self, x: Tensor, state: State, columns: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...], State]:
         """What the stack hears of x ``[B, 1, T]``: ``[B, R, T]``.
@@ -384,7 +353,7 @@ class WaveNet(Causal):
             return hub.push(folder, name, private=private)
 
 
-def _no_autocast(device: torch.device) -> AbstractContextManager[None]:
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """Every operation in the type that its tensors have; ``meta``, say, knows no autocast."""
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()

@@ -7,8 +7,7 @@
 - ``checkpoints``: our own folders; ``compiled``: the network on the engine of ``wavenet.process``.
 """
 
-from wavenet.cli.convert_nam import load_model
-from wavenet.nam import lowering as compiled
+from wavenet.nam import lowering  # noqa: F401  (registers how its layers are lowered)
 from wavenet.nam.checkpoints import from_checkpoint
 from wavenet.nam.config import NamConfig
 from wavenet.nam.network import ARCHITECTURE, NamWaveNet
@@ -22,7 +21,6 @@ __all__ = [
     "NamConfig",
     "NamWaveNet",
     "from_checkpoint",
-    "load_model",
     "preset",
     "read_nam",
     "write_nam",

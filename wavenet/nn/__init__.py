@@ -23,7 +23,6 @@ from wavenet.nn.state import (
     select_rows,
     unflatten_state,
 )
-from wavenet.training.window.forward import skip_sum_of
 
 __all__ = [
     "Causal",
@@ -49,6 +48,5 @@ __all__ = [
     "map_state",
     "reset_rows",
     "select_rows",
-    "skip_sum_of",
     "unflatten_state",
 ]

@@ -1,6 +1,6 @@
-"""Voices: trained models that ship with the package, each a folder of this one, called by name.
+"""Pretrained models that ship with the package, each a folder in ``wavenet/voices``, found by name.
 
-A voice's folder holds a checkpoint (``config.json``, ``model.safetensors``), a model card
+The folder holds a checkpoint (``config.json``, ``model.safetensors``), a model card
 (``MODEL_CARD.md``: data, recipe, figures, limits) and the licence of the weights. Wherever a
 checkpoint's folder is asked for, the name of a voice will do.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "voices"
 DEFAULT_VOICE = "prompts-16k"
 """The one that speaks where no model is named."""
 

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from wavenet.data import WindowPlan
 from wavenet.model import Hidden, WaveNet
 from wavenet.nn import LiftedFrames
+from wavenet.training.window import hidden_of_window
 
 CHUNK_SAMPLES = 8192
 """Of all rows together, how many go through the head at once."""
@@ -31,7 +32,7 @@ def window_log_prob(
         model: any ``WaveNet``.
         batch: as ``Windows`` makes it, collated.
         plan: the one the windows were made by.
-        recompute: see ``WaveNet.hidden_of_window``.
+        recompute: see ``hidden_of_window``.
 
     Returns:
         ``(log_prob, mask)``, both ``[B, length]``, in nats; the mask is 1 where x lies inside the
@@ -40,7 +41,7 @@ def window_log_prob(
     x, heard = batch["x"], batch["heard"]
     inputs = (model.distribution.quantize(x) * heard)[..., :-1]
     cond = _conditioning(model, batch, plan, inputs.shape[-1])
-    hidden = model.hidden_of_window(inputs, cond, plan.length, recompute=recompute)
+    hidden = hidden_of_window(model, inputs, cond, plan.length, recompute=recompute)
     log_prob = log_prob_in_chunks(model, hidden, x[:, 0, -plan.length :])
     return log_prob, heard[:, 0, -plan.length :]
 

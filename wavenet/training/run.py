@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import math
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from wavenet.cli.progress import counted
 from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
+from wavenet.data.corpus import Progress
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
 from wavenet.model.from_checkpoint import load
@@ -87,7 +86,12 @@ class TrainingResult:
 
 
 def train(
-    config: TrainingConfig, out: str | Path, *, command: str | None = None, resume: bool = False
+    config: TrainingConfig,
+    out: str | Path,
+    *,
+    command: str | None = None,
+    resume: bool = False,
+    progress: Progress = iter,
 ) -> TrainingResult:
     """Train a model and keep ``out/model`` loadable from the first moment on.
 
@@ -103,6 +107,7 @@ def train(
             (what the model sounded like). Processes on several machines must all see it.
         command: the command line behind the run, for the model's provenance.
         resume: go on from the last good checkpoint in ``out``, or begin if there is none.
+        progress: wraps the recordings that are decoded, to show progress.
 
     Ctrl-C (SIGINT) and SIGTERM end it after the step that is being made, with a checkpoint to go
     on from; a second one ends it at once.
@@ -116,17 +121,19 @@ def train(
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
     with one_voice(), _only_here(Path(out)):
-        return _train(config, Path(out), command, resume)
+        return _train(config, Path(out), command, resume, progress)
 
 
-def _train(config: TrainingConfig, out: Path, command: str | None, resume: bool) -> TrainingResult:
+def _train(
+    config: TrainingConfig, out: Path, command: str | None, resume: bool, progress: Progress
+) -> TrainingResult:
     if not resume:
         _require_new(out)
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
     start = None if config.init_from is None else load(config.init_from)
     model_config = config.model_config() if start is None else _continued(start, config)
-    corpus = _open(config, model_config.sample_rate)
+    corpus = _open(config, model_config.sample_rate, progress)
     _report(corpus)
     if start is not None:
         start, corpus = meet_speakers(start, corpus, config)
@@ -271,14 +278,14 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
     return start.config
 
 
-def _open(config: TrainingConfig, sample_rate: int) -> Corpus:
+def _open(config: TrainingConfig, sample_rate: int, progress: Progress) -> Corpus:
     listing = find_corpus(config.corpus, root=config.corpus_root, download=config.download)
     return read_cached(
         listing,
         sample_rate,
         cache=config.cache,
         trim_db=config.trim_db,
-        progress=functools.partial(counted, title="decoding"),
+        progress=progress,
     )
 
 

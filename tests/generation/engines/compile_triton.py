@@ -1,6 +1,6 @@
 """Compile the fused kernel of the nv preset for an NVIDIA card that need not be here.
 
-python compile_fused.py 90      prints bytes of shared memory, and products of matrix units
+python compile_triton.py 90      prints bytes of shared memory, and products of matrix units
 """
 
 import re

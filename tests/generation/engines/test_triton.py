@@ -176,7 +176,7 @@ def test_the_kernel_compiles_without_a_gpu_and_multiplies_by_matrix_units(
 ) -> None:
     """In a process of its own, where Triton does not interpret."""
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    script = os.path.join(os.path.dirname(__file__), "compile_fused.py")
+    script = os.path.join(os.path.dirname(__file__), "compile_triton.py")
     done = subprocess.run(
         [sys.executable, script, architecture],
         env=environment,

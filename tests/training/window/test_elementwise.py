@@ -1,4 +1,4 @@
-"""wavenet.training.window.elementwise: both implementations compute the equations, each number once rounded."""
+"""training.window.elementwise: both implementations compute the equations, rounded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wavenet.training.window.forward: a window's pass is ``stream``, forward and backward, to rounding."""
+"""training.window.forward: the pass over a window equals ``stream``, forward and backward."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavenet.nn import DilatedStack, FrameLift, LiftedFrames, skip_sum_of
+from wavenet.nn import DilatedStack, FrameLift, LiftedFrames
 from wavenet.training.window import plan as window_plan
+from wavenet.training.window import skip_sum_of
 
 T, HOP = 90, 9
 

@@ -219,7 +219,7 @@ class EagerEngine:
         self, x: Tensor, columns: Tensor, lift: Lift | None, i: int, slots: Tensor, old: Tensor
     ) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
-        heard, place = self._hear(self.model.entry_values(x), columns)
+        heard, place = self._project_input(self.model.entry_values(x), columns)
         self._enter(heard, self._inputs[0])
         half = self._gate_bias.shape[1] // 2
         for layer, terms in enumerate(self._gate_terms(lift, i, old).unbind(0)):
@@ -237,7 +237,9 @@ class EagerEngine:
         params = y[..., None]
         return params if place is None else self.distribution.relocate(params, *place)
 
-    def _hear(self, x: Tensor, columns: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    def _project_input(
+        self, x: Tensor, columns: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """What the network hears of ``[B, 1]``, and with a predictor where the next sample lies."""
         if self.model.predictor is None:
             return x, None

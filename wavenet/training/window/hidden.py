@@ -1,0 +1,47 @@
+"""The pass of a model over training windows, from the samples to the input of its head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wavenet.model import Hidden, WaveNet
+from wavenet.model.wavenet import without_autocast
+from wavenet.nn import LiftedFrames
+from wavenet.training.window.forward import skip_sum_of
+
+
+def hidden_of_window(
+    model: WaveNet,
+    x: Tensor,
+    cond: LiftedFrames | None,
+    length: int,
+    *,
+    recompute: bool = False,
+) -> Hidden:
+    """Return the last ``length`` columns of ``WaveNet.hidden`` from ``init_state``.
+
+    Equal to ``hidden`` up to rounding, and faster; under autocast all sums stay float32. While
+    torch compiles, it is ``hidden`` itself.
+
+    Args:
+        model: any ``WaveNet``.
+        x: ``[B, 1, T]`` in [-1, 1].
+        cond: of these T samples, at frame rate; None for an unconditional model.
+        length: of the T samples, those that are wanted.
+        recompute: see ``skip_sum_of``.
+    """
+    state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
+    wanted = slice(x.shape[-1] - length, None)
+    if torch.compiler.is_compiling():
+        samples = None if cond is None else cond.samples
+        return model.hidden(x, state, samples)[0].columns(wanted)
+    with without_autocast(x.device):
+        of_stack, columns = cond, None
+        if cond is not None and model.predictor is not None:
+            width = model.stack.cond_channels
+            of_stack = LiftedFrames(cond.frames[:, :width], cond.lift)
+            columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
+        entry, place, _ = model.project_input(x, state[:-1], columns)
+    skip_sum = skip_sum_of(model.stack, entry, of_stack, length, recompute=recompute)
+    return Hidden(skip_sum, *(part[..., wanted] for part in place))
