@@ -224,7 +224,7 @@ def measure_sampling(
 
 def _has_limits(model: WaveNet) -> bool:
     """Whether the machine's limits are those of the model: on the CPU, and can be measured."""
-    return cpu.runs(model) and cpu.has_compiler()
+    return cpu.refusal(model) is None and cpu.has_compiler()
 
 
 class Candidate:

@@ -45,8 +45,17 @@ from wavenet.distributions.mu_law import (
     mu_law_expand,
 )
 
+KNOWN_DISTRIBUTIONS: tuple[type[Distribution], ...] = (
+    MuLaw,
+    LogisticMixture,
+    GaussianMixture,
+    Gaussian,
+)
+"""Distributions that engines draw from by compiled code of their own."""
+
 __all__ = [
     "INITIAL_SCALES",
+    "KNOWN_DISTRIBUTIONS",
     "MAX_LOG_SCALE",
     "MAX_MEAN",
     "MIN_LOG_CLASS",

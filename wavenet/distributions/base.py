@@ -37,6 +37,18 @@ class Distribution(ABC):
     def n_params(self) -> int:
         """P, the channels that the network puts out."""
 
+    @property
+    def n_components(self) -> int:
+        """Classes or mixture components, of which the first uniform chooses one; 1 for none."""
+        return 1
+
+    def standard_quantile(self, u: Tensor) -> Tensor:
+        """Return the inverse CDF of a component of location 0 and scale 1, at u in (0, 1).
+
+        Raises: ValueError for a distribution of classes.
+        """
+        raise ValueError(f"{self.name} has classes and no quantile: use a mixture")
+
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         """log P(x) in nats, [B, T], of the 16-bit samples nearest to x [B, T].
 

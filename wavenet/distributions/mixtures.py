@@ -87,16 +87,16 @@ class _Mixture(Distribution):
     def _log_mass(self, x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
         """log of a component's mass in the step around x, or in the tail from there on."""
 
-    @abstractmethod
-    def _quantile(self, u: Tensor) -> Tensor:
-        """The inverse CDF for mean 0 and scale 1."""
-
     def __post_init__(self) -> None:
         check_size("mixtures", self.mixtures, 1, 65536)
 
     @property
     def n_params(self) -> int:
         return 3 * self.mixtures
+
+    @property
+    def n_components(self) -> int:
+        return self.mixtures
 
     def mean(self, params: Tensor) -> Tensor:
         """The mean of the density, [B, T], before it is cut to the grid."""
@@ -135,7 +135,7 @@ class _Mixture(Distribution):
         scale = torch.exp(log_scale)
         if temperature != 1.0:
             scale = scale * temperature
-        return on_grid(mean + scale * self._quantile(uniforms[:, -1:])).squeeze(1)
+        return on_grid(mean + scale * self.standard_quantile(uniforms[:, -1:])).squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ class LogisticMixture(_Mixture):
         width = torch.log(-torch.expm1(-h)).masked_fill(first | last, 0)
         return up_to + from_on + width
 
-    def _quantile(self, u: Tensor) -> Tensor:
+    def standard_quantile(self, u: Tensor) -> Tensor:
+        """See ``Distribution.standard_quantile``: log(u / (1 - u))."""
         return torch.logit(u)
 
 
@@ -179,7 +180,8 @@ class GaussianMixture(_Mixture):
         tail = _normal_log_cdf(torch.where(x < 0, z, -z) + h / 2)
         return torch.where((x <= X_MIN) | (x >= X_MAX), tail, _normal_log_step(z.abs(), h))
 
-    def _quantile(self, u: Tensor) -> Tensor:
+    def standard_quantile(self, u: Tensor) -> Tensor:
+        """See ``Distribution.standard_quantile``: the inverse of the normal CDF."""
         return torch.special.ndtri(u)
 
 

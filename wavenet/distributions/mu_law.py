@@ -111,6 +111,10 @@ class MuLaw(Distribution):
     def n_params(self) -> int:
         return self.classes
 
+    @property
+    def n_components(self) -> int:
+        return self.classes
+
     def mean(self, params: Tensor) -> Tensor:
         """The expected value of what `sample` draws, [B, T]."""
         params = self._checked(params)

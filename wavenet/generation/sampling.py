@@ -7,7 +7,9 @@ sample is drawn, heard together with its own conditioning, and gives the paramet
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,12 +27,13 @@ from wavenet.generation.arguments import (
 )
 from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.engines.eager import EagerEngine
+from wavenet.generation.engines.stream import StreamEngine
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
 
-ENGINES = ("auto", "eager", "cpu", "gpu", "gpu-fused")
+ENGINES = ("auto", "stream", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CHUNK = 2048
 
@@ -73,7 +76,7 @@ def generate(
             and frame 0 of the mel stands at the first new sample.
         return_state: also return the state after the last sample.
         batch_size: rows, where nothing else says how many.
-        engine: ``auto``, ``eager``, ``cpu``, ``gpu`` or ``gpu-fused``.
+        engine: ``auto``, ``stream``, ``eager``, ``cpu``, ``gpu`` or ``gpu-fused``.
         weights: ``float32``, ``float16`` or ``bfloat16``, what the weights are rounded to.
 
     Returns:
@@ -207,28 +210,46 @@ class SampleStream(Iterator[Tensor]):
 
 
 def engine_class(name: str, model: WaveNet) -> type[Engine]:
-    """The engine of this name, or the fastest that is known to run the model.
+    """Return the engine of this name, or the fastest that runs the model.
 
     Raises:
         ValueError: for a name that is not one of ``ENGINES``.
     """
-    from wavenet.generation.engines import cuda_graphs as gpu
-    from wavenet.generation.engines import triton as fused
+    from wavenet.generation.engines import cuda_graphs, eager, triton
     from wavenet.generation.engines.cpu import engine as cpu
 
     if name not in ENGINES:
         raise ValueError(f"engine={name!r} is unknown; choose one of {', '.join(ENGINES)}")
-    if name == "gpu-fused":
-        return fused.FusedEngine
-    if name == "gpu" or (name == "auto" and gpu.runs(model)):
-        return gpu.GpuEngine
-    if name == "cpu":
-        return cpu.CpuEngine
-    if name == "auto" and cpu.runs(model):
+    named: dict[str, type[Engine]] = {
+        "stream": StreamEngine,
+        "eager": EagerEngine,
+        "cpu": cpu.CpuEngine,
+        "gpu": cuda_graphs.GpuEngine,
+        "gpu-fused": triton.FusedEngine,
+    }
+    if name != "auto":
+        return named[name]
+    if cuda_graphs.refusal(model) is None:
+        return cuda_graphs.GpuEngine
+    if cpu.refusal(model) is None:
         if cpu.has_compiler():
             return cpu.CpuEngine
         cpu.warn_without_compiler()
-    return EagerEngine
+    reason = eager.refusal(model)
+    if reason is None:
+        return EagerEngine
+    _warn_of_stream(reason)
+    return StreamEngine
+
+
+@functools.cache
+def _warn_of_stream(reason: str) -> None:
+    """Say once why generation is slow."""
+    warnings.warn(
+        f"model.stream generates, one sample a call and slowly: the fast engine {reason}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def weights_type(name: str) -> torch.dtype:

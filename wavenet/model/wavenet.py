@@ -332,7 +332,19 @@ class WaveNet(Causal):
         Args:
             folder: made if it is missing.
             provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
+
+        Raises:
+            ValueError: for a model that ``config.json`` cannot describe, as a part of it is
+                defined elsewhere: it would load as another one.
         """
+        from wavenet.model.exact import unsaved_difference
+
+        found = unsaved_difference(self)
+        if found is not None:
+            raise ValueError(
+                f"{found}: config.json cannot describe this model, and it would load as another "
+                "one; keep it with torch.save(model.state_dict(), path)"
+            )
         write_checkpoint(
             folder,
             architecture=ARCHITECTURE,

@@ -4,10 +4,9 @@
 - ``layer``, ``network``: the network, of causal blocks;
 - ``weights``: the order of the numbers in a file;
 - ``reading`` (with ``layers_json``, ``values``), ``writing``: files;
-- ``checkpoints``: our own folders; ``compiled``: the network on the engine of ``wavenet.process``.
+- ``checkpoints``: our own folders; ``lowering``: the network on the engine of ``wavenet.process``.
 """
 
-from wavenet.nam import lowering  # noqa: F401  (registers how its layers are lowered)
 from wavenet.nam.checkpoints import from_checkpoint
 from wavenet.nam.config import NamConfig
 from wavenet.nam.network import ARCHITECTURE, NamWaveNet

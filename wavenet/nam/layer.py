@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from wavenet.nam.activations import make_activation
 from wavenet.nam.config import ArrayConfig, FilmConfig, LayerConfig
+from wavenet.nam.lowering import lower_array, lower_layer
 from wavenet.nn import Causal, CausalConv1d, State
+from wavenet.nn.graph import Buffer, Graph
 
 FILMS = (
     "conv_pre_film",
@@ -103,6 +105,10 @@ class NamLayer(Causal):
         """The dilated convolution."""
         return [("conv", self.conv)]
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``."""
+        return lower_layer(graph, self, buffers)
+
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """That of the convolution."""
         assert cond is not None
@@ -169,6 +175,10 @@ class NamLayerArray(Causal):
     def all_layers(self) -> list[NamLayer]:
         """Every layer, in order."""
         return cast(list[NamLayer], list(self.blocks))
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``."""
+        return lower_array(graph, self, buffers)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Settle layer after layer."""

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from wavenet.nam.activations import make_activation
 from wavenet.nam.config import NamConfig
 from wavenet.nam.layer import NamLayerArray
+from wavenet.nam.lowering import lower_network
 from wavenet.nn import Causal, CausalConv1d, Chain, State
+from wavenet.nn.graph import Buffer, Graph
 from wavenet.storage.checkpoint import write_checkpoint
 from wavenet.storage.settings import to_dict
 
@@ -151,6 +153,10 @@ class NamWaveNet(Causal):
             return y
 
         return self._run(x, streamed), tuple(states)
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``."""
+        return lower_network(graph, self, buffers)
 
     def _run(self, x: Tensor, call: Any) -> Tensor:
         """The equations above; ``call`` runs a block and keeps its state."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.causal import Causal, chained_rates, farthest_reach
+from wavenet.nn.graph import Buffer, Graph
 from wavenet.nn.state import State
 
 
@@ -108,6 +109,12 @@ class Chain(Causal):
             states.append(after)
         return x, tuple(states)
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``: module after module."""
+        for block in self.blocks:
+            buffers = graph.module(block, buffers)
+        return buffers
+
     def layers(self) -> list[tuple[str, Causal]]:
         """The causal blocks among the modules, named by position."""
         return [(str(i), b) for i, b in enumerate(self.blocks) if isinstance(b, Causal)]
@@ -132,6 +139,10 @@ class Select(nn.Module):
         if isinstance(tensors, Tensor):
             raise TypeError("Select got one tensor; it stands behind a block that returns several")
         return tensors[self.index]
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``: the buffer at ``index``."""
+        return (buffers[self.index],)
 
     def extra_repr(self) -> str:
         """The index."""

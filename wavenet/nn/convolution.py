@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.graph import CONV, INTERLEAVE, Buffer, Graph, bias_of, ungrouped
 from wavenet.nn.state import State
 
 
@@ -155,6 +157,10 @@ class CausalConv1d(_Convolution):
         y = F.conv1d(joined, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return y, state
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``: one operation, and every ``stride``-th sample of it."""
+        return (graph.convolution(self, buffers[0]),)
+
     def extra_repr(self) -> str:
         """The arguments, as they were given."""
         text = super().extra_repr()
@@ -225,6 +231,23 @@ class CausalConvTranspose1d(_Convolution):
         )
         first, n = self.past * self.stride, x.shape[-1] * self.stride
         return y[..., first : first + n], state
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``: y[s j + p] = b + sum_m W[s m + p] x[j - m], a convolution a phase p."""
+        (x,) = buffers
+        y = graph.buffer(self.out_channels, x.rate * self.stride)
+        by_input = self.weight.unflatten(0, (self.groups, -1))  # [groups, in / groups, ..., k]
+        kernel = ungrouped(by_input.transpose(1, 2).flatten(0, 1), self.groups)  # [out, in, k]
+        memory = []
+        for phase in range(self.stride):
+            taps = kernel[:, :, phase :: self.stride][:, :, ::-1]  # the oldest first
+            missing = self.past + 1 - taps.shape[2]
+            taps = np.pad(taps, ((0, 0), (0, 0), (missing, 0)))
+            one = graph.buffer(self.out_channels, x.rate)
+            memory.append(graph.add(CONV, x, one, weight=taps, bias=bias_of(self)))
+            graph.add(INTERLEAVE, one, y, factor=self.stride, phase=phase)
+        graph.memories.append(memory)
+        return (y,)
 
     def extra_repr(self) -> str:
         """The arguments, as they were given."""

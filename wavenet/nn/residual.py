@@ -10,7 +10,7 @@ One layer (van den Oord et al. 2016, equations 2 and 3, figure 4), with conditio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.convolution import CausalConv1d
+from wavenet.nn.exact import class_of, difference
+from wavenet.nn.graph import ADD, COPY, GATE, Buffer, Graph
 from wavenet.nn.state import State
 
 
@@ -89,6 +91,24 @@ class GatedResidualBlock(Causal):
         gated = torch.tanh(first) * torch.sigmoid(second)
         y = x + self.residual_projection(gated)
         return (y, self.skip_projection(gated)), (after,)
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``: the equations of the module."""
+        return self.lower_into(graph, buffers[0], None)
+
+    def lower_into(self, graph: Graph, x: Buffer, skip_sum: Buffer | None) -> tuple[Buffer, Buffer]:
+        """As ``lower``, with the skip added to a sum if there is one; returns both buffers."""
+        (z,) = graph.module(self.conv, (x,))
+        if self.cond_channels is not None:
+            assert graph.cond is not None
+            graph.projection(self.cond_projection, graph.cond, z, accumulate=True)
+        gated = graph.buffer(self.gate_channels // 2, x.rate)
+        graph.add(GATE, z, gated)
+        y = graph.buffer(self.residual_channels, x.rate)
+        graph.add(COPY, x, y)
+        graph.projection(self.residual_projection, gated, y, accumulate=True)
+        has_sum = skip_sum is not None
+        return y, graph.projection(self.skip_projection, gated, skip_sum, accumulate=has_sum)
 
 
 class DilatedStack(Causal):
@@ -168,5 +188,53 @@ class DilatedStack(Causal):
             states.append(after)
         return (x, skip_sum), tuple(states)
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """See ``Causal``: the blocks, whose skips are added up."""
+        (x,), skip_sum = buffers, None
+        for block in self._blocks():
+            if difference(block, GatedResidualBlock, "") is None:
+                x, skip_sum = block.lower_into(graph, x, skip_sum)
+                continue
+            x, skip = graph.module(block, (x,))
+            if skip_sum is None:
+                skip_sum = graph.copy(skip)
+            else:
+                graph.add(ADD, skip, skip_sum)
+        assert skip_sum is not None
+        return x, skip_sum
+
     def _blocks(self) -> list[GatedResidualBlock]:
         return cast("list[GatedResidualBlock]", list(self.blocks))
+
+
+def stack_difference(stack: nn.Module, name: str = "stack") -> str | None:
+    """Return how a stack differs from a ``DilatedStack`` of ``GatedResidualBlock``, or None."""
+    return next((text for text in stack_differences(stack, name) if text), None)
+
+
+def block_difference(block: nn.Module, name: str) -> str | None:
+    """Return how a layer differs from a ``GatedResidualBlock``, or None."""
+    return next((text for text in _block_differences(block, name) if text), None)
+
+
+def stack_differences(stack: nn.Module, name: str) -> Iterator[str | None]:
+    """Yield for each part of a stack how it differs, or None."""
+    yield difference(stack, DilatedStack, name)
+    if class_of(stack) is not DilatedStack:
+        return
+    assert isinstance(stack, DilatedStack)
+    for i, block in enumerate(stack.blocks):
+        yield from _block_differences(block, f"{name}.blocks.{i}")
+
+
+def _block_differences(block: nn.Module, name: str) -> Iterator[str | None]:
+    yield difference(block, GatedResidualBlock, name)
+    if class_of(block) is not GatedResidualBlock:
+        return
+    assert isinstance(block, GatedResidualBlock)
+    yield difference(block.conv, CausalConv1d, f"{name}.conv")
+    projections = ["residual_projection", "skip_projection"]
+    if block.cond_channels is not None:
+        projections.append("cond_projection")
+    for part in projections:
+        yield difference(getattr(block, part), nn.Conv1d, f"{name}.{part}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.nn import Causal, State
+from wavenet.nn.graph import Graph, NotCompilable
 
 CAPACITY = 128
 """Longest piece, in samples of the input, that is processed at once."""
@@ -106,15 +107,13 @@ def _compiled(module: Causal, state: State) -> _Runner | None:
     parameters = list(module.parameters())
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
         return None
-    from wavenet.processing.graph import NotCompilable, compile_module
-
     try:
-        program = compile_module(module)
+        graph = Graph.of(module)
     except NotCompilable as error:
         warnings.warn(f"process: {error} is not compiled; torch runs it, slower", stacklevel=4)
         return None
     try:
-        from wavenet.processing.executor import Machine
+        from wavenet.processing.executor import Executor
     except ModuleNotFoundError:
         warnings.warn(
             'process: numba is missing, torch runs the network, slower; pip install "wavenet-audio'
@@ -122,4 +121,4 @@ def _compiled(module: Causal, state: State) -> _Runner | None:
             stacklevel=4,
         )
         return None
-    return Machine(module, program, state)
+    return Executor(module, graph, state)

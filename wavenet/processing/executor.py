@@ -1,4 +1,4 @@
-"""A program with its memory: lays out wires, histories and weights, and runs the kernel."""
+"""Runs a graph: lays out its buffers, histories and weights in memory, and calls the kernel."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.nn import Causal, State, flatten_state
+from wavenet.nn import Causal, State, flatten_state, unflatten_state
+from wavenet.nn.graph import CONV, COPY, Buffer, Graph, Operation
 from wavenet.processing import CAPACITY, kernel
-from wavenet.processing.graph import (
-    CONV,
-    COPY,
-    LANES,
-    OUTPUTS,
-    Operation,
-    Program,
-    Wire,
-    nest_state,
-)
+from wavenet.processing.kernel import LANES, OUTPUTS
 
 _CHUNKS_OF_HISTORY = 4
 """A history moves its past to the front once in so many of the longest chunks."""
@@ -40,28 +32,29 @@ class _Memory:
     outputs: list[np.ndarray]
 
 
-class Machine:
-    """Runs a program on chunks.
+class Executor:
+    """Runs a graph on chunks.
 
     Args:
-        module: what the program was made of.
-        program: see ``program.compile_module``.
+        module: the block that the graph was made of.
+        graph: see ``Graph.of``.
         state: canonical, where to begin.
     """
 
-    def __init__(self, module: Causal, program: Program, state: State) -> None:
-        self._module, self._program = module, program
+    def __init__(self, module: Causal, graph: Graph, state: State) -> None:
+        self._graph, self._state = graph, state
         self._capacity = max(module.step, CAPACITY // module.step * module.step)
-        self._wires = np.zeros((len(program.wires), 4), np.int64)
-        self._table = np.zeros((len(program.operations), kernel.N_COLUMNS), np.int64)
+        self._buffers = np.zeros((len(graph.buffers), 4), np.int64)
+        self._table = np.zeros((len(graph.operations), kernel.N_COLUMNS), np.int64)
         self._weights = np.zeros(0, np.float32)
-        size = self._place_wires()
+        size = self._place_buffers()
         size = self._place_operations(size)
         histories = list(flatten_state(state))
         self._batch = histories[0].shape[0] if histories else 1
         self._memory = [self._new_memory(size) for _ in range(self._batch)]
         self._output_shapes = [
-            (wire.channels, wire.rate.numerator, wire.rate.denominator) for wire in program.outputs
+            (buffer.channels, buffer.rate.numerator, buffer.rate.denominator)
+            for buffer in graph.outputs
         ]
         self._load(histories)
 
@@ -84,13 +77,13 @@ class Machine:
             stop = min(start + self._capacity, n)
             for row in range(self._batch):
                 self._run_row(row, given, held, arrays, start, stop)
-        return tuple(outputs) if self._program.several else outputs[0]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     def state(self) -> State:
         """The canonical state: the last ``past`` inputs of each convolution."""
         tensors = []
-        for memory in self._program.memories:
-            index = self._program.operations.index(memory[0])
+        for memory in self._graph.memories:
+            index = self._graph.operations.index(memory[0])
             operation = memory[0]
             past, n_in = operation.past, operation.source.channels
             history = np.zeros((self._batch, n_in, past), np.float32)
@@ -98,7 +91,7 @@ class Machine:
                 position = self._memory[row].positions[index]
                 history[row] = self._history(row, index)[:, position : position + past]
             tensors.append(torch.from_numpy(history))
-        return nest_state(self._module, tensors)
+        return unflatten_state(self._state, iter(tensors))
 
     def _run_row(
         self,
@@ -113,7 +106,7 @@ class Machine:
         memory.x[:, :n] = given[row, :, start:stop]
         if held is not None and memory.cond is not None:
             memory.cond[:, :n] = held[row, :, start:stop]
-        kernel.run(self._table, self._wires, self._weights, memory.data, memory.positions, n)
+        kernel.run(self._table, self._buffers, self._weights, memory.data, memory.positions, n)
         for array, (_, up, down), view in zip(
             arrays, self._output_shapes, memory.outputs, strict=True
         ):
@@ -122,61 +115,61 @@ class Machine:
 
     def _new_memory(self, size: int) -> _Memory:
         data = np.zeros(size, np.float32)
-        program = self._program
+        graph = self._graph
         return _Memory(
             data,
-            np.zeros(len(program.operations), np.int64),
-            self._view(data, program.wires[0]),
-            None if program.cond is None else self._view(data, program.cond),
-            [self._view(data, wire) for wire in program.outputs],
+            np.zeros(len(graph.operations), np.int64),
+            self._view(data, graph.buffers[0]),
+            None if graph.cond is None else self._view(data, graph.cond),
+            [self._view(data, buffer) for buffer in graph.outputs],
         )
 
-    def _view(self, data: np.ndarray, wire: Wire) -> np.ndarray:
-        """A wire's ``[channels, row]``."""
-        start, row = self._wires[wire.number, :2]
-        return data[start : start + wire.channels * row].reshape(wire.channels, row)
+    def _view(self, data: np.ndarray, buffer: Buffer) -> np.ndarray:
+        """A buffer's ``[channels, row]``."""
+        start, row = self._buffers[buffer.number, :2]
+        return data[start : start + buffer.channels * row].reshape(buffer.channels, row)
 
     def _history(self, row: int, index: int) -> np.ndarray:
         """An operation's ``[in, row]``."""
         n_in, start, length = self._table[index, [kernel.IN, kernel.HISTORY, kernel.HISTORY_ROW]]
         return self._memory[row].data[start : start + n_in * length].reshape(n_in, length)
 
-    def _place_wires(self) -> int:
-        """Give every wire its place; returns the floats taken.
+    def _place_buffers(self) -> int:
+        """Give every buffer its place; returns the floats taken.
 
         A place is free again after the last operation that reads it, so that a deep network stays
         within the nearest cache. An operation on single samples may write where it reads.
         """
-        last_use = {wire.number: len(self._program.operations) for wire in self._program.outputs}
-        for index, operation in enumerate(self._program.operations):
-            for wire in (operation.source, operation.target):
-                last_use[wire.number] = max(last_use.get(wire.number, 0), index)
+        last_use = {buffer.number: len(self._graph.operations) for buffer in self._graph.outputs}
+        for index, operation in enumerate(self._graph.operations):
+            for buffer in (operation.source, operation.target):
+                last_use[buffer.number] = max(last_use.get(buffer.number, 0), index)
         free: dict[int, list[int]] = {}
         at, placed = 0, set()
 
-        def place(wire: Wire) -> None:
+        def place(buffer: Buffer) -> None:
             nonlocal at
-            if wire.number in placed:
+            if buffer.number in placed:
                 return
-            placed.add(wire.number)
-            row = _padded(math.ceil(self._capacity * wire.rate), 2 * LANES)
-            size = _padded(wire.channels, OUTPUTS) * row
+            placed.add(buffer.number)
+            row = _padded(math.ceil(self._capacity * buffer.rate), 2 * LANES)
+            size = _padded(buffer.channels, OUTPUTS) * row
             if free.get(size):
                 start = free[size].pop()
             else:
                 start, at = at, at + size
-            numbers = start, row, wire.rate.numerator, wire.rate.denominator
-            self._wires[wire.number] = numbers
+            numbers = start, row, buffer.rate.numerator, buffer.rate.denominator
+            self._buffers[buffer.number] = numbers
 
-        def release(wire: Wire) -> None:
-            size = _padded(wire.channels, OUTPUTS) * int(self._wires[wire.number, 1])
-            free.setdefault(size, []).append(int(self._wires[wire.number, 0]))
+        def release(buffer: Buffer) -> None:
+            size = _padded(buffer.channels, OUTPUTS) * int(self._buffers[buffer.number, 1])
+            free.setdefault(size, []).append(int(self._buffers[buffer.number, 0]))
 
-        place(self._program.wires[0])
-        if self._program.cond is not None:
-            place(self._program.cond)
-            last_use[self._program.cond.number] = len(self._program.operations)
-        for index, operation in enumerate(self._program.operations):
+        place(self._graph.buffers[0])
+        if self._graph.cond is not None:
+            place(self._graph.cond)
+            last_use[self._graph.cond.number] = len(self._graph.operations)
+        for index, operation in enumerate(self._graph.operations):
             by_sample = operation.kind >= COPY
             done = last_use[operation.source.number] == index
             if done and by_sample:
@@ -197,7 +190,7 @@ class Machine:
             n_packed += len(packed[-1])
             return n_packed - len(packed[-1])
 
-        for index, operation in enumerate(self._program.operations):
+        for index, operation in enumerate(self._graph.operations):
             entry = self._table[index]
             entry[kernel.KIND] = operation.kind
             entry[kernel.SOURCE] = operation.source.number
@@ -225,7 +218,7 @@ class Machine:
         entry[kernel.TAPS], entry[kernel.DILATION] = taps, operation.dilation
         entry[kernel.WEIGHT] = pack(by_four.transpose(0, 2, 3, 1))
         entry[kernel.BIAS] = pack(np.pad(bias, (0, padded - out)))
-        entry[kernel.POSITION] = self._program.operations.index(operation)
+        entry[kernel.POSITION] = self._graph.operations.index(operation)
         entry[kernel.ACCUMULATE] = operation.accumulate
         if operation.past:
             chunk = math.ceil(self._capacity * operation.source.rate)
@@ -238,10 +231,10 @@ class Machine:
 
     def _load(self, histories: list[Tensor]) -> None:
         """Put the canonical state into the histories, at position 0."""
-        for memory, history in zip(self._program.memories, histories, strict=True):
+        for memory, history in zip(self._graph.memories, histories, strict=True):
             for operation in memory:
                 if operation.past:
-                    index = self._program.operations.index(operation)
+                    index = self._graph.operations.index(operation)
                     values = history.detach().float().numpy()
                     for row in range(self._batch):
                         self._history(row, index)[:, : operation.past] = values[row]

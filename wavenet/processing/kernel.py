@@ -1,15 +1,16 @@
-"""The compiled side of ``process``: runs a program on one chunk of one row.
+"""The compiled side of ``process``: runs a graph on one chunk of one row.
 
-Everything lies in one array of floats. A wire is ``channels`` rows, a row holds the samples of the
-chunk. A convolution with more than one tap has a history of its own: rows in which the chunk is
-appended to the ``past`` samples before it, until the row is full and these move to its front.
-Rows are padded, so that the kernel may compute up to 31 samples more than there are.
+Everything is kept in one array of floats. A buffer is ``channels`` rows, a row holds the samples
+of the chunk. A convolution with more than one tap has a history of its own: rows in which the
+chunk is appended to the ``past`` samples before it, until the row is full and these move to its
+front. Rows are padded, so that the kernel may compute up to 31 samples more than there are.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from wavenet.nn import graph, graph_activations
 from wavenet.nn.activations import (
     FAST_TANH_BELOW,
     FAST_TANH_CUBE,
@@ -17,7 +18,8 @@ from wavenet.nn.activations import (
     FAST_TANH_SLOPE,
     FAST_TANH_SQUARE,
 )
-from wavenet.processing.activations import (
+from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, SUBTRACT
+from wavenet.nn.graph_activations import (
     CLAMP,
     ELU,
     FAST_TANH,
@@ -33,17 +35,6 @@ from wavenet.processing.activations import (
     SOFTSIGN,
     TANH,
 )
-from wavenet.processing.graph import (
-    ADD,
-    CONV,
-    DECIMATE,
-    GATE,
-    INTERLEAVE,
-    LANES,
-    MULTIPLY,
-    OUTPUTS,
-    SUBTRACT,
-)
 from wavenet.simd.compiling import cached, inlined, sources_fingerprint
 from wavenet.simd.functions import exp, exp_parts, gate
 from wavenet.simd.registers import (
@@ -57,11 +48,15 @@ from wavenet.simd.registers import (
     where_less,
 )
 
+LANES = 16
+OUTPUTS = 4
+"""The kernel computes the outputs of a convolution 4 channels by 32 samples at a time."""
+
 # Columns of the table of operations.
 (
     KIND,
-    SOURCE,  # wire
-    TARGET,  # wire
+    SOURCE,  # buffer
+    TARGET,  # buffer
     IN,  # channels
     OUT,  # channels, rounded up to OUTPUTS for CONV
     TAPS,
@@ -78,7 +73,7 @@ from wavenet.simd.registers import (
 ) = range(16)
 N_COLUMNS = 16
 
-# Columns of the table of wires.
+# Columns of the table of buffers.
 START, ROW, RATE_UP, RATE_DOWN = range(4)
 
 _GELU_SLOPE = 0.7978845608028654  # sqrt(2 / pi)
@@ -168,13 +163,13 @@ def _remember(op, data, source, source_row, positions, n):  # type: ignore[no-un
 
 
 @inlined
-def _conv(op, data, weights, wires, positions, n):  # type: ignore[no-untyped-def]
-    first = wires[op[SOURCE], START]
-    row = wires[op[SOURCE], ROW]
+def _conv(op, data, weights, buffers, positions, n):  # type: ignore[no-untyped-def]
+    first = buffers[op[SOURCE], START]
+    row = buffers[op[SOURCE], ROW]
     if op[HISTORY] >= 0:
         first = _remember(op, data, first, row, positions, n)
         row = op[HISTORY_ROW]
-    out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
     per_tile = op[IN] * op[TAPS] * OUTPUTS
     for channel in range(0, op[OUT], OUTPUTS):
         for t in range(0, n, 2 * LANES):
@@ -238,9 +233,9 @@ def _activate(kind, x, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _pointwise(op, data, weights, wires, n):  # type: ignore[no-untyped-def]
-    source, row = wires[op[SOURCE], START], wires[op[SOURCE], ROW]
-    out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
+def _pointwise(op, data, weights, buffers, n):  # type: ignore[no-untyped-def]
+    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
     half = op[OUT] * row  # of GATE: from the first half of the channels to the second
     kind = op[KIND]
     settings = op[SETTINGS]
@@ -266,10 +261,10 @@ def _pointwise(op, data, weights, wires, n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _move(op, data, wires, n):  # type: ignore[no-untyped-def]
+def _move(op, data, buffers, n):  # type: ignore[no-untyped-def]
     """DECIMATE and INTERLEAVE."""
-    source, row = wires[op[SOURCE], START], wires[op[SOURCE], ROW]
-    out, out_row = wires[op[TARGET], START], wires[op[TARGET], ROW]
+    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
     factor = op[FACTOR]
     for channel in range(op[OUT]):
         start, to = source + channel * row, out + channel * out_row
@@ -282,21 +277,21 @@ def _move(op, data, wires, n):  # type: ignore[no-untyped-def]
 
 
 def _make_run() -> Any:
-    fingerprint = sources_fingerprint(__file__)
+    fingerprint = sources_fingerprint(__file__, graph.__file__, graph_activations.__file__)
 
-    def run(table, wires, weights, data, positions, n):  # type: ignore[no-untyped-def]
+    def run(table, buffers, weights, data, positions, n):  # type: ignore[no-untyped-def]
         """Run all operations on a chunk of n samples of the input."""
         _ = fingerprint
         for i in range(len(table)):
             op = table[i]
             source = op[SOURCE]
-            length = n * wires[source, RATE_UP] // wires[source, RATE_DOWN]
+            length = n * buffers[source, RATE_UP] // buffers[source, RATE_DOWN]
             if op[KIND] == CONV:
-                _conv(op, data, weights, wires, positions, length)
+                _conv(op, data, weights, buffers, positions, length)
             elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
-                _move(op, data, wires, length)
+                _move(op, data, buffers, length)
             else:
-                _pointwise(op, data, weights, wires, length)
+                _pointwise(op, data, weights, buffers, length)
 
     return cached(run)
 

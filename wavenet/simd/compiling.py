@@ -52,9 +52,14 @@ def cached(function: Callable[..., Any]) -> Any:
         return numba.njit(**_OPTIONS)(function)
 
 
-def sources_fingerprint(file: str = __file__) -> str:
-    """Of all files in this folder and in that of ``file``: another text, another key."""
+def sources_fingerprint(file: str = __file__, *others: str) -> str:
+    """Return a digest of all files in this folder and in that of ``file``, and of other files.
+
+    It is part of the key of what is compiled: other sources, another key.
+    """
     digest = hashlib.sha256()
+    for other in others:
+        digest.update(Path(other).read_bytes())
     for folder in sorted({Path(__file__).parent, Path(file).parent}):
         for path in sorted(folder.glob("*.py")):
             digest.update(path.read_bytes())

@@ -41,8 +41,15 @@ def window_log_prob(
     x, heard = batch["x"], batch["heard"]
     inputs = (model.distribution.quantize(x) * heard)[..., :-1]
     cond = _conditioning(model, batch, plan, inputs.shape[-1])
-    hidden = hidden_of_window(model, inputs, cond, plan.length, recompute=recompute)
-    log_prob = log_prob_in_chunks(model, hidden, x[:, 0, -plan.length :])
+    wanted = x[:, 0, -plan.length :]
+    if type(model).stream is not WaveNet.stream:  # a model that defines its own equation
+        samples = None if cond is None else cond.samples
+        state = model.init_state(len(inputs), device=inputs.device, dtype=inputs.dtype)
+        params, _ = model.stream(inputs, state, samples)
+        log_prob = model.distribution.log_prob(params[..., -plan.length :], wanted)
+    else:
+        hidden = hidden_of_window(model, inputs, cond, plan.length, recompute=recompute)
+        log_prob = log_prob_in_chunks(model, hidden, wanted)
     return log_prob, heard[:, 0, -plan.length :]
 
 

@@ -17,17 +17,26 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.engines.base import GenerationState, Request
-from wavenet.generation.engines.eager import EagerEngine
+from wavenet.generation.engines.eager import EagerEngine, check_refusal
 from wavenet.model import WaveNet
+from wavenet.model.exact import model_difference
 from wavenet.nn import flatten_state
 
 _LENGTHS = (64, 8, 1)
 """Samples of the graphs that are recorded when they are needed; any number is made of these."""
 
 
-def runs(model: WaveNet) -> bool:
-    """Whether the engine can run a model: on a CUDA device (ROCm's have this name too)."""
-    return model.input_projection.weight.device.type == "cuda"
+def refusal(model: WaveNet) -> str | None:
+    """Return why the engine cannot run a model, or None if it can.
+
+    It runs on a CUDA device (ROCm's have this name too); of a distribution that is defined
+    elsewhere nobody knows whether its operations can be captured.
+    """
+    device = model.input_projection.weight.device
+    if device.type != "cuda":
+        return f"runs models on a CUDA device, this one is on {device}"
+    found = model_difference(model)
+    return None if found is None else f"runs only what this package defines, but {found}"
 
 
 def graph_lengths(n_samples: int) -> list[int]:
@@ -57,11 +66,7 @@ class GpuEngine(EagerEngine):
     block_samples = _LENGTHS[0]
 
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
-        if not runs(model):
-            raise ValueError(
-                f"engine='gpu' runs models on a CUDA device, this one is on "
-                f"{model.input_projection.weight.device}; call model.cuda() or use engine='auto'"
-            )
+        check_refusal(self.name, refusal(model), "use engine='auto', or call model.cuda()")
         super().__init__(model, request, start)
         self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
 

@@ -24,19 +24,35 @@ from torch.nn import functional as F
 from wavenet.generation.engines.base import GenerationState, Request
 from wavenet.generation.engines.conditioning import ConditioningWindow, Lift
 from wavenet.model import WaveNet
+from wavenet.model.exact import model_difference
 from wavenet.nn import CausalConv1d, GatedResidualBlock, State, clone_state, flatten_state
 
 _ALIGNMENT = 8
 """Columns of the gates are filled up to whole multiples: rows begin where GPUs like them to."""
 
 
+def refusal(model: WaveNet) -> str | None:
+    """Return why the engine cannot run a model, or None if it can."""
+    found = model_difference(model, any_distribution=True)
+    return None if found is None else f"runs only the blocks of this package, but {found}"
+
+
+def check_refusal(name: str, reason: str | None, remedy: str) -> None:
+    """Raise ValueError in one line if there is a reason why an engine cannot run a model."""
+    if reason is not None:
+        raise ValueError(f"engine={name!r} {reason}; {remedy}")
+
+
 class EagerEngine:
     """Runs on any device and in any floating type that the model has.
 
     Args:
-        model: any ``WaveNet``.
+        model: a ``WaveNet`` of this package's blocks, with any distribution.
         request: conditioning and how to draw.
         start: where to begin; its tensors are copied.
+
+    Raises:
+        ValueError: for a model with other blocks.
     """
 
     name: ClassVar[str] = "eager"
@@ -45,6 +61,7 @@ class EagerEngine:
 
     @torch.inference_mode()
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
+        check_refusal(self.name, refusal(model), "use engine='stream'")
         self.model, self.request = model, request
         self.distribution = model.distribution
         first = model.input_projection.weight

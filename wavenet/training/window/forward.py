@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavenet.nn.conditioning import LiftedFrames
-from wavenet.nn.residual import DilatedStack, GatedResidualBlock
+from wavenet.nn.residual import DilatedStack, GatedResidualBlock, stack_difference
 from wavenet.training.window.elementwise import Piece
 from wavenet.training.window.plan import Plan, Tile
 from wavenet.training.window.tiles import Rows, Sums, Weights
@@ -54,7 +54,7 @@ def skip_sum_of(
     """The last ``length`` columns of the skip sum that ``stack.stream`` gives from ``init_state``.
 
     Args:
-        stack: any.
+        stack: a ``DilatedStack`` of ``GatedResidualBlock``, none of them a subclass.
         x: ``[B, R, T]``.
         cond: frames and their lift to T samples; None for a stack without conditioning.
         length: of the T samples, those whose skip sum is wanted.
@@ -64,7 +64,13 @@ def skip_sum_of(
 
     Returns:
         ``[B, S, length]``, in the type of x.
+
+    Raises:
+        ValueError: for a stack with other blocks.
     """
+    found = stack_difference(stack)
+    if found is not None:
+        raise ValueError(f"the training window cannot compute this stack: {found}; use stream")
     blocks = cast("list[GatedResidualBlock]", list(stack.blocks))
     plan = Plan.of(blocks, x, length, recompute=recompute, compiled=compiled)
     with torch.autocast(x.device.type, enabled=False):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
+
 import torch
 from torch import Tensor
 
 from wavenet.model import Hidden, WaveNet
+from wavenet.model.exact import model_difference
 from wavenet.model.wavenet import without_autocast
 from wavenet.nn import LiftedFrames
 from wavenet.training.window.forward import skip_sum_of
@@ -22,7 +26,7 @@ def hidden_of_window(
     """Return the last ``length`` columns of ``WaveNet.hidden`` from ``init_state``.
 
     Equal to ``hidden`` up to rounding, and faster; under autocast all sums stay float32. While
-    torch compiles, it is ``hidden`` itself.
+    torch compiles, and for a model with blocks that are defined elsewhere, it is ``hidden`` itself.
 
     Args:
         model: any ``WaveNet``.
@@ -33,7 +37,7 @@ def hidden_of_window(
     """
     state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
     wanted = slice(x.shape[-1] - length, None)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not _is_known(model):
         samples = None if cond is None else cond.samples
         return model.hidden(x, state, samples)[0].columns(wanted)
     with without_autocast(x.device):
@@ -45,3 +49,19 @@ def hidden_of_window(
         entry, place, _ = model.project_input(x, state[:-1], columns)
     skip_sum = skip_sum_of(model.stack, entry, of_stack, length, recompute=recompute)
     return Hidden(skip_sum, *(part[..., wanted] for part in place))
+
+
+def _is_known(model: WaveNet) -> bool:
+    """Return whether the fast pass computes what the model does; warn once if it does not."""
+    found = model_difference(model, any_distribution=True)
+    if found is not None:
+        _warn_of_stream(found)
+    return found is None
+
+
+@functools.cache
+def _warn_of_stream(found: str) -> None:
+    """Say once why training is slower than it could be."""
+    warnings.warn(
+        f"training runs through stream, more slowly, as {found}", RuntimeWarning, stacklevel=4
+    )

@@ -29,7 +29,9 @@ from wavenet.generation.engines.cpu.kernels.packing import (
     registers,
 )
 from wavenet.generation.engines.cpu.kernels.plan import make_layers, make_plan
+from wavenet.generation.engines.eager import check_refusal
 from wavenet.model import WaveNet
+from wavenet.model.exact import model_difference
 from wavenet.nn import State, flatten_state
 from wavenet.simd import has_compiler
 
@@ -44,10 +46,13 @@ _NO_UNIFORMS = np.empty((1, 0, 1), np.float32)
 _FLOAT = np.dtype(np.float32)
 
 
-def runs(model: WaveNet) -> bool:
-    """Whether the engine can run a model: on the CPU, in float32."""
+def refusal(model: WaveNet) -> str | None:
+    """Return why the engine cannot run a model, or None if it can."""
     weight = model.input_projection.weight
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return f"runs float32 models on the CPU, this one is {weight.dtype} on {weight.device}"
+    found = model_difference(model)
+    return None if found is None else f"runs only what this package defines, but {found}"
 
 
 @functools.cache
@@ -257,12 +262,7 @@ class CpuEngine:
 
 def _check(model: WaveNet) -> None:
     """Raise ValueError unless the engine can run the model here."""
-    weight = model.input_projection.weight
-    if not runs(model):
-        raise ValueError(
-            f"engine='cpu' runs float32 models on the CPU, this one is {weight.dtype} on "
-            f"{weight.device}; call model.float().cpu() or use engine='eager'"
-        )
+    check_refusal("cpu", refusal(model), "use engine='auto', or call model.float().cpu()")
     if not has_compiler():
         raise ValueError(
             "engine='cpu' needs numba; pip install 'wavenet-audio[audio]' or use engine='eager'"

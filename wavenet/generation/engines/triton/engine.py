@@ -16,13 +16,13 @@ from wavenet.distributions import (
     MAX_LOG_SCALE,
     MIN_LOG_SCALE,
     Gaussian,
-    LogisticMixture,
     MuLaw,
 )
 from wavenet.distributions.mu_law import mu_law_tables
 from wavenet.generation.engines.base import GenerationState, Request
-from wavenet.generation.engines.eager import EagerEngine
+from wavenet.generation.engines.eager import EagerEngine, check_refusal
 from wavenet.model import WaveNet
+from wavenet.model.exact import model_difference
 
 ROWS = 16
 """Rows of a program: the least that a matrix unit multiplies at once."""
@@ -61,7 +61,7 @@ class FusedEngine(EagerEngine):
     name: ClassVar[str] = "gpu-fused"
 
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
-        _check(model)
+        check_refusal(self.name, refusal(model), "use engine='auto'")
         self.block_samples = _launch_samples(model, len(start.time))
         super().__init__(model, request, start)
         with torch.inference_mode():
@@ -134,11 +134,10 @@ class FusedEngine(EagerEngine):
         )
 
     def _quantiles(self, uniforms: Tensor) -> Tensor:
-        """The standard quantiles of the distribution; of classes there are none."""
-        if isinstance(self.distribution, MuLaw):
+        """Standard quantiles of the distribution; classes have none."""
+        if self.distribution.has_classes:
             return uniforms
-        logistic = isinstance(self.distribution, LogisticMixture)
-        return torch.logit(uniforms) if logistic else torch.special.ndtri(uniforms)
+        return self.distribution.standard_quantile(uniforms)
 
     def _pack(self) -> None:
         """The eager engine's weights in blocks that are filled up with zeros."""
@@ -203,7 +202,7 @@ class FusedEngine(EagerEngine):
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of each class or component: -inf if it is closed, its value, and how that is heard."""
         if not isinstance(self.distribution, MuLaw):
-            zeros = torch.zeros(max(1, self.distribution.n_params // 3), device=self.device)
+            zeros = torch.zeros(self.distribution.n_components, device=self.device)
             return zeros, zeros, zeros
         tables = mu_law_tables(self.distribution.classes)
         closed = torch.zeros(len(tables.empty)).masked_fill(tables.empty, -torch.inf)
@@ -213,8 +212,7 @@ class FusedEngine(EagerEngine):
     def _of_distribution(self) -> dict[str, Any]:
         """Its kind, and how classes or components are drawn."""
         classes = isinstance(self.distribution, MuLaw)
-        n_params = self.distribution.n_params
-        categories = n_params if classes else max(1, n_params // 3)
+        categories = self.distribution.n_components
         top_p = self.request.top_p
         return {
             "KIND": 0 if classes else 2 if isinstance(self.distribution, Gaussian) else 1,
@@ -247,26 +245,24 @@ def _launch_samples(model: WaveNet, rows: int) -> int:
     return min(_LAUNCH_SAMPLES, frames * model.frame_lift.hop_samples)
 
 
-def _check(model: WaveNet) -> None:
-    """Raise ValueError unless the engine can run the model here."""
+def refusal(model: WaveNet) -> str | None:
+    """Return why the engine cannot run a model, or None if it can."""
     weight = model.input_projection.weight
     if importlib.util.find_spec("triton") is None:
-        raise ValueError(
-            "engine='gpu-fused' needs Triton, which comes with torch on Linux; use engine='gpu'"
-        )
+        return "needs Triton, which comes with torch on Linux"
     on_device = weight.device.type == "cuda" or interpreted()
     if not on_device or weight.dtype != torch.float32:
-        raise ValueError(
-            f"engine='gpu-fused' runs float32 models on a CUDA device, this one is {weight.dtype} "
-            f"on {weight.device}; call model.float().cuda() or use engine='auto'"
+        return (
+            f"runs float32 models on a CUDA device, this one is {weight.dtype} on {weight.device}"
         )
+    found = model_difference(model)
+    if found is not None:
+        return f"runs only what this package defines, but {found}"
     residual, skip = model.config.residual_channels, model.config.skip_channels
     gate = model.config.gate_channels or 2 * residual
     if max(residual, gate // 2) > MOST_CHANNELS or skip > MOST_SKIP_CHANNELS:
-        raise ValueError(
-            f"engine='gpu-fused' takes up to {MOST_CHANNELS} residual, {2 * MOST_CHANNELS} gate "
-            f"and {MOST_SKIP_CHANNELS} skip channels, this model has {residual}, {gate} and "
-            f"{skip}; use engine='gpu'"
+        return (
+            f"takes up to {MOST_CHANNELS} residual, {2 * MOST_CHANNELS} gate and "
+            f"{MOST_SKIP_CHANNELS} skip channels, this model has {residual}, {gate} and {skip}"
         )
-    if model.config.one_hot_input:
-        raise ValueError("engine='gpu-fused' knows no one_hot_input; use engine='gpu'")
+    return "does not support one_hot_input" if model.config.one_hot_input else None

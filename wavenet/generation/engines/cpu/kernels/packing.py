@@ -122,12 +122,10 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
         tables = mu_law_tables(distribution.classes)
         mask = torch.where(tables.empty, -torch.inf, 0.0)
         parts += [mask, tables.value, model.entry_values(tables.value)]
-        n_categories = distribution.classes
     else:
-        n_categories = distribution.n_params // 3 or 1
-        parts += [torch.zeros(n_categories), torch.zeros(0), torch.zeros(0)]
+        parts += [torch.zeros(distribution.n_components), torch.zeros(0), torch.zeros(0)]
     filled = [_filled(part.float()) for part in parts]
-    filled[5][n_categories:] = -torch.inf  # what stands beside the categories is never drawn
+    filled[5][distribution.n_components :] = -torch.inf  # padding is never drawn
     starts = np.cumsum([0] + [part.numel() for part in filled]).tolist()
     return Constants(torch.cat(filled).numpy(), starts)
 

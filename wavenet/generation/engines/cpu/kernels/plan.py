@@ -109,7 +109,7 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
     distribution = model.distribution
     params = distribution.n_params
     kind = KINDS.index(type(distribution))
-    categories = params if kind == MU_LAW else max(1, params // 3)
+    categories = distribution.n_components
     plan = np.zeros(1, PLAN)
     predictor = model.predictor
     values = {

@@ -10,14 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from wavenet.nn import FastTanh, LeakyHardtanh, Softsigmoid
+from wavenet.nn.activations import FastTanh, LeakyHardtanh, Softsigmoid
+from wavenet.nn.exact import class_of
 
 TANH, SIGMOID, RELU, LEAKY_RELU, ELU, SILU, SOFTSIGN, CLAMP, HARDSWISH, GELU = range(10, 20)
 FAST_TANH, SOFTSIGMOID, LEAKY_HARDTANH, PRELU = range(20, 24)
 
 Settings = tuple[float, ...]
 
-_KNOWN: dict[type[nn.Module], Callable[[Any], tuple[int, Settings] | None]] = {
+_KNOWN: dict[type[object], Callable[[Any], tuple[int, Settings] | None]] = {
     nn.Tanh: lambda m: (TANH, ()),
     nn.Sigmoid: lambda m: (SIGMOID, ()),
     nn.ReLU: lambda m: (RELU, ()),
@@ -38,5 +39,5 @@ _KNOWN: dict[type[nn.Module], Callable[[Any], tuple[int, Settings] | None]] = {
 
 def activation_of(module: nn.Module) -> tuple[int, Settings] | None:
     """The kernel's number for a module and its settings; None for one it does not know."""
-    known = _KNOWN.get(type(module))
+    known = _KNOWN.get(class_of(module))
     return None if known is None else known(module)

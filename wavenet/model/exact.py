@@ -1,0 +1,65 @@
+"""Whether a model is exactly the ``WaveNet`` of this package, part by part; see ``nn.exact``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
+from wavenet.model.wavenet import WaveNet
+from wavenet.nn import FrameLift, LinearPrediction
+from wavenet.nn.exact import HOOKED, difference
+from wavenet.nn.residual import stack_differences
+
+HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
+"""Classes of the modules of ``WaveNet.head``."""
+
+
+def model_difference(
+    model: WaveNet, *, any_distribution: bool = False, any_hooks: bool = False
+) -> str | None:
+    """Return in words how a model differs from what a fast path computes, or None.
+
+    What makes the conditioning at frame rate is only called, so it may be of any kind.
+
+    Args:
+        model: any model.
+        any_distribution: whether the fast path draws by calling the distribution, so that it may
+            be one that is defined elsewhere.
+        any_hooks: whether forward hooks make no difference.
+    """
+    found = (text for text in _differences(model, any_distribution) if text)
+    return next((text for text in found if not (any_hooks and text.endswith(HOOKED))), None)
+
+
+def unsaved_difference(model: WaveNet) -> str | None:
+    """Return how a model differs from the one that its configuration describes, or None.
+
+    Hooks and parametrizations are not part of a configuration: weights are saved as they are.
+    """
+    found = model_difference(model, any_distribution=True, any_hooks=True)
+    if found is not None:
+        return found
+    described = make_distribution(model.config.distribution, model.config.distribution_size)
+    if type(described) is not type(model.distribution) or described != model.distribution:
+        return f"the distribution is {model.distribution}, the configuration says {described}"
+    return None
+
+
+def _differences(model: WaveNet, any_distribution: bool) -> Iterator[str | None]:
+    yield difference(model, WaveNet, "the model")
+    yield from stack_differences(model.stack, "stack")
+    yield difference(model.input_projection, nn.Conv1d, "input_projection")
+    yield difference(model.head, nn.Sequential, "head")
+    if len(model.head) != len(HEAD):
+        yield f"head has {len(model.head)} modules, not {len(HEAD)}"
+        return
+    for i, (part, kind) in enumerate(zip(model.head, HEAD, strict=True)):
+        yield difference(part, kind, f"head.{i}")
+    if model.predictor is not None:
+        yield difference(model.predictor, LinearPrediction, "predictor")
+    if model.config.local is not None:
+        yield difference(model.frame_lift, FrameLift, "frame_lift")
+    if not any_distribution and type(model.distribution) not in KNOWN_DISTRIBUTIONS:
+        yield f"the distribution is a {type(model.distribution).__name__}"

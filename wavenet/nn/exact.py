@@ -1,0 +1,45 @@
+"""Whether the parts of a network are exactly the classes that a fast path was written for.
+
+A fast path reads the weights of a block and computes its equation by itself. For a subclass, whose
+``stream`` may be another equation, or a module with forward hooks, which may change what it
+computes, that would be silently wrong. So a fast path asks here first, and leaves what it does not
+know to ``stream``.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+HOOKED = "has forward hooks"
+
+
+def class_of(module: nn.Module | None) -> type[object]:
+    """Return the class of a module; of a parametrized one the class that it had before.
+
+    ``torch.nn.utils.parametrize`` gives a module a class of its own, in which the weight that is
+    read is the parametrized one.
+    """
+    kind = type(module)
+    parametrized = module is not None and parametrize.is_parametrized(module)
+    return kind.__bases__[0] if parametrized else kind
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether calling the module also runs forward hooks of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def difference(module: nn.Module | None, expected: type[nn.Module], name: str) -> str | None:
+    """Return in words how a module differs from one of exactly a class, or None if it does not.
+
+    Args:
+        module: the module, None for one that is missing.
+        expected: its class.
+        name: of the module within the network, for the message.
+    """
+    if module is None or class_of(module) is not expected:
+        return f"{name} is a {type(module).__name__}, not a {expected.__name__}"
+    if has_hooks(module):
+        return f"{name} {HOOKED}"
+    return None

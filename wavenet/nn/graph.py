@@ -1,0 +1,234 @@
+"""A feed-forward network as a graph of operations on chunks of samples, for live processing.
+
+A *buffer* is a signal between operations, ``[channels, T]`` for the chunk at hand. A block adds its
+operations in its method ``lower``; there are a few kinds, which a compiled kernel runs in order:
+
+    CONV        causal dilated convolution at stride 1; with one tap, a 1x1 projection
+    DECIMATE    every s-th sample (a strided convolution is CONV and DECIMATE)
+    INTERLEAVE  a buffer into every s-th sample of another (a transposed convolution is one CONV
+                for each of its phases, interleaved)
+    GATE        tanh of the first half of the channels times sigmoid of the second
+    COPY        of a whole buffer
+    ADD, SUBTRACT, MULTIPLY    the target by the source, sample by sample
+    TANH ...    activations, each sample by itself; see ``graph_activations``
+
+The history of a convolution is its last ``past`` inputs: the state that ``stream`` returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wavenet.nn.exact import class_of, difference, has_hooks
+from wavenet.nn.graph_activations import activation_of
+
+# From COPY on: each sample by itself.
+CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
+MAX_DENSE = 1 << 22
+"""Most weights of one convolution, those between its groups counted, which are zeros here."""
+
+
+class NotCompilable(Exception):
+    """A module that defines no lowering and is no known activation, or that has too many groups."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A signal: its channels, and its samples per sample of the network's input."""
+
+    number: int
+    channels: int
+    rate: Fraction
+
+
+@dataclass
+class Operation:
+    """One step of the graph.
+
+    Attributes:
+        kind: one of the constants above.
+        source: buffer that is read.
+        target: buffer that is written.
+        weight: of CONV, ``[out, in, taps]``, dense.
+        bias: of CONV, ``[out]``.
+        dilation: of CONV.
+        accumulate: CONV adds to what the target holds.
+        factor: of DECIMATE and INTERLEAVE.
+        phase: of INTERLEAVE.
+        settings: what an activation needs, such as a slope.
+    """
+
+    kind: int
+    source: Buffer
+    target: Buffer
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    dilation: int = 1
+    accumulate: bool = False
+    factor: int = 1
+    phase: int = 0
+    settings: tuple[float, ...] = ()
+
+    @property
+    def past(self) -> int:
+        """Samples of history."""
+        return 0 if self.weight is None else (self.weight.shape[2] - 1) * self.dilation
+
+
+@dataclass
+class Graph:
+    """The operations of a module; made by ``Graph.of``, filled by the ``lower`` of its blocks.
+
+    Attributes:
+        buffers: all signals; number 0 is the input.
+        operations: in order.
+        outputs: the buffers that the module returns.
+        cond: buffer of the conditioning, if the module takes one.
+        memories: for each convolution of the module, in the order of its state, the operations that
+            keep its history.
+    """
+
+    buffers: list[Buffer] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    outputs: tuple[Buffer, ...] = ()
+    cond: Buffer | None = None
+    memories: list[list[Operation]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, module: Any) -> Graph:
+        """Return the graph of a ``Causal`` block.
+
+        Raises:
+            NotCompilable: if some part of it defines no lowering and is no known activation.
+        """
+        graph = cls()
+        x = graph.buffer(module.in_channels, Fraction(1))
+        if module.cond_channels is not None:
+            graph.cond = graph.buffer(module.cond_channels, Fraction(1))
+        graph.outputs = graph.module(module, (x,))
+        return graph
+
+    def buffer(self, channels: int, rate: Fraction) -> Buffer:
+        """Add a signal."""
+        self.buffers.append(Buffer(len(self.buffers), channels, rate))
+        return self.buffers[-1]
+
+    def add(self, kind: int, source: Buffer, target: Buffer, **details: Any) -> Operation:
+        """Append an operation."""
+        self.operations.append(Operation(kind, source, target, **details))
+        return self.operations[-1]
+
+    def module(self, module: nn.Module, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append a module that reads the given buffers; returns those that it writes.
+
+        Raises:
+            NotCompilable: for a module that defines no lowering and is no known activation.
+        """
+        kind = class_of(module)
+        if has_hooks(module):
+            raise NotCompilable(f"a {kind.__name__} with forward hooks")
+        if defines_lowering(kind):
+            lowered: tuple[Buffer, ...] = module.lower(self, buffers)  # type: ignore[operator]
+            return lowered
+        if kind is nn.Sequential:
+            for part in module.children():
+                buffers = self.module(part, buffers)
+            return buffers
+        (x,) = buffers
+        if isinstance(module, nn.Conv1d) and module.kernel_size == module.stride == (1,):
+            return (self.projection(module, x),)
+        return (self.activation(module, x),)
+
+    def check(self, module: nn.Module) -> None:
+        """Raise NotCompilable for a block that does not say itself how it is lowered."""
+        kind = class_of(module)
+        if has_hooks(module) or not defines_lowering(kind):
+            raise NotCompilable(kind.__name__)
+
+    def convolution(self, conv: Any, x: Buffer, *, scale: float = 1.0) -> Buffer:
+        """Append a ``CausalConv1d``, its output times ``scale``; returns the buffer it writes."""
+        self.check(conv)
+        y = self.buffer(conv.out_channels, x.rate)
+        weight, bias = scale * dense(conv), scale * bias_of(conv)
+        operation = self.add(CONV, x, y, weight=weight, bias=bias, dilation=conv.dilation)
+        self.memories.append([operation])
+        if conv.stride == 1:
+            return y
+        decimated = self.buffer(conv.out_channels, x.rate / conv.stride)
+        self.add(DECIMATE, y, decimated, factor=conv.stride)
+        return decimated
+
+    def projection(
+        self, conv: nn.Module, x: Buffer, y: Buffer | None = None, *, accumulate: bool = False
+    ) -> Buffer:
+        """Append a 1x1 convolution of x into y (a new buffer by default), or added to y."""
+        found = difference(conv, nn.Conv1d, "a projection")
+        if found is not None:
+            raise NotCompilable(found)
+        weight, bias = dense(conv), bias_of(conv)
+        y = self.buffer(len(weight), x.rate) if y is None else y
+        self.add(CONV, x, y, weight=weight, bias=bias, accumulate=accumulate)
+        return y
+
+    def activation(self, module: nn.Module, x: Buffer) -> Buffer:
+        """Append an activation, which writes a buffer of its own."""
+        if class_of(module) in (nn.Identity, nn.Dropout):
+            return x
+        found = activation_of(module)
+        if found is None or has_hooks(module):
+            raise NotCompilable(type(module).__name__)
+        y = self.buffer(x.channels, x.rate)
+        self.add(found[0], x, y, settings=found[1])
+        return y
+
+    def copy(self, x: Buffer) -> Buffer:
+        """Append a copy of a buffer."""
+        y = self.buffer(x.channels, x.rate)
+        self.add(COPY, x, y)
+        return y
+
+
+def defines_lowering(kind: type[object]) -> bool:
+    """Return whether a class says itself how it is lowered.
+
+    A subclass with a ``stream`` or ``forward`` of its own computes something else than what it
+    inherits, so its ``lower`` must be its own too.
+    """
+    for cls in kind.__mro__:
+        if "lower" in vars(cls):
+            return True
+        if "stream" in vars(cls) or "forward" in vars(cls):
+            return False
+    return False
+
+
+def dense(conv: Any) -> np.ndarray:
+    """Return the weight of a convolution, ``[out, in, k]``, with zeros between groups."""
+    return ungrouped(conv.weight, conv.groups)
+
+
+def ungrouped(weight: Tensor, groups: int) -> np.ndarray:
+    """Return ``[out, in / groups, k]`` as the dense ``[out, in, k]`` with zeros between groups."""
+    parts = weight.detach().float().cpu().chunk(groups)
+    out, each, taps = weight.shape
+    if groups > 1 and out * each * groups * taps > MAX_DENSE:
+        raise NotCompilable(f"a convolution of {groups} groups")
+    whole = torch.zeros(out, each * groups, taps)
+    for group, part in enumerate(parts):
+        rows = slice(group * (out // groups), (group + 1) * (out // groups))
+        whole[rows, group * each : (group + 1) * each] = part
+    return whole.numpy()
+
+
+def bias_of(conv: Any) -> np.ndarray:
+    """Return the bias of a convolution, ``[out]``, or zeros."""
+    if conv.bias is None:
+        return np.zeros(conv.out_channels, np.float32)
+    values: np.ndarray = conv.bias.detach().float().cpu().numpy()
+    return values
