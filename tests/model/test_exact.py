@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +15,7 @@ from torch.nn.utils import parametrizations
 
 import wavenet
 from wavenet.data import WindowPlan
-from wavenet.distributions import Gaussian
+from wavenet.distributions import Gaussian, register_distribution
 from wavenet.generation.sampling import engine_class
 from wavenet.model.exact import model_difference
 from wavenet.nn import GatedResidualBlock, State
@@ -150,6 +151,25 @@ def test_training_computes_what_stream_defines(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_registered_distribution_is_saved_and_loaded_by_name(tmp_path: Path) -> None:
+    register_distribution(Shifted)
+    model = wavenet.WaveNet(config(distribution="shifted"))
+    model.save(tmp_path / "model")
+    again = wavenet.load(tmp_path / "model")
+    assert type(again.distribution) is Shifted
+    found = wavenet.generate(again, n_samples=20, seed=1, engine="eager")
+    assert torch.equal(found, wavenet.generate(model.eval(), n_samples=20, seed=1, engine="eager"))
+
+
+def test_a_name_is_registered_once() -> None:
+    @dataclass(frozen=True)
+    class Other(Gaussian):
+        """Another distribution of a taken name."""
+
+    with pytest.raises(ValueError, match="name='gaussian' is taken by Gaussian"):
+        register_distribution(Other)
+
+
 def test_the_training_window_refuses_a_foreign_stack() -> None:
     model = with_foreign_block()
     with pytest.raises(ValueError, match="stack.blocks.1 is a LoudBlock"):
@@ -167,7 +187,7 @@ def test_process_runs_a_foreign_block_by_its_stream() -> None:
 
 
 @pytest.mark.parametrize("name", ["block", "distribution", "head", "subclass"])
-def test_a_model_that_would_load_as_another_one_is_not_saved(name: str, tmp_path: Any) -> None:
+def test_a_model_that_would_load_as_another_one_is_not_saved(name: str, tmp_path: Path) -> None:
     model = FOREIGN[name][0]()
     with pytest.raises(ValueError, match="config.json cannot describe this model"):
         model.save(tmp_path / "model")

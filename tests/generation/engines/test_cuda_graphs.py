@@ -155,7 +155,8 @@ def test_graphs_of_few_lengths_make_any_number_of_samples(n: int) -> None:
 
 def test_a_model_on_the_cpu_is_refused_with_what_to_do() -> None:
     model = WaveNet(MODELS["classes"])
-    with pytest.raises(ValueError, match="engine='gpu' runs models on a CUDA device, .* cpu; use engine='auto', or call"):
+    message = "engine='gpu' runs models on a CUDA device, .* cpu; use engine='auto', or call"
+    with pytest.raises(ValueError, match=message):
         generate(model, n_samples=4, engine="gpu")
 
 
