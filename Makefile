@@ -12,7 +12,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check format wheel clean
+.PHONY: help install demo test test-all gpu check format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -43,6 +43,9 @@ demo: install  ## hear the voice, train a tiny network and hear it: at most 10 m
 
 test: install  ## the quick tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+gpu: install  ## check and measure a CUDA device, and leave a report in gpu-report
+	$(BIN)/python -m wavenet doctor --device cuda --out gpu-report
 
 test-all: install  ## every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

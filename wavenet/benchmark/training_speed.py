@@ -31,7 +31,7 @@ from wavenet.data import WindowPlan
 from wavenet.model import WaveNet
 from wavenet.model.config import WaveNetConfig
 from wavenet.training.config import TrainingConfig
-from wavenet.training.loss import bits_per_sample
+from wavenet.training.loss import bits_per_sample, window_log_prob
 
 ROUNDS = 5
 PRECISIONS = ("32", "bf16")
@@ -161,6 +161,7 @@ def measure_training(
     rounds: int = ROUNDS,
     recompute: bool = False,
     device: str = "cpu",
+    compiled: bool = False,
 ) -> TrainingSpeed:
     """Time steps of a model and of the plain network, and the machine's ceilings, taking turns.
 
@@ -175,6 +176,7 @@ def measure_training(
         rounds: of which the median is taken.
         recompute: see ``TrainingConfig``.
         device: ``cpu`` or ``cuda``.
+        compiled: whether the model's step is compiled with ``torch.compile``.
 
     Raises:
         ValueError: for an unknown precision, numbers below 1, more threads than cores, or a device
@@ -190,9 +192,10 @@ def measure_training(
         plan = WindowPlan.of(model, window_s)
         batch = {name: part.to(where) for name, part in _noise(plan, batch_size).items()}
         plain_network = PlainWaveNet(config).to(where)
+        log_prob_of = torch.compile(window_log_prob) if compiled else None
 
         def own_loss() -> Tensor:
-            return bits_per_sample(model, batch, plan, recompute=recompute)
+            return bits_per_sample(model, batch, plan, log_prob_of, recompute=recompute)
 
         def plain_loss() -> Tensor:
             return plain_network.bits_per_sample(batch, plan)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wavenet import __version__
-from wavenet.cli import bench, info, progress
+from wavenet.cli import bench, doctor, info, progress
 from wavenet.cli import convert as interop_command
 from wavenet.cli import evaluate as evaluate_command
 from wavenet.cli import generate as generate_command
@@ -146,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     field = add("receptive-field", "how far back a network hears", _receptive_field)
     field_command.add_arguments(field)
     bench.add_arguments(add("bench", "how fast this machine is", _bench))
+    doctor.add_arguments(add("doctor", "Check and measure a device.", _doctor))
     return parser
 
 
@@ -205,6 +206,12 @@ def _export(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     print(bench.answer(options))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    text, code = doctor.answer(options)
+    print(text)
+    return code
 
 
 def _receptive_field(options: argparse.Namespace) -> None:
