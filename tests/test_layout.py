@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = (
+    "values",
     "distributions",
     "simd",
     "storage",

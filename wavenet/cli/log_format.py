@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from wavenet.storage.text import printable
+from wavenet.values.text import printable
 
 
 class OneLine(logging.Formatter):

@@ -19,7 +19,7 @@ import numpy as np
 from wavenet.audio import AudioError, audio_info
 from wavenet.data.corpus import Progress
 from wavenet.data.recordings import Listing, Recording, cut, decode
-from wavenet.storage.text import printable
+from wavenet.values.text import printable
 
 SILENT_DBFS = -60.0
 """Below: nobody speaks there. Recording noise lies about here, speech at -30 to -15."""
