@@ -44,6 +44,7 @@ from wavenet.distributions.mu_law import (
     mu_law_encode,
     mu_law_expand,
 )
+from wavenet.integers import as_integer
 
 __all__ = [
     "INITIAL_SCALES",
@@ -81,4 +82,4 @@ def make_distribution(name: str, size: int | None = None) -> Distribution:
     if name not in sized:
         names = ", ".join([*sized, "gaussian"])
         raise ValueError(f"unknown distribution {name!r}: choose one of {names}")
-    return sized[name]() if size is None else sized[name](size)
+    return sized[name]() if size is None else sized[name](as_integer("distribution_size", size))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.randomness import integers
+from wavenet.integers import is_integer
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state
 
@@ -62,7 +63,7 @@ def count_rows(
     state: GenerationState | None,
 ) -> int:
     """The number of rows on which all arguments agree; a single one serves all rows."""
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if not is_integer(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
     counts = {
         "batch_size": batch_size,

@@ -28,6 +28,7 @@ from torch.export import Dim, ExportedProgram
 from wavenet.model import WaveNet
 from wavenet.model.from_checkpoint import load
 from wavenet.nn import State, flatten_state, map_state
+from wavenet.sharing import shareable
 from wavenet.storage.checkpoint import read_config
 from wavenet.storage.files import atomic_write
 from wavenet.storage.hub import resolve
@@ -142,7 +143,7 @@ def export_program(folder: str | Path, file: str | Path) -> list[Path]:
     """
     source = resolve(folder)
     model, target = load(source), Path(file)
-    extra = {"config.json": json.dumps(read_config(source))}
+    extra = {"config.json": json.dumps(shareable(read_config(source)))}
     traced = {target: trace_step(model), condition_path(target): trace_conditioning(model)}
     written = {}
     for path, one in traced.items():

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wavenet.integers import as_integer
 from wavenet.nn.state import State
 
 
@@ -224,7 +225,6 @@ def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
     return step, rate
 
 
-def check_positive(name: str, value: int) -> None:
-    """Raise ValueError unless value is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer of at least 1")
+def check_positive(name: str, value: int) -> int:
+    """Return value as Python's int; raise ValueError unless it is an integer of at least 1."""
+    return as_integer(name, value)

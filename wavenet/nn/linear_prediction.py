@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wavenet.integers import as_integer, is_integer
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 
@@ -67,9 +68,12 @@ class LinearPrediction(Causal):
         max_lag_samples: int = 320,
     ) -> None:
         super().__init__()
-        check_positive("order", order)
-        if pitch_taps and (pitch_taps < 0 or pitch_taps % 2 == 0):
+        order = check_positive("order", order)
+        if not is_integer(pitch_taps) or pitch_taps < 0 or (pitch_taps and pitch_taps % 2 == 0):
             raise ValueError(f"pitch_taps={pitch_taps} must be odd, or 0 for none")
+        pitch_taps = as_integer("pitch_taps", pitch_taps, least=0)
+        min_lag_samples = as_integer("min_lag_samples", min_lag_samples)
+        max_lag_samples = as_integer("max_lag_samples", max_lag_samples)
         if not pitch_taps // 2 < min_lag_samples < max_lag_samples:
             raise ValueError(
                 f"min_lag_samples={min_lag_samples} must lie above half of pitch_taps="
