@@ -11,10 +11,10 @@ import torch
 
 from wavenet.model import ARCHITECTURE, WaveNet
 from wavenet.model.from_checkpoint import load
-from wavenet.sharing import without_local_paths
 from wavenet.storage.checkpoint import read_config, write_checkpoint
 from wavenet.storage.files import atomic_write
 from wavenet.storage.pretrained import CARD_NAME
+from wavenet.storage.sharing import without_local_paths
 
 LARGEST_BYTES = 4_000_000
 """Of all files of a voice together; it travels in every wheel."""

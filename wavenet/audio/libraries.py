@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wavenet.integers import is_integer
+from wavenet.values.integers import is_integer
 
 BLOCK = 1 << 16
 """Samples read or written at once: long Vorbis blocks overflow libsndfile's stack."""

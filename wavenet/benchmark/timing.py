@@ -16,7 +16,7 @@ from functools import partial
 
 import torch
 
-from wavenet.integers import is_integer
+from wavenet.values.integers import is_integer
 
 ROUNDS = 9
 

@@ -44,7 +44,7 @@ from wavenet.distributions.mu_law import (
     mu_law_encode,
     mu_law_expand,
 )
-from wavenet.integers import as_integer
+from wavenet.values.integers import as_integer
 
 __all__ = [
     "INITIAL_SCALES",

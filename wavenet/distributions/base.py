@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wavenet.integers import is_integer
+from wavenet.values.integers import is_integer
 
 STEP = 1 / 32768
 """Distance of two neighbouring 16-bit samples (full scale is 1)."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from wavenet.cli.log_format import short
-from wavenet.integers import is_integer
-from wavenet.size_limits import (
+from wavenet.values.integers import is_integer
+from wavenet.values.size_limits import (
     MAX_FFT_SAMPLES,
     MAX_MEL_BANDS,
     MAX_SAMPLE_RATE_HZ,

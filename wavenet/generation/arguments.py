@@ -15,9 +15,9 @@ from torch import Tensor
 
 from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.randomness import integers
-from wavenet.integers import is_integer
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state
+from wavenet.values.integers import is_integer
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
 

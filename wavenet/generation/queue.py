@@ -20,8 +20,8 @@ from wavenet.generation.arguments import mel_rows, row_lengths, speaker_indices
 from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import WEIGHTS, engine_class
-from wavenet.integers import is_integer
 from wavenet.model import WaveNet
+from wavenet.values.integers import is_integer
 
 _UNIT = 256
 """Samples after which rows may change where nothing changes in time."""

@@ -27,9 +27,9 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.engines.eager import EagerEngine
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
-from wavenet.integers import is_integer
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
+from wavenet.values.integers import is_integer
 
 ENGINES = ("auto", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -19,9 +19,9 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import check_draw, engine_class, listen, weights_type
-from wavenet.integers import is_integer
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state, select_rows, unflatten_state
+from wavenet.values.integers import is_integer
 
 
 class Spoken(NamedTuple):

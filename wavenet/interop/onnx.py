@@ -24,9 +24,9 @@ from wavenet.interop.programs import (
     write_all,
 )
 from wavenet.model.from_checkpoint import load
-from wavenet.sharing import shareable
 from wavenet.storage.checkpoint import read_config
 from wavenet.storage.hub import resolve
+from wavenet.storage.sharing import shareable
 
 
 def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:

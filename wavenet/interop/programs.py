@@ -28,10 +28,10 @@ from torch.export import Dim, ExportedProgram
 from wavenet.model import WaveNet
 from wavenet.model.from_checkpoint import load
 from wavenet.nn import State, flatten_state, map_state
-from wavenet.sharing import shareable
 from wavenet.storage.checkpoint import read_config
 from wavenet.storage.files import atomic_write
 from wavenet.storage.hub import resolve
+from wavenet.storage.sharing import shareable
 
 CONDITION_SUFFIX = ".condition"
 """Stands before the suffix of the file that holds the second program."""

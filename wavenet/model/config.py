@@ -9,10 +9,11 @@ from typing import Any
 from wavenet.distributions import make_distribution
 from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
-from wavenet.integers import as_integer, is_integer
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
-from wavenet.size_limits import (
+from wavenet.storage import settings as config_io
+from wavenet.values.integers import as_integer, is_integer
+from wavenet.values.size_limits import (
     MAX_CHANNELS,
     MAX_CONTEXT_FRAMES,
     MAX_HOP_SAMPLES,
@@ -25,7 +26,6 @@ from wavenet.size_limits import (
     MAX_UPSAMPLING_STEPS,
     check_at_most,
 )
-from wavenet.storage import settings as config_io
 
 ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional", "temperature")
 """Settings that older checkpoints do not name; their defaults say what was before."""

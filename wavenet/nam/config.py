@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from wavenet.nam.activations import ActivationConfig
 from wavenet.nn.causal import check_positive
-from wavenet.size_limits import MAX_SAMPLE_RATE_HZ, check_at_most
+from wavenet.values.size_limits import MAX_SAMPLE_RATE_HZ, check_at_most
 
 SAMPLE_RATE = 48_000
 """In Hz, of a file that does not say."""

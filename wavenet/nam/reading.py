@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.json_files import JsonError, finite_only, parse_json
 from wavenet.nam.config import SAMPLE_RATE, NamConfig
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
 from wavenet.nam.network import NamWaveNet
 from wavenet.nam.values import FormatError, Node, number, short
 from wavenet.nam.weights import fill
+from wavenet.storage.json_files import JsonError, finite_only, parse_json
 
 MAX_BYTES = 1 << 24
 """Longest file that is read, 16 MiB: 50 times NAM's "standard" size."""

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavenet.integers import as_integer
 from wavenet.nn.state import State
+from wavenet.values.integers import as_integer
 
 
 class Causal(nn.Module):

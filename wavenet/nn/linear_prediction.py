@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.integers import as_integer, is_integer
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
+from wavenet.values.integers import as_integer, is_integer
 
 HEARD_EXCITATION, HEARD_PREDICTION = 1.5, 0.3
 """Of speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (12 files of

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from wavenet.audio import AudioError, audio_info
 from wavenet.audio.resampling import BlockResampler
-from wavenet.integers import is_integer
 from wavenet.nn import Causal
 from wavenet.processing import Processor
 from wavenet.storage.files import atomic_write
+from wavenet.values.integers import is_integer
 
 BLOCK = 1 << 15
 """Samples of the file that are in memory at once."""

@@ -25,8 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from wavenet.integers import is_integer
 from wavenet.nn.causal import check_positive
+from wavenet.values.integers import is_integer
 
 Size: TypeAlias = int | tuple[int, ...]
 """One integer, or one per dimension."""

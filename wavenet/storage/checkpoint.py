@@ -28,8 +28,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from wavenet.cli.log_format import printable, short
-from wavenet.json_files import finite_only, read_json
 from wavenet.storage.files import atomic_write
+from wavenet.storage.json_files import finite_only, read_json
 from wavenet.storage.pretrained import DEFAULT_VOICE, voice_folder, voice_names, voices_in_words
 
 FORMAT_VERSION = 1

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.cli.log_format import printable
-from wavenet.sharing import shareable
 from wavenet.storage.checkpoint import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -27,6 +26,7 @@ from wavenet.storage.checkpoint import (
     weights_bytes,
 )
 from wavenet.storage.pretrained import CARD_NAME as VOICE_CARD_NAME
+from wavenet.storage.sharing import shareable
 
 logger = logging.getLogger("wavenet")
 

@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from wavenet.cli.log_format import printable, short
-from wavenet.integers import is_integer
+from wavenet.values.integers import is_integer
 
 T = TypeVar("T")
 
