@@ -6,6 +6,11 @@
 127.9375
 """
 
+import os
+
+# onnxruntime, where a library or an export imports it, opens no connection (its page Privacy.md).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from wavenet.distributions import make_distribution
 from wavenet.features import log_mel
 from wavenet.features.mel_config import MelConfig

@@ -14,6 +14,7 @@ from wavenet.model.from_checkpoint import load
 from wavenet.storage.checkpoint import read_config, write_checkpoint
 from wavenet.storage.files import atomic_write
 from wavenet.storage.pretrained import CARD_NAME
+from wavenet.storage.sharing import without_local_paths
 
 LARGEST_BYTES = 4_000_000
 """Of all files of a voice together; it travels in every wheel."""
@@ -57,19 +58,19 @@ def write_voice(
         raise VoiceError(
             f"{folder.name}: {size:,} bytes are more than {LARGEST_BYTES:,}; train a smaller model"
         )
-    content = read_config(checkpoint)
+    provenance = without_local_paths(read_config(checkpoint)["provenance"])
     write_checkpoint(
         folder,
         architecture=ARCHITECTURE,
         config=model.config.to_dict(),
         tensors=narrowed,
-        provenance=content["provenance"],
+        provenance=provenance,
         dtype=dtype,
     )
     for name, text in texts.items():
         _write(folder / name, text)
     if not (folder / CARD_NAME).exists():
-        _write(folder / CARD_NAME, model_card(folder.name, model, content["provenance"], texts))
+        _write(folder / CARD_NAME, model_card(folder.name, model, provenance, texts))
     return change
 
 

@@ -121,11 +121,11 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     text = json.dumps(FILES["gated"])
     for part in (0.1, 0.5, 0.99):
         said = refused(tmp_path, text[: int(len(text) * part)])
-        assert said.startswith("is no JSON ("), said
+        assert said.startswith("is no usable JSON ("), said
         assert said.endswith("cut short or damaged? fetch it again"), said
-    assert "is no JSON" in refused(tmp_path, b"\x80\x04\x95pickle")
-    assert "is no JSON" in refused(tmp_path, "")
-    assert "is no JSON" in refused(tmp_path, '{"version": ' + "9" * 5000 + "}")
+    assert "is no usable JSON" in refused(tmp_path, b"\x80\x04\x95pickle")
+    assert "is no usable JSON" in refused(tmp_path, "")
+    assert "is no usable JSON" in refused(tmp_path, '{"version": ' + "9" * 5000 + "}")
     assert refused(tmp_path, "[]") == "the file is a list of 0, expected an object"
     with pytest.raises(ValueError, match="nothing.nam: cannot be read: No such file"):
         read_nam(tmp_path / "nothing.nam")
@@ -148,7 +148,7 @@ def test_an_endless_file_is_read_no_further_than_the_limit(tmp_path: Path) -> No
     path = tmp_path / "huge.nam"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 10)  # sparse
-    with pytest.raises(ValueError, match="is longer than 256 MiB"):
+    with pytest.raises(ValueError, match="is longer than 16 MiB"):
         read_nam(path)
 
 

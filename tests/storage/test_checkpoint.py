@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import wavenet
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig
+from wavenet.cli.main import main
 from wavenet.features import mel_filterbank
 from wavenet.storage.checkpoint import CheckpointError
 from wavenet.storage.files import WriteError
@@ -220,15 +224,12 @@ def test_weights_that_are_not_the_configurations_are_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"residual_channels": 10**6},
-        {"skip_channels": 10**9},
-        {"cond_channels": 10**9},
-        {"stacks": 10**9},
-        {"layers_per_stack": 10**6},
-        {"layers_per_stack": 33},
-        {"kernel_size": 10**9},
-        {"speakers": 10**9, "speaker_names": []},
-        {"mel": MEL.to_dict() | {"n_fft": 2 * 10**6, "n_mels": 10**6}},
+        {"residual_channels": 10**4},
+        {"skip_channels": 65_536},
+        {"cond_channels": 65_536},
+        {"stacks": 2000},
+        {"speakers": 2**20, "speaker_names": []},
+        {"mel": MEL.to_dict() | {"n_fft": 65_536, "n_mels": 1024}},
     ],
     ids=lambda changes: "-".join(changes),
 )
@@ -237,6 +238,144 @@ def test_a_config_far_larger_than_the_weights_is_refused_before_it_gets_memory(
 ) -> None:
     edit_config(folder, **changes)
     assert "describes a model that is far larger than the" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_rate": 10**30}, "sample_rate=10000000000000000000... must be at most 1000000"),
+        ({"residual_channels": 10**6}, "residual_channels=1000000 must be at most 65536"),
+        ({"skip_channels": 10**9}, "skip_channels=1000000000 must be at most 65536"),
+        ({"cond_channels": 10**9}, "cond_channels=1000000000 must be at most 65536"),
+        ({"stacks": 11_000}, "stacks=11000 must be at most 4096"),
+        ({"stacks": 4096}, "layers_per_stack=2 and stacks=4096 make 8192 layers; at most 4096 are"),
+        ({"layers_per_stack": 28, "stacks": 1}, "reach back more than 2097152 samples"),
+        ({"kernel_size": 10**9}, "kernel_size=1000000000 must be at most 2097152"),
+        ({"kernel_size": 10**6}, "reach back more than 2097152 samples"),
+        ({"speakers": 10**9, "speaker_names": []}, "speakers=1000000000 must be at most 1048576"),
+        ({"distribution_size": 10**9}, "distribution_size=1000000000 must be at most 65536"),
+        ({"linear_prediction": 10**9}, "linear_prediction=1000000000 must be at most 512"),
+        ({"mel": MEL.to_dict() | {"n_fft": 2 * 10**6}}, "n_fft=2000000 must be at most 65536"),
+        ({"mel": MEL.to_dict() | {"n_mels": 10**30}}, "n_mels=10000000000000000000... must be at"),
+        ({"mel": MEL.to_dict() | {"floor": 10**400}}, "mel.floor is 1000000000000000000000000"),
+        ({"temperature": float("inf")}, "model.temperature is inf, expected a finite number"),
+        ({"temperature": float("nan")}, "model.temperature is nan, expected a finite number"),
+        ({"temperature": 10**400}, "model.temperature is 1000000"),
+        (
+            {"mel": None, "features": {"channels": 5, "hop_samples": 10**9}},
+            "hop_samples=1000000000",
+        ),
+        (
+            {
+                "mel": None,
+                "features": {
+                    "channels": 5,
+                    "hop_samples": 8,
+                    "upsampling": {"scales": [2] * 10**5},
+                },
+            },
+            "the number of scales=100000 must be at most 64",
+        ),
+    ],
+)
+def test_sizes_beyond_all_bounds_are_refused_by_name(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    edit_config(folder, **changes)
+    said = refusal(folder)
+    assert message in said
+    assert len(said) < 400 + len(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 10**5, "config.json cannot be read: it is nested too deeply"),
+        ('{"a":' * 10**5, "config.json cannot be read: it is nested too deeply"),
+        ("[" * 900 + "]" * 900, "config.json cannot be read: it is nested too deeply"),
+        ("[" + "9" * 5000 + "]", "config.json cannot be read: Exceeds the limit"),
+        ("[" + "[]," * 10**6 + "[]]", "cannot be read: it has more than 200000 lists and objects"),
+        (" " * (5 << 20), "config.json cannot be read: it is longer than 4 MiB"),
+    ],
+    ids=["lists", "objects", "deep", "digits", "many", "long"],
+)
+def test_json_that_would_take_stack_time_or_memory_is_refused(
+    folder: Path, text: str, message: str
+) -> None:
+    (folder / "config.json").write_text(text)
+    assert message in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("provenance", 3, "has provenance 3, expected an object"),
+        ("provenance", None, "has provenance None, expected an object"),
+        ("architecture", ["wavenet"], r"has architecture ['wavenet'], expected a name"),
+        ("dtype", ["float16"], "has dtype ['float16'], this package reads float16 and bfloat16"),
+        ("format_version", [1], "has format_version [1], this package reads 1"),
+    ],
+)
+def test_outer_keys_of_another_type_are_refused_by_every_reader(
+    folder: Path, key: str, value: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert message in refusal(folder)
+    for command in (["info", str(folder)], ["receptive-field", str(folder)]):
+        assert main(command) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_config_that_is_no_file_of_its_own_is_refused(folder: Path) -> None:
+    path = folder / "config.json"
+    path.unlink()
+    os.mkfifo(path)  # whoever opened it would wait for a writer
+    assert refusal(folder) == f"{path} cannot be read: it is no regular file"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    folder: Path, value: float, dtype: torch.dtype
+) -> None:
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    tensors["stack.blocks.1.conv.bias"][2] = value
+    save_file(tensors, path)
+    assert f"{path}: stack.blocks.1.conv.bias has values that are not finite" in refusal(folder)
+
+
+def test_weights_that_are_no_floats_are_refused_by_name(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["head.3.bias"] = tensors["head.3.bias"].long()
+    save_file(tensors, path)
+    assert "head.3.bias is of type I64, expected floats: F16, BF16, F32, F64" in refusal(folder)
+
+
+def test_an_absurd_header_of_the_weights_is_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    assert "cannot be read: its header has 1099511627776 bytes" in refusal(folder)
+
+
+def test_numpy_integers_are_sizes_and_are_saved_as_integers(tmp_path: Path) -> None:
+    sizes = {name: np.int64(value) for name, value in SMALL.items()}
+    mel = MelConfig(
+        n_fft=np.int32(64), win_samples=np.uint8(32), hop_samples=np.int16(8), n_mels=np.int64(5)
+    )
+    config = WaveNetConfig(**sizes, mel=mel, speakers=np.int64(2), temperature=np.float32(0.5))
+    assert config == WaveNetConfig(**SMALL, mel=MEL, speakers=2, temperature=0.5)
+    WaveNet(config).save(tmp_path)
+    assert wavenet.load(tmp_path).config == config
+
+
+@pytest.mark.parametrize("name", ["residual_channels", "kernel_size", "speakers", "sample_rate"])
+def test_bools_are_no_sizes(name: str) -> None:
+    for value in (True, np.bool_(True)):
+        with pytest.raises(ValueError, match=f"{name}=.*must be an integer"):
+            WaveNetConfig(**{name: value})
 
 
 def test_a_checkpoint_from_before_a_setting_was_added_means_its_default(folder: Path) -> None:

@@ -92,6 +92,33 @@ def test_what_is_no_owner_and_name_is_a_folder(name: str | Path) -> None:
     assert hub.resolve(name) == Path(name)
 
 
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(hub_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "ann").mkdir()
+    with pytest.raises(CheckpointError, match="ann/voice holds no config.json; name the folder"):
+        wavenet.load("ann/voice")
+    assert wavenet.load("hf://ann/voice").config == CONFIG
+    assert wavenet.load("ann/voice", revision="v1").config == CONFIG
+
+
+def test_an_address_of_the_hub_never_stands_for_a_folder(hub_cache: Path, tmp_path: Path) -> None:
+    other = wavenet.WaveNet(CONFIG.replace(residual_channels=5))
+    other.save(tmp_path / "ann" / "voice")
+    assert wavenet.load("hf://ann/voice").config == CONFIG
+    with pytest.raises(ValueError, match="hf://saved is no repository of the Hub; give hf://owner"):
+        wavenet.load("hf://saved")
+    with pytest.raises(CheckpointError, match="^hf://ann/nobody could not be fetched from the Hug"):
+        wavenet.load("hf://ann/nobody")
+
+
+def test_a_line_says_that_a_model_comes_from_the_hub(
+    hub_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="wavenet"):
+        wavenet.load("ann/voice")
+    (line,) = caplog.messages
+    assert line.startswith("hf://ann/voice is a model of the Hugging Face Hub, kept in ")
+
+
 def test_what_neither_a_folder_nor_the_hub_has_is_told_in_one_line(hub_cache: Path) -> None:
     for name, revision in (("ann/nobody", None), ("ann/voice", "v9")):
         with pytest.raises(CheckpointError) as caught:
@@ -109,8 +136,8 @@ def test_without_the_package_the_line_names_the_extra(
     with pytest.raises(CheckpointError) as caught:
         wavenet.load("ann/nobody")
     assert str(caught.value) == (
-        "ann/nobody is no folder here; to look for it on the Hugging Face Hub, pip install "
-        "'wavenet-audio[hub]'"
+        "ann/nobody is no folder here, and could not be fetched from the Hugging Face Hub without "
+        "huggingface_hub; pip install 'wavenet-audio[hub]'"
     )
     with pytest.raises(
         ModuleNotFoundError, match=r"needs huggingface_hub; pip install '.*\[hub\]'"
@@ -131,8 +158,8 @@ class Recorder:
     def upload_folder(
         self, *, repo_id: str, folder_path: str, allow_patterns: list[str], commit_message: str
     ) -> str:
-        assert allow_patterns == ["config.json", "model.safetensors", "README.md"]
         Recorder.sent = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
+        assert sorted(allow_patterns) == sorted(Recorder.sent)
         return f"https://hub/{repo_id}/commit/{COMMIT}"
 
 
@@ -162,7 +189,7 @@ def test_a_model_card_says_how_to_load_the_model_and_where_it_comes_from(
     wavenet.push(tmp_path / "saved", "ann/voice")
     card = service.sent["README.md"].decode()
     assert card.startswith("---\nlibrary_name: wavenet-audio\n")
-    assert 'model = wavenet.load("ann/voice")' in card
+    assert 'model = wavenet.load("hf://ann/voice")' in card
     assert "| residual_channels | `4` |" in card
     assert "- corpus: `toy`" in card
     assert card == hub.model_card("ann/voice", read_config(tmp_path / "saved"))
@@ -176,6 +203,57 @@ def test_a_card_of_ones_own_is_kept_and_nothing_else_is_sent(
     wavenet.push(tmp_path / "saved", "ann/voice")
     assert service.sent["README.md"] == b"mine"
     assert sorted(service.sent) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_a_voice_is_pushed_with_its_card_its_licence_and_its_attribution(
+    service: type[Recorder],
+) -> None:
+    wavenet.push("prompts-16k", "ann/voice")
+    shipped = wavenet.storage.pretrained.voice_folder("prompts-16k")
+    for name in ("LICENSE-CC-BY-SA-3.0.txt", "ATTRIBUTION.txt", "model.safetensors"):
+        assert service.sent[name] == (shipped / name).read_bytes()
+    card = service.sent["README.md"].decode()
+    assert "\nlicense: cc-by-sa-3.0\n" in card.split("---")[1]
+    assert (shipped / "MODEL_CARD.md").read_text() in card
+
+
+def test_a_licence_without_an_identifier_of_the_hub_is_linked(
+    service: type[Recorder], tmp_path: Path, saved: wavenet.WaveNet
+) -> None:
+    (tmp_path / "saved" / "LICENSE.txt").write_text("ask me")
+    (tmp_path / "saved" / "NOTICE").write_text("made by ann")
+    wavenet.push(tmp_path / "saved", "ann/voice")
+    assert {"LICENSE.txt", "NOTICE"} < service.sent.keys()
+    card = service.sent["README.md"].decode()
+    assert 'license: other\nlicense_link: "LICENSE.txt"\n' in card
+    assert "Licence and attribution: LICENSE.txt, NOTICE" in card
+
+
+def test_what_is_pushed_names_no_local_folder_and_no_command(
+    service: type[Recorder], saved: wavenet.WaveNet
+) -> None:
+    origin = {
+        "command": "wavenet train --corpus /data/ann/secret --out runs/x",
+        "training": {"corpus": "/data/ann/secret/voices", "cache": "~/scratch/x", "seed": 3},
+        "note": "begun from C:\\Users\\ann\\first and file:///data/ann/second, see https://x.org/ann",
+    }
+    saved.push("ann/voice", provenance=origin)
+    pushed = json.loads(service.sent["config.json"])["provenance"]
+    del pushed["versions"]
+    assert pushed == {
+        "training": {"corpus": "voices", "cache": "x", "seed": 3},
+        "note": "begun from first and second, see https://x.org/ann",
+    }
+    for text in (service.sent["README.md"].decode(), service.sent["config.json"].decode()):
+        assert "secret" not in text
+        assert "wavenet train" not in text
+
+
+def test_a_card_shows_settings_and_origin_as_plain_text(
+    service: type[Recorder], saved: wavenet.WaveNet
+) -> None:
+    saved.push("ann/voice", provenance={"a|b": "`<b>`\x1b[31m\n# no heading"})
+    assert "- a\\|b: `'<b>'\\x1b[31m\\n# no heading`\n" in service.sent["README.md"].decode()
 
 
 def test_what_is_no_checkpoint_or_no_name_is_not_pushed(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from wavenet.values.integers import is_integer
+
 BLOCK = 1 << 16
 """Samples read or written at once: long Vorbis blocks overflow libsndfile's stack."""
 
@@ -14,7 +16,7 @@ class AudioError(ValueError):
 
 def require_rate(name: str, rate: int) -> None:
     """Raise ValueError unless the rate is a positive integer, in Hz."""
-    if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
+    if not is_integer(rate) or rate < 1:
         raise ValueError(f"{name} is {rate!r}; give a positive integer, in Hz")
 
 

@@ -16,6 +16,8 @@ from functools import partial
 
 import torch
 
+from wavenet.values.integers import is_integer
+
 ROUNDS = 9
 
 
@@ -85,7 +87,7 @@ def counted(n: object, thing: str) -> str:
 def check_at_least_one(**values: object) -> None:
     """Raise ValueError unless every value is an integer of at least 1."""
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not is_integer(value) or value < 1:
             raise ValueError(f"{name}={value!r} must be an integer of at least 1")
 
 

@@ -28,6 +28,7 @@ from wavenet.cli import train as train_command
 from wavenet.cli import vocode as vocode_command
 from wavenet.cli.log_format import OneLine
 from wavenet.cli.signals import unwound_by_sigterm
+from wavenet.data.cache import cache_folder
 from wavenet.loading import LOADERS, load
 from wavenet.model.config import WaveNetConfig
 from wavenet.storage.checkpoint import CONFIG_NAME, read_config
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = "wavenet"
+    # Of the user's home a command writes to this package's cache alone; matplotlib keeps its own.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     try:
         if given[:1] == ["train"]:  # its keys are those of the configuration, typed by jsonargparse
             options = argparse.Namespace(command="train", run=_train, arguments=given[1:])

@@ -44,6 +44,7 @@ from wavenet.distributions.mu_law import (
     mu_law_encode,
     mu_law_expand,
 )
+from wavenet.values.integers import as_integer
 
 KNOWN_DISTRIBUTIONS: tuple[type[Distribution], ...] = (
     MuLaw,
@@ -106,6 +107,6 @@ def make_distribution(name: str, size: int | None = None) -> Distribution:
     if size is None:
         return kind()
     try:
-        return kind(size)  # type: ignore[call-arg]  # of those that take one
+        return kind(as_integer("distribution_size", size))  # type: ignore[call-arg]  # of those that take one
     except TypeError:
         raise ValueError(f"{name} has no size, got {size}: leave it out") from None

@@ -9,6 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wavenet.values.integers import is_integer
+
 STEP = 1 / 32768
 """Distance of two neighbouring 16-bit samples (full scale is 1)."""
 X_MIN, X_MAX = -1.0, 1.0 - STEP
@@ -165,5 +167,5 @@ def draw_category(weights: Tensor, uniforms: Tensor) -> Tensor:
 
 def check_size(argument: str, value: int, least: int, most: int) -> None:
     """Raise ValueError unless the value is an integer from least to most."""
-    if not isinstance(value, int) or not least <= value <= most:
+    if not is_integer(value) or not least <= value <= most:
         raise ValueError(f"{argument} must be a whole number in {least}..{most}, got {value!r}")

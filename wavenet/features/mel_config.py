@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
+import operator
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, cast
 
 from torch import Tensor
+
+from wavenet.values.integers import is_integer
+from wavenet.values.size_limits import (
+    MAX_FFT_SAMPLES,
+    MAX_MEL_BANDS,
+    MAX_SAMPLE_RATE_HZ,
+    check_at_most,
+)
+from wavenet.values.text import short
 
 MEL_VERSION = 1  # of the meaning of MelConfig; a change of any formula here is a new version
 
@@ -56,11 +68,11 @@ class MelConfig:
     def __post_init__(self) -> None:
         if self.version != MEL_VERSION:
             raise ValueError(
-                f"mel version is {self.version!r}, this package knows version {MEL_VERSION}; "
+                f"mel version is {short(self.version)}, this package knows version {MEL_VERSION}; "
                 "install the version of wavenet that wrote it"
             )
-        for name in ("sample_rate", "n_fft", "win_samples", "hop_samples", "n_mels"):
-            _require_positive_integer(name, getattr(self, name))
+        for name, most in _LARGEST.items():
+            object.__setattr__(self, name, _positive_integer(name, getattr(self, name), most))
         for name in ("f_min_hz", "f_max_hz", "power", "power_epsilon", "floor"):
             object.__setattr__(self, name, _finite_float(name, getattr(self, name)))
         _require_choice("mel_scale", self.mel_scale, ("slaney", "htk"))
@@ -194,6 +206,13 @@ class MelConfig:
         return cls(**_PRESETS[name])
 
 
+_LARGEST = {
+    "sample_rate": MAX_SAMPLE_RATE_HZ,
+    "n_fft": MAX_FFT_SAMPLES,
+    "win_samples": MAX_FFT_SAMPLES,
+    "hop_samples": MAX_FFT_SAMPLES,
+    "n_mels": MAX_MEL_BANDS,
+}
 _LJSPEECH = {"sample_rate": 22050, "n_fft": 1024, "win_samples": 1024, "hop_samples": 256}
 _PRESETS: dict[str, dict[str, Any]] = {
     "wavenet-16k": {},
@@ -202,22 +221,24 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _require_positive_integer(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}; give an integer")
+def _positive_integer(name: str, value: object, most: int) -> int:
+    if not is_integer(value):
+        raise TypeError(f"{name} is {short(value)}; give an integer")
     if value < 1:
         raise ValueError(f"{name} is {value}; use at least 1")
+    check_at_most(name, value, most)
+    return operator.index(value)
 
 
 def _finite_float(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is {value!r}; give a number")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; give a finite number")
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {short(value)}; give a number")
+    if not abs(cast(float, value)) <= sys.float_info.max:  # also an integer that no float can hold
+        raise ValueError(f"{name} is {short(value)}; give a finite number")
     return float(value)
 
 
 def _require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} is {value!r}; use one of {known}")
+        raise ValueError(f"{name} is {short(value)}; use one of {known}")

@@ -17,6 +17,7 @@ from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state
+from wavenet.values.integers import is_integer
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
 
@@ -62,7 +63,7 @@ def count_rows(
     state: GenerationState | None,
 ) -> int:
     """The number of rows on which all arguments agree; a single one serves all rows."""
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if not is_integer(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
     counts = {
         "batch_size": batch_size,

@@ -21,6 +21,7 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import WEIGHTS, engine_class
 from wavenet.model import WaveNet
+from wavenet.values.integers import is_integer
 
 _UNIT = 256
 """Samples after which rows may change where nothing changes in time."""
@@ -75,9 +76,9 @@ def generate_queue(
     Raises:
         ValueError: as ``generate``; what is wrong with an utterance is said when it is taken.
     """
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+    if not is_integer(rows) or rows < 1:
         raise ValueError(f"rows={rows!r} must be an integer of at least 1")
-    if not isinstance(chunk_samples, int) or chunk_samples < 1:
+    if not is_integer(chunk_samples) or chunk_samples < 1:
         raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")

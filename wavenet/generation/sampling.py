@@ -32,6 +32,7 @@ from wavenet.generation.frames import encode_blocks
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
+from wavenet.values.integers import is_integer
 
 ENGINES = ("auto", "stream", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -144,7 +145,7 @@ def stream(
     Raises:
         ValueError: as ``generate``.
     """
-    if not isinstance(chunk_samples, int) or chunk_samples < 1:
+    if not is_integer(chunk_samples) or chunk_samples < 1:
         raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
     rounded = weights_type(weights)
     if state is not None and not isinstance(state, GenerationState):

@@ -21,6 +21,7 @@ from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import check_draw, engine_class, listen, weights_type
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state, select_rows, unflatten_state
+from wavenet.values.integers import is_integer
 
 
 class Spoken(NamedTuple):
@@ -75,7 +76,7 @@ class Speeches(Iterator[list[Spoken]]):
         chunk_samples: int = 2048,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("chunk_samples", chunk_samples)):
-            if not isinstance(value, int) or value < 1:
+            if not is_integer(value) or value < 1:
                 raise ValueError(f"{name}={value!r} must be an integer of at least 1")
         if model.config.local is None:
             raise ValueError("the model takes no mel; choose a mel-conditioned one")

@@ -26,13 +26,14 @@ from wavenet.interop.programs import (
 from wavenet.model.from_checkpoint import load
 from wavenet.storage.checkpoint import read_config
 from wavenet.storage.hub import resolve
+from wavenet.storage.sharing import shareable
 
 
 def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
     """Write the programs of a checkpoint as ONNX; see ``wavenet.interop.programs``.
 
-    Their metadata has the keys ``config`` (the whole ``config.json``), ``sample_rate`` (Hz) and
-    ``past`` (samples of silence to stream before the first one).
+    Their metadata has the keys ``config`` (``config.json`` without local paths and the command),
+    ``sample_rate`` (Hz) and ``past`` (samples of silence to stream before the first one).
 
     Args:
         folder: anything that ``wavenet.load`` takes.
@@ -53,7 +54,7 @@ def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
     source = resolve(folder)
     model, target = load(source), Path(file)
     metadata = {
-        "config": json.dumps(read_config(source)),
+        "config": json.dumps(shareable(read_config(source))),
         "sample_rate": str(model.sample_rate),
         "past": str(model.past),
     }

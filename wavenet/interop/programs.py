@@ -31,6 +31,7 @@ from wavenet.nn import State, flatten_state, map_state
 from wavenet.storage.checkpoint import read_config
 from wavenet.storage.files import atomic_write
 from wavenet.storage.hub import resolve
+from wavenet.storage.sharing import shareable
 
 CONDITION_SUFFIX = ".condition"
 """Stands before the suffix of the file that holds the second program."""
@@ -142,7 +143,7 @@ def export_program(folder: str | Path, file: str | Path) -> list[Path]:
     """
     source = resolve(folder)
     model, target = load(source), Path(file)
-    extra = {"config.json": json.dumps(read_config(source))}
+    extra = {"config.json": json.dumps(shareable(read_config(source)))}
     traced = {target: trace_step(model), condition_path(target): trace_conditioning(model)}
     written = {}
     for path, one in traced.items():

@@ -12,6 +12,20 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
 from wavenet.storage import settings as config_io
+from wavenet.values.integers import as_integer, is_integer
+from wavenet.values.size_limits import (
+    MAX_CHANNELS,
+    MAX_CONTEXT_FRAMES,
+    MAX_HOP_SAMPLES,
+    MAX_LAYERS,
+    MAX_PAST_SAMPLES,
+    MAX_PREDICTION_ORDER,
+    MAX_SAMPLE_RATE_HZ,
+    MAX_SPEAKERS,
+    MAX_STATE_VALUES,
+    MAX_UPSAMPLING_STEPS,
+    check_at_most,
+)
 
 ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional", "temperature")
 """Settings that older checkpoints do not name; their defaults say what was before."""
@@ -35,14 +49,15 @@ class UpsamplingConfig:
     band_kernel_size: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", tuple(self.scales))
-        for scale in self.scales:
-            check_positive("scales", scale)
-        check_positive("band_kernel_size", self.band_kernel_size)
+        check_at_most("the number of scales", len(self.scales), MAX_UPSAMPLING_STEPS)
+        scales = tuple(check_positive("scales", scale) for scale in self.scales)
+        object.__setattr__(self, "scales", scales)
+        for scale in scales:
+            check_at_most("scales", scale, MAX_HOP_SAMPLES)
+        _set_integer(self, "band_kernel_size", most=MAX_CHANNELS)
+        _set_integer(self, "context_frames", least=0, most=MAX_CONTEXT_FRAMES)
         if self.band_kernel_size % 2 == 0:
             raise ValueError(f"band_kernel_size={self.band_kernel_size} must be odd")
-        if self.context_frames < 0:
-            raise ValueError(f"context_frames={self.context_frames} must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +76,8 @@ class FeatureConfig:
     upsampling: UpsamplingConfig | None = None
 
     def __post_init__(self) -> None:
-        check_positive("channels", self.channels)
-        check_positive("hop_samples", self.hop_samples)
+        _set_integer(self, "channels", most=MAX_CHANNELS)
+        _set_integer(self, "hop_samples", most=MAX_HOP_SAMPLES)
         made = None if self.upsampling is None else math.prod(self.upsampling.scales)
         if made is not None and made != self.hop_samples:
             raise ValueError(
@@ -130,22 +145,26 @@ class WaveNetConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
         self._check_network()
+        self._check_memory()
         self._check_features()
         self._check_speakers()
         self._check_prediction()
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
+        object.__setattr__(self, "temperature", float(self.temperature))
         self._check_conditioning()
 
     def _check_network(self) -> None:
         """Raise ValueError unless the sizes make a network that its distribution can read."""
-        for name in ("sample_rate", "layers_per_stack", "stacks", "kernel_size"):
-            check_positive(name, getattr(self, name))
-        for name in ("residual_channels", "skip_channels"):
-            check_positive(name, getattr(self, name))
-        for name in ("gate_channels", "cond_channels"):
+        _set_integer(self, "sample_rate", most=MAX_SAMPLE_RATE_HZ)
+        _set_integer(self, "layers_per_stack", most=MAX_LAYERS)
+        _set_integer(self, "stacks", most=MAX_LAYERS)
+        _set_integer(self, "kernel_size", most=MAX_PAST_SAMPLES)
+        for name in ("residual_channels", "skip_channels", "gate_channels", "cond_channels"):
             if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
+                _set_integer(self, name, most=MAX_CHANNELS)
+        if self.distribution_size is not None:
+            _set_integer(self, "distribution_size", most=MAX_CHANNELS)
         if self.gate_channels is not None and self.gate_channels % 2:
             raise ValueError(
                 f"gate_channels={self.gate_channels} must be even: it counts both halves"
@@ -155,6 +174,24 @@ class WaveNetConfig:
             raise ValueError(
                 f"one_hot_input=True needs classes and distribution={self.distribution!r} has "
                 "none; use mu_law or leave it out"
+            )
+
+    def _check_memory(self) -> None:
+        """Raise ValueError if the layers, or what they remember, are beyond all bounds."""
+        layers = self.layers_per_stack * self.stacks
+        if layers > MAX_LAYERS:
+            raise ValueError(
+                f"layers_per_stack={self.layers_per_stack} and stacks={self.stacks} make {layers} "
+                f"layers; at most {MAX_LAYERS} are built"
+            )
+        past = (self.kernel_size - 1) * (2**self.layers_per_stack - 1) * self.stacks
+        state = past * self.residual_channels
+        if past > MAX_PAST_SAMPLES or state > MAX_STATE_VALUES:
+            raise ValueError(
+                f"layers_per_stack={self.layers_per_stack}, stacks={self.stacks} and kernel_size="
+                f"{self.kernel_size} reach back more than {MAX_PAST_SAMPLES} samples, or remember "
+                f"more than {MAX_STATE_VALUES} values in {self.residual_channels} channels; use "
+                "fewer layers_per_stack"
             )
 
     def _check_features(self) -> None:
@@ -169,8 +206,9 @@ class WaveNetConfig:
 
     def _check_speakers(self) -> None:
         """Raise ValueError unless every speaker has a name, or none has."""
-        if isinstance(self.speakers, bool) or not isinstance(self.speakers, int):
+        if not is_integer(self.speakers):
             raise ValueError(f"speakers={self.speakers!r} must be an integer, 0 for none")
+        _set_integer(self, "speakers", least=-1, most=MAX_SPEAKERS)
         n_names = len(set(self.speaker_names))
         if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
             raise ValueError(
@@ -203,8 +241,9 @@ class WaveNetConfig:
         """Raise ValueError unless a linear predictor has what it needs."""
         for name in ("linear_prediction", "pitch_taps"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not is_integer(value) or value < 0:
                 raise ValueError(f"{name}={value!r} must be an integer, 0 for none")
+            _set_integer(self, name, least=0, most=MAX_PREDICTION_ORDER)
         if self.pitch_taps and (not self.linear_prediction or self.pitch_taps % 2 == 0):
             raise ValueError(
                 f"pitch_taps={self.pitch_taps} must be odd, beside a linear_prediction, or 0"
@@ -295,6 +334,13 @@ class WaveNetConfig:
     def replace(self, **changes: Any) -> WaveNetConfig:
         """A copy with some settings changed."""
         return replace(self, **changes)
+
+
+def _set_integer(config: Any, name: str, *, least: int = 1, most: int) -> None:
+    """Make a size of a frozen configuration Python's int, within its bounds."""
+    value = as_integer(name, getattr(config, name), least=least)
+    check_at_most(name, value, most)
+    object.__setattr__(config, name, value)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from wavenet.model.config import ADDED_KEYS, FeatureConfig, WaveNetConfig
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, load_weights, read_config, weights_bytes
 
-MAX_LAYERS_PER_STACK = 32
-"""That a checkpoint may have: a dilation of 2^31 samples is half a day of sound."""
+LEAST_LAYER_BYTES = 256
+"""Of a layer in ``model.safetensors``: six tensors, each with its name and shape in the header."""
 
 
 def load(
@@ -76,7 +76,7 @@ def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
     """
     n_bytes = weights_bytes(folder)
     n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
-    if config.layers_per_stack <= MAX_LAYERS_PER_STACK and n_layers <= max(n_bytes, 1024):
+    if n_layers * LEAST_LAYER_BYTES <= max(n_bytes, 2**14):
         filters = 0
         if config.mel is not None:
             filters = config.mel.n_mels * (config.mel.n_fft // 2 + 1)
@@ -86,7 +86,7 @@ def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
         with torch.device("meta"), _NothingDrawn():
             parts = WaveNet(config).state_dict().values()
         wanted = 4 * (filters + sum(part.numel() for part in parts))
-    if wanted > 16 * n_bytes + 2**20:
+    if wanted > 4 * n_bytes + 2**20:
         raise CheckpointError(
             f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
             "of its weights; the two do not belong together"

@@ -9,7 +9,7 @@ import torch
 
 from wavenet.nam.config import NamConfig
 from wavenet.nam.network import NamWaveNet
-from wavenet.storage.checkpoint import CheckpointError, load_weights
+from wavenet.storage.checkpoint import CheckpointError, load_weights, weights_bytes
 from wavenet.storage.settings import from_dict
 
 
@@ -30,8 +30,18 @@ def from_checkpoint(
         config = from_dict(NamConfig, content["config"], where="config")
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    provenance = content.get("provenance")
-    metadata = provenance.get("nam_metadata") if isinstance(provenance, dict) else None
+    n_bytes = weights_bytes(folder)
+    if 4 * _all_weights(config) > 4 * n_bytes + 2**20:  # before they get memory
+        raise CheckpointError(
+            f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
+            "of its weights; the two do not belong together"
+        )
+    metadata = content["provenance"].get("nam_metadata")
     model = NamWaveNet(config, metadata if isinstance(metadata, dict) else None)
     load_weights(model, folder)
     return model.to(device).eval()
+
+
+def _all_weights(config: NamConfig) -> int:
+    """Weights of a network and of the one that makes its condition, and so on."""
+    return config.n_weights + (0 if config.condition is None else _all_weights(config.condition))

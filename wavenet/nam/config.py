@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from wavenet.nam.activations import ActivationConfig
 from wavenet.nn.causal import check_positive
+from wavenet.values.size_limits import MAX_SAMPLE_RATE_HZ, check_at_most
 
 SAMPLE_RATE = 48_000
 """In Hz, of a file that does not say."""
@@ -268,6 +269,7 @@ class NamConfig:
             raise ValueError("layers is empty; a network has one or more layer arrays")
         check_positive("in_channels", self.in_channels)
         check_positive("sample_rate", self.sample_rate)
+        check_at_most("sample_rate", self.sample_rate, MAX_SAMPLE_RATE_HZ)
         self._check_widths()
         n_layers = sum(len(array.layers) for array in self.arrays)
         n_layers += 0 if self.head is None else len(self.head.kernel_sizes)

@@ -6,7 +6,6 @@ weights before anything is allocated by them; whatever is wrong is one line.
 
 from __future__ import annotations
 
-import json
 import re
 from os import PathLike
 from typing import Any
@@ -17,11 +16,12 @@ from torch import Tensor
 from wavenet.nam.config import SAMPLE_RATE, NamConfig
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
 from wavenet.nam.network import NamWaveNet
-from wavenet.nam.values import FormatError, Node, finite_only, number, short
+from wavenet.nam.values import FormatError, Node, number, short
 from wavenet.nam.weights import fill
+from wavenet.storage.json_files import JsonError, finite_only, parse_json
 
-MAX_BYTES = 1 << 28
-"""Longest file that is read, 256 MiB: a thousand times NAM's "standard" size."""
+MAX_BYTES = 1 << 24
+"""Longest file that is read, 16 MiB: 50 times NAM's "standard" size."""
 
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
@@ -66,12 +66,11 @@ def _parse(path: str | PathLike[str]) -> Any:
     if len(content) > MAX_BYTES:
         raise FormatError(f"is longer than {MAX_BYTES >> 20} MiB, which no NAM model is")
     try:
-        return json.loads(content)
-    except RecursionError:
-        raise FormatError("is nested too deeply to be a NAM model") from None
-    except ValueError as error:  # damaged JSON, damaged UTF-8, a number of thousands of digits
-        reason = str(error).splitlines()[0][:100]
-        raise FormatError(f"is no JSON ({reason}); cut short or damaged? fetch it again") from None
+        return parse_json(content)
+    except JsonError as error:
+        raise FormatError(
+            f"is no usable JSON ({error}); cut short or damaged? fetch it again"
+        ) from None
 
 
 def _choose(top: Node, submodel: str | None) -> Node:

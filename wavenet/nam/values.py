@@ -5,7 +5,6 @@ Python's own conversions are too kind here: ``int("3")``, ``bool`` as a number, 
 
 from __future__ import annotations
 
-import math
 import reprlib
 from typing import Any
 
@@ -113,12 +112,3 @@ def short(value: Any) -> str:
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return _SHORT.repr(value)
-
-
-def finite_only(value: Any) -> Any:
-    """JSON values without NaN and infinities, which other readers refuse: null in their place."""
-    if isinstance(value, dict):
-        return {key: finite_only(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite_only(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

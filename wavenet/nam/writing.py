@@ -14,9 +14,9 @@ from wavenet.nam.activations import SETTINGS, SLOPES, ActivationConfig, describe
 from wavenet.nam.config import ArrayConfig, LayerConfig
 from wavenet.nam.layer import FILMS, NamLayer
 from wavenet.nam.network import NamWaveNet
-from wavenet.nam.values import finite_only
 from wavenet.nam.weights import flat
 from wavenet.storage.files import atomic_write
+from wavenet.storage.json_files import finite_only
 
 PLAIN_VERSION = "0.5.4"
 VERSION = "0.7.0"

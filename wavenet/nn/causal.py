@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.state import State
+from wavenet.values.integers import as_integer
 
 
 class Causal(nn.Module):
@@ -224,7 +225,6 @@ def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
     return step, rate
 
 
-def check_positive(name: str, value: int) -> None:
-    """Raise ValueError unless value is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} must be an integer of at least 1")
+def check_positive(name: str, value: int) -> int:
+    """Return value as Python's int; raise ValueError unless it is an integer of at least 1."""
+    return as_integer(name, value)

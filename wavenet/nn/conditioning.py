@@ -35,7 +35,7 @@ class FrameLift(nn.Module):
 
     def __init__(self, hop_samples: int, *, centre_samples: int | None = None) -> None:
         super().__init__()
-        check_positive("hop_samples", hop_samples)
+        hop_samples = check_positive("hop_samples", hop_samples)
         self.hop_samples = hop_samples
         self.centre_samples = hop_samples // 2 if centre_samples is None else centre_samples
         if not 0 <= self.centre_samples <= hop_samples:

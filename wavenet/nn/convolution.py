@@ -37,14 +37,11 @@ class _Convolution(Causal):
         weight_shape: tuple[int, int, int],
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("in_channels", in_channels),
-            ("out_channels", out_channels),
-            ("kernel_size", kernel_size),
-            ("groups", groups),
-            ("stride", stride),
-        ):
-            check_positive(name, value)
+        in_channels = check_positive("in_channels", in_channels)
+        out_channels = check_positive("out_channels", out_channels)
+        kernel_size = check_positive("kernel_size", kernel_size)
+        groups = check_positive("groups", groups)
+        stride = check_positive("stride", stride)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups={groups} must divide in_channels={in_channels} and "
@@ -131,7 +128,7 @@ class CausalConv1d(_Convolution):
         stride: int = 1,
         bias: bool = True,
     ) -> None:
-        check_positive("dilation", dilation)
+        dilation = check_positive("dilation", dilation)
         super().__init__(
             in_channels,
             out_channels,
@@ -142,8 +139,8 @@ class CausalConv1d(_Convolution):
             weight_shape=(out_channels, in_channels // max(groups, 1), kernel_size),
         )
         self.dilation = dilation
-        self.step = stride
-        self.rate = Fraction(1, stride)
+        self.step = self.stride
+        self.rate = Fraction(1, self.stride)
 
     @property
     def past(self) -> int:
@@ -210,7 +207,7 @@ class CausalConvTranspose1d(_Convolution):
             bias=bias,
             weight_shape=(in_channels, out_channels // max(groups, 1), kernel_size),
         )
-        self.rate = Fraction(stride)
+        self.rate = Fraction(self.stride)
 
     @property
     def past(self) -> int:

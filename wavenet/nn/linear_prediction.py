@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
+from wavenet.values.integers import as_integer, is_integer
 
 HEARD_EXCITATION, HEARD_PREDICTION = 1.5, 0.3
 """Of speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (12 files of
@@ -67,9 +68,12 @@ class LinearPrediction(Causal):
         max_lag_samples: int = 320,
     ) -> None:
         super().__init__()
-        check_positive("order", order)
-        if pitch_taps and (pitch_taps < 0 or pitch_taps % 2 == 0):
+        order = check_positive("order", order)
+        if not is_integer(pitch_taps) or pitch_taps < 0 or (pitch_taps and pitch_taps % 2 == 0):
             raise ValueError(f"pitch_taps={pitch_taps} must be odd, or 0 for none")
+        pitch_taps = as_integer("pitch_taps", pitch_taps, least=0)
+        min_lag_samples = as_integer("min_lag_samples", min_lag_samples)
+        max_lag_samples = as_integer("max_lag_samples", max_lag_samples)
         if not pitch_taps // 2 < min_lag_samples < max_lag_samples:
             raise ValueError(
                 f"min_lag_samples={min_lag_samples} must lie above half of pitch_taps="

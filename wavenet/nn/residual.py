@@ -52,17 +52,19 @@ class GatedResidualBlock(Causal):
         cond_channels: int | None = None,
     ) -> None:
         super().__init__()
+        residual_channels = check_positive("residual_channels", residual_channels)
+        skip_channels = check_positive("skip_channels", skip_channels)
         gate_channels = 2 * residual_channels if gate_channels is None else gate_channels
-        check_positive("skip_channels", skip_channels)
-        check_positive("gate_channels", gate_channels)
+        gate_channels = check_positive("gate_channels", gate_channels)
         if gate_channels % 2:
             raise ValueError(f"gate_channels={gate_channels} must be even: it counts both halves")
         self.in_channels = self.residual_channels = residual_channels
         self.skip_channels, self.gate_channels = skip_channels, gate_channels
+        if cond_channels is not None:
+            cond_channels = check_positive("cond_channels", cond_channels)
         self.cond_channels = cond_channels
         self.conv = CausalConv1d(residual_channels, gate_channels, kernel_size, dilation=dilation)
         if cond_channels is not None:
-            check_positive("cond_channels", cond_channels)
             self.cond_projection = nn.Conv1d(cond_channels, gate_channels, 1, bias=False)
         self.residual_projection = nn.Conv1d(gate_channels // 2, residual_channels, 1)
         self.skip_projection = nn.Conv1d(gate_channels // 2, skip_channels, 1)
@@ -143,10 +145,8 @@ class DilatedStack(Causal):
         cond_channels: int | None = None,
     ) -> None:
         super().__init__()
-        if not dilations:
+        if not len(dilations):
             raise ValueError("dilations is empty; give one per block, such as [1, 2, 4, 8]")
-        self.in_channels, self.cond_channels = residual_channels, cond_channels
-        self.dilations = tuple(dilations)
         self.blocks = nn.ModuleList(
             GatedResidualBlock(
                 residual_channels,
@@ -158,6 +158,9 @@ class DilatedStack(Causal):
             )
             for dilation in dilations
         )
+        first = self._blocks()[0]
+        self.in_channels, self.cond_channels = first.in_channels, first.cond_channels
+        self.dilations = tuple(block.conv.dilation for block in self._blocks())
 
     @property
     def past(self) -> int:

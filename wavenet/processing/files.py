@@ -22,6 +22,7 @@ from wavenet.audio.resampling import BlockResampler
 from wavenet.nn import Causal
 from wavenet.processing import Processor
 from wavenet.storage.files import atomic_write
+from wavenet.values.integers import is_integer
 
 BLOCK = 1 << 15
 """Samples of the file that are in memory at once."""
@@ -75,7 +76,7 @@ def process_file(
         ValueError: if the model or the chunk does not fit.
     """
     container, subtype = _format(target)
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+    if not is_integer(chunk) or chunk < 1:
         raise ValueError(f"chunk={chunk!r} must be an integer of at least 1, such as 64")
     runner: Any = model  # its rate and its outputs are no part of every block
     if (runner.in_channels, runner.out_channels) != (1, 1):

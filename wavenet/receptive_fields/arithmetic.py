@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from wavenet.nn.causal import check_positive
+from wavenet.values.integers import is_integer
 
 Size: TypeAlias = int | tuple[int, ...]
 """One integer, or one per dimension."""
@@ -72,7 +73,7 @@ def output_size(
     def one(size: int, kernel_size: int, dilation: int, stride: int, padding: int) -> int:
         check_positive("stride", stride)
         check_positive("size", size)
-        if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        if not is_integer(padding) or padding < 0:
             raise ValueError(f"padding={padding!r} must be an integer of at least 0")
         span = _span(kernel_size, dilation)
         if span > size + 2 * padding:

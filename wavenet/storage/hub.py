@@ -1,47 +1,82 @@
-"""Checkpoints on the Hugging Face Hub: fetched by name, pushed with a model card.
+"""Checkpoints on the Hugging Face Hub: fetched by name, pushed with a model card and a licence.
 
-A repository holds what a checkpoint folder holds, ``config.json`` and ``model.safetensors``, and a
-``README.md``. No other file is ever fetched, so there is nothing that could be unpickled or run.
+A repository holds what a checkpoint folder holds, ``config.json`` and ``model.safetensors``, a
+``README.md``, and the texts of licence and attribution. No other file is ever fetched, so there is
+nothing that could be unpickled or run.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, read_config
+from wavenet.storage.checkpoint import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    CheckpointError,
+    find_checkpoint,
+    read_config,
+    weights_bytes,
+)
+from wavenet.storage.pretrained import CARD_NAME as VOICE_CARD_NAME
+from wavenet.storage.sharing import shareable
+from wavenet.values.text import printable
+
+logger = logging.getLogger("wavenet")
 
 CARD_NAME = "README.md"
 FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
-"""All that is fetched and all that is pushed."""
+ADDRESS = "hf://"
+"""Begins a name that stands for a repository of the Hub and never for a folder."""
+
+_LICENCE_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "ATTRIBUTION")
+LICENCE_FILES = tuple(
+    pattern for name in _LICENCE_NAMES for pattern in (name, f"{name}*.txt", f"{name}*.md")
+)
+"""Patterns of the texts that accompany weights wherever they go."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_LICENCE_ID = re.compile(r"LICEN[SC]E-((?:CC-BY|CC0|Apache|MIT|BSD)[\w.-]*)", re.ASCII | re.I)
 _EXTRA = "pip install 'wavenet-audio[hub]'"
 
 
 def resolve(name: str | Path, revision: str | None = None) -> Path:
-    """The folder that a name stands for: one that exists, or else ``owner/name`` on the Hub.
+    """The folder that a name stands for: one here, or a repository of the Hub, fetched.
 
-    What was fetched once is kept in the Hub's own cache, and used from there without a network.
+    A repository is asked for as ``hf://owner/name`` or with a revision. Plain ``owner/name`` stands
+    for one as well, but only where no folder ``owner`` exists: a folder whose name is mistyped is
+    never looked for elsewhere. A line of the log names the repository. What was fetched once is
+    kept in the Hub's own cache, and used from there without a network.
 
     Args:
-        name: a folder (a ``Path`` always is one), or ``owner/name``.
+        name: a folder (a ``Path`` always is one), ``hf://owner/name`` or ``owner/name``.
         revision: branch, tag or commit on the Hub.
 
     Returns:
-        A folder; it need not exist if the name has another form than ``owner/name``.
+        A folder; it need not exist if the name does not stand for a repository.
 
     Raises:
-        CheckpointError: if neither a folder nor the Hub has it, in one line.
-        ValueError: for a revision of a folder.
+        CheckpointError: if the Hub has no such repository or it cannot be reached, in one line.
+        ValueError: for a revision of a folder, and for ``hf://`` before anything but owner/name.
     """
-    is_folder = isinstance(name, Path) or Path(name).exists() or not _NAME.fullmatch(name)
+    text = str(name)
+    if isinstance(name, str) and text.startswith(ADDRESS):
+        repository = text.removeprefix(ADDRESS)
+        if not _NAME.fullmatch(repository):
+            raise ValueError(f"{text} is no repository of the Hub; give {ADDRESS}owner/name")
+        return _fetch(repository, revision, text)
+    is_folder = isinstance(name, Path) or os.path.exists(text) or not _NAME.fullmatch(text)
     if is_folder and revision is not None:
         raise ValueError(f"revision={revision!r} of {name}: only what is on the Hub has revisions")
-    return Path(name) if is_folder else _fetch(str(name), revision)
+    if is_folder or (revision is None and os.path.lexists(text.split("/")[0])):
+        return Path(name)
+    return _fetch(text, revision, f"{text} is no folder here, and")
 
 
 def push(
@@ -51,12 +86,14 @@ def push(
     private: bool = False,
     message: str = "Upload a WaveNet",
 ) -> str:
-    """Put a checkpoint folder on the Hub, in a repository that is made if it is missing.
+    """Put a checkpoint on the Hub, in a repository that is made if it is missing.
 
-    A ``README.md`` in the folder is the model card; otherwise one is written from ``config.json``.
+    The texts of licence and attribution in the folder go along. A ``README.md`` in the folder is
+    the model card; otherwise one is made from ``config.json`` and the card of a voice. What
+    ``config.json`` says of the weights' origin goes without local paths and without the command.
 
     Args:
-        folder: a checkpoint.
+        folder: a checkpoint, or the name of a voice.
         name: ``owner/name``.
         private: whether a repository that has to be made is.
         message: of the commit.
@@ -71,29 +108,22 @@ def push(
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"name={name!r} is no repository of the Hub; give owner/name")
-    folder = Path(folder)
-    content = read_config(folder)
-    if not (folder / WEIGHTS_NAME).is_file():
-        raise CheckpointError(f"{folder / WEIGHTS_NAME} is missing; the checkpoint is incomplete")
+    content = shareable(read_config(folder))
+    weights_bytes(folder)
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
     except ModuleNotFoundError:
         raise ModuleNotFoundError(f"pushing {name} needs huggingface_hub; {_EXTRA}") from None
     with tempfile.TemporaryDirectory() as staging:
-        for file in FILES:
-            if (folder / file).is_file():
-                shutil.copyfile(folder / file, Path(staging) / file)
-        card = Path(staging) / CARD_NAME
-        if not card.exists():
-            card.write_text(model_card(name, content), encoding="utf-8")
+        sent = _stage(find_checkpoint(folder), Path(staging), name, content)
         api = HfApi()
         try:
             api.create_repo(name, private=private, exist_ok=True)
             commit = api.upload_folder(
                 repo_id=name,
                 folder_path=staging,
-                allow_patterns=list(FILES),
+                allow_patterns=sent,
                 commit_message=message,
             )
         except (HfHubHTTPError, OSError, ValueError) as error:
@@ -101,38 +131,36 @@ def push(
     return str(commit)
 
 
-def model_card(name: str, content: dict[str, Any]) -> str:
+def licence_files(folder: Path) -> list[Path]:
+    """Texts of licence and attribution in a folder, sorted by name."""
+    found = {path for pattern in LICENCE_FILES for path in folder.glob(pattern) if path.is_file()}
+    return sorted(found)
+
+
+def model_card(name: str, content: dict[str, Any], licences: list[str] | None = None) -> str:
     """The text of a model card, from what ``config.json`` says.
 
     Args:
         name: ``owner/name``.
         content: as ``read_config`` gives it.
+        licences: names of the texts of licence and attribution beside it.
     """
     settings = "\n".join(
-        f"| {key} | `{value}` |"
+        f"| {_plain(key)} | `{_plain(value)}` |"
         for key, value in content["config"].items()
         if value not in (None, [], 0, False)
     )
     origin = "\n".join(
-        f"- {key}: `{value}`" for key, value in content.get("provenance", {}).items()
+        f"- {_plain(key)}: `{_plain(value)}`"
+        for key, value in shareable(content)["provenance"].items()
     )
-    return f"""---
-library_name: wavenet-audio
-tags:
-- audio
-- wavenet
----
-
+    licence = f"\nLicence and attribution: {', '.join(licences)}\n" if licences else ""
+    return f"""{_front_matter(licences or [])}
 # {name.split("/")[1]}
 
 A WaveNet of the package `wavenet-audio`, as `config.json` and `model.safetensors`.
 
-```python
-import wavenet
-
-model = wavenet.load("{name}")
-```
-
+{_usage(name)}
 | setting | value |
 | --- | --- |
 {settings}
@@ -140,25 +168,69 @@ model = wavenet.load("{name}")
 Where the weights come from:
 
 {origin}
-"""
+{licence}"""
 
 
-def _fetch(name: str, revision: str | None) -> Path:
+def _stage(folder: Path, staging: Path, name: str, content: dict[str, Any]) -> list[str]:
+    """Lay out what is pushed, and return the names of the files."""
+    licences = licence_files(folder)
+    for path in (folder / WEIGHTS_NAME, folder / CARD_NAME, *licences):
+        if path.is_file():
+            shutil.copyfile(path, staging / path.name)
+    (staging / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    names = [path.name for path in licences]
+    if not (staging / CARD_NAME).exists():
+        if (folder / VOICE_CARD_NAME).is_file():
+            own = (folder / VOICE_CARD_NAME).read_text(encoding="utf-8")
+            card = f"{_front_matter(names)}\n{own}\n## How to load it\n\n{_usage(name)}"
+        else:
+            card = model_card(name, content, names)
+        (staging / CARD_NAME).write_text(card, encoding="utf-8")
+    return [*FILES, *names]
+
+
+def _front_matter(licences: list[str]) -> str:
+    """The YAML that the Hub reads; the licence by the Hub's identifier where it has one."""
+    lines = ["library_name: wavenet-audio", "tags:", "- audio", "- wavenet"]
+    for file in licences:
+        known = _LICENCE_ID.match(Path(file).stem if file.endswith((".txt", ".md")) else file)
+        if known:
+            lines.append(f"license: {known[1].lower()}")
+            break
+    else:
+        named = [file for file in licences if file.startswith(_LICENCE_NAMES[:3])]
+        if named:
+            lines += ["license: other", f"license_link: {json.dumps(named[0])}"]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def _usage(name: str) -> str:
+    return f'```python\nimport wavenet\n\nmodel = wavenet.load("{ADDRESS}{name}")\n```\n'
+
+
+def _plain(value: Any) -> str:
+    """A value for a table and between backticks."""
+    return printable(str(value)).replace("`", "'").replace("|", "\\|")
+
+
+def _fetch(name: str, revision: str | None, subject: str) -> Path:
+    """Fetch a repository; ``subject`` begins the message where that fails."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError
     except ModuleNotFoundError:
         raise CheckpointError(
-            f"{name} is no folder here; to look for it on the Hugging Face Hub, {_EXTRA}"
+            f"{subject} could not be fetched from the Hugging Face Hub without huggingface_hub; "
+            f"{_EXTRA}"
         ) from None
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=list(FILES))
+        folder = snapshot_download(name, revision=revision, allow_patterns=[*FILES, *LICENCE_FILES])
     except (HfHubHTTPError, OSError, ValueError) as error:
         at = "" if revision is None else f" at revision {revision}"
         raise CheckpointError(
-            f"{name} is no folder here, and could not be fetched from the Hugging Face Hub{at}: "
-            f"{_one_line(error)}"
+            f"{subject} could not be fetched from the Hugging Face Hub{at}: {_one_line(error)}"
         ) from None
+    logger.info("%s%s is a model of the Hugging Face Hub, kept in %s", ADDRESS, name, folder)
     return Path(folder)
 
 

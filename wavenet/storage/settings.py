@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import operator
+import sys
 import types
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from wavenet.values.integers import is_integer
+from wavenet.values.text import printable, short
 
 T = TypeVar("T")
 
@@ -24,12 +30,13 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         ValueError: for an unknown key (it names the nearest known one) or a value of a wrong type.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where} is {values!r}, expected a mapping of settings")
+        raise ValueError(f"{where} is {short(values)}, expected a mapping of settings")
     hints = get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise ValueError(f"{where}.{key} is unknown; {_suggest(str(key), known)}")
+            shown = printable(str(key)[:60])
+            raise ValueError(f"{where}.{shown} is unknown; {_suggest(str(key)[:60], known)}")
     built = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
     try:
         return cls(**built)
@@ -70,11 +77,20 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value if isinstance(value, hint) else from_dict(hint, value, where=where)  # type: ignore[arg-type]
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(get_args(hint)[0], item, where) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is int and is_integer(value):
+        return operator.index(value)
+    if hint is float and isinstance(value, Real) and not isinstance(value, bool):
+        return _finite(value, where)
     plain = origin is None and isinstance(hint, type)
     if plain and (not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)):
-        raise ValueError(f"{where} is {value!r}, expected {hint.__name__}")
+        raise ValueError(f"{where} is {short(value)}, expected {hint.__name__}")
     if origin is tuple:
-        raise ValueError(f"{where} is {value!r}, expected a list")
+        raise ValueError(f"{where} is {short(value)}, expected a list")
     return value
+
+
+def _finite(value: Any, where: str) -> float:
+    """The number as Python's float, or ValueError."""
+    if not abs(value) <= sys.float_info.max:  # also an integer that no float can hold
+        raise ValueError(f"{where} is {short(value)}, expected a finite number")
+    return float(value)

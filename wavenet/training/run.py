@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 import yaml
+
+from wavenet.training import lightning_import  # noqa: F401  # isort: skip  (before Lightning)
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from torch import Tensor

@@ -1,0 +1,36 @@
+"""Sizes and counts: every kind of integer is one, numpy's and one-element tensors too; bool is not.
+
+``True`` counts as 1 in Python, but where a size is asked for it is a mistake, so it is refused.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeGuard
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Return whether a value is an integer of any library: it has ``__index__`` and is no bool."""
+    if isinstance(value, bool):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:  # also what a tensor of several elements, or of floats, raises
+        return False
+    return True
+
+
+def as_integer(name: str, value: Any, *, least: int = 1) -> int:
+    """Return the value as Python's int.
+
+    Args:
+        name: of the argument, for the message.
+        value: of any integer type.
+        least: smallest value that is accepted.
+
+    Raises:
+        ValueError: for anything else, a bool, or a smaller number.
+    """
+    if not is_integer(value) or value < least:
+        raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
+    return operator.index(value)
