@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 BLOCK = 1 << 16
@@ -12,10 +13,11 @@ class AudioError(ValueError):
     """An audio file cannot be read or written; the message is one line with path and remedy."""
 
 
-def require_rate(name: str, rate: int) -> None:
-    """Raise ValueError unless the rate is a positive integer, in Hz."""
-    if isinstance(rate, bool) or not isinstance(rate, int) or rate < 1:
+def require_rate(name: str, rate: int) -> int:
+    """Return the rate as a Python integer; raise ValueError unless it is positive, in Hz."""
+    if isinstance(rate, bool) or not isinstance(rate, Integral) or rate < 1:
         raise ValueError(f"{name} is {rate!r}; give a positive integer, in Hz")
+    return int(rate)
 
 
 def import_soundfile() -> Any:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from torch import Tensor
 
 MEL_VERSION = 1  # of the meaning of MelConfig; a change of any formula here is a new version
+
+HIGHEST_RATE_HZ = 1_536_000
+LONGEST_TRANSFORM = 1 << 16
+"""n_fft: a second at 65,536 Hz."""
+MOST_BANDS = 4096
+LARGEST_FILTERBANK = 1 << 24
+"""Of n_mels x n_fft: settings come from files, and the filterbank is allocated by them."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +64,19 @@ class MelConfig:
     version: int = MEL_VERSION
 
     def __post_init__(self) -> None:
-        if self.version != MEL_VERSION:
+        if type(self.version) is not int or self.version != MEL_VERSION:
             raise ValueError(
-                f"mel version is {self.version!r}, this package knows version {MEL_VERSION}; "
+                f"mel version is {_shown(self.version)}, this package knows version {MEL_VERSION}; "
                 "install the version of wavenet that wrote it"
             )
-        for name in ("sample_rate", "n_fft", "win_samples", "hop_samples", "n_mels"):
-            _require_positive_integer(name, getattr(self, name))
+        for name, most in (
+            ("sample_rate", HIGHEST_RATE_HZ),
+            ("n_fft", LONGEST_TRANSFORM),
+            ("win_samples", LONGEST_TRANSFORM),
+            ("hop_samples", LONGEST_TRANSFORM),
+            ("n_mels", MOST_BANDS),
+        ):
+            object.__setattr__(self, name, _positive_integer(name, getattr(self, name), most))
         for name in ("f_min_hz", "f_max_hz", "power", "power_epsilon", "floor"):
             object.__setattr__(self, name, _finite_float(name, getattr(self, name)))
         _require_choice("mel_scale", self.mel_scale, ("slaney", "htk"))
@@ -74,6 +90,11 @@ class MelConfig:
     def _require_lengths(self) -> None:
         if self.n_fft % 2:
             raise ValueError(f"n_fft is {self.n_fft}; make it even")
+        if self.n_mels * self.n_fft > LARGEST_FILTERBANK:
+            raise ValueError(
+                f"n_mels {self.n_mels} x n_fft {self.n_fft} is more than {LARGEST_FILTERBANK}; "
+                "lower one of them"
+            )
         if self.win_samples > self.n_fft:
             raise ValueError(
                 f"win_samples is {self.win_samples}, more than n_fft {self.n_fft}; "
@@ -159,20 +180,39 @@ class MelConfig:
 
         Raises:
             ValueError: another version, an unknown key or a missing one (named), or a bad value.
+            TypeError: no mapping at all, or a value of another type.
         """
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"mel settings are a {type(settings).__name__}; give a mapping")
         names = [field.name for field in fields(cls)]
         version = settings.get("version", MEL_VERSION)
         if version == MEL_VERSION:  # another version may have other keys: the constructor tells
             unknown = [str(key) for key in settings if key not in names]
             if unknown:
                 raise ValueError(
-                    f"unknown mel setting {', '.join(unknown)}; known are {', '.join(names)}"
+                    f"unknown mel setting {', '.join(unknown)[:200]}; known are {', '.join(names)}"
                 )
             missing = [name for name in names if name not in settings]
             if missing:
                 raise ValueError(f"mel setting {', '.join(missing)} is missing; add it")
             return cls(**settings)
         return cls(version=version)
+
+    @classmethod
+    def from_json(cls, text: str) -> MelConfig:
+        """The config of the JSON of what `to_dict` gave.
+
+        Raises:
+            ValueError, TypeError: as `from_dict`, or for text that is no JSON.
+        """
+        if len(text) > _LONGEST_JSON:
+            raise ValueError(
+                f"{len(text)} characters are too many for mel settings; check the file"
+            )
+        try:
+            return cls.from_dict(json.loads(text))
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply; give an object of settings") from None
 
     @classmethod
     def preset(cls, name: str) -> MelConfig:
@@ -202,22 +242,36 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _require_positive_integer(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {value!r}; give an integer")
-    if value < 1:
-        raise ValueError(f"{name} is {value}; use at least 1")
+_LONGEST_JSON = 1 << 16
+
+
+def _shown(value: object) -> str:
+    """Short, whatever a file had in its place."""
+    return reprlib.repr(value)
+
+
+def _positive_integer(name: str, value: object, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is {_shown(value)}; give an integer")
+    number = int(value)
+    if not 1 <= number <= most:
+        raise ValueError(f"{name} is {_shown(number)}; use at least 1, and at most {most}")
+    return number
 
 
 def _finite_float(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is {value!r}; give a number")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; give a finite number")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {_shown(value)}; give a number")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {_shown(value)}; give a finite number")
+    return number
 
 
 def _require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} is {value!r}; use one of {known}")
+        raise ValueError(f"{name} is {_shown(value)}; use one of {known}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import mel_rows, row_lengths, speaker_indices
+from wavenet.generation.arguments import mel_rows, positive_integer, row_lengths, speaker_indices
 from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import WEIGHTS, engine_class
@@ -75,10 +75,8 @@ def generate_queue(
     Raises:
         ValueError: as ``generate``; what is wrong with an utterance is said when it is taken.
     """
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-        raise ValueError(f"rows={rows!r} must be an integer of at least 1")
-    if not isinstance(chunk_samples, int) or chunk_samples < 1:
-        raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
+    rows = positive_integer("rows", rows)
+    chunk_samples = positive_integer("chunk_samples", chunk_samples)
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
     make_engine = engine_class(engine, model)
