@@ -102,7 +102,7 @@ def test_every_width_is_read_to_within_a_step(tmp_path: Path, subtype: str, step
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
-    left, right = GRID, GRID.flip(0)
+    left, right = GRID, GRID.roll(9999)
     soundfile.write(tmp_path / "a.wav", torch.stack((left, right), 1).numpy(), 16000, "PCM_16")
     assert torch.equal(read_audio(tmp_path / "a.wav")[0], (left + right) / 2)
     assert audio_info(tmp_path / "a.wav").channels == 2
@@ -236,7 +236,7 @@ def test_samples_that_are_not_finite_are_told_by_number(tmp_path: Path, value: f
     soundfile.write(path, x, 16000, "FLOAT")
     with pytest.raises(AudioError) as caught:
         read_audio(path, first=70000)
-    assert f"sample 70001 is {value}, and 2 in all" in one_line(caught, path)
+    assert f"sample 70001 is {value}; repair" in one_line(caught, path)
 
 
 def test_a_file_shorter_than_one_sample_of_the_new_rate_is_refused(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_file_shorter_than_one_sample_of_the_new_rate_is_refused(tmp_path: Pat
         ("a.wav", (GRID * 32768).short(), 16000, "samples are torch.int16; give a floating-point"),
         ("a.wav", [0.0, 0.5], 16000, "samples are list; give a floating-point tensor"),
         ("a.wav", torch.tensor([0.0, math.nan, math.inf]), 16000, "2 samples are NaN or infinite"),
-        ("a.flac", GRID, 1000000, "FLAC cannot hold 65536 samples at 1000000 Hz"),
+        ("a.flac", GRID, 1000000, "FLAC cannot hold 1 channels at 1000000 Hz"),
         ("a.ogg", GRID, 400000, "outside Vorbis's 8000 to 192000 Hz"),
         ("a.wav", GRID, 0, "sample_rate is 0; give a positive integer"),
         ("a.wav", GRID, 16000.5, "sample_rate is 16000.5; give a positive integer"),

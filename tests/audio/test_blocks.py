@@ -13,7 +13,8 @@ import soundfile
 import torch
 
 from wavenet.audio import AudioError, read_audio, write_audio
-from wavenet.audio.blocks import count_samples, open_writer, read_blocks
+from wavenet.audio.blocks import count_samples, read_blocks
+from wavenet.audio.writing import open_writer
 
 Limit = Callable[[int], AbstractContextManager[None]]
 

@@ -217,9 +217,9 @@ def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
         ("a.mp3 --model nowhere", "a.mp3: unknown extension '.mp3'; use one of .wav, .flac, .ogg"),
         ("a.wav --model nowhere", "nowhere holds no config.json; name the folder that"),
         ("a.wav --model MODEL --mel-from IN", "--mel-from=IN, but MODEL takes no mel"),
-        ("a.wav --model MEL", "mel is None, but this model takes mel [B, 10, F]"),
+        ("a.wav --model MEL", "MEL needs a mel: use wavenet vocode"),
         ("a.wav --model MEL --mel-from IN --seconds 9", "more than the mel describes"),
-        ("a.wav --model SPEAKERS", "speaker is None, but this model takes speaker indices"),
+        ("a.wav --model SPEAKERS", "--speaker is missing; the model knows mary, 1089, 0"),
         (
             "a.wav --model SPEAKERS --speaker jane",
             "speaker='jane' is unknown; give one of mary, 108",
@@ -228,9 +228,12 @@ def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
         ("a.wav --model MODEL --speaker 3", "speaker"),
         ("a.wav --model MODEL --prime nowhere.wav", "nowhere.wav: cannot be read: No such file or"),
         ("a.wav --model MODEL --prime TEXT", "TEXT: not an audio file that can be read"),
-        ("a.wav --model MODEL --seconds 0", "duration_s=0.0 must be "),
-        ("a.wav --model MODEL --seconds nan", "duration_s=nan must be "),
-        ("a.wav --model MODEL --seconds inf", "duration_s=inf must be "),
+        ("IN --model MODEL --prime IN", "IN would be written over; name another file"),
+        ("./x/../text.wav --model MEL --mel-from text.wav", "text.wav would be written over"),
+        ("a.wav --model MODEL --seconds 1e9", "more than a WAV holds; write .flac"),
+        ("a.wav --model MODEL --seconds 0", "--seconds=0.0 must be "),
+        ("a.wav --model MODEL --seconds nan", "--seconds=nan must be "),
+        ("a.wav --model MODEL --seconds inf", "--seconds=inf must be "),
         (
             "a.wav --model MODEL --seconds long",
             "argument --seconds: invalid float value: 'long'; se",
@@ -484,7 +487,7 @@ def test_train_then_generate_then_fine_tune(run: Run, tones: Path, tmp_path: Pat
     [
         ("--corpus TONES", "wavenet train: --out is missing; name the folder for the model"),
         ("--out OUT", "wavenet train: corpus is not set; name a folder of audio files"),
-        ("--corpus EMPTY --out OUT", "holds no audio file; looked for .aac, "),
+        ("--corpus EMPTY --out OUT", "holds no audio file; looked for .3gp, "),
         (
             "--corpus TEXT --out OUT",
             "wavenet train: none of the 1 audio files can be used: TEXT/a.w",

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from wavenet.vocoding import Job, vocode_files
 
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
-from wavenet.generation import speeches
+from wavenet.generation import Manner, speeches
+from wavenet.generation import vocode_files as files
 from wavenet.storage import pretrained as voices
 
 Limit = Callable[[int], AbstractContextManager[None]]
@@ -220,6 +224,140 @@ def test_an_output_folder_inside_is_not_read(
     assert os.listdir("in/out") == ["a.wav"]
 
 
+def test_folders_are_compared_by_where_they_are_not_by_their_spelling(
+    run: Callable[..., Answer], model: Path, place: Path
+) -> None:
+    write_noise(place / "wavs" / "a.wav")
+    (place / "link").symlink_to("wavs")
+    assert run("vocode", "wavs", ".", "--model", model).code == 0
+    assert sorted(os.listdir(".")) == ["a.wav", "link", "wavs"]
+    for out in ("wavs/out", place / "wavs" / "out", "link/out", "wavs/../wavs/out"):
+        answer = run("vocode", "wavs", out, "--model", model)
+        assert answer.out == f"{out}: 0.125 s at 8000 Hz in 1 files\n"
+    assert os.listdir("wavs/out") == ["a.wav"]
+    assert "would be written over" in run("vocode", "wavs", "link", "--model", model).err
+
+
+def test_no_file_of_a_folder_is_written_over(
+    run: Callable[..., Answer], model: Path, place: Path
+) -> None:
+    content = write_noise(place / "wavs" / "a.wav").read_bytes()
+    write_noise(place / "wavs" / "wavs" / "a.wav", 900)
+    write_noise(place / "wavs" / "b.wav")
+    answer = run("vocode", "wavs", ".", "--model", model)
+    assert (answer.code, answer.out) == (2, ".: 0.250 s at 8000 Hz in 2 files\n")
+    assert "left out: wavs/wavs/a.wav: wavs/a.wav would be written over" in answer.err
+    assert (place / "wavs" / "a.wav").read_bytes() == content
+
+
+def test_bare_mels_of_a_folder_are_spoken_with_mel_config_and_else_reported(
+    run: Callable[..., Answer], model: Path, place: Path
+) -> None:
+    write_noise(place / "in" / "a.wav")
+    config = wavenet.load(model).config.mel
+    assert config is not None
+    mel = wavenet.log_mel(read_audio("in/a.wav")[0], config)
+    np.save(place / "in" / "b.npy", mel.numpy())
+    (place / "mel.json").write_text(json.dumps(config.to_dict()))
+    without = run("vocode", "in", "out", "--model", model)
+    assert (without.code, sorted(os.listdir("out"))) == (0, ["a.wav"])
+    assert "passed over: 1 .npy files in in; --mel-config makes mels of them" in without.err
+    with_config = run("vocode", "in", "out", "--model", model, "--mel-config", "mel.json")
+    assert (with_config.code, sorted(os.listdir("out"))) == (0, ["a.wav", "b.wav"])
+
+
+def test_a_mel_in_another_unit_is_one_line_that_guesses_it(
+    run: Callable[..., Answer], model: Path, place: Path
+) -> None:
+    config = wavenet.load(model).config.mel
+    assert config is not None
+    mel = wavenet.log_mel(0.1 * torch.randn(1000), config)
+    mel[:, :3] = math.log(config.floor)
+    np.savez("a.npz", mel=8.685889638 * mel.numpy(), config=json.dumps(config.to_dict()))
+    answer = run("vocode", "a.npz", "a.wav", "--model", model)
+    warning, _speed = answer.err.splitlines()
+    assert warning.startswith("a.npz: values from -100 to ")
+    assert warning.endswith("decibels? multiply by 0.115129 for natural logarithms")
+
+
+@pytest.mark.parametrize(
+    ("command", "out"),
+    [
+        ("vocode in.wav", "a.wav"),
+        ("generate --mel-from in.wav", "a.ogg"),
+        ("generate --mel-from in.wav", "-"),
+    ],
+)
+def test_samples_that_are_not_finite_are_refused_and_not_written_as_silence(
+    run: Callable[..., Answer], model: Path, place: Path, command: str, out: str
+) -> None:
+    broken = wavenet.load(model)
+    with torch.no_grad():
+        broken.frame_encoder.projection.weight.fill_(3e38)
+    broken.save(place / "broken")
+    write_noise(place / "in.wav")
+    name, *given = command.split()
+    answer = run(name, *given, out, "--model", "broken", "--engine", "eager")
+    assert (answer.code, answer.out) == (2, "")
+    (line,) = answer.err.splitlines()
+    assert line.startswith(f"wavenet {name}: {out}: ")
+    assert "samples are NaN or infinite; check what made them" in line
+    assert sorted(os.listdir(place)) == ["broken", "in.wav"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_keeps_the_one_file_and_no_parts_of_many(
+    model: Path, place: Path, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    loaded = wavenet.load(model)
+    sources = [write_noise(place / f"{name}.wav", 80 * 400) for name in "ab"]
+    sources.append(write_noise(place / "c.wav", 33_000))
+
+    def vocode(names: str) -> None:
+        made = 0
+
+        def progress(n: int, total: int) -> None:
+            nonlocal made
+            made += n
+            if made > 70_000 or (len(names) == 1 and made > 10_000):
+                raise error
+
+        jobs = [Job(place / f"{name}.wav", place / "out" / f"{name}.wav") for name in names]
+        with pytest.raises(error):
+            vocode_files(loaded, jobs, Manner(), batch_size=1, progress=progress)
+
+    vocode("a")
+    assert len(read_audio("out/a.wav")[0]) > 10_000
+    assert caplog.messages[-1].startswith(f"interrupted: {place}/out/a.wav holds the 1.")
+    (place / "out" / "a.wav").unlink()
+    vocode("abc")
+    assert os.listdir("out") != []
+    whole = sorted(os.listdir("out"))
+    assert (
+        caplog.messages[-1] == "interrupted: 2 of 3 files are whole; nothing is left of the others"
+    )
+    assert whole == ["a.wav", "c.wav"]
+
+
+def test_a_file_that_changes_while_others_are_spoken_does_not_end_them(
+    run: Callable[..., Answer], model: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        write_noise(place / "in" / f"{name}.wav")
+    real = files.open_source
+
+    def spoil(path: Path, *given: Any) -> Any:
+        found = real(path, *given)
+        if path.name == "b.wav":
+            path.write_text("gone")
+        return found
+
+    monkeypatch.setattr(files, "open_source", spoil)
+    answer = run("vocode", "in", "out", "--model", model, "--batch-size", "2")
+    assert (answer.code, sorted(os.listdir("out"))) == (2, ["a.wav", "c.wav"])
+    assert "left out: in/b.wav: not an audio file" in answer.err
+
+
 # --- mistakes ---
 
 
@@ -231,6 +369,7 @@ def test_an_output_folder_inside_is_not_read(
         ("nan.wav a.wav --model MEL", "nan.wav: sample 3 is nan; repair the file"),
         ("text.wav a.wav --model MEL", "text.wav: not an audio file that can be read"),
         ("other.npz a.wav --model MEL", "other.npz: mel settings differ: sample_rate=8000 in the"),
+        ("nowhere out --model MEL", "nowhere: cannot be read: No such file or directory; check"),
         ("nowhere.npz a.wav --model MEL", "nowhere.npz: cannot be read: No such file"),
         ("good.wav a.mp3 --model MEL", "a.mp3: unknown extension '.mp3'; use one of .wav"),
         ("good.wav folder --model MEL", "folder is a folder; name a file inside it, such as folde"),
@@ -246,7 +385,10 @@ def test_an_output_folder_inside_is_not_read(
         ("good.wav a.wav --model MEL --engine warp", "engine='warp' is unknown"),
         ("good.wav a.wav --model MEL --weights int4", "weights='int4' is unknown"),
         ("good.wav a.wav --model MEL --mel-config x", "--mel-config=x: no such file, and unknown"),
-        ("folder a --model MEL", "folder holds no file to vocode; looked for .aac, "),
+        (
+            "folder a --model MEL",
+            "folder holds no file to vocode; looked for audio and for mels, .npz (and with --m",
+        ),
         ("sounds sounds --model MEL", "sounds would be written over; name another folder"),
         ("sounds good.wav --model MEL", "good.wav is a file; a folder of files needs a folder to"),
         ("sounds a --model MEL --batch-size 0", "batch_size=0 must be an integer of at least 1"),

@@ -82,6 +82,16 @@ def lay_out(name: str, copy: Copy) -> dict[str, str]:
 NAMES = ["LJSPEECH", "VCTK", "LIBRITTS", "CMUARCTIC", "YESNO", "SPEECHCOMMANDS", "PROMPTS"]
 
 
+@pytest.mark.parametrize("name", ["LJSPEECH", "VCTK", "PROMPTS"])
+def test_what_macos_puts_beside_a_file_is_no_recording(
+    name: str, tmp_path: Path, copy: Copy
+) -> None:
+    expected = lay_out(name, copy)
+    for path in map(Path, expected):
+        copy(str(path.with_name(f"._{path.name}")), "resource fork")
+    assert len(find_corpus(name, root=tmp_path).recordings) == len(expected)
+
+
 def test_all_named_corpora_are_tested() -> None:
     assert set(LAYOUTS) == set(NAMES)
 

@@ -143,6 +143,15 @@ def test_a_folder_that_cannot_be_read_is_a_warning(
     assert caplog.messages == [f"left out: {tmp_path}/locked: cannot be read: Permission denied"]
 
 
+@pytest.mark.parametrize("suffix", ["wave", "bwf", "BWF", "voc"])
+def test_less_common_suffixes_of_audio_are_read(tmp_path: Path, suffix: str) -> None:
+    kind = "VOC" if suffix == "voc" else "WAV"
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, spoken(0.1, 0.6, 0.1), RATE, "PCM_16", format=kind)
+    assert find_audio(tmp_path) == [path]
+    assert len(decode(path, RATE)) == round(0.8 * RATE)
+
+
 def test_sound_that_cannot_be_decoded_is_told_and_not_passed_over(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
     (tmp_path / "phone.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,14 @@ def test_a_dict_that_is_not_a_config_is_refused_by_name() -> None:
         ({"padding": "same"}, ValueError, "padding is 'same'; use one of 'hop', 'center'"),
         ({"power": 1.5}, ValueError, "power is 1.5; use one of 1.0, 2.0"),
         ({"power_epsilon": -1.0}, ValueError, "power_epsilon is -1.0; use 0 or more"),
+        ({"n_fft": 10**9}, ValueError, "n_fft is 1000000000; use at least 1, and at most 65536"),
+        ({"sample_rate": 10**30}, ValueError, "sample_rate is 10"),
+        ({"n_mels": 4096, "n_fft": 65536}, ValueError, "n_mels 4096 x n_fft 65536 is more than"),
+        ({"f_max_hz": 10**400}, ValueError, "f_max_hz is 10"),
+        ({"floor": [1e-5] * 9}, TypeError, "floor is [1e-05, 1e-05, 1e-05, 1e-05, 1e-05, 1e-05"),
+        ({"power": [1.0]}, TypeError, "power is [1.0]; give a number"),
+        ({"log": {"a": 1}}, ValueError, "log is {'a': 1}; use one of 'ln', 'log10'"),
+        ({"version": True}, ValueError, "mel version is True"),
         ({"version": 0}, ValueError, "mel version is 0, this package knows version 1"),
     ],
 )
@@ -77,6 +86,28 @@ def test_settings_that_make_no_spectrogram_are_refused(
         dataclasses.replace(MelConfig(), **changes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_sizes_may_be_numpys_and_are_kept_as_plain_integers() -> None:
+    config = dataclasses.replace(MelConfig(), n_mels=np.int64(40), floor=np.float32(0.5))
+    assert json.loads(json.dumps(config.to_dict()))["n_mels"] == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "mel settings are a list; give a mapping"),
+        ("{", "Expecting property name"),
+        ("[" * 60_000, "the JSON is nested too deeply"),
+        (" " * 70_000, "70000 characters are too many for mel settings"),
+        ('{"' + "x" * 9000 + '": 1}', "unknown mel setting xxx"),
+    ],
+)
+def test_json_that_is_no_config_is_a_short_line(text: str, message: str) -> None:
+    with pytest.raises((ValueError, TypeError)) as caught:
+        MelConfig.from_json(text)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_frames_of_no_samples_are_refused() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,8 @@ from wavenet.processing import files
 from wavenet.processing.files import process_file
 
 pytest.importorskip("numba", reason="process is compiled by numba")
+
+Limit = Callable[[int], AbstractContextManager[None]]
 
 FLOAT32 = 1e-6
 """The compiled engine against torch, outputs of size 1."""
@@ -103,9 +108,65 @@ def test_nothing_half_written_is_left(model: NamWaveNet, tmp_path: Path) -> None
     x = np.zeros((200_000, 1), np.float32)
     x[150_000] = np.nan
     soundfile.write(source, x, 48000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="not finite"):
+    with pytest.raises(AudioError, match="sample 150000 is nan; repair the file"):
         process_file(model, source, tmp_path / "out.wav")
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_a_full_disk_is_called_a_full_disk(
+    model: NamWaveNet, tmp_path: Path, files_of_at_most: Limit
+) -> None:
+    source = noise(tmp_path, 100_000)
+    for name in ("out.wav", "out.flac"):
+        with (
+            pytest.raises(AudioError, match=f"{name}: nothing was written: File too large; "),
+            files_of_at_most(5000),
+        ):
+            process_file(model, source, tmp_path / name)
+    assert os.listdir(tmp_path) == ["in.wav"]
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_what_a_model_makes_that_is_not_finite_is_refused(
+    model: NamWaveNet, tmp_path: Path, suffix: str
+) -> None:
+    model.head_scale.fill_(torch.nan)
+    with pytest.raises(AudioError, match=f"out.{suffix}: 3000 samples are NaN or infinite"):
+        process_file(model, noise(tmp_path, 3000), tmp_path / f"out.{suffix}")
+    assert os.listdir(tmp_path) == ["in.wav"]
+
+
+def test_the_source_is_not_written_over(model: NamWaveNet, tmp_path: Path) -> None:
+    source = noise(tmp_path, 3000)
+    (tmp_path / "link.wav").symlink_to(source)
+    content = source.read_bytes()
+    for target in (source, tmp_path / "link.wav", tmp_path / "x" / ".." / "in.wav"):
+        with pytest.raises(ValueError, match="would be written over; name another file"):
+            process_file(model, source, target)
+    assert source.read_bytes() == content
+
+
+def test_an_interruption_keeps_what_is_done(
+    model: NamWaveNet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, done_s = noise(tmp_path, 200_000), 0.0
+
+    def progress(more_s: float) -> None:
+        nonlocal done_s
+        done_s += more_s
+        if done_s > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process_file(model, source, tmp_path / "part.wav", progress=progress)
+    process_file(model, source, tmp_path / "whole.wav")
+    part, whole = read(tmp_path / "part.wav"), read(tmp_path / "whole.wav")
+    assert 96_000 < part.shape[-1] < 200_000
+    assert torch.equal(part, whole[..., : part.shape[-1]])
+    seconds = part.shape[-1] / 48000
+    assert caplog.messages == [
+        f"interrupted: {tmp_path}/part.wav holds the {seconds:.3f} s made so far"
+    ]
 
 
 def test_wrong_arguments_are_one_line(model: NamWaveNet, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from wavenet.cli.signals import unwound_by_sigterm
-from wavenet.storage.files import WriteError, atomic_write, claimed, locked, require_writable
+from wavenet.storage.files import (
+    WriteError,
+    atomic_write,
+    claimed,
+    locked,
+    remove_left_over,
+    require_writable,
+)
+from wavenet.storage.paths import is_inside, is_same_file, require_other_file
 
 Limit = Callable[[int], AbstractContextManager[None]]
 
@@ -115,6 +125,67 @@ def test_sigterm_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "old"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+KILLED = """
+import os, signal, sys
+from wavenet.storage.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    elsewhere = tmp_path / ".0123abcd-1-0123456789abcdef.tmp"  # another machine's
+    elsewhere.write_text("half")
+    (tmp_path / ".mine.tmp").write_text("somebody else's")
+    with atomic_write(path) as temporary:
+        temporary.write_text("whole")
+        remove_left_over(tmp_path)
+        assert temporary.exists()
+    assert sorted(os.listdir(tmp_path)) == [elsewhere.name, ".mine.tmp", "a.txt"]
+    week_ago = time.time() - 8 * 86400
+    os.utime(elsewhere, (week_ago, week_ago))
+    remove_left_over(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".mine.tmp", "a.txt"]
+
+
+def test_one_file_by_many_paths_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    real = tmp_path / "folder" / "a.wav"
+    real.touch()
+    (tmp_path / "link").symlink_to(real)
+    os.link(real, tmp_path / "hard")
+    for path in (real, tmp_path / "link", tmp_path / "hard", tmp_path / "folder/../folder/a.wav"):
+        assert is_same_file(path, real)
+        with pytest.raises(ValueError, match="would be written over; name another file"):
+            require_other_file(path, None, real)
+    assert not is_same_file(tmp_path / "folder" / "b.wav", real)
+    assert is_same_file(tmp_path / "folder" / "b.wav", tmp_path / "folder/./b.wav")  # not there yet
+    require_other_file(tmp_path / "folder" / "b.wav", None, real)
+
+
+def test_inside_is_where_a_path_leads_not_how_it_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wavs" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("wavs")
+    monkeypatch.chdir(tmp_path)
+    for path in (
+        "wavs",
+        "wavs/new/a.wav",
+        "link/deep",
+        str(tmp_path / "wavs" / "x"),
+        "link/../wavs",
+    ):
+        assert is_inside(path, "wavs"), path
+    for path in (".", "wavs-2", "wavs/..", "link/../other"):
+        assert not is_inside(path, "wavs"), path
+    assert is_inside("wavs", ".")
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ and means i / 2^(b-1), for reading as for writing: what was read from a 16-bit f
 bit for bit. The codecs are libsndfile's (through soundfile), the resampler is SoX's (through soxr);
 both are imported when first needed, so that `import wavenet` works without them.
 
-- ``reading``, ``writing`` (with ``ogg``), ``resampling``: whole files and parts of them;
-- ``blocks``: files of any length, in pieces;
-- ``libraries``: soundfile and soxr.
+- ``reading`` (with ``opening``, ``mixing``), ``resampling``: whole files and parts of them;
+- ``blocks``: files of any length, read in pieces;
+- ``writing`` (with ``sink``, ``ogg``): files at once, or in pieces;
+- ``libraries``, ``standard_error``: soundfile and soxr, and what is printed within them.
 """
 
 from wavenet.audio.libraries import AudioError

@@ -14,10 +14,11 @@ class AudioError(ValueError):
     """An audio file cannot be read or written; the message is one line with path and remedy."""
 
 
-def require_rate(name: str, rate: int) -> None:
-    """Raise ValueError unless the rate is a positive integer, in Hz."""
+def require_rate(name: str, rate: int) -> int:
+    """Return the rate as a Python integer; raise ValueError unless it is positive, in Hz."""
     if not is_integer(rate) or rate < 1:
         raise ValueError(f"{name} is {rate!r}; give a positive integer, in Hz")
+    return int(rate)
 
 
 def import_soundfile() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.audio.libraries import BLOCK, AudioError, import_soundfile
+from wavenet.audio.libraries import BLOCK, AudioError
+from wavenet.audio.mixing import Mixer, require_plausible_samples
+from wavenet.audio.opening import cut_short, decoding, open_audio
 from wavenet.audio.resampling import resample
-
-# Above this a length is a placeholder: libsndfile gives 2^63 - 1 for a FLAC without a sample count.
-_UNKNOWN_LENGTH = 1 << 62
-# In a WAV made by a pipe the writer leaves the greatest length it can, signed or unsigned.
-_WAV_PLACEHOLDER = 0x7FFFF000
 
 
 @dataclass(frozen=True)
@@ -54,12 +50,13 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         if not file.seekable():  # such as GSM in WAV
             return info
         try:
-            file.seek(info.n_samples - 1)
-            found = len(file.read(1))
+            with decoding(file):
+                file.seek(info.n_samples - 1)
+                found = len(file.read(1))
         except RuntimeError as error:  # soundfile.SoundFileError is one
-            raise _cut_short(path, info.n_samples) from error
+            raise cut_short(path, info.n_samples) from error
     if not found:
-        raise _cut_short(path, info.n_samples)
+        raise cut_short(path, info.n_samples)
     return info
 
 
@@ -73,8 +70,9 @@ def read_audio(
     """Read a file, or a part of it, as mono: the mean of its channels.
 
     Reads WAV, FLAC, Ogg and what else libsndfile knows, integers of 8 to 32 bits and floats. Values
-    beyond full scale, which float files and resampling can have, are clipped to [-1, 1]. WAV and
-    FLAC promise a length, and with fewer samples are refused; Ogg is read as far as it goes.
+    beyond full scale, which float files and resampling can have, are clipped to [-1, 1]; far beyond
+    it they are refused. Channels that cancel each other are not averaged, and a warning says so.
+    WAV and FLAC promise a length and are refused with fewer samples; Ogg is read as far as it goes.
 
     Args:
         path: the file.
@@ -87,8 +85,8 @@ def read_audio(
         The samples, float32 `[T]` in [-1, 1], and their sample rate in Hz.
 
     Raises:
-        AudioError: missing, empty, cut short, not audio, holding NaN or infinity, or shorter than
-            the part that was asked for.
+        AudioError: missing, empty, cut short, not audio, holding NaN, infinity or integers stored
+            as floats, or shorter than the part that was asked for.
     """
     with open_audio(path) as file:
         rate, length = int(file.samplerate), int(file.frames)
@@ -102,7 +100,7 @@ def read_audio(
             raise AudioError(
                 f"{path}: samples {first} to {stop} were asked for; the file holds 0 to {length}"
             )
-        samples = _read_mono(file, path, first, stop)
+        samples = torch.from_numpy(np.concatenate(list(mono_blocks(file, path, first, stop))))
     if sample_rate is not None and sample_rate != rate:
         samples = resample(samples, rate, sample_rate)
         if not len(samples):
@@ -114,92 +112,39 @@ def read_audio(
     return samples.clamp_(-1.0, 1.0), rate
 
 
-def open_audio(path: str | os.PathLike[str]) -> Any:
-    """Open `path` as a soundfile.SoundFile that has samples, all that its header promises.
-
-    Raises:
-        AudioError: as `read_audio`.
-    """
-    soundfile = import_soundfile()
-    try:  # where libsndfile says "System error", the system gives its own reason
-        with open(path, "rb") as raw:
-            empty = not raw.read(1)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    if empty:
-        raise AudioError(f"{path}: the file is empty (0 bytes); remove it or make it again")
-    try:
-        file = soundfile.SoundFile(path)
-    except (RuntimeError, TypeError) as error:  # TypeError: .raw, which has no header
-        raise AudioError(
-            f"{path}: not an audio file that can be read, whatever its name says; "
-            "remove it or convert it to wav, flac or ogg"
-        ) from error
-    try:
-        _require_samples(file, path)
-    except AudioError:
-        file.close()
-        raise
-    return file
-
-
-def _require_samples(file: Any, path: str | os.PathLike[str]) -> None:
-    """Refuse a file without samples, of unknown length, or a WAV with fewer than its header says.
-
-    libsndfile shortens a truncated WAV silently; its log keeps the length that the header promised.
-    """
-    if file.frames <= 0:
-        raise AudioError(f"{path}: the file holds no samples; remove it or make it again")
-    if file.frames >= _UNKNOWN_LENGTH:
-        raise AudioError(
-            f"{path}: the header does not say how many samples there are; convert the file anew"
-        )
-    lengths = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if lengths is not None:
-        promised, present = int(lengths[1]), int(lengths[2])
-        if present < promised < _WAV_PLACEHOLDER:
-            raise _cut_short(path, file.frames * promised // max(present, 1))
-
-
-def _cut_short(path: str | os.PathLike[str], promised: int) -> AudioError:
-    return AudioError(
-        f"{path}: cut short or damaged: not all of its {promised} samples can be decoded; "
-        "copy or download it again"
-    )
-
-
-def _read_mono(file: Any, path: str | os.PathLike[str], first: int, stop: int) -> Tensor:
-    """Samples `first` to `stop` as float32 `[T]`, checked to be all there and finite.
-
-    In blocks: a damaged header may promise more than the memory holds.
-    """
-    samples = torch.from_numpy(np.concatenate(list(mono_blocks(file, path, first, stop))))
-    bad = torch.nonzero(~torch.isfinite(samples))
-    if len(bad):
-        raise AudioError(
-            f"{path}: sample {first + int(bad[0])} is {samples[bad[0]].item()}, and {len(bad)} in "
-            "all are not finite; repair the file or leave it out"
-        )
-    return samples
-
-
 def mono_blocks(
     file: Any, path: str | os.PathLike[str], first: int, stop: int
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Samples `first` to `stop` of an open file as float32 `[n]`, n up to 65536, not yet clipped.
 
     Raises:
-        AudioError: not all of them are there.
+        AudioError: as `checked_blocks`.
     """
-    missing = stop - first
+    mixer = Mixer(path, file.channels)
+    for block in checked_blocks(file, path, first, stop, max(1, BLOCK // file.channels)):
+        yield mixer(block)
+
+
+def checked_blocks(
+    file: Any, path: str | os.PathLike[str], first: int, stop: int, most: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Samples `first` to `stop` of an open file as float32 `[n, channels]`, n up to `most`.
+
+    In blocks: a damaged header may promise more than the memory holds.
+
+    Raises:
+        AudioError: not all of them are there, or they are no audio.
+    """
     try:
         if first:
             file.seek(first)
-        while missing:
-            block = file.read(min(missing, BLOCK), dtype="float32", always_2d=True)
+        while first < stop:
+            with decoding(file):
+                block = file.read(min(stop - first, most), dtype="float32", always_2d=True)
             if not len(block):
-                raise _cut_short(path, file.frames)
-            yield block[:, 0] if file.channels == 1 else block.mean(axis=1)
-            missing -= len(block)
+                raise cut_short(path, file.frames)
+            require_plausible_samples(block, path, first, file.subtype)
+            yield block
+            first += len(block)
     except RuntimeError as error:
-        raise _cut_short(path, file.frames) from error
+        raise cut_short(path, file.frames) from error

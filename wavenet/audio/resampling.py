@@ -10,6 +10,9 @@ from torch import Tensor
 
 from wavenet.audio.libraries import import_soxr, require_rate
 
+LARGEST_RATIO = 2048
+"""Of two sample rates; those of audio files and of any model lie closer."""
+
 
 def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Resample by the band-limited, linear-phase SoX resampler at its "HQ" quality.
@@ -26,10 +29,9 @@ def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
         `[..., T']`, T' = T * to_rate / from_rate to the nearest integer, with x's dtype and device.
 
     Raises:
-        ValueError: a rate that is not a positive integer.
+        ValueError: a rate that is not a positive integer, or rates too far apart.
     """
-    require_rate("from_rate", from_rate)
-    require_rate("to_rate", to_rate)
+    from_rate, to_rate = require_ratio(from_rate, to_rate)
     if from_rate == to_rate:
         return x
     wide = x.detach().to("cpu", torch.float64 if x.dtype == torch.float64 else torch.float32)
@@ -38,16 +40,36 @@ def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(y.T)).reshape(*x.shape[:-1], len(y)).to(x)
 
 
+def require_ratio(from_rate: int, to_rate: int) -> tuple[int, int]:
+    """Return both rates as Python integers.
+
+    Raises:
+        ValueError: one is not a positive integer, or one is more than ``LARGEST_RATIO`` times the
+            other, which would take memory without bound.
+    """
+    low, high = sorted((require_rate("from_rate", from_rate), require_rate("to_rate", to_rate)))
+    if high > LARGEST_RATIO * low:
+        raise ValueError(
+            f"from {from_rate} Hz to {to_rate} Hz is a ratio of more than {LARGEST_RATIO}; one of "
+            "the rates is wrong"
+        )
+    return int(from_rate), int(to_rate)
+
+
 class BlockResampler:
-    """As ``resample``, block after block, without hearing their edges.
+    """As ``resample``, block after block, without the edges of blocks in the result.
 
     Args:
         from_rate: of what comes in, Hz.
         to_rate: of what goes out, Hz.
         channels: of both.
+
+    Raises:
+        ValueError: as ``resample``.
     """
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
+        from_rate, to_rate = require_ratio(from_rate, to_rate)
         self._stream: Any = None
         if from_rate != to_rate:
             self._stream = import_soxr().ResampleStream(

@@ -1,11 +1,14 @@
-"""Mono samples into a file that appears when it is whole."""
+"""Samples into a file that appears when it is whole: at once, or in pieces as they are made."""
 
 from __future__ import annotations
 
-import io
+import contextlib
+import logging
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from mmap import mmap
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -13,10 +16,16 @@ from torch import Tensor
 
 from wavenet.audio.libraries import BLOCK, AudioError, import_soundfile, require_rate
 from wavenet.audio.ogg import set_ogg_serial
+from wavenet.audio.sink import Sink, signals_deferred
 from wavenet.storage.files import WriteError, atomic_write
+
+logger = logging.getLogger("wavenet")
 
 FULL_SCALE = 32768  # 2^15: the 16-bit integer that would mean 1.0
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+"""Of a suffix the container and the type of samples, as libsndfile names them."""
+_MOST_IN_WAV = ((1 << 32) - 1024) // 2  # of 16 bits, behind a length of 32 bits
+_FULL = "the format takes no more samples; write .wav, or shorter files"
 _VORBIS_RATES = (8000, 192000)  # Hz; libvorbis has no tuning, and libsndfile crashes, far outside
 
 
@@ -36,17 +45,157 @@ def write_audio(path: str | os.PathLike[str], samples: Tensor, sample_rate: int)
         AudioError: unknown extension, wrong shape, no samples, NaN or infinity, a rate that the
             format does not have, or a file that the system refuses to write.
     """
-    suffix = require_extension(path)
-    require_rate("sample_rate", sample_rate)
+    require_extension(path)
+    samples = _require_mono(path, samples)
+    with open_writer(path, sample_rate) as writer:
+        writer.write(samples)
+
+
+@contextlib.contextmanager
+def open_writer(
+    path: str | os.PathLike[str],
+    sample_rate: int,
+    *,
+    channels: int = 1,
+    formats: Mapping[str, tuple[str, str]] = FORMATS,
+) -> Iterator[AudioWriter]:
+    """Write samples in pieces; the file appears when the block ends, and is whole then.
+
+    The file is the one that `write_audio` makes of all samples at once, byte for byte. If ctrl-C or
+    SIGTERM ends the block, the samples so far are kept as a whole file, unless the path held a file
+    before, which then stays as it was; a warning says which. Any other exception leaves nothing.
+
+    Args:
+        path: the file; missing folders are made.
+        sample_rate: Hz.
+        channels: of the file.
+        formats: as `FORMATS`, which of them the path may have.
+
+    Raises:
+        AudioError: unknown extension, a rate that the format does not have, too many samples for
+            it, NaN or infinity, or a file that the system refuses to write.
+    """
+    suffix = require_extension(path, formats)
+    sample_rate = require_rate("sample_rate", sample_rate)
     require_vorbis_rate(path, sample_rate)
-    content = _encode(path, _require_mono(path, samples), sample_rate, *FORMATS[suffix])
-    if suffix == ".ogg":
-        set_ogg_serial(content)
+    was_there = os.path.lexists(path)
+    interruption: BaseException | None = None
     try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
+        with (
+            contextlib.ExitStack() as last,
+            atomic_write(path) as temporary,
+            open(temporary, "w+b", buffering=0) as raw,
+        ):
+            writer = AudioWriter(path, sample_rate, raw, channels, formats[suffix])
+            try:
+                yield writer
+            except (KeyboardInterrupt, SystemExit) as error:
+                if was_there or not writer.n_samples:
+                    _report_discarded(path, was_there)
+                    raise
+                interruption = error
+            finally:
+                last.enter_context(signals_deferred())  # until the file has its name
+                writer.close()
+            if suffix == ".ogg":
+                with mmap(raw.fileno(), 0) as pages:
+                    set_ogg_serial(pages)
     except WriteError as error:
         raise AudioError(str(error)) from error
+    if interruption is not None:
+        duration_s = writer.n_samples / sample_rate
+        logger.warning("interrupted: %s holds the %.3f s made so far", path, duration_s)
+        raise interruption
+
+
+class AudioWriter:
+    """Takes samples as they are made; `open_writer` makes one.
+
+    Attributes:
+        n_samples: taken so far, of each channel.
+        clipped: values beyond full scale among them, in a format that cannot hold those.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sample_rate: int,
+        raw: IO[bytes],
+        channels: int,
+        kind: tuple[str, str],
+    ) -> None:
+        self.n_samples = self.clipped = 0
+        container, self._subtype = kind
+        self._path, self._sink = path, Sink(raw)
+        self._waiting: list[Tensor] = []
+        refusal = f"{container} cannot hold {channels} channels at {sample_rate} Hz"
+        with self._explained(f"{refusal}; use another sample rate or extension"):
+            self._file = import_soundfile().SoundFile(
+                self._sink,
+                "w",
+                sample_rate,
+                channels=channels,
+                subtype=self._subtype,
+                format=container,
+            )
+
+    def write(self, samples: Tensor) -> None:
+        """Append samples `[T]`, or `[T, channels]`, in [-1, 1].
+
+        Raises:
+            AudioError, OSError: NaN or infinity; or the format or the system takes no more.
+        """
+        require_finite(self._path, samples)
+        self.n_samples += len(samples)
+        self._waiting.append(samples)
+        if sum(map(len, self._waiting)) >= BLOCK:
+            *whole, rest = torch.cat(self._waiting).split(BLOCK)
+            self._waiting = [] if len(rest) == BLOCK else [rest.clone()]
+            self._pass_on([*whole, rest] if not self._waiting else whole)
+
+    def close(self) -> None:
+        """Write what is left; raises as `write`."""
+        try:
+            self._pass_on(self._waiting and [torch.cat(self._waiting)])
+        finally:
+            with self._explained():
+                self._file.close()
+
+    def _pass_on(self, blocks: Iterable[Tensor]) -> None:
+        """Always in the same pieces: a Vorbis encoder's bytes depend on them."""
+        with self._explained():
+            for block in blocks:
+                if self._subtype != "FLOAT":
+                    self.clipped += int((block.abs() > 1).sum())
+                self._file.write(stored_values(block, self._subtype))
+
+    @contextlib.contextmanager
+    def _explained(self, reason: str = _FULL) -> Iterator[None]:
+        try:
+            with signals_deferred():
+                yield
+        except (RuntimeError, AssertionError) as error:  # soundfile asserts that all was written
+            if self._sink.refusal is None:
+                raise AudioError(f"{self._path}: {reason}") from error
+        if self._sink.refusal is not None:
+            raise self._sink.refusal
+
+
+def require_room(path: str | os.PathLike[str], n_samples: int) -> None:
+    """Raise AudioError, before hours of work, if such a file cannot hold so many samples."""
+    suffix = require_extension(path)
+    if suffix == ".wav" and n_samples > _MOST_IN_WAV:
+        raise AudioError(f"{path}: {n_samples} samples are more than a WAV holds; write .flac")
+
+
+def require_finite(path: str | os.PathLike[str], samples: Tensor) -> None:
+    """Raise AudioError for samples that no file can hold; `path` is where they were to go."""
+    if not bool(torch.isfinite(samples).all()):
+        bad = int((~torch.isfinite(samples)).sum())
+        raise AudioError(
+            f"{path}: {bad} samples are NaN or infinite; check what made them: a model with "
+            "damaged weights, or a mel in another unit"
+        )
 
 
 def require_vorbis_rate(path: str | os.PathLike[str], sample_rate: int) -> None:
@@ -59,59 +208,44 @@ def require_vorbis_rate(path: str | os.PathLike[str], sample_rate: int) -> None:
         )
 
 
-def require_extension(path: str | os.PathLike[str]) -> str:
-    """The extension, one that `write_audio` knows; to be asked before hours of work.
+def require_extension(
+    path: str | os.PathLike[str], formats: Mapping[str, tuple[str, str]] = FORMATS
+) -> str:
+    """The extension, one that can be written; to be asked before hours of work.
 
     Raises:
         AudioError: unknown extension.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise AudioError(f"{path}: unknown extension {suffix!r}; use one of {', '.join(FORMATS)}")
+    if suffix not in formats:
+        raise AudioError(f"{path}: unknown extension {suffix!r}; use one of {', '.join(formats)}")
     return suffix
 
 
+def stored_values(samples: Tensor, subtype: str) -> np.ndarray[Any, Any]:
+    """Samples as libsndfile takes them: "PCM_16" as int16, others as float32; "FLOAT" unclipped."""
+    if subtype == "PCM_16":
+        steps = (samples * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
+        return steps.to(torch.int16).numpy()
+    return (samples if subtype == "FLOAT" else samples.clamp(-1.0, 1.0)).to(torch.float32).numpy()
+
+
+def _report_discarded(path: str | os.PathLike[str], was_there: bool) -> None:
+    if was_there:
+        logger.warning("interrupted: %s is as it was; what was made is discarded", path)
+    else:
+        logger.warning("interrupted: %s is not written; nothing was made yet", path)
+
+
 def _require_mono(path: str | os.PathLike[str], samples: Tensor) -> Tensor:
-    """The samples as float64 `[T]` on the CPU, checked."""
+    """The samples `[T]` on the CPU, in a type that holds every step of 16 bits."""
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
         kind = samples.dtype if isinstance(samples, Tensor) else type(samples).__name__
         raise AudioError(f"{path}: samples are {kind}; give a floating-point tensor in [-1, 1]")
     if samples.ndim > 2 or samples.ndim == 0 or (samples.ndim == 2 and len(samples) != 1):
         shape = list(samples.shape)
         raise AudioError(f"{path}: samples have shape {shape}; give [T] or [1, T], one row a file")
-    samples = samples.detach().to("cpu", torch.float64).reshape(-1)
-    if not len(samples):
+    if not samples.numel():
         raise AudioError(f"{path}: there are no samples to write; give at least one")
-    bad = int((~torch.isfinite(samples)).sum())
-    if bad:
-        raise AudioError(f"{path}: {bad} samples are NaN or infinite; write finite ones")
-    return samples
-
-
-def _encode(
-    path: str | os.PathLike[str], samples: Tensor, sample_rate: int, container: str, subtype: str
-) -> bytearray:
-    """The content of the file. Encoded in memory: libsndfile hides why a write to disk failed."""
-    soundfile = import_soundfile()
-    values = stored_values(samples, subtype)
-    content = io.BytesIO()
-    try:
-        with soundfile.SoundFile(
-            content, "w", sample_rate, channels=1, subtype=subtype, format=container
-        ) as file:
-            for start in range(0, len(values), BLOCK):
-                file.write(values[start : start + BLOCK])
-    except RuntimeError as error:
-        raise AudioError(
-            f"{path}: {container} cannot hold {len(values)} samples at {sample_rate} Hz; "
-            "use another sample rate or extension"
-        ) from error
-    return bytearray(content.getbuffer())
-
-
-def stored_values(samples: Tensor, subtype: str) -> np.ndarray[Any, Any]:
-    """Samples `[T]` as libsndfile takes them: int16 for "PCM_16", else float32, clipped."""
-    if subtype == "PCM_16":
-        steps = (samples * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
-        return steps.to(torch.int16).numpy()
-    return samples.clamp(-1.0, 1.0).to(torch.float32).numpy()
+    dtype = torch.float64 if samples.dtype == torch.float64 else torch.float32
+    return samples.detach().to("cpu", dtype).reshape(-1)

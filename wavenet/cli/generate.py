@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavenet.cli.options import add_device, add_drawing, add_model, add_weights, device
@@ -12,10 +16,12 @@ from wavenet.cli.progress import seconds_bar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wavenet.generation.prompts import Prompt
     from wavenet.generation.speeches import Manner
     from wavenet.model import WaveNet
 
 DEFAULT_SECONDS = 3.0
+_NAMES_SHOWN = 12
 
 
 def add_arguments(generate: argparse.ArgumentParser) -> None:
@@ -60,78 +66,163 @@ def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
 
 def run(options: argparse.Namespace) -> str | None:
     """Make the file, and say which; or fill the pipe, and say nothing."""
-    import torch
-
-    from wavenet.audio import read_audio, require_extension, write_audio
-    from wavenet.generation.sampling import stream
+    from wavenet.audio import require_extension
     from wavenet.model.from_checkpoint import load
     from wavenet.storage.files import require_writable
+    from wavenet.storage.paths import require_other_file
 
-    if options.out != "-":
+    to_pipe = options.out == "-"
+    if not to_pipe:
         require_extension(options.out)
+        require_other_file(options.out, options.prime, options.mel_from)
         require_writable(options.out)
     model = load(options.model, device=device(options.device))
-    prime = None if options.prime is None else read_audio(options.prime, model.sample_rate)[0]
-    mel, n_samples = (None, None) if options.mel_from is None else _mel(options, model)
-    seconds = options.seconds
-    if seconds is None and n_samples is None:
-        seconds = DEFAULT_SECONDS
-    elif seconds is None and n_samples is not None:  # as long as what it speaks again
-        n_samples = max(1, n_samples - (0 if prime is None else len(prime)))
+    _require_mel(options, model)
+    n_samples, chunks = _from_mel(options, model) if _is_copy(options) else _stream(options, model)
+    if to_pipe:
+        _fill_pipe(chunks)
+        return None
+    _write(options.out, chunks, n_samples, model.sample_rate)
+    return f"{options.out}: {n_samples / model.sample_rate:.3f} s at {model.sample_rate} Hz"
+
+
+def _require_mel(options: argparse.Namespace, model: WaveNet) -> None:
+    """Raise ValueError for a model that needs what was not given, or takes none of it."""
+    config = model.config
+    if options.mel_from is not None and config.mel is None:
+        raise ValueError(f"--mel-from={options.mel_from}, but {options.model} takes no mel")
+    if options.mel_from is not None or config.local is None or config.unconditional:
+        return
+    if config.mel is None:
+        raise ValueError(
+            f"{options.model} needs features of its own kind, which no command makes; call "
+            "wavenet.generate(model, mel=...) from Python"
+        )
+    raise ValueError(
+        f"{options.model} needs a mel: use wavenet vocode IN OUT, or give --mel-from IN"
+    )
+
+
+def _is_copy(options: argparse.Namespace) -> bool:
+    """Whether a mel is all that it begins from."""
+    return options.mel_from is not None and options.prime is None
+
+
+def _from_mel(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[Tensor]]:
+    """How many samples a mel gives, and these, ``[n]`` each; frames are read when needed."""
+    from wavenet.generation.mel_sources import open_source
+    from wavenet.generation.speeches import Speeches
+
+    source = open_source(Path(options.mel_from), model)
+    n_samples = _length(options, model)
+    if n_samples is None:
+        n_samples = source.n_samples
+    if n_samples > source.longest:
+        raise ValueError(
+            f"--seconds={options.seconds} is more than the mel describes, "
+            f"{source.longest / model.sample_rate:.3f} s; ask for less"
+        )
+    speeches = Speeches(model, [source.frames()], manner(options, model), batch_size=1)
+    samples = (spoken.samples for (spoken,) in speeches)
+    return n_samples, _first(samples, n_samples)
+
+
+def _stream(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[Tensor]]:
+    """How many samples follow silence or a prompt, and these, ``[n]`` each."""
+    import torch
+
+    from wavenet.generation.sampling import stream
+
+    prompt = None if options.prime is None else _prompt(options.prime, model.sample_rate)
+    mel, n_samples = None, _length(options, model)
+    if options.mel_from is not None:
+        from wavenet.generation.mel_sources import open_source
+
+        source = open_source(Path(options.mel_from), model)
+        mel = torch.cat(list(source.frames()), dim=-1)
+        if n_samples is None:  # as long as what it speaks again
+            n_samples = max(1, source.n_samples - (0 if prompt is None else prompt.n_samples))
+    if n_samples is None:
+        n_samples = round(DEFAULT_SECONDS * model.sample_rate)
     how = manner(options, model)
     chunks = stream(
         model,
         chunk_samples=model.sample_rate // 20,
-        duration_s=seconds,
-        n_samples=n_samples if seconds is None else None,
+        n_samples=n_samples,
         mel=mel,
         speaker=how.speaker,
         seed=how.seed,
         temperature=how.temperature,
         top_p=how.top_p,
-        prime=prime,
+        prime=prompt,
         engine=how.engine,
         weights=how.weights,
     )
-    if options.out == "-":
-        for chunk in chunks:
-            sys.stdout.buffer.write(_pcm(chunk[0]))
-            sys.stdout.buffer.flush()
+    return n_samples, (chunk[0] for chunk in chunks)
+
+
+def _length(options: argparse.Namespace, model: WaveNet) -> int | None:
+    """Samples that ``--seconds`` asks for."""
+    seconds = options.seconds
+    if seconds is None:
         return None
-    duration_s = max(chunks.n_samples or [0]) / model.sample_rate
-    parts = []
-    with seconds_bar(duration_s, "generating") as bar:
-        for chunk in chunks:
-            parts.append(chunk[0])
-            bar.update(chunk.shape[1] / model.sample_rate)
-    write_audio(options.out, torch.cat(parts), model.sample_rate)
-    return f"{options.out}: {duration_s:.3f} s at {model.sample_rate} Hz"
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"--seconds={seconds} must be a positive number of seconds")
+    return max(1, round(seconds * model.sample_rate))
 
 
-def _mel(options: argparse.Namespace, model: WaveNet) -> tuple[Tensor, int]:
-    """``[M, F]`` of ``--mel-from``, and how many samples it was made from."""
-    from pathlib import Path
+def _prompt(path: str, sample_rate: int) -> Prompt:
+    """An audio file to carry on, which is read piece by piece."""
+    from wavenet.audio.blocks import count_samples, read_blocks
+    from wavenet.generation.prompts import Prompt
 
-    import torch
+    return Prompt(count_samples(path, sample_rate), lambda: read_blocks(path, sample_rate))
 
-    from wavenet.generation.mel_sources import open_source
 
-    if model.config.mel is None:
-        raise ValueError(f"--mel-from={options.mel_from}, but {options.model} takes no mel")
-    source = open_source(Path(options.mel_from), model)
-    return torch.cat(list(source.frames()), dim=-1), source.n_samples
+def _first(pieces: Iterable[Tensor], n_samples: int) -> Iterator[Tensor]:
+    """No more than so many samples of all the pieces."""
+    for piece in pieces:
+        yield piece[:n_samples]
+        n_samples -= len(piece)
+        if n_samples <= 0:
+            return
+
+
+def _write(path: str, chunks: Iterator[Tensor], n_samples: int, sample_rate: int) -> None:
+    """Into the file, as they are made."""
+    from wavenet.audio.writing import open_writer, require_room
+
+    require_room(path, n_samples)
+    first = next(chunks)  # what cannot be made shall leave no trace
+    with (
+        seconds_bar(n_samples / sample_rate, "generating") as bar,
+        open_writer(path, sample_rate) as writer,
+    ):
+        for chunk in itertools.chain((first,), chunks):
+            writer.write(chunk)
+            bar.update(len(chunk) / sample_rate)
+
+
+def _fill_pipe(chunks: Iterator[Tensor]) -> None:
+    """16-bit little-endian samples to standard output."""
+    from wavenet.audio.writing import require_finite, stored_values
+
+    for chunk in chunks:
+        require_finite("-", chunk)
+        sys.stdout.buffer.write(stored_values(chunk, "PCM_16").astype("<i2").tobytes())
+        sys.stdout.buffer.flush()
 
 
 def _speaker(text: str | None, model: WaveNet) -> int | str | None:
-    """A name, or else an index; names may be numbers."""
+    """A name, or else an index; names may be numbers.
+
+    Raises:
+        ValueError: if none is given and the model cannot do without.
+    """
+    if text is None and model.config.speakers and not model.config.unconditional:
+        names = model.config.speaker_names[:_NAMES_SHOWN] or (f"0 to {model.config.speakers - 1}",)
+        more = ", ..." if model.config.speakers > _NAMES_SHOWN and len(names) > 1 else ""
+        raise ValueError(f"--speaker is missing; the model knows {', '.join(names)}{more}")
     if text is None or text in model.config.speaker_names or not text.isdecimal():
         return text
     return int(text)
-
-
-def _pcm(samples: Tensor) -> bytes:
-    """16-bit little-endian samples."""
-    data: bytes = (
-        (samples * 32768).round().clamp(-32768, 32767).short().numpy().astype("<i2").tobytes()
-    )
-    return data

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.audio import audio_info
+from wavenet.audio.writing import require_extension
 from wavenet.cli.progress import seconds_bar
-from wavenet.processing.files import process_file
+from wavenet.processing.files import FORMATS, process_file
+from wavenet.storage.files import require_writable
+from wavenet.storage.paths import require_other_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,9 @@ def answer(
     Raises:
         ValueError: for whatever cannot be done; the message is one line.
     """
+    require_extension(options.target, FORMATS)
+    require_other_file(options.target, options.source, options.model)
+    require_writable(options.target)
     duration_s = audio_info(options.source).duration_s
     model = load_model(options.model)
     with seconds_bar(duration_s, "processing") as bar:

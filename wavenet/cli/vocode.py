@@ -60,7 +60,9 @@ def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
     from wavenet.features.mel_files import read_mel_config
     from wavenet.model.from_checkpoint import load
 
-    jobs, refused, is_folder = _jobs(Path(options.source), Path(options.out))
+    jobs, refused, is_folder = _jobs(
+        Path(options.source), Path(options.out), options.mel_config is not None
+    )
     given = None if options.mel_config is None else read_mel_config(options.mel_config)
     model = load(options.model, device=device(options.device))
     if model.config.mel is None:
@@ -80,21 +82,23 @@ def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
     return said, 2 if refused or outcome.failures else 0
 
 
-def _jobs(source: Path, out: Path) -> tuple[list[Job], list[str], bool]:
+def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str], bool]:
     """What there is to do, what cannot be done, and whether it is a folder."""
     from wavenet.audio import require_extension
     from wavenet.generation.vocode_files import Job, jobs_of_folder
     from wavenet.storage.files import require_writable
+    from wavenet.storage.paths import require_other_file
 
     if source.is_dir():
-        found = jobs_of_folder(source, out)
+        found = jobs_of_folder(source, out, bare_mels=bare_mels)
         require_writable(out / "one.wav")
         return *found, True
+    if not source.exists():
+        raise ValueError(f"{source}: cannot be read: No such file or directory; check the path")
     if out.is_dir():
         raise ValueError(f"{out} is a folder; name a file inside it, such as {out / 'out.wav'}")
     require_extension(out)
-    if source.exists() and out.exists() and source.samefile(out):
-        raise ValueError(f"{out} would be written over; name another file")
+    require_other_file(out, source)
     require_writable(out)
     return [Job(source, out)], [], False
 
@@ -143,8 +147,10 @@ def run_mel(options: argparse.Namespace) -> str:
     from wavenet.features.mel_files import mel_blocks, read_mel_config, require_npz, write_mel
     from wavenet.model.from_checkpoint import load
     from wavenet.storage.files import require_writable
+    from wavenet.storage.paths import require_other_file
 
     require_npz(options.out)
+    require_other_file(options.out, options.source)
     require_writable(options.out)
     if options.mel_config is not None:
         config = read_mel_config(options.mel_config)

@@ -19,6 +19,7 @@ from wavenet.data.recordings import (
     CorpusError,
     Listing,
     Recording,
+    is_hidden,
     list_folder,
 )
 from wavenet.storage.files import locked
@@ -161,7 +162,8 @@ def _list_part(layout: Layout, root: Path, part: str) -> Iterable[Recording]:
     if not layout.dataset:  # laid out like any folder
         yield from list_folder(folder).recordings
         return
-    for path in folder.glob(layout.pattern):
+    found = (path for path in folder.glob(layout.pattern) if not is_hidden(path.name))
+    for path in found:
         speaker = layout.speaker(part, path.relative_to(folder))
         yield Recording(path.relative_to(root).as_posix(), path, speaker)
 

@@ -22,11 +22,12 @@ from wavenet.audio.writing import stored_values
 
 logger = logging.getLogger("wavenet")
 
-_KINDS = ("aif", "aifc", "aiff", "au", "caf", "flac", "mp3", "oga", "ogg", "opus", "rf64", "w64")
-_MORE_KINDS = ("nist", "snd", "sph", "wav")
-_UNREADABLE_KINDS = ("aac", "amr", "m4a", "wma")
-"""Sound all the same: to pass them over without a word would lose half of somebody's corpus."""
-AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in (*_KINDS, *_MORE_KINDS, *_UNREADABLE_KINDS))
+_READABLE = (
+    "aif aifc aiff au bwf caf flac mp3 nist oga ogg opus rf64 sf snd sph voc w64 wav wave wavex"
+)
+_UNREADABLE = "3gp aac ac3 amr ape dts g722 gsm m4a m4b mka mkv mov mp4 mpc pcm tta webm wma wv"
+"""Sound all the same: to pass them over in silence would lose half of somebody's corpus."""
+AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in (*_READABLE.split(), *_UNREADABLE.split()))
 """Files that are tried; everything else in a folder is not audio."""
 
 END_TOLERANCE_S = 0.1
@@ -106,6 +107,11 @@ def find_audio(folder: str | Path) -> list[Path]:
     return sorted(found)
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is no content, such as the `._a.wav` beside an `a.wav`."""
+    return name.startswith(".")
+
+
 def walk_files(folder: Path) -> Iterator[Path]:
     """Files below a folder that are not hidden, in any order; links are followed.
 
@@ -120,13 +126,13 @@ def walk_files(folder: Path) -> Iterator[Path]:
         here = Path(place)
         way = [here, *(above for above in here.parents if above.is_relative_to(folder))]
         folders[:] = [name for name in folders if not _is_passed_over(here / name, way)]
-        found = (here / name for name in files if not name.startswith("."))
+        found = (here / name for name in files if not is_hidden(name))
         yield from (path for path in found if path.is_file())  # no pipes, no links to nothing
 
 
 def _is_passed_over(folder: Path, way: list[Path]) -> bool:
     """Whether it is hidden, or a link to what holds a folder on the way to it."""
-    if folder.name.startswith("."):
+    if is_hidden(folder.name):
         return True
     target = Path(os.path.realpath(folder))
     return folder.is_symlink() and any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import sys
@@ -22,6 +23,9 @@ from wavenet.values.size_limits import (
 from wavenet.values.text import short
 
 MEL_VERSION = 1  # of the meaning of MelConfig; a change of any formula here is a new version
+
+LARGEST_FILTERBANK = 1 << 24
+"""Of n_mels x n_fft: settings come from files, and the filterbank is allocated by them."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class MelConfig:
     version: int = MEL_VERSION
 
     def __post_init__(self) -> None:
-        if self.version != MEL_VERSION:
+        if type(self.version) is not int or self.version != MEL_VERSION:
             raise ValueError(
                 f"mel version is {short(self.version)}, this package knows version {MEL_VERSION}; "
                 "install the version of wavenet that wrote it"
@@ -86,6 +90,11 @@ class MelConfig:
     def _require_lengths(self) -> None:
         if self.n_fft % 2:
             raise ValueError(f"n_fft is {self.n_fft}; make it even")
+        if self.n_mels * self.n_fft > LARGEST_FILTERBANK:
+            raise ValueError(
+                f"n_mels {self.n_mels} x n_fft {self.n_fft} is more than {LARGEST_FILTERBANK}; "
+                "lower one of them"
+            )
         if self.win_samples > self.n_fft:
             raise ValueError(
                 f"win_samples is {self.win_samples}, more than n_fft {self.n_fft}; "
@@ -171,20 +180,39 @@ class MelConfig:
 
         Raises:
             ValueError: another version, an unknown key or a missing one (named), or a bad value.
+            TypeError: no mapping at all, or a value of another type.
         """
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"mel settings are a {type(settings).__name__}; give a mapping")
         names = [field.name for field in fields(cls)]
         version = settings.get("version", MEL_VERSION)
         if version == MEL_VERSION:  # another version may have other keys: the constructor tells
             unknown = [str(key) for key in settings if key not in names]
             if unknown:
                 raise ValueError(
-                    f"unknown mel setting {', '.join(unknown)}; known are {', '.join(names)}"
+                    f"unknown mel setting {', '.join(unknown)[:200]}; known are {', '.join(names)}"
                 )
             missing = [name for name in names if name not in settings]
             if missing:
                 raise ValueError(f"mel setting {', '.join(missing)} is missing; add it")
             return cls(**settings)
         return cls(version=version)
+
+    @classmethod
+    def from_json(cls, text: str) -> MelConfig:
+        """The config of the JSON of what `to_dict` gave.
+
+        Raises:
+            ValueError, TypeError: as `from_dict`, or for text that is no JSON.
+        """
+        if len(text) > _LONGEST_JSON:
+            raise ValueError(
+                f"{len(text)} characters are too many for mel settings; check the file"
+            )
+        try:
+            return cls.from_dict(json.loads(text))
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply; give an object of settings") from None
 
     @classmethod
     def preset(cls, name: str) -> MelConfig:
@@ -219,6 +247,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "tacotron2": {**_LJSPEECH, "padding": "center"},
     "hifigan": {**_LJSPEECH, "padding": "hop", "power_epsilon": 1e-9},
 }
+
+
+_LONGEST_JSON = 1 << 16
 
 
 def _positive_integer(name: str, value: object, most: int) -> int:

@@ -14,23 +14,43 @@ import contextlib
 import io
 import itertools
 import json
+import logging
+import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wavenet.features import log_mel_rows, mel_filterbank
+from wavenet.features.mel_arrays import open_archive, open_array, read_integer, read_text
 from wavenet.features.mel_config import MelConfig
 from wavenet.storage.files import atomic_write
+from wavenet.values.size_limits import MAX_MEL_BANDS
+
+logger = logging.getLogger("wavenet")
 
 FRAMES = 256
 """Frames of a block, and of a piece that is read."""
+_LARGEST_SETTINGS = 1 << 20  # bytes
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RuntimeError,  # of zipfile: encrypted, or a compression that it does not know
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file may raise."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip knows: the same mel gives the same bytes
 
 
@@ -99,7 +119,7 @@ def write_mel(
     """
     require_npz(path)
     n_frames = config.frames(n_samples)
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with _told(path), atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         settings = np.array(json.dumps(config.to_dict()))
         _write_member(archive, "config.npy", [_npy(settings)])
         _write_member(archive, "n_samples.npy", [_npy(np.array(n_samples, np.int64))])
@@ -107,6 +127,16 @@ def write_mel(
         columns = (np.ascontiguousarray(part.T, "<f4").tobytes() for part in frames)
         _write_member(archive, "mel.npy", [_header(shape)], columns)
     return n_frames
+
+
+@contextlib.contextmanager
+def _told(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Report an interruption: a mel is written whole or not at all."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        logger.warning("interrupted: %s is not written", path)
+        raise
 
 
 def require_npz(path: str | os.PathLike[str]) -> None:
@@ -147,6 +177,7 @@ class StoredMel:
         n_frames: F.
         n_mels: M.
         n_samples: it was made from; None where the file does not say.
+        lowest, highest: of all values.
     """
 
     path: Path
@@ -154,6 +185,8 @@ class StoredMel:
     n_frames: int
     n_mels: int
     n_samples: int | None
+    lowest: float = math.nan
+    highest: float = math.nan
 
     def frames(self) -> Iterator[Tensor]:
         """``[M, F_i]``, float32, piece after piece.
@@ -181,30 +214,33 @@ def open_mel(path: str | os.PathLike[str]) -> StoredMel:
     path = Path(path)
     config = n_samples = None
     with _named(path):
-        if path.suffix.lower() == ".npz":
-            # Opened here: numpy leaves a damaged archive open.
-            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as content:
-                missing = [name for name in ("mel", "config") if name not in content.files]
-                if missing:
-                    raise ValueError(f"it has no {' and no '.join(missing)}")
-                config = MelConfig.from_dict(json.loads(str(content["config"][()])))
-                if "n_samples" in content.files:
-                    n_samples = int(content["n_samples"][()])
-        shapes = [tuple(piece.shape) for piece in StoredMel(path, None, 0, 0, None).frames()]
-    n_mels, n_frames = (shapes[0][0] if shapes else 0), sum(shape[1] for shape in shapes)
-    if not n_frames or not n_mels:
-        raise MelFileError(f"{path}: the mel has no frames; make it anew")
-    if config is not None and n_mels != config.n_mels:
-        raise MelFileError(
-            f"{path}: the mel has {n_mels} bands, its settings say n_mels={config.n_mels}; "
-            "make it anew"
+        if _is_archive(path):
+            with open_archive(path, ("mel", "config")) as archive:
+                config = MelConfig.from_json(read_text(archive, "config"))
+                if "n_samples.npy" in archive.namelist():
+                    n_samples = read_integer(archive, "n_samples")
+        stored = StoredMel(path, None, 0, 0, None)
+        n_mels = n_frames = 0
+        lowest, highest = math.inf, -math.inf
+        for piece in stored.frames():
+            n_mels, n_frames = piece.shape[0], n_frames + piece.shape[1]
+            lowest = min(lowest, float(piece.min()))
+            highest = max(highest, float(piece.max()))
+        if config is not None:
+            _require_agreement(n_mels, n_frames, config, n_samples)
+    return StoredMel(path, config, n_frames, n_mels, n_samples, lowest, highest)
+
+
+def _require_agreement(
+    n_mels: int, n_frames: int, config: MelConfig, n_samples: int | None
+) -> None:
+    """Raise ValueError unless the frames are what their settings and their length say."""
+    if n_mels != config.n_mels:
+        raise ValueError(f"the mel has {n_mels} bands, its settings say n_mels={config.n_mels}")
+    if n_samples is not None and config.frames(n_samples) != n_frames:
+        raise ValueError(
+            f"{n_frames} frames are not the {config.frames(n_samples)} of its n_samples={n_samples}"
         )
-    if config is not None and n_samples is not None and config.frames(n_samples) != n_frames:
-        raise MelFileError(
-            f"{path}: {n_frames} frames are not the {config.frames(n_samples)} of its "
-            f"n_samples={n_samples}; make it anew"
-        )
-    return StoredMel(path, config, n_frames, n_mels, n_samples)
 
 
 @contextlib.contextmanager
@@ -216,50 +252,35 @@ def _named(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise MelFileError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise MelFileError(
             f"{path}: no mel that can be read: {reason}; make it with wavenet mel"
         ) from error
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
 
 
 def _pieces(path: Path) -> Iterator[Tensor]:
     """``[M, F_i]`` of a ``.npz`` or ``.npy``: in pieces where they lie so, else from the whole."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_named(path))
-        if path.suffix.lower() == ".npz":
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            file: IO[bytes] = stack.enter_context(archive.open("mel.npy"))
-        else:
-            file = stack.enter_context(open(path, "rb"))
-        shape, fortran_order, dtype = _read_header(file)
-        if len(shape) != 2 or dtype.kind != "f":
-            raise ValueError(f"shape {shape} of {dtype}; it takes [M, F] of floats")
-        if fortran_order:
-            yield from _columns(file, shape, dtype)
-            return
-        whole = np.frombuffer(file.read(), dtype).reshape(shape)
-        for first in range(0, shape[1], FRAMES):
-            yield torch.from_numpy(whole[:, first : first + FRAMES].astype(np.float32))
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
-
-
-def _columns(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Tensor]:
-    n_mels, n_frames = shape
-    for first in range(0, n_frames, FRAMES):
-        count = min(FRAMES, n_frames - first)
-        size = n_mels * count * dtype.itemsize
-        content = file.read(size)
-        if len(content) < size:
-            raise ValueError("it is cut short")
-        frames = np.frombuffer(content, dtype).reshape(count, n_mels)
-        yield torch.from_numpy(frames.T.astype(np.float32))
+        archive = None
+        if _is_archive(path):
+            archive = stack.enter_context(open_archive(path, ("mel",)))
+        array = stack.enter_context(open_array(path if archive is None else (archive, "mel")))
+        if len(array.shape) != 2 or array.dtype.kind != "f":
+            raise ValueError(f"shape {array.shape} of {array.dtype}; it takes [M, F] of floats")
+        n_mels, n_frames = array.shape
+        if not n_mels or not n_frames:
+            raise ValueError("the mel has no frames")
+        if n_mels > MAX_MEL_BANDS:
+            raise ValueError(f"shape {array.shape} has {n_mels} bands; is it [F, M]? transpose it")
+        for first in range(0, n_frames, FRAMES):
+            piece = array.columns(first, min(FRAMES, n_frames - first))
+            yield torch.from_numpy(piece.astype(np.float32))
 
 
 def read_mel_config(name: str) -> MelConfig:
@@ -275,7 +296,9 @@ def read_mel_config(name: str) -> MelConfig:
         except ValueError as error:
             raise ValueError(f"--mel-config={name}: no such file, and {error}") from None
     try:
-        return MelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        if path.stat().st_size > _LARGEST_SETTINGS:
+            raise ValueError(f"{path.stat().st_size} bytes are too many")
+        return MelConfig.from_json(path.read_text(encoding="utf-8"))
     except (OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: no mel settings: {reason}") from None

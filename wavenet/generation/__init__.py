@@ -3,6 +3,7 @@ utterances through a few rows, and their engines.
 """
 
 from wavenet.generation.engines.base import Engine, GenerationState
+from wavenet.generation.prompts import Prompt
 from wavenet.generation.queue import Utterance, generate_queue
 from wavenet.generation.sampling import generate, stream
 from wavenet.generation.speeches import Manner, Speeches, Spoken
@@ -11,6 +12,7 @@ __all__ = [
     "Engine",
     "GenerationState",
     "Manner",
+    "Prompt",
     "Speeches",
     "Spoken",
     "Utterance",

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.engines.base import GenerationState
+from wavenet.generation.prompts import Prompt
 from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state
-from wavenet.values.integers import is_integer
+from wavenet.values.integers import as_integer
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
 
@@ -36,12 +37,19 @@ def mel_rows(mel: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [row[None] for row in mel]
 
 
-def prime_rows(prime: Tensor) -> Tensor:
-    """``[B, 1, T]``."""
+def prime_rows(prime: Tensor | Prompt) -> list[Prompt]:
+    """One for each row, of equal lengths."""
+    if isinstance(prime, Prompt):
+        return [prime]
     if not isinstance(prime, Tensor) or not prime.is_floating_point():
         found = prime.dtype if isinstance(prime, Tensor) else type(prime).__name__
         raise ValueError(f"prime is {found}, expected a tensor of floats in [-1, 1]")
     shape = tuple(prime.shape)
+    if prime.ndim == 2 and shape[1] == 1 < shape[0]:
+        raise ValueError(
+            f"prime has shape {shape}: {shape[0]} rows of one sample? give [T], or [1, T] for one "
+            "row, or [B, 1, T]"
+        )
     if prime.ndim == 1:
         prime = prime[None]
     if prime.ndim == 2:
@@ -50,7 +58,7 @@ def prime_rows(prime: Tensor) -> Tensor:
         raise ValueError(f"prime has shape {shape}, expected [T] or [B, T], T >= 1")
     if not bool(prime.isfinite().all()) or float(prime.abs().max()) > 1:
         raise ValueError("prime has samples outside [-1, 1]; divide 16-bit samples by 32768")
-    return prime
+    return [Prompt.of(row[0]) for row in prime]
 
 
 def count_rows(
@@ -59,14 +67,12 @@ def count_rows(
     seed: int | Sequence[int] | None,
     speakers: list[int] | None,
     mels: list[Tensor] | None,
-    primes: Tensor | None,
+    primes: list[Prompt] | None,
     state: GenerationState | None,
 ) -> int:
     """The number of rows on which all arguments agree; a single one serves all rows."""
-    if not is_integer(batch_size) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be an integer of at least 1")
     counts = {
-        "batch_size": batch_size,
+        "batch_size": as_integer("batch_size", batch_size),
         "n_samples": 1 if n_samples is None else len(n_samples),
         "seed": 1 if seed is None else len(integers("seed", seed)),
         "speaker": 1 if speakers is None else len(speakers),

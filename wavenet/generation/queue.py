@@ -21,7 +21,7 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.sampling import WEIGHTS, engine_class
 from wavenet.model import WaveNet
-from wavenet.values.integers import is_integer
+from wavenet.values.integers import as_integer
 
 _UNIT = 256
 """Samples after which rows may change where nothing changes in time."""
@@ -76,10 +76,8 @@ def generate_queue(
     Raises:
         ValueError: as ``generate``; what is wrong with an utterance is said when it is taken.
     """
-    if not is_integer(rows) or rows < 1:
-        raise ValueError(f"rows={rows!r} must be an integer of at least 1")
-    if not is_integer(chunk_samples) or chunk_samples < 1:
-        raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
+    rows = as_integer("rows", rows)
+    chunk_samples = as_integer("chunk_samples", chunk_samples)
     if weights not in WEIGHTS:
         raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
     make_engine = engine_class(engine, model)

@@ -29,10 +29,11 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.engines.eager import EagerEngine
 from wavenet.generation.engines.stream import StreamEngine
 from wavenet.generation.frames import encode_blocks
+from wavenet.generation.prompts import Prompt, listen
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.model import WaveNet
-from wavenet.nn import State, flatten_state, unflatten_state
-from wavenet.values.integers import is_integer
+from wavenet.nn import flatten_state, unflatten_state
+from wavenet.values.integers import as_integer
 
 ENGINES = ("auto", "stream", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -49,7 +50,7 @@ def generate(
     seed: int | Sequence[int] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
-    prime: Tensor | None = None,
+    prime: Tensor | Prompt | None = None,
     state: GenerationState | None = None,
     return_state: bool = False,
     batch_size: int = 1,
@@ -72,7 +73,7 @@ def generate(
         temperature: below 1 less noisy, see ``Distribution.sample``; default, the configuration's.
         top_p: nucleus sampling, mu-law models only.
         prime: audio to carry on, ``[T]``, ``[B, T]`` or ``[B, 1, T]`` in [-1, 1] at the model's
-            rate. The output is what follows it.
+            rate; or a ``Prompt``, which comes in pieces. The output is what follows it.
         state: carry on from what ``return_state=True`` gave; the same seed continues its sequence,
             and frame 0 of the mel stands at the first new sample.
         return_state: also return the state after the last sample.
@@ -123,7 +124,7 @@ def stream(
     seed: int | Sequence[int] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
-    prime: Tensor | None = None,
+    prime: Tensor | Prompt | None = None,
     state: GenerationState | None = None,
     batch_size: int = 1,
     engine: str = "auto",
@@ -145,8 +146,7 @@ def stream(
     Raises:
         ValueError: as ``generate``.
     """
-    if not is_integer(chunk_samples) or chunk_samples < 1:
-        raise ValueError(f"chunk_samples={chunk_samples!r} must be an integer of at least 1")
+    chunk_samples = as_integer("chunk_samples", chunk_samples)
     rounded = weights_type(weights)
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
@@ -160,7 +160,7 @@ def stream(
     speakers = None if names is None else torch.tensor(names * (rows // len(names)))
     with torch.inference_mode():
         frames = _condition_rows(model, mels, speakers, rows)
-        n_prime = 0 if primes is None else primes.shape[-1]
+        n_prime = 0 if primes is None else primes[0].n_samples
         lengths = row_lengths(model, duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
         temperature = model.config.temperature if temperature is None else temperature
@@ -292,7 +292,7 @@ def _condition_rows(
 def _start(
     model: WaveNet,
     frames: list[Tensor] | None,
-    primes: Tensor | None,
+    primes: list[Prompt] | None,
     rows: int,
     state: GenerationState | None,
 ) -> GenerationState:
@@ -313,21 +313,3 @@ def _start(
     parts = zip(*(flatten_state(state) for _, state in starts), strict=True)
     joined = iter([torch.cat(part) for part in parts])
     return GenerationState.after(params, unflatten_state(starts[0][1], joined))
-
-
-def listen(model: WaveNet, frames: Tensor | None, prime: Tensor | None) -> tuple[Tensor, State]:
-    """params ``[1, P, 1]`` and state of one row after silence and its prime ``[1, T]``."""
-    like = model.input_projection.weight
-    cond = None if frames is None else frames[None]
-    if cond is not None and cond.shape[-1] > 1:  # a single frame is held anyway
-        n_needed = 1 if prime is None else prime.shape[-1]
-        n_frames = -(-n_needed // model.frame_lift.hop_samples) + 1  # a sample hears the next one
-        cond = model.frame_lift(cond[..., :n_frames], n_needed)
-    first = None if cond is None else cond[..., :1]
-    state = model.warm_state(1, first)
-    if prime is None:
-        heard = torch.zeros(1, 1, 1).to(like)
-    else:
-        heard = model.distribution.quantize(prime[None]).to(like)
-    params, state = model.stream(heard, state, cond)
-    return params[..., -1:], state

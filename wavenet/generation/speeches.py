@@ -17,11 +17,12 @@ from torch import Tensor
 from wavenet.generation.arguments import speaker_indices
 from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.frames import encode_blocks
+from wavenet.generation.prompts import listen
 from wavenet.generation.randomness import UniformSource, row_seeds
-from wavenet.generation.sampling import check_draw, engine_class, listen, weights_type
+from wavenet.generation.sampling import check_draw, engine_class, weights_type
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state, select_rows, unflatten_state
-from wavenet.values.integers import is_integer
+from wavenet.values.integers import as_integer
 
 
 class Spoken(NamedTuple):
@@ -75,9 +76,8 @@ class Speeches(Iterator[list[Spoken]]):
         batch_size: int = 8,
         chunk_samples: int = 2048,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("chunk_samples", chunk_samples)):
-            if not is_integer(value) or value < 1:
-                raise ValueError(f"{name}={value!r} must be an integer of at least 1")
+        batch_size = as_integer("batch_size", batch_size)
+        chunk_samples = as_integer("chunk_samples", chunk_samples)
         if model.config.local is None:
             raise ValueError("the model takes no mel; choose a mel-conditioned one")
         self._model, self._manner = model, manner

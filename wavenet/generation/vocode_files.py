@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from wavenet.audio import AudioError
-from wavenet.audio.blocks import open_writer
+from wavenet.audio.writing import open_writer
 from wavenet.data.recordings import AUDIO_SUFFIXES, walk_files
 from wavenet.features.mel_config import MelConfig
 from wavenet.features.mel_files import MelFileError
 from wavenet.generation.mel_sources import Source, open_source
 from wavenet.generation.speeches import Manner, Speeches
 from wavenet.model import WaveNet
+from wavenet.storage.paths import is_inside, is_same_file
+
+logger = logging.getLogger("wavenet")
 
 _Writing = Generator[None, Tensor | None, None]
 
@@ -44,39 +49,71 @@ class Outcome:
     failures: tuple[str, ...]
 
 
-def jobs_of_folder(folder: Path, out: Path) -> tuple[list[Job], list[str]]:
+def jobs_of_folder(
+    folder: Path, out: Path, *, bare_mels: bool = False
+) -> tuple[list[Job], list[str]]:
     """One job for each audio file and stored mel below a folder: the same path below ``out``, .wav.
 
+    Args:
+        folder: what lies in it and below, but not in ``out``.
+        out: the folder to write to.
+        bare_mels: whether ``.npy`` files are mels.
+
     Returns:
-        The jobs, and a line for every file whose place another one takes.
+        The jobs, and a line for every file whose output would take the place of another file.
 
     Raises:
         ValueError: if there is no such file, or ``out`` is the folder itself or a file.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; a folder of files needs a folder to write to")
-    if _same(folder, out):
+    if is_same_file(folder, out):
         raise ValueError(f"{out} would be written over; name another folder")
-    found = sorted(path for path in walk_files(folder) if _is_input(path, out))
+    suffixes = {*AUDIO_SUFFIXES, ".npz", *([".npy"] if bare_mels else [])}
+    files = _outside(sorted(walk_files(folder)), out if is_inside(out, folder) else None)
+    found = [path for path in files if path.suffix.lower() in suffixes]
     if not found:
-        kinds = ", ".join(sorted((*AUDIO_SUFFIXES, ".npz")))
-        raise ValueError(f"{folder} holds no file to vocode; looked for {kinds} in it and below")
+        raise ValueError(
+            f"{folder} holds no file to vocode; looked for audio and for mels, {_mels(bare_mels)}, "
+            "in it and below"
+        )
+    n_bare = 0 if bare_mels else sum(path.suffix.lower() == ".npy" for path in files)
+    if n_bare:
+        logger.warning(
+            "passed over: %d .npy files in %s; --mel-config makes mels of them", n_bare, folder
+        )
+    inputs = {_identity(path) for path in found}
     taken: dict[Path, Path] = {}
     refused = []
     for path in found:
         target = (out / path.relative_to(folder)).with_suffix(".wav")
         if target in taken:
             refused.append(f"{path}: {target} is already that of {taken[target]}; rename one")
-        taken.setdefault(target, path)
+        elif target.exists() and _identity(target) in inputs:
+            refused.append(f"{path}: {target} would be written over; name another folder")
+        else:
+            taken[target] = path
     return [Job(path, target) for target, path in taken.items()], refused
 
 
-def _is_input(path: Path, out: Path) -> bool:
-    return path.suffix.lower() in (*AUDIO_SUFFIXES, ".npz") and not path.is_relative_to(out)
+def _mels(bare_mels: bool) -> str:
+    return ".npz and .npy" if bare_mels else ".npz (and with --mel-config .npy)"
 
 
-def _same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _outside(paths: list[Path], out: Path | None) -> list[Path]:
+    """Those that do not lie in a folder, however it is spelled."""
+    if out is None:
+        return paths
+    inside: dict[Path, bool] = {}
+    for path in paths:
+        if path.parent not in inside:
+            inside[path.parent] = is_inside(path.parent, out)
+    return [path for path in paths if not inside[path.parent]]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def vocode_files(
@@ -125,19 +162,46 @@ def vocode_files(
     total = sum(source.n_samples for source, _ in found)
     progress(0, total)
     writings = _Writings(found, model.sample_rate)
-    mels = (source.frames() for source, _ in found)
+    changed: dict[int, str] = {}
+    mels = (_read_again(i, source, changed) for i, (source, _) in enumerate(found))
     speeches = Speeches(model, mels, manner, batch_size=min(batch_size, max(1, len(found))))
     try:
         for spoken in speeches:
             for number, samples, ended in spoken:
                 try:
+                    if number in changed:
+                        raise MelFileError(changed[number])
                     progress(writings.add(number, samples, ended), total)
-                except (AudioError, OSError) as error:
+                except (AudioError, MelFileError, OSError) as error:
                     fail(str(error))
+                    writings.drop(number)
                     speeches.drop(number)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if len(jobs) == 1:
+            writings.keep(error)
+        else:
+            logger.warning(
+                "interrupted: %d of %d files are whole; nothing is left of the others",
+                writings.written,
+                len(jobs),
+            )
+        raise
     finally:
         writings.abandon()
     return Outcome(writings.written, writings.n_samples, tuple(failures))
+
+
+def _read_again(number: int, source: Source, changed: dict[int, str]) -> Iterator[Tensor]:
+    """Its frames; if the file has changed meanwhile, ``changed`` says why, and the mel ends."""
+    first = True
+    try:
+        for piece in source.frames():
+            yield piece
+            first = False
+    except (AudioError, MelFileError) as error:
+        changed[number] = str(error)
+        if first:  # a mel has a frame
+            yield torch.zeros(source.n_mels, 1)
 
 
 class _Writings:
@@ -174,10 +238,21 @@ class _Writings:
             self._finish(number)
         return len(taken)
 
+    def drop(self, number: int) -> None:
+        """Leave nothing of a file."""
+        if number in self._open:
+            self._open.pop(number).close()
+
     def abandon(self) -> None:
         """Leave nothing of what is not whole."""
-        for writing in self._open.values():
-            writing.close()
+        for number in list(self._open):
+            self.drop(number)
+
+    def keep(self, interruption: BaseException) -> None:
+        """Make whole files of what there is of each, as ``open_writer`` does when interrupted."""
+        for number in list(self._open):
+            with contextlib.suppress(type(interruption)):
+                self._open.pop(number).throw(interruption)
 
     def _finish(self, number: int) -> None:
         writing = self._open.pop(number)

@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 
 from wavenet.audio import AudioError, audio_info
+from wavenet.audio.opening import open_audio
+from wavenet.audio.reading import checked_blocks
 from wavenet.audio.resampling import BlockResampler
+from wavenet.audio.writing import open_writer, require_extension
 from wavenet.nn import Causal
 from wavenet.processing import Processor
-from wavenet.storage.files import atomic_write
+from wavenet.storage.paths import require_other_file
 from wavenet.values.integers import is_integer
 
 BLOCK = 1 << 15
@@ -29,6 +32,9 @@ BLOCK = 1 << 15
 
 FORMATS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}
 """What is written: in WAV nothing is rounded or clipped."""
+
+MOST_CHANNELS = 64
+"""Every channel takes the memory of a network's state."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,10 @@ def process_file(
         progress: called with the seconds of each block that is done.
 
     Raises:
-        AudioError: if a file cannot be read, or not be written in that format.
-        WriteError: if the system refuses to write.
-        ValueError: if the model or the chunk does not fit.
+        AudioError: if a file cannot be read, or not be written; nothing is then.
+        ValueError: if the model or the chunk does not fit, or the target is the source.
     """
-    container, subtype = _format(target)
+    require_extension(target, FORMATS)
     if not is_integer(chunk) or chunk < 1:
         raise ValueError(f"chunk={chunk!r} must be an integer of at least 1, such as 64")
     runner: Any = model  # its rate and its outputs are no part of every block
@@ -84,52 +89,28 @@ def process_file(
             f"the model takes {runner.in_channels} channels and gives {runner.out_channels}; only "
             "models of one channel can run over a file"
         )
+    require_other_file(target, source)
     info = audio_info(source)
-    import soundfile
-
+    if info.channels > MOST_CHANNELS:
+        raise AudioError(
+            f"{source}: {info.channels} channels, and at most {MOST_CHANNELS} can be processed; "
+            "write fewer of them into a file"
+        )
     processor = Processor(model, runner.warm_state(info.channels))
     Processor(model, processor.state)(torch.zeros(info.channels, 1, 1))  # compiles: not counted
-    clipped, began = 0, time.perf_counter()
-    try:
-        with (
-            soundfile.SoundFile(source) as reader,
-            atomic_write(target) as temporary,
-            soundfile.SoundFile(
-                temporary, "w", info.sample_rate, info.channels, subtype, format=container
-            ) as writer,
-        ):
-            rates = info.sample_rate, int(runner.sample_rate)
-            for block in _through(processor, _blocks(reader, source), info.channels, rates, chunk):
-                if subtype != "FLOAT":
-                    clipped += int((np.abs(block) > 1).sum())
-                    block = block.clip(-1, 1)
-                writer.write(block)
-                if progress is not None:
-                    progress(len(block) / info.sample_rate)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{target}: cannot be written: {error}; use another extension") from error
+    began = time.perf_counter()
+    with (
+        open_audio(source) as reader,
+        open_writer(target, info.sample_rate, channels=info.channels, formats=FORMATS) as writer,
+    ):
+        rates = info.sample_rate, int(runner.sample_rate)
+        blocks = checked_blocks(reader, source, 0, reader.frames, BLOCK)
+        for block in _through(processor, blocks, info.channels, rates, chunk):
+            writer.write(torch.from_numpy(np.ascontiguousarray(block)))
+            if progress is not None:
+                progress(len(block) / info.sample_rate)
     elapsed = time.perf_counter() - began
-    return Processed(info.duration_s, elapsed, clipped, processor.compiled)
-
-
-def _format(target: Path) -> tuple[str, str]:
-    suffix = target.suffix.lower()
-    if suffix not in FORMATS:
-        raise AudioError(f"{target}: unknown extension {suffix!r}; use one of {', '.join(FORMATS)}")
-    return FORMATS[suffix]
-
-
-def _blocks(reader: Any, source: Path) -> Iterator[np.ndarray[Any, Any]]:
-    """The file's blocks ``[T, channels]``, checked to be all there and finite."""
-    missing = reader.frames
-    while missing:
-        block = reader.read(min(missing, BLOCK), dtype="float32", always_2d=True)
-        if not len(block):
-            raise AudioError(f"{source}: cut short or damaged; copy or download it again")
-        if not np.isfinite(block).all():
-            raise AudioError(f"{source}: has samples that are not finite; repair the file")
-        missing -= len(block)
-        yield block
+    return Processed(info.duration_s, elapsed, writer.clipped, processor.compiled)
 
 
 def _through(

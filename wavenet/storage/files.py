@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -33,6 +38,12 @@ _REMEDIES = {
 }
 
 
+# A temporary file's name says which machine and process made it; earlier versions' did not.
+_TEMPORARY = re.compile(r"\.(?:([0-9a-f]{8})-([0-9]+)-)?[0-9a-f]{16}\.tmp")
+_ABANDONED_S = 7 * 86400.0
+"""A temporary file that another machine made, and has not written to for so long, is left over."""
+
+
 class WriteError(OSError):
     """A file could not be written; the message is one line: the path, the reason, the remedy."""
 
@@ -42,7 +53,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success, what was written there becomes `path`.
 
     Missing parent folders are made. A link is followed; an existing file keeps its permissions.
-    Whatever the body raises, the temporary file is removed and `path` is left as it was.
+    Whatever the body raises, the temporary file is removed and `path` is left as it was. What a
+    process that was killed has left in that folder is removed, too.
 
         with atomic_write("out/hello.txt") as temporary:
             temporary.write_text("hello")
@@ -52,11 +64,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             Every `OSError` of the body is reported in this way.
     """
     target = Path(os.path.realpath(path))
-    # No suffix of the destination's kind: a search for audio files must not find it.
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = _temporary_in(target.parent)
     try:
         _require_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over_once(target.parent)
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
@@ -86,13 +98,73 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         folder = next(each for each in target.parents if each.exists())
         if not folder.is_dir():  # as mkdir would say it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        probe = folder / f".{secrets.token_hex(8)}.tmp"
+        probe = _temporary_in(folder)
         try:
             probe.touch(exist_ok=False)
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether ``atomic_write`` gives such names to files that are not whole yet."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_left_over(folder: str | os.PathLike[str]) -> None:
+    """Remove temporary files of processes that were killed; those of living ones stay.
+
+    On another machine nobody can see which processes live: its files count as left over when
+    nothing has been written to them for a week.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match is not None and _is_left_over(entry.path, match[1], match[2]):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remove_left_over_once(folder: Path) -> None:
+    """Once in a process: a folder may get thousands of files, and would be listed for each."""
+    remove_left_over(folder)
+
+
+def _is_left_over(path: str, machine: str | None, process: str | None) -> bool:
+    if machine == _machine() and process is not None:
+        return not _is_alive(int(process))
+    with contextlib.suppress(OSError):
+        return time.time() - os.stat(path).st_mtime > _ABANDONED_S
+    return False
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is a real one
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _temporary_in(folder: Path) -> Path:
+    """A new name, without the suffix of any kind of file: a search for audio must not find it."""
+    return folder / f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits for this machine since its start, in this container: one set of processes."""
+    facts = [platform.node()]
+    with contextlib.suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        facts.append(str(os.stat("/proc/self/ns/pid").st_ino))
+    return f"{zlib.crc32(' '.join(facts).encode('utf-8', 'backslashreplace')):08x}"
 
 
 def _refused(path: str | os.PathLike[str], error: OSError) -> WriteError:

@@ -31,7 +31,7 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from wavenet.storage.files import atomic_write
+from wavenet.storage.files import atomic_write, is_temporary
 from wavenet.training.config import ConfigError
 from wavenet.training.errors import TrainingError
 from wavenet.training.module import WaveNetTraining
@@ -41,7 +41,6 @@ logger = logging.getLogger("wavenet")
 FOLDER = "checkpoints"
 KEPT = 2
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 FREE = frozenset(
     {
@@ -235,7 +234,7 @@ def require_same_run(then: dict[str, Any], now: dict[str, Any]) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Take away temporary files that a killed process of this run has left."""
     for path in folder.glob(".*.tmp"):
-        if _UNFINISHED.fullmatch(path.name):
+        if is_temporary(path.name):
             path.unlink(missing_ok=True)
 
 

@@ -25,6 +25,7 @@ from wavenet.model.config import PRESETS, WaveNetConfig
 from wavenet.model.from_checkpoint import load
 from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from wavenet.storage.files import atomic_write, claimed
+from wavenet.storage.paths import is_inside
 from wavenet.training.averaging import Averaging
 from wavenet.training.checkpoints import (
     FOLDER,
@@ -133,6 +134,11 @@ def _train(
         _require_new(out)
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
+    if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
+        raise ConfigError(
+            f"out={str(out)!r} lies in corpus={config.corpus!r}, and what the model generates "
+            "would become part of it; name a folder outside"
+        )
     start = None if config.init_from is None else load(config.init_from)
     model_config = config.model_config() if start is None else _continued(start, config)
     corpus = _open(config, model_config.sample_rate, progress)
@@ -313,7 +319,7 @@ def _require_new(out: Path) -> None:
 def _last_checkpoint(out: Path) -> Checkpoint | None:
     """The one to go on from, if the run has begun."""
     if is_writer():
-        for folder in (out, out / "model", out / FOLDER):
+        for folder in (out, out / "model", out / FOLDER, *(out / "samples").glob("*")):
             remove_unfinished(folder)
     last = find_last(out / FOLDER)
     if last is None and (out / "model" / CONFIG_NAME).exists():

@@ -1,0 +1,136 @@
+"""Opening an audio file: what the system, the header and libsndfile say against it.
+
+All that a header says is bounded here, before anything is allocated for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import stat
+import tempfile
+from typing import IO, Any
+
+from wavenet.audio.libraries import AudioError, import_soundfile
+from wavenet.audio.standard_error import silenced_standard_error
+
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_536_000
+"""Sample rates outside are damage: a second at 1 Hz would be resampled to a model's 16,000."""
+
+LARGEST_PIPE_BYTES = 1 << 32
+"""A pipe is copied to a temporary file; one that never ends shall not fill the disk."""
+
+# Above this a length is a placeholder: libsndfile gives 2^63 - 1 for a FLAC without a sample count.
+_UNKNOWN_LENGTH = 1 << 62
+# In a WAV made by a pipe the writer leaves the greatest length it can, signed or unsigned.
+_WAV_PLACEHOLDER = 0x7FFFF000
+_COPIED_AT_ONCE = 1 << 20
+
+
+def open_audio(path: str | os.PathLike[str]) -> Any:
+    """Open `path` as a soundfile.SoundFile that has samples, all that its header promises.
+
+    A pipe, such as /dev/stdin, is copied to a temporary file first, once in this process.
+
+    Raises:
+        AudioError: as `read_audio`.
+    """
+    soundfile = import_soundfile()
+    try:
+        with silenced_standard_error():
+            file = soundfile.SoundFile(_seekable(path))
+    except (RuntimeError, TypeError) as error:  # TypeError: .raw, which has no header
+        raise AudioError(
+            f"{path}: not an audio file that can be read, whatever its name says; "
+            "remove it or convert it to wav, flac or ogg"
+        ) from error
+    try:
+        _require_plausible(file, path)
+    except AudioError:
+        file.close()
+        raise
+    return file
+
+
+def decoding(file: Any) -> contextlib.AbstractContextManager[None]:
+    """Surround calls that decode: libmpg123, which reads MP3, prints to standard error."""
+    if "MP3" in file.format or "MPEG" in file.subtype:
+        return silenced_standard_error()
+    return contextlib.nullcontext()
+
+
+def cut_short(path: str | os.PathLike[str], promised: int) -> AudioError:
+    """The error of a file that ends before its samples do, or cannot be decoded to their end."""
+    return AudioError(
+        f"{path}: cut short or damaged: not all of its {promised} samples can be decoded; "
+        "copy or download it again"
+    )
+
+
+def _seekable(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The path itself, or that of a copy of a pipe; where libsndfile says "System error", why."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISFIFO(status.st_mode):
+            return _copy_of_pipe(os.fspath(path), status.st_dev, status.st_ino).name
+        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            raise AudioError(f"{path}: a device or a terminal; name an audio file or a pipe")
+        with open(path, "rb") as raw:
+            empty = not raw.read(1)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+    if empty:
+        raise AudioError(f"{path}: the file is empty (0 bytes); remove it or make it again")
+    return path
+
+
+@functools.cache
+def _copy_of_pipe(path: str, device: int, number: int) -> IO[bytes]:
+    """All that comes from a pipe, in a file that is gone when this process ends.
+
+    A pipe can be read once, but audio is read twice: to check it, then to use it.
+    """
+    copy = tempfile.NamedTemporaryFile(prefix="wavenet-pipe-")  # noqa: SIM115 - kept open
+    with open(path, "rb") as pipe:
+        while content := pipe.read(_COPIED_AT_ONCE):
+            try:
+                copy.write(content)
+                copy.flush()
+            except OSError as error:
+                raise AudioError(
+                    f"{path}: cannot be copied to {copy.name}: {error.strerror}; let TMPDIR name "
+                    "a folder with space"
+                ) from error
+            if copy.tell() > LARGEST_PIPE_BYTES:
+                raise AudioError(
+                    f"{path}: more than {LARGEST_PIPE_BYTES >> 30} GiB came through the pipe; "
+                    "write it to a file first"
+                )
+    if not copy.tell():
+        raise AudioError(f"{path}: nothing came through the pipe; check the command behind it")
+    return copy
+
+
+def _require_plausible(file: Any, path: str | os.PathLike[str]) -> None:
+    """Refuse a file without samples, of unknown length or absurd rate, or a WAV that is cut short.
+
+    libsndfile shortens a truncated WAV silently; its log keeps the length that the header promised.
+    """
+    if not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ:
+        raise AudioError(
+            f"{path}: the header says {file.samplerate} Hz, and audio has {LOWEST_RATE_HZ} to "
+            f"{HIGHEST_RATE_HZ} Hz; repair the header or leave the file out"
+        )
+    if file.frames <= 0:
+        raise AudioError(f"{path}: the file holds no samples; remove it or make it again")
+    if file.frames >= _UNKNOWN_LENGTH:
+        raise AudioError(
+            f"{path}: the header does not say how many samples there are; convert the file anew"
+        )
+    lengths = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if lengths is not None:
+        promised, present = int(lengths[1]), int(lengths[2])
+        if present < promised < _WAV_PLACEHOLDER:
+            raise cut_short(path, file.frames * promised // max(present, 1))

@@ -1,0 +1,84 @@
+"""Audio that a model carries on: taken in piece by piece, so that its length costs no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wavenet.model import WaveNet
+from wavenet.nn import State
+
+PIECE_SAMPLES = 4096
+"""Of a prompt that pass through the model at once: some 40 MB for the larger presets."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Audio to carry on that need not be in memory.
+
+    Attributes:
+        n_samples: length, at least 1.
+        pieces: gives the samples ``[n_i]`` in [-1, 1] at the model's rate, one piece after another,
+            each time it is called.
+    """
+
+    n_samples: int
+    pieces: Callable[[], Iterable[Tensor]]
+
+    @classmethod
+    def of(cls, samples: Tensor) -> Prompt:
+        """The prompt of samples ``[T]``."""
+        return cls(len(samples), lambda: (samples,))
+
+
+def listen(model: WaveNet, frames: Tensor | None, prompt: Prompt | None) -> tuple[Tensor, State]:
+    """Return params ``[1, P, 1]`` and state of one row after silence and its prompt.
+
+    Args:
+        model: any ``WaveNet``.
+        frames: conditioning ``[C, F]`` from the first sample on; None for none.
+        prompt: None for silence alone.
+    """
+    like = model.input_projection.weight
+    state = model.warm_state(1, _conditioning(model, frames, 0, 1))
+    if prompt is None:
+        silence = torch.zeros(1, 1, 1).to(like)
+        params, state = model.stream(silence, state, _conditioning(model, frames, 0, 1))
+        return params[..., -1:], state
+    begin = 0
+    params = like.new_zeros(1, model.distribution.n_params, 1)
+    for piece in _of_equal_length(prompt.pieces()):
+        x = model.distribution.quantize(piece[None, None]).to(like)
+        cond = _conditioning(model, frames, begin, len(piece))
+        params, state = model.stream(x, state, cond)
+        begin += len(piece)
+    if begin != prompt.n_samples:
+        raise ValueError(f"the prompt gave {begin} samples, not its n_samples={prompt.n_samples}")
+    return params[..., -1:], state
+
+
+def _of_equal_length(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """``[PIECE_SAMPLES]`` each but the last: what is summed at once decides how it is rounded."""
+    waiting = torch.empty(0)
+    for piece in pieces:
+        *whole, waiting = torch.cat((waiting.to(piece), piece)).split(PIECE_SAMPLES)
+        yield from whole
+    if len(waiting):
+        yield waiting
+
+
+def _conditioning(
+    model: WaveNet, frames: Tensor | None, begin: int, n_samples: int
+) -> Tensor | None:
+    """``[1, C, n_samples]`` of samples from ``begin`` on, lifted from the frames around them."""
+    if frames is None or frames.shape[-1] == 1:  # a single frame is held anyway
+        return None if frames is None else frames[None]
+    hop = model.frame_lift.hop_samples
+    first = max(0, begin // hop - 1)  # a sample lies between its own frame and a neighbour
+    last = (begin + n_samples - 1) // hop + 1
+    offset = begin - first * hop
+    lifted = model.frame_lift(frames[None, :, first : last + 1], offset + n_samples)
+    return lifted[..., offset:]
