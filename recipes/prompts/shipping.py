@@ -97,7 +97,7 @@ def model_card(
 | corpus | {corpus} |
 | steps | {provenance.get("steps")} |
 | bits per sample, validation | {provenance.get("validation_bits_per_sample")} |
-| command | `{provenance.get("command")}` |
+| recipe | {provenance.get("recipe")} |
 
 ## Data, licence, attribution
 

@@ -308,9 +308,27 @@ def test_what_another_machine_writes_is_left_alone_until_it_is_abandoned(
         part.mkdir()
         (part / SAMPLES_NAME).write_bytes(b"..")
     os.utime(dead / SAMPLES_NAME, (time.time() - 1e5,) * 2)
+    young, old = (cache / f".{letter * 16}.tmp" for letter in "ab")  # of a list of hashes
+    for half in (young, old):
+        half.touch()
+    os.utime(old, (time.time() - 1e5,) * 2)
     open_corpus(folder, cache)
     assert live.exists()
     assert not dead.exists()
+    assert young.exists()
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    "index", ["{}", "[" * 99_999, '{"lengths": [8000]}', '{"lengths": ["a", -1, 3], "reasons": {}}']
+)
+def test_an_index_that_is_damaged_is_made_anew(folder: Path, tmp_path: Path, index: str) -> None:
+    open_corpus(folder, tmp_path / "cache")
+    (entry,) = entries(tmp_path / "cache")
+    (entry / INDEX_NAME).write_text(index)
+    corpus, n_decoded = open_corpus(folder, tmp_path / "cache")
+    assert n_decoded == 3
+    assert same(corpus, Corpus.read(folder, RATE))
 
 
 # --- loaders ---

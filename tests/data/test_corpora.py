@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import logging
 import sys
 import tarfile
 from collections.abc import Callable
@@ -120,6 +121,24 @@ def test_torchaudio_finds_as_many_in_the_same_folder(name: str, tmp_path: Path, 
     options = [{layout.option: part} if layout.option else {} for part in parts]
     theirs = sum(len(dataset(str(tmp_path), **option)) for option in options)
     assert len(find_corpus(name, root=tmp_path).recordings) == theirs > 0
+
+
+def test_a_speaker_of_vctk_with_one_microphone_is_used_and_told(
+    tmp_path: Path, copy: Copy, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = lay_out("VCTK", copy)
+    for name in ("p280/p280_001_mic1", "p280/p280_002_mic1", "p225/._p225_001_mic2"):
+        copy(f"VCTK-Corpus-0.92/wav48_silence_trimmed/{name}.flac")
+    with caplog.at_level(logging.INFO, "wavenet"):
+        listing = find_corpus("VCTK", root=tmp_path)
+    found = [each.speaker for each in listing.recordings]
+    assert sorted(found) == sorted([*expected.values(), "p280", "p280"])
+    folder = tmp_path / "VCTK-Corpus-0.92"
+    assert caplog.messages == [
+        f"passed over 1 ._* files of macOS in {folder}: they hold no sound",
+        f"{folder} holds no wav48_silence_trimmed/*/*_mic2.flac of p280; "
+        "wav48_silence_trimmed/*/*_mic1.flac is used instead",
+    ]
 
 
 def test_parts_are_those_that_are_named(tmp_path: Path, copy: Copy) -> None:

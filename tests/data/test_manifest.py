@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,17 @@ def test_parts_far_into_a_long_file_are_told_apart_by_the_millisecond(tmp_path: 
         (["path,end", "a.wav,nan"], "line 2: end='nan' must be a time in seconds"),
         (["path,start,end", "a.wav,2,1"], "line 2: end=1 must lie behind start=2, in seconds"),
         (["path,speaker", ",mary"], "line 2: path is ''; name a file"),
-        (["path", "a.wav", "a.wav"], "line 3: a.wav is listed before; drop one of them"),
+        (["path", "a.wav", "a.wav"], "line 3: 'a.wav' is listed before; drop one of them"),
+        (["path,start", "a.wav,1e308"], "line 2: start='1e308' must be a time in seconds, at most"),
+        (["path,start", "a.wav,1e999"], "line 2: start='1e999' must be a time in seconds"),
+        (["path,start", "a.wav," + "9" * 999], "line 2: start='99999999"),
+        (
+            ["path", "a.wav", "b\0.wav"],
+            r"line 3: path='b\x00.wav' holds a character that is no text",
+        ),
+        (["path,speaker", "a.wav,\0"], r"line 2: speaker='\x00' holds a character that is no text"),
+        (["path", "a" * 200_000], "list.csv, line 2: not CSV: field larger than field limit"),
+        (["path,path", "a.wav,b.wav"], "line 1: 'path' is there twice; drop one of them"),
         (["path", "a.wav,b,c"], "line 2: more values than columns; put a value that holds a comma"),
     ],
 )
@@ -142,7 +153,25 @@ def test_a_mistake_in_a_csv_manifest_is_one_line_that_names_it(
         ('{"path": 3}', "line 1: path is 3; name a file"),
         ('{"path": "a.wav", "start": true}', "line 1: start=True must be a time in seconds"),
         ('{"path": "a.wav", "ende": 3}', "line 1: 'ende' is unknown; did you mean 'end'?"),
-        ("\udcff", "list.jsonl: not UTF-8 (invalid start byte); save it as UTF-8"),
+        ('{"path": "a.wav"}\n\udcff', "list.jsonl, line 2: not UTF-8 (invalid start byte); save"),
+        ('{"path": "a.wav", "end": 1e308}', "line 1: end=1e+308 must be a time in seconds"),
+        ('{"path": "a.wav", "end": ' + "9" * 999 + "}", "line 1: end=999999999999999999..."),
+        ('{"path": "a.wav", "end": ' + "9" * 9999 + "}", "line 1: not JSON: Exceeds the limit"),
+        ('{"path": "a.wav", "end": [1]}', "line 1: end=[1] must be a time in seconds"),
+        ('{"path": ["a.wav"]}', "line 1: path is ['a.wav']; name a file"),
+        ('{"path": "a.wav", "speaker": ["x"]}', "line 1: speaker is ['x']; give a name, or"),
+        ('{"path": "a.wav", "speaker": true}', "line 1: speaker is True; give a name, or leave"),
+        (r'{"path": "a\u0000"}', r"line 1: path='a\x00' holds a character that is no text"),
+        (r'{"path": "\ud800"}', r"line 1: path='\ud800' holds a character that is no text"),
+        (
+            r'{"path": "a.wav", "speaker": "\udfff"}',
+            r"line 1: speaker='\udfff' holds a character that is no text",
+        ),
+        ('{"path": ' + "[" * 99_999, "line 1: nested too deeply; keep it flat"),
+        (
+            '{"path": "a.wav", "end": ' + "[" * 500 + "]" * 500 + "}",
+            "line 1: end=[[[[[[[...]]]]]]] must be a time in seconds",
+        ),
     ],
 )
 def test_a_mistake_in_a_jsonl_manifest_is_one_line_that_names_it(
@@ -154,6 +183,21 @@ def test_a_mistake_in_a_jsonl_manifest_is_one_line_that_names_it(
         find_corpus(str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_speaker_may_be_a_number(folder: Path) -> None:
+    listing = read_manifest(write_jsonl(folder, {"path": "long.wav", "speaker": 84}))
+    assert [recording.speaker for recording in listing.recordings] == ["84"]
+
+
+def test_what_is_no_file_is_left_out_and_nothing_waits_for_it(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.wav")
+    path = write_csv(folder, "path", "long.wav", "pipe.wav", "/dev/zero", "deep")
+    corpus = read_cached(find_corpus(str(path)), RATE, cache=folder / "cache")
+    assert [utterance.name for utterance in corpus.utterances] == ["long.wav"]
+    for name in (f"{folder}/pipe.wav", "/dev/zero", f"{folder}/deep"):
+        assert f"{name}: not a file; name files in the manifest" in corpus.skipped
 
 
 def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:

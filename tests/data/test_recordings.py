@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import tracemalloc
 from collections.abc import Iterator
@@ -154,7 +155,32 @@ def test_less_common_suffixes_of_audio_are_read(tmp_path: Path, suffix: str) -> 
 
 def test_sound_that_cannot_be_decoded_is_told_and_not_passed_over(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
-    (tmp_path / "phone.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    unreadable = ("m4a", "mp4", "webm", "mkv", "wv", "3gp")
+    for suffix in unreadable:
+        (tmp_path / f"phone.{suffix}").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
     corpus = Corpus.read(tmp_path, RATE)
     assert len(corpus.utterances) == 1
-    assert corpus.skipped[0].startswith(f"{tmp_path}/phone.m4a: not an audio file that can be read")
+    for suffix in unreadable:
+        begin = f"{tmp_path}/phone.{suffix}: not an audio file that can be read"
+        assert sum(line.startswith(begin) for line in corpus.skipped) == 1
+
+
+@pytest.mark.parametrize(("suffix", "format"), [("wave", "WAV"), ("bwf", "WAV"), ("VOC", "VOC")])
+def test_sound_is_found_by_its_rarer_suffixes(tmp_path: Path, suffix: str, format: str) -> None:
+    soundfile.write(tmp_path / f"a.{suffix}", spoken(0, 0.1, 0), RATE, "PCM_16", format=format)
+    assert len(Corpus.read(tmp_path, RATE).utterances) == 1
+
+
+def test_what_macos_writes_beside_sound_is_counted_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mary").mkdir()
+    for name in ("a.wav", "mary/b.wav"):
+        soundfile.write(tmp_path / name, spoken(0, 0.1, 0), RATE)
+    for name in ("._a.wav", "mary/._b.WAV", "._notes.txt", ".hidden.wav"):
+        (tmp_path / name).write_bytes(b"\0\x05\x16\x07")
+    with caplog.at_level(logging.INFO, "wavenet"):
+        assert len(find_audio(tmp_path)) == 2
+    assert caplog.messages == [
+        f"passed over 2 ._* files of macOS in {tmp_path}: they hold no sound"
+    ]

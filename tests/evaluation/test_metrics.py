@@ -21,26 +21,29 @@ from wavenet.evaluation.metrics import (
 )
 from wavenet.evaluation.pitch import (
     FRAME_S,
-    Tracker,
+    TRACKER,
+    find_tracker,
     fine_error_cents,
     gross_error_percent,
+    track_f0,
     voicing_error_percent,
+    why_untracked,
 )
 
 RATE = 16000
 INSTRUMENTS = Instruments()
-PYIN = INSTRUMENTS.tracker is not None and "pYIN" in INSTRUMENTS.tracker.name
-slow_with_pyin = [pytest.mark.slow] if PYIN else []
-"""librosa compiles itself when it first tracks a pitch: for 15 s, once in a fresh clone."""
 needs_pesq = pytest.mark.skipif(
     "pesq" in INSTRUMENTS.unavailable, reason="pesq, which needs a C compiler, is not installed"
 )
 needs_stoi = pytest.mark.skipif("stoi" in INSTRUMENTS.unavailable, reason="pystoi is not installed")
 
 
-@pytest.fixture(params=["no pitch", pytest.param("pitch", marks=slow_with_pyin)])
+@pytest.fixture(params=["no pitch", pytest.param("pitch", marks=pytest.mark.slow)])
 def instruments(request: pytest.FixtureRequest) -> Instruments:
-    """What is installed, without and with the tracker of pitch."""
+    """What is installed, without and with the tracker of F0.
+
+    With it a test is slow: librosa compiles itself for 15 s, once in a fresh clone.
+    """
     found = Instruments()
     if request.param == "no pitch":
         found.tracker = None
@@ -119,17 +122,33 @@ def test_pitch_errors_of_known_tracks() -> None:
     assert gross_error_percent(reference, 0 * copy) is None
 
 
-@pytest.mark.parametrize("tracker", [pytest.param(INSTRUMENTS.tracker, marks=slow_with_pyin)])
-def test_the_tracker_finds_the_pitch_of_a_buzz_to_its_resolution(tracker: Tracker | None) -> None:
-    assert tracker is not None
-    time_s = torch.arange(RATE, dtype=torch.float64) / RATE
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [8000, RATE, 48000])
+def test_the_tracker_finds_the_f0_of_a_buzz_to_half_a_step_of_its_grid(rate: int) -> None:
+    time_s = torch.arange(rate, dtype=torch.float64) / rate
     buzz = sum(torch.cos(2 * math.pi * 170 * k * time_s) / k for k in range(1, 20))
-    track = tracker.track((0.1 * buzz).numpy(), RATE)
+    track = track_f0((0.1 * buzz).numpy(), rate)
     assert len(track) == pytest.approx(1 / FRAME_S, abs=2)
-    middle = track[20:-20]
-    # pYIN, which serves without pyworld, knows pitches ten cents apart.
-    resolution = 10 if "pyin" in tracker.name.lower() else 3
-    assert np.abs(1200 * np.log2(middle / 170)).max() < resolution
+    assert np.abs(1200 * np.log2(track[20:-20] / 170)).max() < 10
+    assert np.array_equal(track, track_f0((0.1 * buzz).numpy(), rate))
+
+
+def test_one_tracker_serves_whatever_is_installed_and_every_f0_metric_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("pyworld", "pesq", "pystoi"):
+        monkeypatch.setitem(sys.modules, name, None)
+    tracker = find_tracker()
+    assert tracker is not None
+    assert tracker.name == TRACKER
+    for metric in METRICS:
+        assert (TRACKER in metric.definition) == (metric.key in PITCH_KEYS)
+
+
+def test_where_no_f0_can_be_found_the_reason_is_told() -> None:
+    assert why_untracked(RATE, RATE) is None
+    assert why_untracked(RATE // 20, RATE) == "shorter than 0.1 s"
+    assert why_untracked(200, 200) == "a rate below 1000 Hz leaves no room for F0"
 
 
 @pytest.mark.parametrize("n_samples", [1, 400, 1600])
@@ -201,6 +220,7 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     assert set(found) == {
         *("pesq", "stoi", "f0_error_cents", "f0_gross_error_percent", "voicing_error_percent")
     }
+    assert found["f0_error_cents"] == "librosa is not installed: pip install 'wavenet-audio[eval]'"
     assert found["pesq"] == "pesq is not installed: pip install 'wavenet-audio[eval]'"
 
 

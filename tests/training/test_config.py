@@ -80,6 +80,12 @@ def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     assert parse_training([str(tmp_path / "empty.yaml")])[0] == TrainingConfig()
 
 
+BILLION = "model:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
+    f"  {chr(i + 1)}: &{chr(i + 1)} [{', '.join([f'*{chr(i)}'] * 9)}]" for i in range(97, 107)
+)
+"""400 bytes that repeat an alias of an alias of ...: 9 ** 11 values."""
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -91,6 +97,27 @@ def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
         ("corpus: [", "recipe.yaml: not YAML: "),
         ("- corpus", "recipe.yaml: expected settings, one `key: value` a line"),
         ("\udcff", "recipe.yaml: not YAML: 'utf-8' codec can't decode byte 0xff"),
+        ("corpus: a\nseed:", "recipe.yaml: seed has no value; give one, or drop the key"),
+        ("model:", "recipe.yaml: model has no value; give one, or drop the key"),
+        ("seed: 1\nseed: 2", "recipe.yaml, line 2: 'seed' is given twice; drop one of them"),
+        (BILLION, "recipe.yaml, line 3: *a repeats another value; write it out"),
+        ("model: &a {b: *a}", "recipe.yaml, line 1: *a repeats another value; write it out"),
+        ("model: " + "[" * 99_999, "recipe.yaml, line 1: nested more than 16 deep"),
+        ("- a\n" * 30_000, "recipe.yaml, line 20000: more than 20000 values"),
+        (
+            "seed: " + "9" * 9999,
+            "recipe.yaml, line 1: '9999999999999999999999999999999999999999'...",
+        ),
+        ("seed: " + "9" * 300, "less than 2**63"),
+        ("window_s: " + "9" * 320, "int too large to convert to float"),
+        ("# " + "x" * (1 << 20), "recipe.yaml: longer than 1048576 bytes; name a recipe"),
+        ("seed: !!bool 1", "line 1: the tag 'tag:yaml.org,2002:bool' is not read"),
+        ("trainer: {callbacks: {class_path: os.Thing}}", "line 1: class_path would import code"),
+        ('corpus: "a\\0b"', r"line 1: 'a\x00b' holds a character that is no text"),
+        (r'corpus: "\ud800"', r"line 1: '\ud800' holds a character that is no text"),
+        ("workers: 9999", "workers=9999 must be at most 1024"),
+        ("a" * 999 + ": 3", "a... is unknown; known: corpus"),
+        ("model: " + "x" * 9999, "Expected a dict. Got value: xxx"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_line_that_names_it(
@@ -102,6 +129,21 @@ def test_a_mistake_in_a_recipe_is_one_line_that_names_it(
         parse_training([str(path)])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("value", ["{class_path: decimal.Decimal}", "[&a [*a]]", "{a: 1, a: 2}"])
+def test_values_on_the_command_line_are_as_plain_as_those_of_a_recipe(value: str) -> None:
+    """They are no mapping then, but the text that they are."""
+    with pytest.raises(ConfigError, match='"trainer": Expected a dict'):
+        parse_training(["--trainer", value])
+
+
+def test_a_name_that_no_file_has_is_refused() -> None:
+    for name in ("a\0b", "\ud800"):
+        with pytest.raises(ConfigError, match="holds a character that no name of a file has"):
+            TrainingConfig(corpus_root=name)
+    assert TrainingConfig(corpus="\udcff").corpus == "\udcff"  # a name that is not UTF-8
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from wavenet.storage import files
 from wavenet.training import ConfigError, TrainingConfig
 from wavenet.training.checkpoints import find_last
+from wavenet.training.interruption import SIGNALS
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.run import LOCK_NAME, train
 
@@ -100,7 +101,7 @@ def end(out: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("batch", "workers"), [(14, 0), (15, 1)])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_run_after_the_step_that_is_made_and_it_goes_on_from_there(
     config: TrainingConfig,
     whole: Path,
@@ -112,13 +113,13 @@ def test_a_signal_ends_the_run_after_the_step_that_is_made_and_it_goes_on_from_t
     workers: int,
 ) -> None:
     """Batches 14 and 15 make the eighth step; checkpoints were due after 5 and 10."""
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in SIGNALS]
     arm(batch, [number])
     settings: dict[str, Any] = {**vars(config), "workers": workers}
     broken_off = train(TrainingConfig(**settings), tmp_path)
     assert (broken_off.interrupted, broken_off.steps) == (True, 8)
     assert last_step(tmp_path) == 8
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
     monkeypatch.undo()
     result = train(config, tmp_path, resume=True)
     assert (result.interrupted, result.steps) == (False, 12)
@@ -130,6 +131,41 @@ def test_a_second_signal_ends_it_at_once(config: TrainingConfig, tmp_path: Path,
     result = train(config, tmp_path)
     assert (result.interrupted, result.steps) == (True, 7)
     assert last_step(tmp_path) == 5
+
+
+def test_a_terminal_that_closes_ends_no_run_that_ignores_it(
+    config: TrainingConfig, tmp_path: Path, arm: Arm
+) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        arm(4, [signal.SIGHUP])
+        result = train(config, tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.interrupted, result.steps) == (False, 12)
+
+
+def test_a_signal_during_the_first_validation_leaves_nothing_behind(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its handler leaves the program, as that of the command line does."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    def validate(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        monkeypatch.setattr(WaveNetTraining, "validation_step", validate)
+        with pytest.raises(SystemExit) as left:
+            train(config, tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_signal_in_the_last_step_ends_a_run_that_is_complete(

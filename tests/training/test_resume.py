@@ -8,11 +8,12 @@ import os
 import pickle
 import random
 import re
+import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -26,7 +27,7 @@ import torch
 
 import wavenet
 from wavenet.training import ConfigError, TrainingConfig, TrainingError
-from wavenet.training.checkpoints import KEPT, _digest, find_last
+from wavenet.training.checkpoints import KEPT, _digest, find_last, require_same_run
 from wavenet.training.run import train
 
 SMALL = {
@@ -175,11 +176,15 @@ def test_with_nothing_to_resume_it_begins(
 def test_what_a_killed_process_left_unfinished_is_taken_away(
     config: TrainingConfig, finished: Path
 ) -> None:
-    left = [finished / name / f".{'0123456789abcdef'}.tmp" for name in ("model", "checkpoints")]
-    for path in left:
+    folders = ("", "model", "checkpoints", "samples", "samples/step-000500", "samples/reference")
+    left = [finished / name / f".{'0123456789abcdef'}.tmp" for name in folders]
+    others = [finished / "samples" / name for name in (".mine.tmp", "0123456789abcdef.tmp")]
+    for path in (*left, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     train(config, finished, resume=True)
     assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
 
 
 def test_checkpoints_are_whole_at_every_moment_with_temporary_files_elsewhere(
@@ -346,6 +351,45 @@ def test_what_no_weight_depends_on_may_change(
     assert not caplog.records
     assert state(whole)["state_dict"] == state(finished)["state_dict"]
     assert state(whole)["optimizer_states"] == state(finished)["optimizer_states"]
+
+
+def test_where_things_lie_may_change(
+    config: TrainingConfig, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = {**config.trainer, "default_root_dir": str(tmp_path)}
+    elsewhere = {"cache": str(tmp_path / "cache"), "corpus_root": str(tmp_path), "download": True}
+    with caplog.at_level(logging.WARNING, "wavenet"):
+        assert train(replace(config, trainer=trainer, **elsewhere), finished, resume=True).steps
+    assert not caplog.records
+
+
+def test_the_model_to_start_from_may_lie_elsewhere_but_not_be_another(
+    config: TrainingConfig, whole: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "moved"):
+        shutil.copytree(whole / "model", tmp_path / name)
+    tuned = replace(config, model={}, init_from=str(tmp_path / "one"), max_steps=1)
+    train(tuned, tmp_path / "out")
+    moved = replace(tuned, init_from=str(tmp_path / "moved"))
+    assert train(moved, tmp_path / "out", resume=True).steps == 1
+    other = wavenet.load(tmp_path / "one")
+    torch.nn.init.zeros_(other.head[1].weight)
+    other.save(tmp_path / "moved")
+    with pytest.raises(ConfigError, match="the run to go on with has init_from_weights="):
+        train(moved, tmp_path / "out", resume=True)
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_keys() -> None:
+    model = wavenet.WaveNetConfig().to_dict()
+    now = {**asdict(TrainingConfig()), "model": model, "init_from_weights": None}
+    then = {key: value for key, value in now.items() if key not in ("recompute", "drop_mel")}
+    del then["init_from_weights"]
+    then["model"] = {key: value for key, value in model.items() if key != "unconditional"}
+    require_same_run(then, now)
+    with pytest.raises(ConfigError, match="has drop_mel=0.1, but the configuration now says"):
+        require_same_run(then, {**now, "drop_mel": 0.2})
+    with pytest.raises(ConfigError, match="has init_from=None, but the configuration now says"):
+        require_same_run(then, {**now, "init_from": "a"})
 
 
 def test_another_machine_makes_the_same_steps_up_to_rounding_and_says_so(

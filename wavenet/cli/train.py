@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Sequence
 
+from wavenet.cli.log_format import printable
 from wavenet.cli.progress import counted
 from wavenet.training.config import MISSING_PACKAGES, parse_training
 
@@ -32,15 +32,15 @@ def run(arguments: Sequence[str]) -> tuple[str | None, bool]:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{MISSING_PACKAGES} ({error})") from error
 
-    command = shlex.join(["wavenet", "train", *arguments])
+    recipe = arguments[0] if arguments and not arguments[0].startswith("-") else None
     progress = functools.partial(counted, title="decoding")
-    result = train(config, out, command=command, resume=resume, progress=progress)
+    result = train(config, out, recipe=recipe, resume=resume, progress=progress)
     if not is_writer():
         return None, result.interrupted
     ended = "interrupted after" if result.interrupted else "trained for"
     said = (
         f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} bits "
         f"per sample (best constant distribution {result.constant_bits:.3f})\n"
-        f"model: {result.model_folder}"
+        f"model: {printable(str(result.model_folder))}"
     )
     return said, result.interrupted

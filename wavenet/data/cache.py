@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -162,6 +162,8 @@ def _facts(path: Path) -> list[int]:
 
 
 def _digest(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        return "not a file"
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -172,9 +174,9 @@ def _digest(path: Path) -> str:
 def _read_entry(entry: Path, listing: Listing) -> Decoded | None:
     """Samples of each recording, or why it has none; None where there is no whole entry."""
     index, path = _read_json(entry / INDEX_NAME), entry / SAMPLES_NAME
-    if index is None:
+    lengths, reasons = (index or {}).get("lengths"), (index or {}).get("reasons")
+    if not _are_lengths(lengths, len(listing.recordings)) or not isinstance(reasons, dict):
         return None
-    lengths, reasons = index["lengths"], index["reasons"]
     try:
         if path.stat().st_size != sum(lengths) * SAMPLE_TYPE.itemsize:  # not as it was written
             return None
@@ -188,6 +190,13 @@ def _read_entry(entry: Path, listing: Listing) -> Decoded | None:
         whole_reason = _with_path(recording, reasons.get(str(i), ""))
         decoded.append(samples[end - length : end] if length else whole_reason)
     return decoded
+
+
+def _are_lengths(found: Any, count: int) -> TypeGuard[list[int]]:
+    """Whether these are the lengths of so many recordings, as ``_write_entry`` wrote them."""
+    if not isinstance(found, list) or len(found) != count:
+        return False
+    return all(type(length) is int and length >= 0 for length in found)
 
 
 def _write_entry(entry: Path, listing: Listing, decoded: Iterable[np.ndarray | AudioError]) -> None:
@@ -254,12 +263,16 @@ def _remove_leftovers(entry: Path, alone: bool) -> None:
         written = max((_facts(part)[1] for part in path.iterdir()), default=0) / 1e9
         if own or time.time() - written > ABANDONED_S:
             shutil.rmtree(path, ignore_errors=True)
+    for path in entry.parent.glob(".*.tmp"):  # a half of a remembered list of hashes
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink()
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file, or None where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -7,8 +7,9 @@ reading what lies there needs no torchaudio, so it works with every torch.
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from wavenet.data.recordings import (
     CorpusError,
     Listing,
     Recording,
+    is_beside_sound,
     is_hidden,
     list_folder,
+    tell_of_files_beside,
 )
 from wavenet.storage.files import locked
+
+logger = logging.getLogger("wavenet")
 
 WORKING_VERSIONS = "torch 2.11.0 and 2.12.1 work with torchaudio 2.11"
 
@@ -34,6 +39,7 @@ class Layout:
     Attributes:
         folder: of one part, below the user's; ``{part}`` stands for the part's name.
         pattern: of its audio files, below that.
+        otherwise: pattern of the files of those speakers who have none that match ``pattern``.
         speaker: who speaks, from the part and the path below ``folder``.
         dataset: the class of torchaudio.datasets that fetches it; empty where none does.
         parts: those that exist; all that lie there are used unless some are named.
@@ -51,6 +57,7 @@ class Layout:
     held_out: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ("",)
     option: str = ""
+    otherwise: str = ""
     home: str = ""
 
 
@@ -59,12 +66,14 @@ _LIBRITTS = ("train-clean-100", "train-clean-360", "train-other-500")
 
 LAYOUTS = {
     "LJSPEECH": Layout("LJSpeech-1.1", "wavs/*.wav", lambda *_: "LJ", "LJSPEECH"),
-    # Every sentence was recorded by two microphones; torchaudio takes the second, and so do we.
+    # Every sentence was recorded by two microphones; torchaudio takes the second, and so do we, but
+    # for the speakers who have the first alone (p280, p315), whom torchaudio leaves out.
     "VCTK": Layout(
         "VCTK-Corpus-0.92",
         "wav48_silence_trimmed/*/*_mic2.flac",
         lambda _, path: path.parts[1],
         "VCTK_092",
+        otherwise="wav48_silence_trimmed/*/*_mic1.flac",
     ),
     "LIBRITTS": Layout(
         "LibriTTS/{part}",
@@ -162,10 +171,34 @@ def _list_part(layout: Layout, root: Path, part: str) -> Iterable[Recording]:
     if not layout.dataset:  # laid out like any folder
         yield from list_folder(folder).recordings
         return
-    found = (path for path in folder.glob(layout.pattern) if not is_hidden(path.name))
-    for path in found:
-        speaker = layout.speaker(part, path.relative_to(folder))
+    speakers = set()
+    for path, speaker in _matching(layout, folder, part, layout.pattern):
+        speakers.add(speaker)
         yield Recording(path.relative_to(root).as_posix(), path, speaker)
+    if not layout.otherwise:
+        return
+    others = set()
+    for path, speaker in _matching(layout, folder, part, layout.otherwise):
+        if speaker not in speakers:
+            others.add(speaker)
+            yield Recording(path.relative_to(root).as_posix(), path, speaker)
+    if others:
+        logger.info(
+            "%s holds no %s of %s; %s is used instead",
+            folder,
+            layout.pattern,
+            ", ".join(sorted(others)),
+            layout.otherwise,
+        )
+
+
+def _matching(layout: Layout, folder: Path, part: str, pattern: str) -> Iterator[tuple[Path, str]]:
+    """Files of a pattern that are not hidden, with their speakers; those of macOS are counted."""
+    found = list(folder.glob(pattern))
+    tell_of_files_beside(sum(is_beside_sound(path.name) for path in found), folder)
+    for path in found:
+        if not is_hidden(path.name):
+            yield path, layout.speaker(part, path.relative_to(folder))
 
 
 def _fetch(name: str, part: str, root: Path) -> None:

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import math
 import os
+import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,11 @@ from typing import Any
 from wavenet.data.recordings import CorpusError, Listing, Recording
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
+LATEST_S = 1e8
+"""Three years: no file is longer."""
 COLUMNS = ("path", "speaker", "start", "end")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_SHORT = reprlib.Repr()
 
 
 def read_manifest(path: str | Path) -> Listing:
@@ -39,26 +46,34 @@ def read_manifest(path: str | Path) -> Listing:
     path = Path(path)
     rows = _csv_rows if path.suffix.lower() == ".csv" else _jsonl_rows
     found: dict[str, Recording] = {}
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            for line, row in rows(path, file):
-                recording = _recording(f"{path}, line {line}", path.parent, row)
-                if recording.name in found:
-                    raise CorpusError(
-                        f"{path}, line {line}: {recording.name} is listed before; drop one of them"
-                    )
-                found[recording.name] = recording
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}; check the path") from None
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
+    for line, row in rows(path, _text(path)):
+        recording = _recording(f"{path}, line {line}", path.parent, row)
+        if recording.name in found:
+            raise CorpusError(
+                f"{path}, line {line}: {_shown(recording.name)} is listed before; drop one of them"
+            )
+        found[recording.name] = recording
     if not found:
         raise CorpusError(f"{path}: lists no recording; give one a line")
     return Listing(path, tuple(found[name] for name in sorted(found)))
 
 
-def _csv_rows(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.DictReader(file, strict=True)
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CorpusError(
+            f"{path}, line {line}: not UTF-8 ({error.reason}); save it as UTF-8"
+        ) from None
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         _require_columns(f"{path}, line 1", list(rows.fieldnames or []))
         for row in rows:
@@ -69,17 +84,20 @@ def _csv_rows(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 )
             yield rows.line_num, row
     except csv.Error as error:
-        raise CorpusError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
+        line = min(rows.line_num + 1, len(text.splitlines()))  # it counts those that it has read
+        raise CorpusError(f"{path}, line {line}: not CSV: {error}") from None
 
 
-def _jsonl_rows(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
+def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for line, content in enumerate(io.StringIO(text, newline=None), 1):
+        if not content.strip():
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(content)
         except ValueError as error:
             raise CorpusError(f"{path}, line {line}: not JSON: {error}") from None
+        except RecursionError:
+            raise CorpusError(f"{path}, line {line}: nested too deeply; keep it flat") from None
         if not isinstance(row, dict):
             raise CorpusError(f'{path}, line {line}: give an object, such as {{"path": "a.wav"}}')
         _require_columns(f"{path}, line {line}", list(row))
@@ -89,20 +107,26 @@ def _jsonl_rows(path: Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]
 def _require_columns(where: str, names: list[str]) -> None:
     """A path, and no name that is nearly one of ours."""
     for name in names:
-        near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.8)
+        if name in COLUMNS and names.count(name) > 1:
+            raise CorpusError(f"{where}: {name!r} is there twice; drop one of them")
+        near = difflib.get_close_matches(name[:100], COLUMNS, n=1, cutoff=0.8)
         if near and name not in COLUMNS:
-            raise CorpusError(f"{where}: {name!r} is unknown; did you mean {near[0]!r}?")
+            raise CorpusError(f"{where}: {_shown(name)} is unknown; did you mean {near[0]!r}?")
     if "path" not in names:
         raise CorpusError(
-            f"{where}: no 'path' among {names}; known: {', '.join(COLUMNS)}; the first line of a "
-            "CSV names its columns, with commas between"
+            f"{where}: no 'path' among {_shown(names)}; known: {', '.join(COLUMNS)}; the first "
+            "line of a CSV names its columns, with commas between"
         )
 
 
 def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     path, speaker = row["path"], row.get("speaker")
     if not isinstance(path, str) or not path:
-        raise CorpusError(f"{where}: path is {path!r}; name a file")
+        raise CorpusError(f"{where}: path is {_shown(path)}; name a file")
+    if isinstance(speaker, bool) or not isinstance(speaker, str | int | None):
+        raise CorpusError(f"{where}: speaker is {_shown(speaker)}; give a name, or leave it out")
+    for key, text in (("path", path), ("speaker", speaker)):
+        _require_text(where, key, text)
     start_s, end_s = (_seconds(where, key, row.get(key)) for key in ("start", "end"))
     start_s = start_s or 0.0
     if end_s is not None and not start_s < end_s:
@@ -115,13 +139,29 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     return Recording(name, folder / path, "" if speaker is None else str(speaker), start_s, end_s)
 
 
+def _require_text(where: str, key: str, text: str | int | None) -> None:
+    """Refuse what no file system and no encoding takes: NUL and halves of characters."""
+    if isinstance(text, str) and _NO_TEXT.search(text):
+        raise CorpusError(f"{where}: {key}={_shown(text)} holds a character that is no text")
+
+
 def _seconds(where: str, key: str, value: Any) -> float | None:
     if value is None or value == "":
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if isinstance(value, bool) or not 0 <= seconds < math.inf:
-        raise CorpusError(f"{where}: {key}={value!r} must be a time in seconds, or be left out")
+    if isinstance(value, bool) or not 0 <= seconds <= LATEST_S:
+        raise CorpusError(
+            f"{where}: {key}={_shown(value)} must be a time in seconds, at most {LATEST_S:g}, or "
+            "be left out"
+        )
     return seconds
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: printable, and of a long or deep one the beginning."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
+    return _SHORT.repr(value)

@@ -23,11 +23,15 @@ from wavenet.audio.writing import stored_values
 logger = logging.getLogger("wavenet")
 
 _READABLE = (
-    "aif aifc aiff au bwf caf flac mp3 nist oga ogg opus rf64 sf snd sph voc w64 wav wave wavex"
+    "aif aifc aiff au avr bwf caf flac mp1 mp2 mp3 mpga nist oga ogg opus paf pvf rf64 sf snd sph "
+    "svx voc w64 wav wave wavex wve"
 )
-_UNREADABLE = "3gp aac ac3 amr ape dts g722 gsm m4a m4b mka mkv mov mp4 mpc pcm tta webm wma wv"
-"""Sound all the same: to pass them over in silence would lose half of somebody's corpus."""
-AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in (*_READABLE.split(), *_UNREADABLE.split()))
+_UNREADABLE = (
+    "3gp aac ac3 amr ape dsf dts g722 gsm m4a m4b mka mkv mov mp4 mpc pcm ra spx tta weba webm "
+    "wma wv"
+)
+"""Audio all the same: to pass them over in silence would lose half of somebody's corpus."""
+AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in f"{_READABLE} {_UNREADABLE}".split())
 """Files that are tried; everything else in a folder is not audio."""
 
 END_TOLERANCE_S = 0.1
@@ -116,18 +120,35 @@ def walk_files(folder: Path) -> Iterator[Path]:
     """Files below a folder that are not hidden, in any order; links are followed.
 
     A link to a folder through which it was reached leads nowhere new, and is passed over. A folder
-    that cannot be read is a warning.
+    that cannot be read is a warning; what macOS writes beside a file of sound is counted in a line.
     """
 
     def warn(error: OSError) -> None:
         logger.warning("left out: %s: cannot be read: %s", error.filename, error.strerror)
 
+    beside = 0
     for place, folders, files in os.walk(folder, onerror=warn, followlinks=True):
         here = Path(place)
         way = [here, *(above for above in here.parents if above.is_relative_to(folder))]
         folders[:] = [name for name in folders if not _is_passed_over(here / name, way)]
+        beside += sum(is_beside_sound(name) for name in files)
         found = (here / name for name in files if not is_hidden(name))
         yield from (path for path in found if path.is_file())  # no pipes, no links to nothing
+    tell_of_files_beside(beside, folder)
+
+
+def is_beside_sound(name: str) -> bool:
+    """Whether macOS wrote a file of this name beside one of sound, for its attributes: ``._a.wav``.
+
+    It is named like sound and holds none (AppleDouble, RFC 1740).
+    """
+    return name.startswith("._") and Path(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def tell_of_files_beside(count: int, folder: Path) -> None:
+    """Say how many such files a folder holds, if it holds any."""
+    if count:
+        logger.info("passed over %d ._* files of macOS in %s: they hold no sound", count, folder)
 
 
 def _is_passed_over(folder: Path, way: list[Path]) -> bool:
@@ -159,8 +180,10 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
     """All samples of a file, int16 ``[T]``; hours of it take hardly more memory than that.
 
     Raises:
-        AudioError: as ``read_audio``.
+        AudioError: as ``read_audio``; for what is there and no file, such as a pipe.
     """
+    if path.exists() and not path.is_file():  # to open a pipe would wait for somebody to write
+        raise AudioError(f"{path}: not a file; name files in the manifest")
     content = bytearray()  # grows in place, where a list of blocks would be copied together
     for block in read_blocks(path, sample_rate):
         content += stored_values(block, "PCM_16").tobytes()

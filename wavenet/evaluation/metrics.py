@@ -16,13 +16,14 @@ from torch import Tensor
 
 from wavenet.audio import resample
 from wavenet.evaluation.pitch import (
-    MIN_DURATION_S,
+    TRACKER,
     Track,
     Tracker,
     find_tracker,
     fine_error_cents,
     gross_error_percent,
     voicing_error_percent,
+    why_untracked,
 )
 from wavenet.features import log_mel
 from wavenet.features.mel_config import MelConfig
@@ -113,7 +114,7 @@ METRICS = (
         False,
         1,
         "Root mean square of 1200 log2 of the ratio of F0, every 5 ms, over frames voiced in both, "
-        "those with a gross error left out.",
+        f"those with a gross error left out. F0 by {TRACKER}.",
     ),
     Metric(
         "f0_gross_error_percent",
@@ -122,7 +123,7 @@ METRICS = (
         False,
         1,
         "Share of the frames voiced in both whose F0 is off by more than 20% (GPE; Chu and Alwan "
-        "2009).",
+        f"2009). F0 by {TRACKER}.",
     ),
     Metric(
         "voicing_error_percent",
@@ -131,7 +132,7 @@ METRICS = (
         False,
         1,
         "Share of frames of 5 ms that are voiced in the recording or in the copy alone (VDE; Chu "
-        "and Alwan 2009).",
+        f"and Alwan 2009). Voicing by {TRACKER}.",
     ),
     Metric(
         "real_time_factor",
@@ -184,7 +185,7 @@ class Instruments:
             self.unavailable["stoi"] = f"pystoi is {INSTALL}"
         if self.tracker is None:
             for key in PITCH_KEYS:
-                self.unavailable[key] = f"pyworld and librosa are {INSTALL}"
+                self.unavailable[key] = f"librosa is {INSTALL}"
 
 
 class Reference:
@@ -227,7 +228,8 @@ class Reference:
 
     def _compare_pitch(self, copy: Tensor, scores: Scores) -> None:
         if self._f0 is None:
-            reason = f"shorter than {MIN_DURATION_S:g} s"
+            reason = why_untracked(len(copy), self.sample_rate)
+            assert reason is not None
             for key in PITCH_KEYS:
                 scores.add(key, None, reason)
             return
@@ -240,7 +242,7 @@ class Reference:
 
     def _track(self, audio: Tensor) -> Track | None:
         tracker = self.instruments.tracker
-        if tracker is None or len(audio) < MIN_DURATION_S * self.sample_rate:
+        if tracker is None or why_untracked(len(audio), self.sample_rate) is not None:
             return None
         return tracker.track(audio.double().numpy(), self.sample_rate)
 

@@ -1,9 +1,10 @@
 """F0 of a recording, and how far two tracks of it lie apart.
 
-The tracker is WORLD's DIO refined by StoneMask (Morise, Kawahara and Katayose 2009), through
-pyworld; where pyworld is missing, librosa's pYIN (Mauch and Dixon 2014), which is steadier but
-takes some fifty times as long. A report says which, as their numbers do not compare. WORLD's newer
-Harvest serves synthesis, not judgement: it calls nearly every frame voiced.
+One tracker serves every installation, so that figures compare: pYIN (Mauch and Dixon 2014) decides
+which frames are voiced and in which octave F0 lies, on a grid of 20 cents; YIN's interpolated
+period (de Cheveigne and Kawahara 2002) gives the value where it lies within a step of that. Both
+are librosa's, and neither draws anything. A grid of 10 cents, librosa's default, takes eight times
+as long.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ import numpy as np
 
 F0_MIN_HZ, F0_MAX_HZ = 71.0, 800.0
 FRAME_S = 0.005
+LOWEST_RATE_HZ = 1000
+"""F0 is sought up to a quarter of the rate."""
+TRACKER = "pYIN, refined by YIN (librosa)"
+_STEP_CENTS = 20
 GROSS_CENTS = 1200 * math.log2(1.2)
 """F0 off by more than 20%, mostly by an octave, is a gross error (Chu and Alwan 2009)."""
 MIN_DURATION_S = 0.1
@@ -41,18 +46,50 @@ class Tracker:
 
 
 def find_tracker() -> Tracker | None:
-    """The best one that is installed."""
-    if world() is not None:
-        return Tracker("WORLD DIO with StoneMask (pyworld)", _dio)
+    """The tracker, or None where librosa is not installed."""
     try:
         import librosa  # noqa: F401
     except ModuleNotFoundError:
         return None
-    return Tracker("pYIN (librosa)", _pyin)
+    return Tracker(TRACKER, track_f0)
+
+
+def why_untracked(n_samples: int, sample_rate: int) -> str | None:
+    """The reason why F0 of so few samples, or at so low a rate, cannot be found; None if it can."""
+    if n_samples < MIN_DURATION_S * sample_rate:
+        return f"shorter than {MIN_DURATION_S:g} s"
+    if sample_rate < LOWEST_RATE_HZ:
+        return f"a rate below {LOWEST_RATE_HZ} Hz leaves no room for F0"
+    return None
+
+
+def track_f0(samples: np.ndarray, sample_rate: int) -> Track:
+    """F0 every ``FRAME_S``, 0 where unvoiced.
+
+    Args:
+        samples: float64 ``[T]``.
+        sample_rate: in Hz, at least ``LOWEST_RATE_HZ``.
+    """
+    import librosa
+
+    options = {
+        "fmin": F0_MIN_HZ,
+        "fmax": min(F0_MAX_HZ, sample_rate / 4),
+        "sr": sample_rate,
+        # Two periods of the lowest F0 and more, as a power of two.
+        "frame_length": 2 ** math.ceil(math.log2(2 * sample_rate / F0_MIN_HZ)),
+        "hop_length": max(1, round(FRAME_S * sample_rate)),
+    }
+    coarse, voiced, _ = librosa.pyin(samples, resolution=_STEP_CENTS / 100, **options)
+    fine = librosa.yin(samples, **options)
+    with np.errstate(invalid="ignore"):  # NaN where it is unvoiced
+        agree = np.abs(1200 * np.log2(fine / coarse)) <= _STEP_CENTS
+    track: Track = np.where(voiced, np.where(agree, fine, np.nan_to_num(coarse)), 0.0)
+    return track
 
 
 def world() -> Any | None:
-    """The module pyworld, or None where it cannot be imported.
+    """The module pyworld, for the baseline; None where it cannot be imported.
 
     It imports pkg_resources, which warns of its end and which setuptools has dropped in version 82.
     """
@@ -63,31 +100,6 @@ def world() -> Any | None:
     except ImportError:
         return None
     return pyworld
-
-
-def _dio(samples: np.ndarray, sample_rate: int) -> Track:
-    pyworld = world()
-    assert pyworld is not None
-    f0, times = pyworld.dio(samples, sample_rate, F0_MIN_HZ, F0_MAX_HZ, frame_period=FRAME_S * 1000)
-    refined: Track = pyworld.stonemask(samples, f0, times, sample_rate)
-    return refined
-
-
-def _pyin(samples: np.ndarray, sample_rate: int) -> Track:
-    import librosa
-
-    # Two periods of the lowest F0 and more, as a power of two.
-    frame = 2 ** math.ceil(math.log2(2 * sample_rate / F0_MIN_HZ))
-    f0, voiced, _ = librosa.pyin(
-        samples,
-        fmin=F0_MIN_HZ,
-        fmax=min(F0_MAX_HZ, sample_rate / 4),
-        sr=sample_rate,
-        frame_length=frame,
-        hop_length=round(FRAME_S * sample_rate),
-    )
-    track: Track = np.where(voiced, np.nan_to_num(f0), 0.0)
-    return track
 
 
 def fine_error_cents(reference: Track, track: Track) -> float | None:

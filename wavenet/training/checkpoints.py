@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import os
 import pickle
 import re
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from wavenet.model.config import WaveNetConfig
 from wavenet.storage.files import atomic_write, is_temporary
-from wavenet.training.config import ConfigError
+from wavenet.training.beginning import OWN_FOLDERS
+from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.errors import TrainingError
 from wavenet.training.module import WaveNetTraining
 
@@ -44,13 +47,19 @@ _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
 
 FREE = frozenset(
     {
+        "cache",
         "corpus",  # its content is compared, not where it lies
+        "corpus_root",
+        "download",
+        "init_from",  # likewise
         "validation_windows",
         "validate_every",
         "checkpoint_every",
         "listen_every",
         "listen_s",
         "workers",
+        "trainer.default_root_dir",
+        "trainer.detect_anomaly",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",
         "trainer.limit_val_batches",
@@ -64,6 +73,7 @@ FREE = frozenset(
 ROUNDING = frozenset(
     {
         "compile",
+        "recompute",
         "trainer.accelerator",
         "trainer.accumulate_grad_batches",
         "trainer.benchmark",
@@ -216,7 +226,7 @@ def require_same_run(then: dict[str, Any], now: dict[str, Any]) -> None:
     Raises:
         ConfigError: for the first key that changed, with both values.
     """
-    before, after = _flat(then), _flat(now)
+    before, after = _flat(_completed(then, now)), _flat(now)
     for key in sorted(before.keys() | after.keys()):
         was, found = before.get(key), after.get(key)
         if was == found or key in FREE:
@@ -231,11 +241,32 @@ def require_same_run(then: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Take away temporary files that a killed process of this run has left."""
-    for path in folder.glob(".*.tmp"):
+def _completed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A run of an older version of this package, with the defaults of the keys added since.
+
+    Raises:
+        ConfigError: if it does not know its first weights, and they may be others now.
+    """
+    if "init_from_weights" not in then:
+        if then.get("init_from") != now["init_from"]:
+            raise ConfigError(
+                f"the run to go on with has init_from={then.get('init_from')}, but the "
+                f"configuration now says init_from={now['init_from']}; set it back, or train into "
+                "another folder"
+            )
+        then = {**then, "init_from_weights": now["init_from_weights"]}
+    defaults = json.loads(json.dumps(asdict(TrainingConfig())))
+    model = {**WaveNetConfig().to_dict(), **then["model"]}
+    return {**defaults, **then, "model": model}
+
+
+def remove_unfinished(out: Path) -> None:
+    """Take away temporary files that a killed process of this run has left in its folders."""
+    folders = [out, *(out / name for name in OWN_FOLDERS), *(out / "samples").glob("*/")]
+    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
         if is_temporary(path.name):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def between_steps(trainer: lightning.Trainer, batches_done: int) -> bool:

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
 from wavenet.model.config import WaveNetConfig
@@ -16,6 +15,24 @@ from wavenet.model.config import WaveNetConfig
 logger = logging.getLogger("wavenet")
 
 MISSING_PACKAGES = 'training needs more packages: pip install "wavenet-audio[train]"'
+
+
+MOST = {
+    "batch_size": 10**6,
+    "max_steps": 10**12,
+    "validation_windows": 10**5,
+    "validate_every": 10**12,
+    "checkpoint_every": 10**12,
+    "warmup_steps": 10**12,
+    "listen_every": 10**12,
+    "workers": 1024,
+}
+"""Beyond any run, and below what counters, loops and a machine's processes can take."""
+
+LONGEST_MESSAGE = 400
+
+NO_FILE_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""Characters that ``os.fsencode`` refuses: a NUL, and halves of characters."""
 
 
 class ConfigError(ValueError):
@@ -95,10 +112,14 @@ class TrainingConfig:
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._require_values()
         counts = ("batch_size", "max_steps", "validation_windows")
         for name in (*counts, "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name}={_shown(getattr(self, name))} must be at most {most}")
         if self.trim_silence is not False and not -math.inf < self.trim_silence < 0:
             raise ConfigError(
                 f"trim_silence={self.trim_silence} must be false or negative, in dB, such as -50"
@@ -106,6 +127,8 @@ class TrainingConfig:
         for name in ("window_s", "learning_rate", "listen_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}={getattr(self, name)} must be positive and finite")
+        if self.learning_rate > 1e38:
+            raise ConfigError(f"learning_rate={self.learning_rate} is more than a float32 holds")
         for name in ("seed", "warmup_steps", "gradient_clip", "listen_every", "workers"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
@@ -120,6 +143,18 @@ class TrainingConfig:
             raise ConfigError(
                 f"validation_fraction={self.validation_fraction} must lie between 0 and 1"
             )
+
+    def _require_values(self) -> None:
+        """Raise ConfigError for a key without a value, and for a name that no file can have."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is None and each.name != "init_from":
+                raise ConfigError(f"{each.name} has no value; give one, or drop the key")
+            if isinstance(value, str) and NO_FILE_NAME.search(value):
+                raise ConfigError(
+                    f"{each.name}={_shown(value)} holds a character that no name of a file has; "
+                    "remove it"
+                )
 
     @property
     def trim_db(self) -> float | None:
@@ -156,6 +191,7 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
         raise ModuleNotFoundError(MISSING_PACKAGES) from error
     parser = jsonargparse.ArgumentParser(
         prog="wavenet train [CONFIG.yaml]",
+        parser_mode=_plain_yaml_mode(),
         description="Train a model on a folder of audio; DIR/model is the checkpoint.",
         exit_on_error=False,
         allow_abbrev=False,
@@ -186,9 +222,9 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
             )
     try:
         parsed = {key: _plain(value) for key, value in vars(parser.parse_args(given)).items()}
-    except jsonargparse.ArgumentError as error:
+    except (jsonargparse.ArgumentError, OverflowError, RecursionError) as error:
         message = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
-        raise ConfigError(message) from None
+        raise ConfigError(_shortened(message)) from None
     parsed.pop("config")
     out, start, resume = parsed.pop("out"), parsed.pop("from"), parsed.pop("resume")
     if start is not None:
@@ -204,12 +240,21 @@ def _read_settings(path: str) -> dict[str, Any]:
     """
     import yaml
 
+    from wavenet.training.plain_yaml import LONGEST_BYTES, PlainYamlError, load_plain
+
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            content = file.read(LONGEST_BYTES + 1)
+        if len(content) > LONGEST_BYTES:
+            raise ConfigError(f"{path}: longer than {LONGEST_BYTES} bytes; name a recipe")
+        settings = load_plain(content.decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; name a YAML file") from None
+    except PlainYamlError as error:
+        raise ConfigError(f"{path}, {error}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        message = _shortened(" ".join(str(error).split()))
+        raise ConfigError(f"{path}: not YAML: {message}") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -217,9 +262,11 @@ def _read_settings(path: str) -> dict[str, Any]:
     known = [*(field.name for field in fields(TrainingConfig)), "out", "from"]
     for key in settings:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = difflib.get_close_matches(str(key)[:100], known, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"{path}: {key} is unknown; {remedy}")
+            raise ConfigError(f"{path}: {_shown(key)} is unknown; {remedy}")
+        if settings[key] is None and key not in ("init_from", "out", "from"):
+            raise ConfigError(f"{path}: {key} has no value; give one, or drop the key")
     return settings
 
 
@@ -228,6 +275,36 @@ def _leave_out_model(settings: dict[str, Any], path: str) -> None:
     model = settings.pop("model", None)
     if model:
         logger.info("--from: the model's own settings stand, not those of %s (model)", path)
+
+
+def _plain_yaml_mode() -> str:
+    """Let jsonargparse read YAML with ``load_plain``'s checks; returns its name for that."""
+    import jsonargparse
+    import yaml
+
+    from wavenet.training.plain_yaml import check_plain
+
+    read = jsonargparse.get_loader("yaml")
+
+    def load(text: str) -> Any:
+        check_plain(text)
+        return read(text)
+
+    jsonargparse.set_loader("plain_yaml", load, exceptions=(yaml.YAMLError, ValueError))
+    return "plain_yaml"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: a short one as it is, of a long one the beginning."""
+    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _shortened(message: str) -> str:
+    """The beginning and the end of a long message, where what is wrong and the remedy stand."""
+    half = LONGEST_MESSAGE // 2
+    is_long = len(message) > LONGEST_MESSAGE
+    return f"{message[:half]} ... {message[-half:]}" if is_long else message
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from wavenet.data import Corpus
+from wavenet.data.corpora import LAYOUTS
 from wavenet.model import WaveNet
+from wavenet.storage.sharing import without_local_paths
 from wavenet.training.config import TrainingConfig
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.trainer import is_writer
@@ -60,8 +63,17 @@ class Export(Callback):
         self.save(step=self.step, bits=self.bits)
 
 
-def dependencies(model: WaveNet, corpus: Corpus, config: TrainingConfig) -> dict[str, Any]:
-    """What the weights of every step depend on, in plain values, by the configuration's keys."""
+def dependencies(
+    model: WaveNet, corpus: Corpus, config: TrainingConfig, start_hash: str | None = None
+) -> dict[str, Any]:
+    """What the weights of every step depend on, in plain values, by the configuration's keys.
+
+    Args:
+        model: the model that is trained.
+        corpus: all of it.
+        config: of the run.
+        start_hash: ``weights_hash`` of the model ``init_from``; None where training starts anew.
+    """
     known = hashlib.sha256(corpus.content.encode())
     for part in corpus.utterances:
         known.update(f"{part.name} {part.speaker} {len(part.samples)}".encode())
@@ -72,19 +84,71 @@ def dependencies(model: WaveNet, corpus: Corpus, config: TrainingConfig) -> dict
         "samples": corpus.n_samples,
         "hash": known.hexdigest()[:16],
     }
-    run = {**asdict(config), "model": model.config.to_dict(), "corpus_content": content}
+    run = {
+        **asdict(config),
+        "model": model.config.to_dict(),
+        "corpus_content": content,
+        "init_from_weights": start_hash,
+    }
     plain: dict[str, Any] = json.loads(json.dumps(run, default=str))
     return plain
 
 
-def provenance(corpus: Corpus, config: TrainingConfig, command: str | None) -> dict[str, Any]:
-    """Where a model comes from, for its ``config.json``, beside steps and bits."""
-    return {
+def weights_hash(model: WaveNet) -> str:
+    """Half of the SHA-256 of all tensors and their names."""
+    known = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        known.update(name.encode())
+        known.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return known.hexdigest()[:32]
+
+
+def provenance(
+    corpus: Corpus, config: TrainingConfig, run: dict[str, Any], recipe: str | None
+) -> dict[str, Any]:
+    """Where a model comes from, for its ``config.json``, beside steps and bits.
+
+    Nothing in it is a path of this machine, or a matter of this machine alone: the model may be
+    given away as it is.
+
+    Args:
+        corpus: all of it.
+        config: of the run.
+        run: what ``dependencies`` returned.
+        recipe: file that the settings were read from.
+    """
+    settings = {key: value for key, value in asdict(config).items() if key not in _LOCAL}
+    settings["trainer"] = {k: v for k, v in config.trainer.items() if f"trainer.{k}" not in _LOCAL}
+    settings["corpus"] = _corpus_name(config.corpus)
+    if config.init_from is not None:
+        settings["init_from"] = _model_name(config.init_from)
+    found = {
         "corpus": {
-            "folder": Path(config.corpus).resolve().name,
+            "folder": _corpus_name(config.corpus),
             "files": len(corpus.utterances),
             "seconds": round(corpus.duration_s, 3),
+            "hash": run["corpus_content"]["hash"],
         },
-        "command": command,
-        "training": asdict(config),
+        "recipe": None if recipe is None else Path(recipe).name,
+        "training": settings,
     }
+    if run["init_from_weights"] is not None:
+        found["init_from_weights"] = run["init_from_weights"]
+    plain: dict[str, Any] = without_local_paths(found)
+    return plain
+
+
+_LOCAL = frozenset({"corpus_root", "download", "cache", "workers", "trainer.default_root_dir"})
+"""Settings that say where a machine keeps things, or how many processes it has."""
+
+
+def _corpus_name(corpus: str) -> str:
+    """A named corpus with its parts as it is; of a folder or a manifest the name."""
+    return corpus if corpus.partition("/")[0] in LAYOUTS else Path(corpus).resolve().name
+
+
+def _model_name(model: str) -> str:
+    """A voice, or the last parts of a folder's path: ``my-voice/model``."""
+    if not Path(model).is_dir():
+        return model
+    return "/".join(Path(model).resolve().parts[-2:])

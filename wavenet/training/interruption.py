@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM end a run between two steps, with a checkpoint to go on from.
+"""Ctrl-C, SIGTERM and SIGHUP end a run between two steps, with a checkpoint to go on from.
+
+SIGHUP is what a terminal sends that closes; under nohup it is ignored, and stays so.
 
 The first signal is noted, and the step that runs is finished; so is a validation. Then the state is
 saved and the run ends as Lightning ends one for ctrl-C. A second signal ends it at once, and what
@@ -19,6 +21,9 @@ from lightning.pytorch.callbacks import Callback
 from wavenet.training.checkpoints import Checkpoints, between_steps
 from wavenet.training.meters import logging_interval
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+"""Those that ask a program to end; Windows has no SIGHUP."""
+
 
 class Stopping(Callback):
     """Saves and stops where a signal asked for it.
@@ -38,7 +43,7 @@ class Stopping(Callback):
         """Called by Lightning, which has set handlers of its own and will put back older ones."""
         if threading.current_thread() is not threading.main_thread():
             return  # Python sends no signals there
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in a background
                 signal.signal(number, self._note)
 

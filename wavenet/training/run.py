@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -27,6 +28,7 @@ from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from wavenet.storage.files import atomic_write, claimed
 from wavenet.storage.paths import is_inside
 from wavenet.training.averaging import Averaging
+from wavenet.training.beginning import SETTINGS_NAME, undone_unless
 from wavenet.training.checkpoints import (
     FOLDER,
     Checkpoint,
@@ -37,18 +39,21 @@ from wavenet.training.checkpoints import (
 )
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.constant import constant_bits
-from wavenet.training.export import Export, dependencies, provenance
+from wavenet.training.errors import TrainingError
+from wavenet.training.export import Export, dependencies, provenance, weights_hash
 from wavenet.training.finetune import meet_speakers
 from wavenet.training.interruption import Stopping
 from wavenet.training.meters import Meters
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.preview_clips import choose_pieces, corpus_level_db
 from wavenet.training.sample_logger import Listening
+from wavenet.training.sizes import check_sizes
 from wavenet.training.trainer import (
     full_disk_in_one_line,
     is_writer,
     leaving_ctrl_c,
     make_trainer,
+    mistakes_in_one_line,
     one_voice,
     quiet_lightning,
     training_batches,
@@ -77,7 +82,7 @@ class TrainingResult:
         bits_after: the same at the end, or at the last validation of an interrupted run.
         constant_bits: what the best constant distribution needs on the same windows.
         steps: optimiser steps made.
-        interrupted: whether it was stopped by ctrl-C or SIGTERM; the model is kept.
+        interrupted: whether ctrl-C, SIGTERM or SIGHUP stopped it; the model is kept.
     """
 
     model_folder: Path
@@ -92,7 +97,7 @@ def train(
     config: TrainingConfig,
     out: str | Path,
     *,
-    command: str | None = None,
+    recipe: str | None = None,
     resume: bool = False,
     progress: Progress = iter,
 ) -> TrainingResult:
@@ -108,12 +113,12 @@ def train(
         out: folder that gets ``model`` (the model, to be used), ``config.yaml`` (every setting of
             the run), ``checkpoints`` (to go on from), ``logs`` (for TensorBoard) and ``samples``
             (what the model sounded like). Processes on several machines must all see it.
-        command: the command line behind the run, for the model's provenance.
+        recipe: file that the settings were read from, for the model's provenance.
         resume: go on from the last good checkpoint in ``out``, or begin if there is none.
         progress: wraps the recordings that are decoded, to show progress.
 
-    Ctrl-C (SIGINT) and SIGTERM end it after the step that is being made, with a checkpoint to go
-    on from; a second one ends it at once.
+    Ctrl-C (SIGINT), SIGTERM and SIGHUP (a terminal that closes) end it after the step that is being
+    made, with a checkpoint to go on from; a second one ends it at once.
 
     Raises:
         ValueError: if the configuration or the corpus cannot be used, out holds a model already,
@@ -124,14 +129,17 @@ def train(
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
     with one_voice(), _only_here(Path(out)):
-        return _train(config, Path(out), command, resume, progress)
+        if is_writer():
+            remove_unfinished(Path(out))
+        return _train(config, Path(out), recipe, resume, progress)
 
 
 def _train(
-    config: TrainingConfig, out: Path, command: str | None, resume: bool, progress: Progress
+    config: TrainingConfig, out: Path, recipe: str | None, resume: bool, progress: Progress
 ) -> TrainingResult:
     if not resume:
         _require_new(out)
+    _require_no_recipe(out)
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
     if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
@@ -140,7 +148,11 @@ def _train(
             "would become part of it; name a folder outside"
         )
     start = None if config.init_from is None else load(config.init_from)
+    start_hash = None if start is None else weights_hash(start)
     model_config = config.model_config() if start is None else _continued(start, config)
+    check_sizes(config, model_config)
+    with quiet_lightning():
+        make_trainer(config, out, [], 0)  # refuses its settings before a corpus is decoded
     corpus = _open(config, model_config.sample_rate, progress)
     _report(corpus)
     if start is not None:
@@ -153,7 +165,10 @@ def _train(
         torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
     last = _last_checkpoint(out) if resume else None
-    return _run(model, corpus, config, out, command, last)
+    run = dependencies(model, corpus, config, start_hash)
+    if last is not None:
+        require_same_run(last.run, run)
+    return _run(model, corpus, config, out, run, provenance(corpus, config, run, recipe), last)
 
 
 def _run(
@@ -161,12 +176,10 @@ def _run(
     corpus: Corpus,
     config: TrainingConfig,
     out: Path,
-    command: str | None,
+    run: dict[str, Any],
+    origin: dict[str, Any],
     last: Checkpoint | None,
 ) -> TrainingResult:
-    run = dependencies(model, corpus, config)
-    if last is not None:
-        require_same_run(last.run, run)
     plan = WindowPlan.of(model, config.window_s)
     train_part, valid_part = corpus.split(config.validation_fraction)
     n_valid = config.validation_windows
@@ -175,10 +188,21 @@ def _run(
     logger.info("best constant distribution: %.2f bits per sample", constant)
     averaging = Averaging(config.ema_decay) if config.ema_decay else None
     module = WaveNetTraining(model, plan, config, averaging)
-    export = Export(module, out / "model", provenance(corpus, config, command))
+    export = Export(module, out / "model", origin)
     checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
     step = 0 if last is None else last.step
-    with quiet_lightning(), full_disk_in_one_line(out):
+    trainer: Trainer | None = None
+
+    def trained() -> bool:
+        made_steps = trainer is not None and trainer.global_step > 0
+        return made_steps or last is not None or not is_writer()
+
+    with (
+        quiet_lightning(),
+        undone_unless(out, trained, keep=TrainingError),
+        full_disk_in_one_line(out),
+        mistakes_in_one_line(config),
+    ):
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
         callbacks += _watching(checkpoints, constant, valid_part, plan, config, out)
         trainer = make_trainer(config, out, callbacks, step)
@@ -193,22 +217,22 @@ def _run(
         )
         batches = training_batches(train_windows, config, trainer, step)
         fixed = validation_batches(valid_windows, config, trainer)
-        _write_settings(config, out)
         if last is None:
+            export.save(step=0)  # before the settings: what has begun holds a model
+            _write_settings(config, out)
             _validate_first(trainer, module, fixed, export)
         else:
+            _write_settings(config, out)
             logger.info("going on from step %d: %s", step, last.path)
         interrupted = _fit(trainer, module, batches, fixed, export, last)
-    return TrainingResult(
-        export.folder, export.before, export.bits, constant, trainer.global_step, interrupted
-    )
+        steps = trainer.global_step
+    return TrainingResult(export.folder, export.before, export.bits, constant, steps, interrupted)
 
 
 def _validate_first(
     trainer: Trainer, module: WaveNetTraining, windows: Loader, export: Export
 ) -> None:
-    """Keep the model as it is before the first step, and note what it needs."""
-    export.save(step=0)
+    """Note what the model needs before the first step."""
     leaving_ctrl_c(trainer.validate, module, windows, verbose=False)
     if math.isnan(export.bits):
         raise ConfigError(f"trainer={module.config.trainer} leaves nothing to validate on")
@@ -309,18 +333,28 @@ def _report(corpus: Corpus) -> None:
 
 def _require_new(out: Path) -> None:
     """Leave what another run has made."""
-    made = [out / "model" / name for name in CHECKPOINT_FILES]
-    if is_writer() and (any(path.exists() for path in made) or (out / FOLDER).exists()):
+    if is_writer() and _has_begun(out):
         raise ConfigError(
             f"out={str(out)!r} already holds a model; choose another folder, or go on with --resume"
         )
 
 
+def _has_begun(out: Path) -> bool:
+    made = [out / "model" / name for name in CHECKPOINT_FILES]
+    return any(path.exists() for path in made) or (out / FOLDER).exists()
+
+
+def _require_no_recipe(out: Path) -> None:
+    """The settings of a run shall not replace somebody's recipe."""
+    if is_writer() and not _has_begun(out) and (out / SETTINGS_NAME).exists():
+        raise ConfigError(
+            f"out={str(out)!r} holds a {SETTINGS_NAME} and no model; choose another folder, as the "
+            "settings of the run would replace it"
+        )
+
+
 def _last_checkpoint(out: Path) -> Checkpoint | None:
     """The one to go on from, if the run has begun."""
-    if is_writer():
-        for folder in (out, out / "model", out / FOLDER, *(out / "samples").glob("*")):
-            remove_unfinished(folder)
     last = find_last(out / FOLDER)
     if last is None and (out / "model" / CONFIG_NAME).exists():
         steps = read_config(out / "model")["provenance"].get("steps")
@@ -334,5 +368,5 @@ def _last_checkpoint(out: Path) -> Checkpoint | None:
 
 def _write_settings(config: TrainingConfig, out: Path) -> None:
     if is_writer():
-        with atomic_write(out / "config.yaml") as path:
+        with atomic_write(out / SETTINGS_NAME) as path:
             path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))

@@ -28,6 +28,7 @@ from wavenet.data import Batches, Windows
 from wavenet.storage.files import WriteError
 from wavenet.training.checkpoints import WholeFiles
 from wavenet.training.config import ConfigError, TrainingConfig
+from wavenet.training.interruption import SIGNALS
 
 logger = logging.getLogger("wavenet")
 
@@ -66,6 +67,10 @@ class _Progress(TQDMProgressBar):
 def make_trainer(
     config: TrainingConfig, out: Path, callbacks: list[Callback], step: int
 ) -> lightning.Trainer:
+    for key, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
+        value = config.trainer.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"trainer.{key}={value!r} must be a whole number, {least} or more")
     plugins: list[Any] = [WholeFiles()]
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         # Lightning would save amid a step when SLURM warns, and queue the job again by itself.
@@ -96,14 +101,29 @@ def make_trainer(
         raise ConfigError(f"trainer.strategy={strategy} copies this process; use ddp")
     try:
         trainer = lightning.Trainer(**{**defaults, **settings, **config.trainer})
-    except (TypeError, ValueError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
     if trainer.precision in ("16-true", "bf16-true"):
         raise ConfigError(
             f"trainer.precision={trainer.precision} would round the samples to be predicted; "
             "use bf16-mixed"
         )
+    _require_work(config, trainer)
     return trainer
+
+
+def _require_work(config: TrainingConfig, trainer: lightning.Trainer) -> None:
+    """Refuse settings of Lightning's that leave nothing to do, or take over what ends a run."""
+    for key in ("fast_dev_run", "overfit_batches", "max_epochs", "min_epochs", "min_steps"):
+        if config.trainer.get(key):
+            raise ConfigError(f"trainer.{key} is not for this; set max_steps and drop the key")
+    if config.trainer.get("max_epochs") == 0:
+        raise ConfigError("trainer.max_epochs=0 leaves nothing to train; drop the key")
+    for key, what in (("limit_val_batches", "validate on"), ("limit_train_batches", "train on")):
+        if not getattr(trainer, key) > 0:
+            raise ConfigError(
+                f"trainer.{key}={config.trainer[key]} leaves nothing to {what}; drop the key"
+            )
 
 
 def _batches_between_validations(config: TrainingConfig) -> int:
@@ -170,12 +190,16 @@ def _loader(
 
 
 def _leave_signals(worker: int) -> None:
-    """Ctrl-C and SIGTERM may reach a loader's worker, too: the main process sees to both.
+    """What asks to end may reach a loader's worker, too: the main process sees to it.
 
     It finishes its step and needs windows for that; when it ends, or dies, so do the workers.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+_CODE_AFTER_CTRL_C = 1
+"""With which Lightning leaves the program."""
 
 
 def leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any) -> None:
@@ -187,8 +211,10 @@ def leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any)
     handler = signal.getsignal(signal.SIGINT)
     try:
         call(*arguments, **options)
-    except SystemExit:
+    except SystemExit as error:
         signal.signal(signal.SIGINT, handler)
+        if error.code != _CODE_AFTER_CTRL_C:  # a handler's, for SIGTERM or SIGHUP
+            raise
         raise KeyboardInterrupt from None
 
 
@@ -214,6 +240,29 @@ def full_disk_in_one_line(out: Path) -> Iterator[None]:
         )
     finally:
         threading.excepthook = show
+
+
+@contextlib.contextmanager
+def mistakes_in_one_line(config: TrainingConfig) -> Iterator[None]:
+    """Say in one line what Lightning finds wrong when it runs, and that memory is short."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"not enough memory for batch_size={config.batch_size} windows of "
+            f"window_s={config.window_s:g}; lower one of them, set recompute, or take a smaller "
+            "model"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, the system or Python has no more; on a CPU torch has no type for it."""
+    by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return by_type or "DefaultCPUAllocator" in str(error)
 
 
 @contextlib.contextmanager
