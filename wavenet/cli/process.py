@@ -7,33 +7,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wavenet.audio import audio_info
+from wavenet.cli.options import integer
 from wavenet.cli.progress import seconds_bar
-from wavenet.processing.files import process_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("source", type=Path, metavar="IN", help="an audio file")
+    parser.add_argument("source", type=Path, metavar="IN", help="read this audio file")
     parser.add_argument(
-        "target", type=Path, metavar="OUT", help="a .wav (32-bit float) or .flac file"
+        "target",
+        type=Path,
+        metavar="OUT",
+        help="write this .wav file (32-bit float) or .flac file (24 bits)",
     )
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="FILE", help="a .nam file or a checkpoint"
+        "--model",
+        required=True,
+        metavar="FILE",
+        help="run this model: a .nam file or the checkpoint folder of an imported one",
     )
     parser.add_argument(
-        "--chunk", type=int, default=512, metavar="N", help="samples at once (default 512)"
+        "--chunk",
+        type=integer,
+        default=512,
+        metavar="N",
+        help="pass this many samples to the model at a time (default: 512)",
     )
 
 
 def answer(
-    options: argparse.Namespace, load_model: Callable[[Path], Any]
+    options: argparse.Namespace, load_model: Callable[[str], Any]
 ) -> tuple[str, str, list[str]]:
     """Run the model over the file.
 
     Args:
         options: parsed from ``add_arguments``.
-        load_model: from the path to the model.
+        load_model: from what names a model to the model.
 
     Returns:
         What was made, how fast, and warnings.
@@ -41,6 +50,9 @@ def answer(
     Raises:
         ValueError: for whatever cannot be done; the message is one line.
     """
+    from wavenet.audio import audio_info
+    from wavenet.processing.files import process_file
+
     duration_s = audio_info(options.source).duration_s
     model = load_model(options.model)
     with seconds_bar(duration_s, "processing") as bar:

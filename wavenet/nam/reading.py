@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,14 @@ from torch import Tensor
 from wavenet.nam.config import SAMPLE_RATE, NamConfig
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
 from wavenet.nam.network import NamWaveNet
-from wavenet.nam.values import FormatError, Node, finite_only, number, short
+from wavenet.nam.values import (
+    FormatError,
+    Node,
+    finite_only,
+    is_deeper,
+    number,
+    short,
+)
 from wavenet.nam.weights import fill
 
 MAX_BYTES = 1 << 28
@@ -25,7 +33,13 @@ MAX_BYTES = 1 << 28
 
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
+_MAX_METADATA_NESTING = 32
 _CONTAINER = "SlimmableContainer"
+
+
+def is_nam(path: str | PathLike[str]) -> bool:
+    """Return whether a path is named as a ``.nam`` file and is no folder."""
+    return Path(path).suffix.lower() == ".nam" and not Path(path).is_dir()
 
 
 def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWaveNet:
@@ -43,12 +57,10 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWa
         top = Node(_parse(path))
         chosen = _choose(top, submodel)
         config, weights = _model(chosen, depth=0)
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
+        metadata = _metadata(chosen)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
-    metadata = chosen.get("metadata", {})
-    model = NamWaveNet(config, finite_only(metadata) if isinstance(metadata, dict) else {})
+    model = NamWaveNet(config, metadata)
     part: NamWaveNet | None = model
     for own in weights:
         assert part is not None
@@ -112,6 +124,20 @@ def _name(model: Node) -> str:
     metadata = model.get("metadata", {})
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return name[:60] if isinstance(name, str) else ""
+
+
+def _metadata(model: Node) -> dict[str, Any]:
+    """What the file says of the model; whatever is no object is left out."""
+    metadata = model.get("metadata", {})
+    if not isinstance(metadata, dict):
+        return {}
+    if is_deeper(metadata, _MAX_METADATA_NESTING):
+        raise FormatError(
+            f"{model.path('metadata')} is nested deeper than {_MAX_METADATA_NESTING} levels, which "
+            "no program writes; remove it"
+        )
+    values: dict[str, Any] = finite_only(metadata)
+    return values
 
 
 def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:

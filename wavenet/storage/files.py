@@ -33,6 +33,10 @@ _REMEDIES = {
 }
 
 
+_unfinished: set[Path] = set()
+"""Temporary files of this process that are being written."""
+
+
 class WriteError(OSError):
     """A file could not be written; the message is one line: the path, the reason, the remedy."""
 
@@ -54,6 +58,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     # No suffix of the destination's kind: a search for audio files must not find it.
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    _unfinished.add(temporary)
     try:
         _require_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +75,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def has_unfinished() -> bool:
+    """Return whether an ``atomic_write`` of this process is under way."""
+    return bool(_unfinished)
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
