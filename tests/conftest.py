@@ -1,5 +1,6 @@
 """What every test finds: samples, a corpus of tones, one thread, one seed; GPU tests need a GPU."""
 
+import logging
 import multiprocessing
 import os
 import resource
@@ -27,6 +28,8 @@ def pytest_configure() -> None:
     # Without a GPU Triton's kernels are interpreted. Triton asks for this when it is imported.
     if not torch.cuda.is_available():
         os.environ["TRITON_INTERPRET"] = "1"
+    # Whether a kernel has to be compiled depends on the cache; what a command prints shall not.
+    logging.getLogger("wavenet.simd").setLevel(logging.WARNING)
     # A shell that starts us in the background has ctrl-C ignored, by us and all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

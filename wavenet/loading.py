@@ -1,4 +1,7 @@
-"""``wavenet.load``: the checkpoint names its architecture, and this table knows who builds it."""
+"""``wavenet.load``: the checkpoint names its architecture, and this table knows who builds it.
+
+A ``.nam`` file of Neural Amp Modeler is read in place, without being imported first.
+"""
 
 from __future__ import annotations
 
@@ -32,26 +35,34 @@ def load(
     """Read a model from a checkpoint, in evaluation mode.
 
     Args:
-        folder: as a model's ``save``, training or ``wavenet import`` wrote it, the name of a voice
-            (``wavenet.storage.pretrained``), or ``owner/name`` on the Hugging Face Hub.
+        folder: as a model's ``save``, training or ``wavenet import`` wrote it, the name of a
+            bundled model (``wavenet.storage.pretrained``), ``owner/name`` on the Hugging Face Hub,
+            or a ``.nam`` file.
         device: where the model goes.
         sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
         mel: the settings of the mels it shall get; a model for others is refused.
         revision: branch, tag or commit on the Hub.
 
     Returns:
-        What the folder holds: a ``WaveNet``, or an imported ``NamWaveNet``.
+        What the folder holds: a ``WaveNet``, or a ``NamWaveNet``.
 
     Raises:
+        FormatError: if a ``.nam`` file cannot be read.
         CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
             package does not know, or does not fit ``sample_rate`` or ``mel``.
     """
-    folder = resolve(folder, revision)
-    content = read_config(folder)
-    loader = LOADERS.get(str(content.get("architecture")))
-    if loader is None:
-        return model_loading.load(folder, device=device, sample_rate=sample_rate, mel=mel)
-    found = loader(folder, content, device)
+    if nam.is_nam(folder):
+        if revision is not None:
+            raise ValueError(f"revision={revision!r} of {folder}: a file has no revisions")
+        folder = Path(folder)
+        found = nam.read_nam(folder).to(device)
+    else:
+        folder = resolve(folder, revision)
+        content = read_config(folder)
+        loader = LOADERS.get(str(content.get("architecture")))
+        if loader is None:
+            return model_loading.load(folder, device=device, sample_rate=sample_rate, mel=mel)
+        found = loader(folder, content, device)
     model_loading.require_sample_rate(folder, found.sample_rate, sample_rate)
     if mel is not None:
         raise CheckpointError(f"{folder} takes audio and no mel, but one was given; leave it out")

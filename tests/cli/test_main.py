@@ -22,7 +22,7 @@ import torch
 
 import wavenet
 from wavenet.audio import read_audio
-from wavenet.cli.main import INTERRUPTED, main
+from wavenet.cli.main import COMMANDS, INTERRUPTED, main
 from wavenet.storage import pretrained as voices
 
 Limit = Callable[[int], AbstractContextManager[None]]
@@ -547,9 +547,16 @@ def test_a_folder_that_holds_a_model_is_one_line(run: Run, tones: Path, tmp_path
 # --- the process ---
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["--colour"], ["info"], ["info", "a", "b"]])
+@pytest.mark.parametrize("arguments", [["sing"], ["--colour"], ["info"], ["info", "a", "b"]])
 def test_arguments_of_no_command_are_one_line(run: Run, arguments: list[str]) -> None:
     assert "see wavenet" in run.mistake(*arguments)
+
+
+def test_no_arguments_at_all_are_answered_with_the_help_and_exit_code_2(run: Run) -> None:
+    answer = run()
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("usage: wavenet")
+    assert all(f"    {name}" in answer.err for name in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["train", "--help"]])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from wavenet.cli.signals import unwound_by_sigterm
+from wavenet.cli.signals import unwound_by_signals
 from wavenet.storage.files import (
     WriteError,
     atomic_write,
@@ -117,7 +117,7 @@ def test_sigterm_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, unwound_by_sigterm(), atomic_write(path) as temporary:
+    with pytest.raises(SystemExit) as ended, unwound_by_signals(), atomic_write(path) as temporary:
         temporary.write_text("half")
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)

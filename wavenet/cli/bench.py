@@ -9,63 +9,127 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wavenet.cli.options import add_device, add_json, add_weights, device
+from wavenet.cli.options import (
+    MODEL_HELP,
+    add_device,
+    add_json,
+    add_weights,
+    device,
+    integer,
+    number,
+)
 
 if TYPE_CHECKING:
     from wavenet.benchmark.gpu_speed import DeviceSpeed
     from wavenet.benchmark.sampling_speed import SamplingSpeed
     from wavenet.model import WaveNet
+    from wavenet.nam import NamWaveNet
 
 
 def add_arguments(bench: argparse.ArgumentParser) -> None:
     """The arguments of the command: one of its own for each measure, and those of all."""
     measures = bench.add_subparsers(dest="measure", required=True, metavar="MEASURE")
     sample = measures.add_parser(
-        "sample", help="samples a second, beside the eager engine and the machine's own limit"
+        "sample",
+        help="measure sampling speed, and compare it with the eager engine and the limits of the "
+        "machine",
     )
     _add_sample_arguments(sample)
     train = measures.add_parser(
-        "train", help="samples a second of a training step, beside a plain network of Conv1d"
+        "train",
+        help="measure the speed of training steps, and compare it with a plain network of Conv1d",
     )
     _add_train_arguments(train)
     live = measures.add_parser(
-        "process", help="a guitar-amplifier network in chunks of 32 to 512 samples at 48 kHz"
+        "process",
+        help="measure the speed of an amplifier network on chunks of 32, 64 and 512 samples",
     )
     live.add_argument(
         "--model",
-        type=Path,
         metavar="FILE",
-        help="a .nam file, a checkpoint, or one of NAM's sizes",
+        help="run this model: a .nam file, the checkpoint folder of an imported one, or an "
+        "untrained network of a NAM size: standard, lite, feather or nano (default: standard)",
     )
     for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
-        text = f"take the median (default {rounds})"
-        measure.add_argument("--rounds", type=int, default=rounds, help=text)
-        measure.add_argument("--threads", type=int, default=1, help="at most (default 1)")
+        text = f"repeat the measurement and report the median (default: {rounds} times)"
+        measure.add_argument("--rounds", type=integer, default=rounds, metavar="N", help=text)
+        measure.add_argument(
+            "--threads",
+            type=integer,
+            default=1,
+            metavar="N",
+            help="use at most this many CPU threads (default: 1)",
+        )
         add_json(measure)
 
 
 def _add_sample_arguments(sample: argparse.ArgumentParser) -> None:
     which = sample.add_mutually_exclusive_group()
-    which.add_argument("--preset", default="small", help="tiny, small (default), medium or nv")
-    which.add_argument("--model", metavar="FOLDER", help="a checkpoint instead of a preset")
+    which.add_argument(
+        "--preset",
+        default="small",
+        metavar="NAME",
+        help="sample an untrained network of this size: tiny, small (default), medium or nv",
+    )
+    which.add_argument("--model", metavar="MODEL", help=f"sample this model: {MODEL_HELP}")
     sample.add_argument(
-        "--engine", default="auto", help="auto, eager, cpu; gpu or gpu-fused: on a CUDA device"
+        "--engine",
+        default="auto",
+        help="measure this engine: auto (default), eager or cpu, or on a CUDA device gpu or "
+        "gpu-fused",
     )
     add_weights(sample)
     sample.add_argument(
-        "--batch", type=int, metavar="N", help="rows (default 1; on a GPU from 1 to 2048)"
+        "--batch",
+        type=integer,
+        metavar="N",
+        help="sample this many rows in parallel (default: 1; on a GPU, several sizes from 1 to "
+        "2048)",
     )
     length = sample.add_mutually_exclusive_group()
-    length.add_argument("--samples", type=int, help="of a row in a round (default: 0.1 s of work)")
-    length.add_argument("--seconds", type=float, help="the same, in seconds of audio")
+    length.add_argument(
+        "--samples",
+        type=integer,
+        metavar="N",
+        help="draw this many samples per row and round (default: as many as take 0.1 s)",
+    )
+    length.add_argument(
+        "--seconds",
+        type=number,
+        metavar="S",
+        help="draw this many seconds of audio per row and round",
+    )
 
 
 def _add_train_arguments(train: argparse.ArgumentParser) -> None:
-    train.add_argument("--preset", default="medium", help="tiny, small, medium (default) or nv")
-    train.add_argument("--precision", default="32", help="32 (default) or bf16")
-    train.add_argument("--window-s", type=float, default=1.0, help="of a window (default 1)")
-    train.add_argument("--batch-size", type=int, default=2, help="windows in a step (default 2)")
-    train.add_argument("--recompute", action="store_true", help="less memory, more time")
+    train.add_argument(
+        "--preset",
+        default="medium",
+        metavar="NAME",
+        help="train a network of this size: tiny, small, medium (default) or nv",
+    )
+    train.add_argument(
+        "--precision", default="32", help="compute in 32 (default, float32) or bf16 (autocast)"
+    )
+    train.add_argument(
+        "--window-s",
+        type=number,
+        default=1.0,
+        metavar="S",
+        help="train on windows of this many seconds (default: 1)",
+    )
+    train.add_argument(
+        "--batch-size",
+        type=integer,
+        default=2,
+        metavar="N",
+        help="put this many windows into a step (default: 2)",
+    )
+    train.add_argument(
+        "--recompute",
+        action="store_true",
+        help="compute the gates again in the backward pass, which needs less memory and more time",
+    )
     add_device(train)
 
 
@@ -149,9 +213,18 @@ def _process(options: argparse.Namespace) -> str:
     from wavenet.benchmark.process_speed import measure_processing
     from wavenet.cli.convert_nam import load_model
 
-    network = None if options.model is None else load_model(options.model)
+    network = None if options.model is None else _network(options.model, load_model)
     speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
     return speed.to_json() if options.json else str(speed)
+
+
+def _network(name: str, load_model: Callable[[str], NamWaveNet]) -> NamWaveNet:
+    """A model, or an untrained network of a size of NAM's: its speed is the same."""
+    from wavenet.nam import PRESETS, NamWaveNet, preset
+
+    if name in PRESETS and not Path(name).exists():
+        return NamWaveNet(preset(name)).eval()
+    return load_model(name)
 
 
 def multiply_adds_per_second(residual_channels: int) -> float:

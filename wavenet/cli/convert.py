@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from wavenet.cli.options import MODEL_HELP
+
 Converter = Callable[[argparse.Namespace], str]
 """Converts what the options say and tells in a line what it did."""
 
@@ -13,19 +15,29 @@ Converter = Callable[[argparse.Namespace], str]
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet import``."""
     known = ", ".join(sorted(IMPORTERS))
-    parser.add_argument("file", metavar="FILE", help=f"another program's model: {known}")
-    parser.add_argument("folder", metavar="FOLDER", help="where the checkpoint goes")
-    parser.add_argument("--hparams", metavar="JSON", help="of a .pth; default, hparams.json beside")
     parser.add_argument(
-        "--submodel", metavar="NAME", help="of a .nam with several sizes (default: the largest)"
+        "file", metavar="FILE", help=f"convert this model of another program: {known}"
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="write the checkpoint to this folder")
+    parser.add_argument(
+        "--hparams",
+        metavar="JSON",
+        help="read the settings of a .pth or .pt file here (default: hparams.json beside it)",
+    )
+    parser.add_argument(
+        "--submodel",
+        metavar="NAME",
+        help="convert this size of a .nam file that holds several (default: the largest)",
     )
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet export``."""
     known = ", ".join(sorted(EXPORTERS))
-    parser.add_argument("folder", metavar="FOLDER", help="a checkpoint")
-    parser.add_argument("file", metavar="FILE", help=f"what to write: {known}")
+    parser.add_argument(
+        "folder", metavar="MODEL", help=f"export this model: {MODEL_HELP}, or a .nam file"
+    )
+    parser.add_argument("file", metavar="FILE", help=f"write this file: {known}")
 
 
 def import_file(options: argparse.Namespace) -> str:
@@ -88,7 +100,7 @@ def _import_nam(options: argparse.Namespace) -> str:
 def _export_nam(options: argparse.Namespace) -> str:
     from wavenet.cli.convert_nam import export_nam
 
-    return export_nam(Path(options.folder), Path(options.file))
+    return export_nam(options.folder, Path(options.file))
 
 
 IMPORTERS: dict[str, Converter] = {

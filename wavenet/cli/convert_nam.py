@@ -7,10 +7,10 @@ from pathlib import Path
 
 from wavenet.nam.checkpoints import from_checkpoint
 from wavenet.nam.network import ARCHITECTURE, NamWaveNet
-from wavenet.nam.presets import PRESETS, preset
-from wavenet.nam.reading import read_nam
+from wavenet.nam.reading import is_nam, read_nam
 from wavenet.nam.writing import write_nam
 from wavenet.storage.checkpoint import CheckpointError, read_config
+from wavenet.storage.hub import resolve
 
 
 def import_nam(file: Path, folder: Path, submodel: str | None) -> str:
@@ -26,37 +26,31 @@ def import_nam(file: Path, folder: Path, submodel: str | None) -> str:
     return f"{folder}: {_summary(model)}"
 
 
-def export_nam(folder: Path, file: Path) -> str:
-    """Write a checkpoint as a ``.nam`` file; returns what to say.
+def export_nam(source: str, file: Path) -> str:
+    """Write a checkpoint, or another ``.nam`` file, as a ``.nam`` file; returns what to say.
 
     Raises:
-        CheckpointError: if the folder holds no such model.
+        CheckpointError: if the source holds no such model.
         WriteError: if the file cannot be written.
     """
-    model = load_nam(folder)
+    model = load_model(source)
     write_nam(file, model)
     return f"{file}: {_summary(model)}"
 
 
-def load_model(path: Path) -> NamWaveNet:
-    """A ``.nam`` file, a checkpoint, or a size of ``PRESETS`` as initialised.
+def load_model(source: str | Path) -> NamWaveNet:
+    """Read the model in a ``.nam`` file or in a checkpoint.
+
+    Args:
+        source: the file, or whatever names a checkpoint.
 
     Raises:
-        ValueError: if it is none of them.
-    """
-    if path.suffix.lower() == ".nam":
-        return read_nam(path)
-    if str(path) in PRESETS and not path.exists():
-        return NamWaveNet(preset(str(path))).eval()
-    return load_nam(path)
-
-
-def load_nam(folder: Path) -> NamWaveNet:
-    """The model in a checkpoint.
-
-    Raises:
+        FormatError: if the file cannot be read.
         CheckpointError: if it is another kind of model.
     """
+    if is_nam(source):
+        return read_nam(source)
+    folder = resolve(source)
     content = read_config(folder)
     architecture = content.get("architecture")
     if architecture != ARCHITECTURE:

@@ -10,57 +10,78 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wavenet.cli.options import add_drawing, add_json, add_weights
-from wavenet.data import Utterance, find_corpus
-from wavenet.evaluation.evaluate import NO_MEL, Evaluation, Measured, Settings, in_order
-from wavenet.evaluation.metrics import INSTALL
-from wavenet.evaluation.output import (
-    JSON_NAME,
-    MARKDOWN_NAME,
-    PAGE_NAME,
-    require_report_folder,
-    write_files,
-)
-from wavenet.evaluation.page import DEFAULT_UTTERANCES, Heard, has_pictures, hear, render, spread
-from wavenet.evaluation.report import make_report, markdown, to_json
-from wavenet.evaluation.utterances import choose, with_speaker
-from wavenet.model import WaveNet
+from wavenet.cli.options import MODEL_HELP, add_drawing, add_json, add_weights, integer
+
+if TYPE_CHECKING:
+    from wavenet.data import Utterance
+    from wavenet.evaluation.evaluate import Evaluation, Measured, Settings
+    from wavenet.evaluation.page import Heard
+    from wavenet.model import WaveNet
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+DEFAULT_UTTERANCES = 12
+"""Of a report's page."""
 
 BASELINES = ("griffin_lim", "world", "quantiser", "mu_law_256")
 
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    evaluate.add_argument("model", metavar="MODEL", help="a checkpoint")
+    evaluate.add_argument("model", metavar="MODEL", help=f"evaluate this model: {MODEL_HELP}")
     evaluate.add_argument(
         "folder",
         metavar="FOLDER",
-        help="recordings that it was not trained on; or one of them, or a manifest",
+        help="evaluate on the recordings in this folder or manifest, or on this one file; the "
+        "model must not have been trained on them",
     )
-    evaluate.add_argument("--out", required=True, metavar="REPORT", help="a new or empty folder")
     evaluate.add_argument(
-        "--utterances", type=int, metavar="N", help="measure so many, chosen by --seed"
+        "--out",
+        required=True,
+        metavar="REPORT",
+        help="write the report to this folder: a new or empty one, or that of an earlier report",
     )
-    evaluate.add_argument("--seed", type=int, default=0, help="of choice and copies (default 0)")
+    evaluate.add_argument(
+        "--utterances",
+        type=integer,
+        metavar="N",
+        help="evaluate on this many recordings, which --seed chooses (default: all)",
+    )
+    evaluate.add_argument(
+        "--seed",
+        type=integer,
+        default=0,
+        metavar="N",
+        help="seed the choice of recordings and the sampling (default: 0)",
+    )
     add_drawing(evaluate)
     add_weights(evaluate)
-    evaluate.add_argument("--engine", default="auto", help="auto, eager, cpu or gpu")
-    evaluate.add_argument("--speaker", help="speak as this one, whoever speaks in the recordings")
     evaluate.add_argument(
-        "--baselines", help=f"with commas between: {','.join(BASELINES)} (default all), or none"
+        "--engine",
+        default="auto",
+        help="sample with this engine: auto (default), eager, cpu or gpu",
+    )
+    evaluate.add_argument(
+        "--speaker",
+        metavar="NAME",
+        help="synthesize with this speaker of the model, whoever speaks in the recordings",
+    )
+    evaluate.add_argument(
+        "--baselines",
+        metavar="LIST",
+        help=f"compare with these of {','.join(BASELINES)}, or with none (default: all)",
     )
     evaluate.add_argument(
         "--page-utterances",
-        type=int,
+        type=integer,
         default=DEFAULT_UTTERANCES,
         metavar="N",
-        help=f"how many can be heard on the page (default {DEFAULT_UTTERANCES})",
+        help="put the audio of this many recordings on the report's page (default: "
+        f"{DEFAULT_UTTERANCES})",
     )
-    add_json(evaluate, "report.json")
+    add_json(evaluate, "the content of report.json")
 
 
 def answer(
@@ -80,8 +101,22 @@ def answer(
     Raises:
         ValueError: for whatever cannot be evaluated; the message is one line.
     """
-    out = require_report_folder(options.out)
+    from wavenet.data import find_corpus
+    from wavenet.evaluation.evaluate import NO_MEL, Evaluation, in_order
+    from wavenet.evaluation.metrics import INSTALL
+    from wavenet.evaluation.output import (
+        JSON_NAME,
+        MARKDOWN_NAME,
+        PAGE_NAME,
+        require_report_folder,
+        write_files,
+    )
+    from wavenet.evaluation.page import has_pictures, render
+    from wavenet.evaluation.report import make_report, markdown, to_json
+    from wavenet.evaluation.utterances import choose, with_speaker
+
     _check(options)
+    out = require_report_folder(options.out)
     model = load_model(options.model)
     settings = _settings(options, model.config.temperature)
     if options.speaker is not None and not model.config.speakers:
@@ -127,6 +162,8 @@ def _measure(
     evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int, progress: Progress
 ) -> tuple[list[Measured], list[Heard]]:
     """What was measured of every utterance, and what is heard of those on the page, by name."""
+    from wavenet.evaluation.page import hear, spread
+
     wanted = spread([utterance.name for utterance in utterances], on_page)
     systems = list(evaluation.systems.values())
     measured, heard = [], []
@@ -139,6 +176,8 @@ def _measure(
 
 
 def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:
+    from wavenet.evaluation.evaluate import Settings
+
     baselines: tuple[str, ...] | None = None
     if options.baselines is not None:
         names = "" if options.baselines == "none" else options.baselines

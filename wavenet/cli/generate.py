@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wavenet.cli.options import add_device, add_drawing, add_model, add_weights, device
+from wavenet.cli.options import (
+    add_device,
+    add_drawing,
+    add_model,
+    add_weights,
+    device,
+    integer,
+    number,
+)
 from wavenet.cli.progress import seconds_bar
 
 if TYPE_CHECKING:
@@ -27,31 +35,59 @@ _NAMES_SHOWN = 12
 def add_arguments(generate: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet generate``."""
     generate.add_argument(
-        "out", metavar="OUT", help="a .wav, .flac or .ogg file; - for raw 16-bit samples to a pipe"
+        "out",
+        metavar="OUT",
+        help="write this .wav, .flac or .ogg file; - writes raw 16-bit samples to standard output",
     )
     add_model(generate)
-    generate.add_argument("--seconds", type=float, help=f"length (default {DEFAULT_SECONDS:g})")
-    generate.add_argument("--prime", metavar="IN", help="audio to carry on")
     generate.add_argument(
-        "--mel-from", metavar="IN", help="audio or a stored mel, which is to be spoken"
+        "--seconds",
+        type=number,
+        metavar="S",
+        help="generate this much audio (default: the length of the --mel-from input, or else "
+        f"{DEFAULT_SECONDS:g})",
+    )
+    generate.add_argument(
+        "--prime",
+        metavar="IN",
+        help="continue this recording; the output does not contain it",
+    )
+    generate.add_argument(
+        "--mel-from",
+        metavar="IN",
+        help="condition the model on the mel spectrogram of this recording, or on a stored mel",
     )
     add_manner(generate)
 
 
 def add_manner(parser: argparse.ArgumentParser) -> None:
-    """How it speaks."""
-    parser.add_argument("--speaker", help="name or index")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same file (default 0)")
+    """Options of sampling."""
+    parser.add_argument(
+        "--speaker",
+        metavar="NAME|INDEX",
+        help="select a speaker of the model by name or index; '' selects none",
+    )
+    parser.add_argument(
+        "--seed",
+        type=integer,
+        default=0,
+        metavar="N",
+        help="seed the random draws: the same seed gives the same audio (default: 0)",
+    )
     add_drawing(parser)
     parser.add_argument(
-        "--engine", default="auto", help="auto, eager, cpu, gpu or gpu-fused (not measured yet)"
+        "--engine",
+        default="auto",
+        help="sample with this engine: auto (default) takes the fastest that runs the model, "
+        "eager is plain PyTorch, cpu is compiled, gpu replays CUDA graphs, and gpu-fused is a "
+        "Triton kernel that has not been measured yet",
     )
     add_weights(parser)
     add_device(parser)
 
 
 def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
-    """What ``add_manner``'s arguments say."""
+    """Return the sampling options that ``add_manner`` has parsed."""
     from wavenet.generation.speeches import Manner
 
     return Manner(

@@ -7,16 +7,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from wavenet.cli.options import add_json
-from wavenet.loading import load
-from wavenet.receptive_fields import receptive_field
-from wavenet.storage.checkpoint import read_config
-from wavenet.storage.hub import resolve
+from wavenet.cli.log_format import printable
+from wavenet.cli.options import MODEL_HELP, add_json
 
 
 def add_arguments(info: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    info.add_argument("model", metavar="MODEL", help="a checkpoint's folder or a voice")
+    info.add_argument(
+        "model", metavar="MODEL", help=f"describe this model: {MODEL_HELP}, or a .nam file"
+    )
     add_json(info)
 
 
@@ -26,8 +25,9 @@ def answer(options: argparse.Namespace) -> str:
     Raises:
         CheckpointError: the folder holds no model.
     """
-    folder = resolve(options.model)
-    model, content = load(folder), read_config(folder)
+    from wavenet.receptive_fields import receptive_field
+
+    model, content = _read(options.model)
     field = receptive_field(model)
     facts = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -47,11 +47,25 @@ def answer(options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def _read(name: str) -> tuple[Any, dict[str, Any]]:
+    """The model, and what ``config.json`` says or would say of it."""
+    from wavenet.loading import load
+    from wavenet.nam import is_nam, read_nam
+    from wavenet.storage.checkpoint import read_config
+    from wavenet.storage.hub import resolve
+
+    if is_nam(name):
+        model = read_nam(name)
+        return model, model.description()
+    folder = resolve(name)
+    return load(folder), read_config(folder)
+
+
 def _tree(values: dict[str, Any], indent: str) -> Iterator[str]:
     """A line a value that is set, those of a dictionary below its key."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield f"{indent}{key}:"
+            yield f"{indent}{printable(str(key))}:"
             yield from _tree(value, indent + "  ")
         elif value is not None:
-            yield f"{indent}{key}: {value}"
+            yield f"{indent}{printable(str(key))}: {printable(str(value))}"

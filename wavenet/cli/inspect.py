@@ -7,13 +7,22 @@ import json
 
 from wavenet.cli.options import add_json
 from wavenet.cli.progress import reading
-from wavenet.data.corpora import find_corpus
 
 
 def add_arguments(inspect: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    inspect.add_argument("corpus", metavar="CORPUS", help="a folder, a manifest or a name")
-    inspect.add_argument("--corpus-root", default="corpora", help="where named corpora lie")
+    inspect.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        help="read this folder of audio files, this CSV or JSONL manifest, or a corpus of this "
+        "name, such as LJSPEECH or LIBRITTS/dev-clean",
+    )
+    inspect.add_argument(
+        "--corpus-root",
+        default="corpora",
+        metavar="FOLDER",
+        help="look for named corpora in this folder (default: corpora)",
+    )
     add_json(inspect)
 
 
@@ -23,6 +32,7 @@ def answer(options: argparse.Namespace) -> str:
     Raises:
         ValueError: there is no such corpus, or nothing in it.
     """
+    from wavenet.data.corpora import find_corpus
     from wavenet.data.inspect import inspect_corpus
 
     listing = find_corpus(options.corpus, root=options.corpus_root)

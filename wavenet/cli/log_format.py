@@ -7,6 +7,11 @@ import logging
 from wavenet.values.text import printable
 
 
+def printable_lines(text: str) -> str:
+    """The text with the control characters of each of its lines written out."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class OneLine(logging.Formatter):
     """Formatter that shows every message as one printable line."""
 

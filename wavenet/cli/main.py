@@ -1,6 +1,7 @@
 """The command line: it parses, calls and prints. What it does is done by the package.
 
-A mistake of the user's ends in one line on standard error and exit code 2.
+A mistake of the user's ends in one line on standard error and exit code 2. A command's modules are
+imported when it is the one that was asked for: ``wavenet --help`` does not wait for torch.
 """
 
 from __future__ import annotations
@@ -12,31 +13,31 @@ import logging
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from wavenet import __version__
-from wavenet.cli import bench, doctor, info, progress
-from wavenet.cli import convert as interop_command
-from wavenet.cli import evaluate as evaluate_command
-from wavenet.cli import generate as generate_command
-from wavenet.cli import inspect as data_command
-from wavenet.cli import process as process_command
-from wavenet.cli import receptive_field as field_command
-from wavenet.cli import train as train_command
-from wavenet.cli import vocode as vocode_command
-from wavenet.cli.log_format import OneLine
-from wavenet.cli.signals import unwound_by_sigterm
-from wavenet.data.cache import cache_folder
-from wavenet.loading import LOADERS, load
-from wavenet.model.config import WaveNetConfig
-from wavenet.storage.checkpoint import CONFIG_NAME, read_config
-from wavenet.training.config import parse_training
+from wavenet.cli.signals import INTERRUPTED, unwound_by_signals
+from wavenet.cli.standard_streams import (
+    Telling,
+    give_up,
+    open_closed_descriptors,
+    say,
+    settle,
+    tell,
+)
 from wavenet.training.errors import TrainingError
 
-INTERRUPTED = 130
-"""Exit code after ctrl-C: 128 and the number of the signal."""
+MISTAKE = 2
+"""Exit code after a mistake in the input."""
+
+logger = logging.getLogger("wavenet")
+
+
+Parts = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int | None]]
+"""Of a command: what adds its arguments to a parser, and what runs it, to an exit code or None."""
 
 
 class UsageError(ValueError):
@@ -51,60 +52,92 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 2 for a mistake in the input, 130 when interrupted.
+
+    Raises:
+        SystemExit: after ``--help`` and ``--version``, and for SIGTERM and SIGHUP.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    name = "wavenet"
-    # Of the user's home a command writes to this package's cache alone; matplotlib keeps its own.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+    name = f"wavenet {given[0]}" if given and given[0] in COMMANDS else "wavenet"
+    open_closed_descriptors()
+    if sys.stdout is None:
+        tell(f"{name}: standard output is closed; send it to a file, or to /dev/null")
+        return MISTAKE
+    try:
+        with _reporting(name), unwound_by_signals(), _memory_in_one_line():
+            code = _run(given)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # whoever read standard output has left
+        code = 0
+    except UsageError as error:
+        tell(str(error))
+        code = MISTAKE
+    except (ValueError, OSError, ModuleNotFoundError, TrainingError) as error:
+        tell(f"{name}: {' '.join(str(error).split())}")
+        code = MISTAKE
+    give_up()
+    return code
+
+
+def _run(given: list[str]) -> int:
+    if not given:
+        for line in _parser(None).format_help().splitlines():
+            tell(line)
+        return MISTAKE
     try:
         if given[:1] == ["train"]:  # its keys are those of the configuration, typed by jsonargparse
-            options = argparse.Namespace(command="train", run=_train, arguments=given[1:])
+            code = _train(given[1:])
         else:
-            options = _parser().parse_args(given)
+            options = _parser(given[0]).parse_args(given)
             options.given = given
-        name = f"wavenet {options.command}"
-        own_end = options.command == "train"  # with a checkpoint, after the step being made
-        with _messages_on_stderr(), contextlib.nullcontext() if own_end else unwound_by_sigterm():
-            code: int = options.run(options) or 0
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever listened has left
-        _give_up_stdout()
-        return 0
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (ValueError, OSError, ModuleNotFoundError, TrainingError) as error:
-        _give_up_stdout()
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+            _keep_matplotlib_here()
+            code = options.run(options) or 0
+    except SystemExit:  # as --help and --version end
+        settle()
+        raise
+    settle()
     return code
 
 
 @contextlib.contextmanager
-def _messages_on_stderr() -> Iterator[None]:
-    """Show what the package reports while it works, such as files that were left out."""
-    logger, handler = logging.getLogger("wavenet"), logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine())
-    level = logger.level
+def _reporting(name: str) -> Iterator[None]:
+    """Print what the package reports while it works, and warnings, as a line each."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        logger.warning("%s: %s", name, " ".join(str(message).split()))
+
+    handler, level = Telling(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
 
 
-def _give_up_stdout() -> None:
-    """Where standard output takes no more, keep Python from trying once again at exit."""
+@contextlib.contextmanager
+def _memory_in_one_line() -> Iterator[None]:
+    """Make a ValueError, which is shown as one line, of a shortage of memory."""
     try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise ValueError(
+            "there is not enough memory for this; ask for less at once: a shorter piece, a smaller "
+            "batch or a smaller model"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, the system or Python has no more; on a CPU torch has no type for it."""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return True
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,140 +145,211 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise UsageError(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(name: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of one of them."""
     parser = _Parser(
-        prog="wavenet", description="Causal dilated convolutions that generate speech and audio."
+        prog="wavenet", description="WaveNet in PyTorch: train models, generate and process audio."
     )
-    parser.add_argument("--version", action="version", version=f"wavenet {__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"wavenet {__version__}",
+        help="print the version of this package and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("train", help="train a model on a folder of audio")
-
-    def add(
-        name: str, text: str, run: Callable[[argparse.Namespace], int | None]
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text)
-        command.set_defaults(run=run)
-        return command
-
-    inspect = add("inspect", "what a corpus holds, and what is odd about it", _inspect)
-    data_command.add_arguments(inspect)
-    generate_command.add_arguments(add("generate", "generate audio from a model", _generate))
-    vocode = add("vocode", "a model's speech for audio, or for its mel", _vocode)
-    vocode_command.add_vocode_arguments(vocode)
-    mel = add("mel", "the log-mel spectrogram of audio, with its settings", _mel)
-    vocode_command.add_mel_arguments(mel)
-    process = add("process", "run audio through an amplifier model", _process)
-    process_command.add_arguments(process)
-    info.add_arguments(add("info", "what a checkpoint is and where it comes from", _info))
-    evaluate = add("evaluate", "how good a model is, in numbers and to hear", _evaluate)
-    evaluate_command.add_arguments(evaluate)
-    interop_command.add_import_arguments(add("import", "read another program's model", _import))
-    interop_command.add_export_arguments(
-        add("export", "write a model for another program", _export)
-    )
-    field = add("receptive-field", "how far back a network hears", _receptive_field)
-    field_command.add_arguments(field)
-    bench.add_arguments(add("bench", "how fast this machine is", _bench))
-    doctor.add_arguments(add("doctor", "Check and measure a device.", _doctor))
+    for each, (text, parts) in COMMANDS.items():
+        command = commands.add_parser(each, help=text, description=f"{text.capitalize()}.")
+        if each == name:
+            add_arguments, run = parts()
+            add_arguments(command)
+            command.set_defaults(run=run)
     return parser
 
 
-def _train(options: argparse.Namespace) -> int:
-    said, interrupted = train_command.run(options.arguments)
+def _keep_matplotlib_here() -> None:
+    """Of the user's home a command writes to this package's cache alone; matplotlib keeps its own."""
+    from wavenet.data.cache import cache_folder
+
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+
+
+def _train(arguments: list[str]) -> int:
+    from wavenet.cli import train as command
+
+    _keep_matplotlib_here()
+
+    said, interrupted = command.run(arguments)
     if said is not None:  # of several processes one speaks
-        print(said)
+        say(said)
     return INTERRUPTED if interrupted else 0
 
 
-def _inspect(options: argparse.Namespace) -> None:
-    _print_names(data_command.answer(options))
+def _no_parts() -> Parts:
+    raise AssertionError("train has a parser of its own")
 
 
-def _generate(options: argparse.Namespace) -> None:
-    said = generate_command.run(options)
-    if said is not None:
-        print(said)
+def _inspect() -> Parts:
+    from wavenet.cli import inspect as command
+
+    return command.add_arguments, lambda options: say(command.answer(options))
 
 
-def _vocode(options: argparse.Namespace) -> int:
-    said, code = vocode_command.run_vocode(options)
-    print(said)
-    return code
+def _generate() -> Parts:
+    from wavenet.cli import generate as command
+
+    def run(options: argparse.Namespace) -> None:
+        said = command.run(options)
+        if said is not None:
+            say(said)
+
+    return command.add_arguments, run
 
 
-def _mel(options: argparse.Namespace) -> None:
-    print(vocode_command.run_mel(options))
+def _vocode() -> Parts:
+    from wavenet.cli import vocode as command
+
+    def run(options: argparse.Namespace) -> int:
+        said, code = command.run_vocode(options)
+        say(said)
+        return code
+
+    return command.add_vocode_arguments, run
 
 
-def _process(options: argparse.Namespace) -> None:
-    from wavenet.cli.convert_nam import load_model
+def _mel() -> Parts:
+    from wavenet.cli import vocode as command
 
-    made, speed, remarks = process_command.answer(options, load_model)
-    print(made)
-    for line in (speed, *remarks):
-        print(line, file=sys.stderr)
+    return command.add_mel_arguments, lambda options: say(command.run_mel(options))
 
 
-def _info(options: argparse.Namespace) -> None:
-    print(info.answer(options))
+def _process() -> Parts:
+    from wavenet.cli import process as command
+
+    def run(options: argparse.Namespace) -> None:
+        from wavenet.cli.convert_nam import load_model
+
+        made, speed, remarks = command.answer(options, load_model)
+        say(made)
+        for line in (speed, *remarks):
+            tell(line)
+
+    return command.add_arguments, run
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    counted = functools.partial(progress.counted, unit="recording")
-    command = shlex.join(["wavenet", *options.given])
-    _print_names(evaluate_command.answer(options, load, counted, command))
+def _info() -> Parts:
+    from wavenet.cli import info
+
+    return info.add_arguments, lambda options: say(info.answer(options))
 
 
-def _import(options: argparse.Namespace) -> None:
-    print(interop_command.import_file(options))
+def _evaluate() -> Parts:
+    from wavenet.cli import evaluate as command
+
+    def run(options: argparse.Namespace) -> None:
+        from wavenet.cli.progress import counted
+        from wavenet.model.from_checkpoint import load
+
+        progress = functools.partial(counted, unit="recording")
+        say(command.answer(options, load, progress, shlex.join(["wavenet", *options.given])))
+
+    return command.add_arguments, run
 
 
-def _export(options: argparse.Namespace) -> None:
-    print(interop_command.export_file(options))
+def _import() -> Parts:
+    from wavenet.cli import convert as command
+
+    return command.add_import_arguments, lambda options: say(command.import_file(options))
 
 
-def _bench(options: argparse.Namespace) -> None:
-    print(bench.answer(options))
+def _export() -> Parts:
+    from wavenet.cli import convert as command
+
+    return command.add_export_arguments, lambda options: say(command.export_file(options))
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    text, code = doctor.answer(options)
-    print(text)
-    return code
+def _bench() -> Parts:
+    from wavenet.cli import bench
+
+    return bench.add_arguments, lambda options: say(bench.answer(options))
 
 
-def _receptive_field(options: argparse.Namespace) -> None:
-    from wavenet.audio import read_audio
+def _doctor() -> Parts:
+    from wavenet.cli import doctor as command
 
-    print(
-        field_command.answer(
-            options,
-            _read_target,
-            load,
-            lambda path, rate: read_audio(path, rate)[0],
-            bench.multiply_adds_per_second,
+    def run(options: argparse.Namespace) -> int:
+        text, code = command.answer(options)
+        say(text)
+        return code
+
+    return command.add_arguments, run
+
+
+def _receptive_field() -> Parts:
+    from wavenet.cli import receptive_field as command
+
+    def run(options: argparse.Namespace) -> None:
+        from wavenet.audio import read_audio
+        from wavenet.cli.bench import multiply_adds_per_second
+        from wavenet.loading import load
+
+        say(
+            command.answer(
+                options,
+                _read_target,
+                load,
+                lambda path, rate: read_audio(path, rate)[0],
+                multiply_adds_per_second,
+            )
         )
-    )
+
+    return command.add_arguments, run
 
 
-def _read_target(path: Path) -> Any:
-    """The model configuration in a checkpoint folder or a recipe."""
+def _read_target(text: str) -> Any:
+    """The model configuration in a checkpoint folder or a recipe, or the model in a .nam file."""
+    from wavenet.loading import LOADERS, load
+    from wavenet.model.config import WaveNetConfig
+    from wavenet.nam import is_nam
+    from wavenet.storage.checkpoint import CONFIG_NAME, read_config
+    from wavenet.storage.hub import resolve
+    from wavenet.training.config import parse_training
+
+    path = Path(text)
     if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():
         path = path / "config.yaml"
-    if path.suffix not in (".yaml", ".yml"):
-        content = read_config(path)
-        if content.get("architecture") in LOADERS:
-            return load(path)
-        return WaveNetConfig.from_dict(content["config"])
-    return parse_training([str(path)])[0].model_config()
+    if path.suffix in (".yaml", ".yml"):
+        return parse_training([str(path)])[0].model_config()
+    if is_nam(path):
+        return load(path)
+    folder = resolve(text)
+    content = read_config(folder)
+    if content.get("architecture") in LOADERS:
+        return load(folder)
+    return WaveNetConfig.from_dict(content["config"])
 
 
-def _print_names(text: str) -> None:
-    """Print what names files, whose names need not be Unicode."""
-    print(text.encode("utf-8", "backslashreplace").decode())
+COMMANDS: dict[str, tuple[str, Callable[[], Parts]]] = {
+    "train": ("train a model on a folder of audio", _no_parts),
+    "inspect": ("summarize a corpus and list its faulty recordings", _inspect),
+    "generate": ("generate audio with a model", _generate),
+    "vocode": ("synthesize audio from mel spectrograms or recordings", _vocode),
+    "mel": ("compute the log-mel spectrogram of a recording", _mel),
+    "process": ("run audio through an amplifier model", _process),
+    "info": ("show the size, receptive field, settings and origin of a model", _info),
+    "evaluate": ("measure the quality of a model on recordings and write a report", _evaluate),
+    "import": ("convert another program's model", _import),
+    "export": ("write a model for another program", _export),
+    "receptive-field": (
+        "compute the receptive field of a network, or design a stack for one",
+        _receptive_field,
+    ),
+    "bench": ("measure how fast this machine samples, trains and processes audio", _bench),
+    "doctor": ("check and measure a device, and write a report", _doctor),
+}
+"""Of each command its row of ``wavenet --help``, and what imports its parts."""
 
 
 if __name__ == "__main__":

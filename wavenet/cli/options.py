@@ -3,48 +3,113 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
 if TYPE_CHECKING:
     import torch
 
-Arguments = argparse.ArgumentParser | argparse._MutuallyExclusiveGroup
-"""What takes a row: a command's parser, or a group of it."""
+
+class Arguments(Protocol):
+    """What takes a row: a command's parser, or a group of it."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Any: ...
 
 
-def add_json(arguments: Arguments, what: str = "one JSON object") -> None:
-    """``--json``: print `what` in the place of text."""
-    arguments.add_argument("--json", action="store_true", help=f"print {what}")
+MODEL_HELP = "a checkpoint folder, a Hugging Face Hub repository or a bundled model"
+
+LARGEST_INTEGER = 2**63 - 1
+"""Of torch and numpy, which count in 64 bits."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
+_NUMBER = re.compile(
+    r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE
+)
+_SHOWN = 40
+"""Characters of a wrong value that are repeated."""
+
+
+def integer(text: str) -> int:
+    """Return the integer that an option's value says, in ASCII digits.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else, and for more than 64 bits hold.
+    """
+    if not _INTEGER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"invalid int value: {_shown(text)}")
+    if abs(int(text)) > LARGEST_INTEGER:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is larger than 64 bits can hold")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Return the number that an option's value says, in ASCII digits; it may be infinite or NaN.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"invalid float value: {_shown(text)}")
+    return float(text)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+def add_json(arguments: Arguments, what: str = "the answer as one JSON object") -> None:
+    """``--json``: print `what` instead of text."""
+    arguments.add_argument("--json", action="store_true", help=f"print {what} instead of text")
 
 
 def add_model(arguments: Arguments) -> None:
-    """``--model``: which model speaks; the default is a voice."""
+    """``--model``: which model generates; the default is a bundled one."""
     arguments.add_argument(
         "--model",
         default=DEFAULT_VOICE,
         metavar="MODEL",
-        help=f"a checkpoint's folder or a voice (default {DEFAULT_VOICE})",
+        help=f"{MODEL_HELP} (default: {DEFAULT_VOICE})",
     )
 
 
 def add_drawing(arguments: Arguments) -> None:
     """``--temperature`` and ``--top-p``: how a sample is drawn."""
     arguments.add_argument(
-        "--temperature", type=float, help="below 1: less noisy (default: the model's own)"
+        "--temperature",
+        type=number,
+        metavar="T",
+        help="scale the randomness of sampling: below 1 gives less noise (default: the model's "
+        "own temperature)",
     )
-    arguments.add_argument("--top-p", type=float, help="nucleus sampling, mu-law models only")
+    arguments.add_argument(
+        "--top-p",
+        type=number,
+        metavar="P",
+        help="draw only from the most probable values whose probabilities sum to P (nucleus "
+        "sampling; mu-law models only)",
+    )
 
 
 def add_weights(arguments: Arguments) -> None:
     """``--weights``: the type in which an engine keeps them."""
-    arguments.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    arguments.add_argument(
+        "--weights",
+        default="float32",
+        metavar="DTYPE",
+        help="store the engine's weights as float32 (default), float16 or bfloat16",
+    )
 
 
 def add_device(arguments: Arguments) -> None:
     """``--device``: where torch computes; `device` reads it."""
-    arguments.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    arguments.add_argument(
+        "--device",
+        default="cpu",
+        help="run the model on this torch device: cpu (default), cuda, cuda:1, mps or xpu",
+    )
 
 
 def device(text: str) -> torch.device:
@@ -58,9 +123,19 @@ def device(text: str) -> torch.device:
     try:
         found = torch.device(text)
     except RuntimeError:
-        raise ValueError(f"--device={text!r} is no device; give cpu, cuda or cuda:0") from None
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"--device={text}: found {torch.cuda.device_count()} CUDA GPUs here; leave --device out"
-        )
+            f"--device={_shown(text)} is no device; give cpu, cuda or cuda:0"
+        ) from None
+    counts: dict[str, Callable[[], int]] = {
+        "cpu": lambda: 1,
+        "cuda": torch.cuda.device_count,
+        "mps": lambda: int(torch.backends.mps.is_available()),
+        "xpu": torch.xpu.device_count,
+    }
+    if found.type not in counts:
+        raise ValueError(f"--device={text}: models run on {', '.join(counts)}; leave --device out")
+    n_devices = counts[found.type]()
+    if (found.index or 0) >= n_devices:
+        kind = {"cpu": "CPU", "cuda": "CUDA GPUs"}.get(found.type, f"{found.type.upper()} devices")
+        raise ValueError(f"--device={text}: found {n_devices} {kind} here; leave --device out")
     return found

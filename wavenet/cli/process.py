@@ -7,36 +7,44 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wavenet.audio import audio_info
-from wavenet.audio.writing import require_extension
+from wavenet.cli.options import integer
 from wavenet.cli.progress import seconds_bar
-from wavenet.processing.files import FORMATS, process_file
 from wavenet.storage.files import require_writable
 from wavenet.storage.paths import require_other_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("source", type=Path, metavar="IN", help="an audio file")
+    parser.add_argument("source", type=Path, metavar="IN", help="read this audio file")
     parser.add_argument(
-        "target", type=Path, metavar="OUT", help="a .wav (32-bit float) or .flac file"
+        "target",
+        type=Path,
+        metavar="OUT",
+        help="write this .wav file (32-bit float) or .flac file (24 bits)",
     )
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="FILE", help="a .nam file or a checkpoint"
+        "--model",
+        required=True,
+        metavar="FILE",
+        help="run this model: a .nam file or the checkpoint folder of an imported one",
     )
     parser.add_argument(
-        "--chunk", type=int, default=512, metavar="N", help="samples at once (default 512)"
+        "--chunk",
+        type=integer,
+        default=512,
+        metavar="N",
+        help="pass this many samples to the model at a time (default: 512)",
     )
 
 
 def answer(
-    options: argparse.Namespace, load_model: Callable[[Path], Any]
+    options: argparse.Namespace, load_model: Callable[[str], Any]
 ) -> tuple[str, str, list[str]]:
     """Run the model over the file.
 
     Args:
         options: parsed from ``add_arguments``.
-        load_model: from the path to the model.
+        load_model: from what names a model to the model.
 
     Returns:
         What was made, how fast, and warnings.
@@ -44,6 +52,10 @@ def answer(
     Raises:
         ValueError: for whatever cannot be done; the message is one line.
     """
+    from wavenet.audio import audio_info
+    from wavenet.audio.writing import require_extension
+    from wavenet.processing.files import FORMATS, process_file
+
     require_extension(options.target, FORMATS)
     require_other_file(options.target, options.source, options.model)
     require_writable(options.target)

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from wavenet.cli.options import add_json
+from wavenet.cli.options import MODEL_HELP, add_json, integer, number
 from wavenet.nn import DilatedStack
 from wavenet.receptive_fields.analysis import METHODS, receptive_field
 from wavenet.receptive_fields.design import design, table
@@ -28,34 +28,86 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
         "target",
         nargs="?",
         metavar="TARGET",
-        help="a checkpoint, a recipe or package.module:callable",
+        help=f"analyse {MODEL_HELP}; a .nam file; a training recipe (.yaml); or the network that "
+        "package.module:callable returns",
     )
-    field.add_argument("--layers", type=int, help="layers per stack: dilations 1, 2, 4 ...")
-    field.add_argument("--stacks", type=int, help="repetitions of the dilations (default 1)")
-    field.add_argument("--dilations", help="instead of layers: a list such as 1,2,4")
-    field.add_argument("--kernel-size", type=int, help="taps (default 2)")
-    field.add_argument("--sample-rate", type=int, help="in Hz, for milliseconds")
-    field.add_argument("--input-shape", help="what a callable's network takes, such as 1,1,16000")
     field.add_argument(
-        "--method", choices=METHODS, default="auto", help="formula, gradient, or what fits"
+        "--layers",
+        type=integer,
+        metavar="N",
+        help="analyse a stack of this many layers with dilations 1, 2, 4 ...",
     )
-    field.add_argument("--verify", action="store_true", help="measure by gradient and compare")
-    field.add_argument("--target-ms", type=float, help="propose stacks that hear so far")
     field.add_argument(
-        "--real-time", action="store_true", help="measure the CPU engine for a real-time factor"
+        "--stacks", type=integer, metavar="N", help="repeat the dilations this often (default: 1)"
     )
-    field.add_argument("--max-parameters", type=int, help="of a proposed stack")
-    field.add_argument("--residual-channels", type=int, help="of a proposed stack (default 64)")
     field.add_argument(
-        "--effective", metavar="AUDIO", help="how much a checkpoint really hears, on this audio"
+        "--dilations", metavar="LIST", help="analyse a stack of these dilations, such as 1,2,4"
     )
-    field.add_argument("--plot", metavar="OUT", help="a .png or .svg file")
+    field.add_argument(
+        "--kernel-size",
+        type=integer,
+        metavar="N",
+        help="give each convolution of the stack this many taps (default: 2)",
+    )
+    field.add_argument(
+        "--sample-rate",
+        type=integer,
+        metavar="HZ",
+        help="convert samples to milliseconds at this rate (default: the model's rate)",
+    )
+    field.add_argument(
+        "--input-shape",
+        metavar="SHAPE",
+        help="pass inputs of this shape to the network of package.module:callable, such as "
+        "1,1,16000",
+    )
+    field.add_argument(
+        "--method",
+        choices=METHODS,
+        default="auto",
+        help="compute the field by formula (trace), measure it by gradient, or choose (auto, the "
+        "default)",
+    )
+    field.add_argument(
+        "--verify",
+        action="store_true",
+        help="measure the field by gradient as well, and compare the two",
+    )
+    field.add_argument(
+        "--target-ms",
+        type=number,
+        metavar="MS",
+        help="propose stacks whose receptive field is at least this long",
+    )
+    field.add_argument(
+        "--real-time",
+        action="store_true",
+        help="estimate the real-time factor of each proposed stack by measuring the CPU engine",
+    )
+    field.add_argument(
+        "--max-parameters",
+        type=integer,
+        metavar="N",
+        help="propose only stacks with at most this many parameters",
+    )
+    field.add_argument(
+        "--residual-channels",
+        type=integer,
+        metavar="N",
+        help="give proposed stacks this many residual channels (default: 64)",
+    )
+    field.add_argument(
+        "--effective",
+        metavar="AUDIO",
+        help="measure the effective receptive field of a trained model on this recording",
+    )
+    field.add_argument("--plot", metavar="OUT", help="draw the field into this .png or .svg file")
     add_json(field)
 
 
 def answer(
     options: argparse.Namespace,
-    read_target: Callable[[Path], Any],
+    read_target: Callable[[str], Any],
     load_model: Callable[[str], Any],
     read_audio: Callable[[str, int], Any],
     measure_speed: Callable[[int], float],
@@ -64,7 +116,8 @@ def answer(
 
     Args:
         options: parsed from ``add_arguments``.
-        read_target: from the path of a checkpoint or a recipe to a configuration.
+        read_target: from what names a checkpoint, a recipe or a .nam file to a configuration or a
+            model.
         load_model: from the path of a checkpoint to a model.
         read_audio: from a path and a sample rate to samples ``[T]``.
         measure_speed: from residual channels to multiply-adds per second of the CPU engine here.
@@ -94,7 +147,7 @@ def answer(
     return field.to_json() if options.json else str(field)
 
 
-def _thing(options: argparse.Namespace, read_target: Callable[[Path], Any]) -> Any:
+def _thing(options: argparse.Namespace, read_target: Callable[[str], Any]) -> Any:
     if options.target is None:
         return _dilations(options)
     text = options.target
@@ -102,7 +155,7 @@ def _thing(options: argparse.Namespace, read_target: Callable[[Path], Any]) -> A
         raise ValueError(f"{text} says its own; leave out --stacks and --kernel-size")
     if ":" in text and not Path(text).exists():
         return _network(text)
-    return read_target(Path(text))
+    return read_target(text)
 
 
 def _dilations(options: argparse.Namespace) -> list[int]:

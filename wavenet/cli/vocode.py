@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavenet.cli.generate import add_manner, manner
-from wavenet.cli.options import add_model, device
+from wavenet.cli.options import MODEL_HELP, add_model, device, integer
 from wavenet.cli.progress import reading, seconds_bar
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
@@ -25,29 +25,45 @@ def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
     vocode.add_argument(
         "source",
         metavar="IN",
-        help="audio, a mel (.npz of wavenet mel, or a bare .npy), or a folder of such files",
+        help="read this recording, this mel (.npz of wavenet mel, or a bare .npy), or every such "
+        "file in this folder",
     )
-    vocode.add_argument("out", metavar="OUT", help="a .wav, .flac or .ogg file; for a folder, one")
-    add_model(vocode)
-    vocode.add_argument("--mel-config", metavar="NAME|FILE", help="how a bare .npy was made")
     vocode.add_argument(
-        "--batch-size", type=int, default=8, help="files of a folder at once (default 8)"
+        "out",
+        metavar="OUT",
+        help="write this .wav, .flac or .ogg file; if IN is a folder, write into this folder",
+    )
+    add_model(vocode)
+    vocode.add_argument(
+        "--mel-config",
+        metavar="NAME|FILE",
+        help="read a bare .npy as a mel with these settings: wavenet-16k, tacotron2, hifigan or a "
+        "JSON file (default: the model's settings)",
+    )
+    vocode.add_argument(
+        "--batch-size",
+        type=integer,
+        default=8,
+        metavar="N",
+        help="synthesize this many files of a folder in parallel (default: 8)",
     )
     add_manner(vocode)
 
 
 def add_mel_arguments(mel: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet mel``."""
-    mel.add_argument("source", metavar="IN", help="audio")
-    mel.add_argument("out", metavar="OUT.npz", help="the mel and its settings")
+    mel.add_argument("source", metavar="IN", help="read this recording")
+    mel.add_argument("out", metavar="OUT.npz", help="write the mel and its settings to this file")
     which = mel.add_mutually_exclusive_group()
     which.add_argument(
-        "--mel-config", metavar="NAME|FILE", help="wavenet-16k, tacotron2, hifigan or a JSON file"
+        "--mel-config",
+        metavar="NAME|FILE",
+        help="compute the mel with these settings: wavenet-16k, tacotron2, hifigan or a JSON file",
     )
     which.add_argument(
         "--model",
         metavar="MODEL",
-        help=f"the settings of a checkpoint or a voice (default {DEFAULT_VOICE})",
+        help=f"compute the mel with this model's settings: {MODEL_HELP} (default: {DEFAULT_VOICE})",
     )
 
 

@@ -23,7 +23,6 @@ from wavenet.evaluation.metrics import INSTALL, METRICS, measuring_mel
 from wavenet.evaluation.report import notes_of
 from wavenet.features import log_mel
 
-DEFAULT_UTTERANCES = 12
 HEARD_S = 15.0
 """So much of each recording is on the page; the numbers are of more."""
 SHOWN_NATS = 8.0

@@ -43,6 +43,11 @@ def load(
         CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
             package does not know, or does not fit ``sample_rate`` or ``mel``.
     """
+    if Path(folder).suffix.lower() == ".nam" and Path(folder).is_file():
+        raise CheckpointError(
+            f"{folder} is a network of Neural Amp Modeler, which processes audio and generates "
+            "none; run it with wavenet process"
+        )
     folder = hub.resolve(folder, revision)
     content = read_config(folder)
     if content.get("architecture") != ARCHITECTURE:

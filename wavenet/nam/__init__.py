@@ -11,7 +11,7 @@ from wavenet.nam.checkpoints import from_checkpoint
 from wavenet.nam.config import NamConfig
 from wavenet.nam.network import ARCHITECTURE, NamWaveNet
 from wavenet.nam.presets import PRESETS, preset
-from wavenet.nam.reading import read_nam
+from wavenet.nam.reading import is_nam, read_nam
 from wavenet.nam.writing import write_nam
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "NamConfig",
     "NamWaveNet",
     "from_checkpoint",
+    "is_nam",
     "preset",
     "read_nam",
     "write_nam",

@@ -189,13 +189,17 @@ class NamWaveNet(Causal):
             folder: made if it is missing.
             provenance: where the weights come from (JSON values).
         """
-        write_checkpoint(
-            folder,
-            architecture=ARCHITECTURE,
-            config=to_dict(self.config),
-            tensors=self.state_dict(),
-            provenance={"nam_metadata": self.metadata, **(provenance or {})},
-        )
+        facts = self.description()
+        facts["provenance"].update(provenance or {})
+        write_checkpoint(folder, tensors=self.state_dict(), **facts)
+
+    def description(self) -> dict[str, Any]:
+        """Return architecture, configuration and origin, as ``config.json`` has them."""
+        return {
+            "architecture": ARCHITECTURE,
+            "config": to_dict(self.config),
+            "provenance": {"nam_metadata": self.metadata},
+        }
 
     def stages(self) -> list[tuple[NamLayerArray, CausalConv1d]]:
         """Each array with its head's convolution."""

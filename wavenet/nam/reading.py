@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ _MAX_NESTING = 4
 _CONTAINER = "SlimmableContainer"
 
 
+def is_nam(path: str | PathLike[str]) -> bool:
+    """Return whether a path is named as a ``.nam`` file and is no folder."""
+    return Path(path).suffix.lower() == ".nam" and not Path(path).is_dir()
+
+
 def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWaveNet:
     """The network in a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
 
@@ -43,12 +49,10 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWa
         top = Node(_parse(path))
         chosen = _choose(top, submodel)
         config, weights = _model(chosen, depth=0)
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
+        metadata = _metadata(chosen)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
-    metadata = chosen.get("metadata", {})
-    model = NamWaveNet(config, finite_only(metadata) if isinstance(metadata, dict) else {})
+    model = NamWaveNet(config, metadata)
     part: NamWaveNet | None = model
     for own in weights:
         assert part is not None
@@ -111,6 +115,15 @@ def _name(model: Node) -> str:
     metadata = model.get("metadata", {})
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return name[:60] if isinstance(name, str) else ""
+
+
+def _metadata(model: Node) -> dict[str, Any]:
+    """What the file says of the model; whatever is no object is left out."""
+    metadata = model.get("metadata", {})
+    if not isinstance(metadata, dict):
+        return {}
+    values: dict[str, Any] = finite_only(metadata)
+    return values
 
 
 def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:

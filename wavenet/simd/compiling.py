@@ -17,6 +17,8 @@ from typing import Any
 import numba
 from numba.extending import intrinsic
 
+from wavenet.simd.announcing import announce
+
 instruction: Any = intrinsic
 """Makes an operation of the compiled language out of a generator of LLVM code. Kernels call it with
 other arguments than Python would, which its own type does not know."""
@@ -38,8 +40,9 @@ def cached(function: Callable[..., Any]) -> Any:
     """A kernel that Python calls, kept on disk where that is possible.
 
     The function must hold ``sources_fingerprint(__file__)`` in a closure: numba counts the contents
-    of a closure to the key of what it keeps.
+    of a closure to the key of what it keeps. Before it is compiled, a line says so.
     """
+    announce(function)
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except (RuntimeError, OSError) as error:

@@ -42,6 +42,8 @@ _REMEDIES = {
 _TEMPORARY = re.compile(r"\.(?:([0-9a-f]{8})-([0-9]+)-)?[0-9a-f]{16}\.tmp")
 _ABANDONED_S = 7 * 86400.0
 """A temporary file that another machine made, and has not written to for so long, is left over."""
+_unfinished: set[Path] = set()
+"""Temporary files of this process that are being written."""
 
 
 class WriteError(OSError):
@@ -65,6 +67,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     temporary = _temporary_in(target.parent)
+    _unfinished.add(temporary)
     try:
         _require_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +85,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def has_unfinished() -> bool:
+    """Return whether an ``atomic_write`` of this process is under way."""
+    return bool(_unfinished)
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:

@@ -8,9 +8,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from wavenet.model.config import WaveNetConfig
+if not TYPE_CHECKING:
+    pass  # jsonargparse runs whatever stands below `if TYPE_CHECKING`, and this imports torch
+else:
+    from wavenet.model.config import WaveNetConfig
 
 logger = logging.getLogger("wavenet")
 
@@ -167,6 +170,8 @@ class TrainingConfig:
         Raises:
             ValueError: if a key is unknown or a value makes no model; it is named.
         """
+        from wavenet.model.config import WaveNetConfig  # needs torch, which --help does not
+
         return WaveNetConfig.from_dict(self.model)
 
 
