@@ -243,7 +243,7 @@ def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
         ("a.wav --model MODEL --top-p 2", "top_p must lie in (0, 1]"),
         (
             "a.wav --model MODEL --engine warp",
-            "engine='warp' is unknown; choose one of auto, eager",
+            "engine='warp' is unknown; choose one of auto, stream",
         ),
         ("a.wav --model MODEL --weights int4", "weights='int4' is unknown; choose one of float32"),
         (

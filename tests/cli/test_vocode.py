@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from wavenet.vocoding import Job, vocode_files
 
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
 from wavenet.generation import Manner, speeches
 from wavenet.generation import vocode_files as files
+from wavenet.generation.vocode_files import Job, vocode_files
 from wavenet.storage import pretrained as voices
 
 Limit = Callable[[int], AbstractContextManager[None]]

@@ -170,7 +170,7 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
 
 
 def _keep_matplotlib_here() -> None:
-    """Of the user's home a command writes to this package's cache alone; matplotlib keeps its own."""
+    """Keep matplotlib's files in this package's cache, not elsewhere in the user's home."""
     from wavenet.data.cache import cache_folder
 
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
