@@ -1,6 +1,7 @@
 """The language in which compiled code for the CPU is written: numba, and 16 floats as one value.
 
     compiling   how kernels are compiled, and kept between runs
+    kernel_cache  what is kept, in a folder of the user's own
     registers   16 floats as one value of the compiled language
     memory      the same from and to any address, as float32 or bfloat16
     functions   exp, and the gate tanh . sigmoid
