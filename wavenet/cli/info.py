@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from wavenet.cli.log_format import printable
 from wavenet.cli.options import MODEL_HELP, add_json
+from wavenet.values.text import printable
 
 
 def add_arguments(info: argparse.ArgumentParser) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from wavenet.cli.log_format import printable
 from wavenet.cli.progress import counted
 from wavenet.training.config import MISSING_PACKAGES, parse_training
+from wavenet.values.text import printable
 
 
 def run(arguments: Sequence[str]) -> tuple[str | None, bool]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 import operator
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from torch import Tensor
 
-from wavenet.values.integers import is_integer
+from wavenet.values.integers import fits_float, is_integer
 from wavenet.values.size_limits import (
     MAX_FFT_SAMPLES,
     MAX_MEL_BANDS,
@@ -261,10 +260,10 @@ def _positive_integer(name: str, value: object, most: int) -> int:
     return operator.index(value)
 
 
-def _finite_float(name: str, value: object) -> float:
+def _finite_float(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {short(value)}; give a number")
-    if not abs(cast(float, value)) <= sys.float_info.max:  # also an integer that no float can hold
+    if not fits_float(value):
         raise ValueError(f"{name} is {short(value)}; give a finite number")
     return float(value)
 

@@ -128,7 +128,7 @@ class CausalConv1d(_Convolution):
         stride: int = 1,
         bias: bool = True,
     ) -> None:
-        dilation = check_positive("dilation", dilation)
+        dilation, stride = check_positive("dilation", dilation), check_positive("stride", stride)
         super().__init__(
             in_channels,
             out_channels,
@@ -139,8 +139,8 @@ class CausalConv1d(_Convolution):
             weight_shape=(out_channels, in_channels // max(groups, 1), kernel_size),
         )
         self.dilation = dilation
-        self.step = self.stride
-        self.rate = Fraction(1, self.stride)
+        self.step = stride
+        self.rate = Fraction(1, stride)
 
     @property
     def past(self) -> int:
@@ -207,7 +207,7 @@ class CausalConvTranspose1d(_Convolution):
             bias=bias,
             weight_shape=(in_channels, out_channels // max(groups, 1), kernel_size),
         )
-        self.rate = Fraction(self.stride)
+        self.rate = Fraction(stride)
 
     @property
     def past(self) -> int:

@@ -147,6 +147,8 @@ class DilatedStack(Causal):
         super().__init__()
         if not len(dilations):
             raise ValueError("dilations is empty; give one per block, such as [1, 2, 4, 8]")
+        self.in_channels, self.cond_channels = residual_channels, cond_channels
+        self.dilations = tuple(dilations)
         self.blocks = nn.ModuleList(
             GatedResidualBlock(
                 residual_channels,
@@ -158,9 +160,6 @@ class DilatedStack(Causal):
             )
             for dilation in dilations
         )
-        first = self._blocks()[0]
-        self.in_channels, self.cond_channels = first.in_channels, first.cond_channels
-        self.dilations = tuple(block.conv.dilation for block in self._blocks())
 
     @property
     def past(self) -> int:

@@ -2,6 +2,7 @@
 
     compiling   how kernels are compiled, and kept between runs
     announcing  a line before one is compiled
+    kernel_cache  what is kept, in a folder of the user's own
     registers   16 floats as one value of the compiled language
     memory      the same from and to any address, as float32 or bfloat16
     functions   exp, and the gate tanh . sigmoid

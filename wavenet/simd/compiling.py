@@ -3,13 +3,12 @@
 Compiling the loop takes seconds, loading it from numba's cache a fraction of one. Two things need
 care. Numba's cache notices a change of the file that a function stands in, but not of the files it
 calls into: the fingerprint of all kernel sources is therefore part of the key. And where no folder
-can be written to, numba refuses to cache: the kernels are then compiled in memory.
+is fit to keep kernels (``kernel_cache``), they are compiled in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numba
 from numba.extending import intrinsic
 
 from wavenet.simd.announcing import announce
+from wavenet.simd.kernel_cache import KernelCache, kernel_folder, report
 
 instruction: Any = intrinsic
 """Makes an operation of the compiled language out of a generator of LLVM code. Kernels call it with
@@ -43,16 +43,12 @@ def cached(function: Callable[..., Any]) -> Any:
     of a closure to the key of what it keeps. Before it is compiled, a line says so.
     """
     announce(function)
+    kernel = numba.njit(**_OPTIONS)(function)
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        kernel._cache = KernelCache(function)  # what njit(cache=True) sets, with numba's own class
     except (RuntimeError, OSError) as error:
-        warnings.warn(
-            "CPU kernels are compiled anew in every process, as numba can keep nothing "
-            f"({error}); set NUMBA_CACHE_DIR to a folder that can be written to",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return numba.njit(**_OPTIONS)(function)
+        report("kept", kernel_folder(), error)
+    return kernel
 
 
 def sources_fingerprint(file: str = __file__, *others: str) -> str:

@@ -178,7 +178,10 @@ def load_weights(module: torch.nn.Module, folder: str | Path) -> None:
                 f"{path}: {name} has values that are not finite; the training that wrote it "
                 "diverged, or the file is damaged"
             )
-    module.load_state_dict(tensors)
+    # Not load_state_dict: for each of n children it goes through the names of all n.
+    with torch.no_grad():
+        for name, own in module.state_dict().items():
+            own.copy_(tensors[name])
 
 
 def _require_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import operator
-import sys
 import types
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from wavenet.values.integers import is_integer
+from wavenet.values.integers import fits_float, is_integer
 from wavenet.values.text import printable, short
 
 T = TypeVar("T")
@@ -91,6 +90,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _finite(value: Any, where: str) -> float:
     """The number as Python's float, or ValueError."""
-    if not abs(value) <= sys.float_info.max:  # also an integer that no float can hold
+    if not fits_float(value):
         raise ValueError(f"{where} is {short(value)}, expected a finite number")
     return float(value)

@@ -37,7 +37,7 @@ def without_package(name: str) -> Iterator[None]:
         requirement.message = f"{name} was left out when wavenet.training imported Lightning"
         return False
 
-    RequirementCache.__bool__ = find_others  # type: ignore[method-assign,assignment]
+    RequirementCache.__bool__ = find_others  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:

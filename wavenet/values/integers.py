@@ -1,4 +1,4 @@
-"""Sizes and counts: every kind of integer is one, numpy's and one-element tensors too; bool is not.
+"""Sizes and counts: integers of every library, numpy's and one-element tensors too; bool is none.
 
 ``True`` counts as 1 in Python, but where a size is asked for it is a mistake, so it is refused.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any, TypeGuard
 
 
@@ -18,6 +19,11 @@ def is_integer(value: Any) -> TypeGuard[int]:
     except TypeError:  # also what a tensor of several elements, or of floats, raises
         return False
     return True
+
+
+def fits_float(value: Any) -> bool:
+    """Return whether a number is finite and, being an integer, small enough for a float."""
+    return bool(abs(value) <= sys.float_info.max)
 
 
 def as_integer(name: str, value: Any, *, least: int = 1) -> int:

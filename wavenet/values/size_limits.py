@@ -10,8 +10,8 @@ from __future__ import annotations
 
 MAX_SAMPLE_RATE_HZ = 1_000_000
 """Of recorders for bats: 768,000."""
-MAX_LAYERS = 4096
-"""All stacks counted; WaveNets have 20 to 60, and 2000 have been looked at."""
+MAX_LAYERS = 2048
+"""All stacks counted; WaveNets have 20 to 60."""
 MAX_CHANNELS = 65_536
 """Width of any part of a network, or entries of a table."""
 MAX_PAST_SAMPLES = 1 << 21
