@@ -3,13 +3,16 @@
     python recipes/serve/serve.py --model VOCODER --from samples/prompts-en --out served
     python recipes/serve/serve.py --model VOCODER --from ... --device cuda --rows 256 --every 0
 
-Every file is a request for its own log-mel to be spoken. They arrive one after another, ``--every``
-so many seconds; each becomes a wav in the folder ``--out`` as soon as it is done.
+Every audio file is a request for its own log-mel to be spoken. They arrive one after another,
+``--every`` so many seconds; each becomes a wav below the folder ``--out``, at the same place as
+below ``--from``, as soon as it is done. A request that cannot be answered is one line on standard
+error, and the others are served.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +22,9 @@ from torch import Tensor
 
 import wavenet
 from wavenet.audio import read_audio, write_audio
+from wavenet.data import find_audio
 from wavenet.generation import Utterance, generate_queue
+from wavenet.storage.paths import is_inside, require_other_file
 
 _PATIENCE_S = 0.001
 """Between two looks at a queue that is empty while nobody speaks."""
@@ -27,9 +32,9 @@ _PATIENCE_S = 0.001
 
 @dataclass(frozen=True)
 class Request:
-    """Somebody wants to hear a mel ``[M, F]``."""
+    """Somebody wants to hear a mel ``[M, F]``; where the answer goes, below the output folder."""
 
-    name: str
+    place: Path
     mel: Tensor
     arrives_s: float
 
@@ -53,25 +58,47 @@ def arriving(requests: list[Request], clock: Clock) -> Iterator[Utterance | None
         yield Utterance(mel=request.mel, seed=number)
 
 
-def read_requests(folder: Path, model: wavenet.WaveNet, every_s: float, n: int) -> list[Request]:
-    """The first n files of a folder, as mels."""
+def read_requests(
+    folder: Path, out: Path, model: wavenet.WaveNet, every_s: float, n: int
+) -> tuple[list[Request], int]:
+    """The first n audio files of a folder, as mels; and how many of them cannot be answered."""
     if model.config.mel is None:
         raise SystemExit("serve.py speaks mels: give --model a mel-conditioned one")
-    requests = []
-    for path in sorted(folder.rglob("*.flac"))[:n]:
-        audio, _ = read_audio(path, model.sample_rate)
-        mel = wavenet.log_mel(audio, model.config.mel, model.mel_filterbank.cpu())
-        requests.append(Request(path.stem, mel, every_s * len(requests)))
-    if not requests:
-        raise SystemExit(f"{folder} holds no .flac files")
-    return requests
+    requests: list[Request] = []
+    n_refused = 0
+    taken: set[Path] = set()
+    for path in [path for path in find_audio(folder) if not is_inside(path, out)][:n]:
+        place = path.relative_to(folder).with_suffix(".wav")
+        try:
+            if place in taken:
+                raise ValueError(f"{path}: {place} is already that of another request; rename one")
+            require_other_file(out / place, path)
+            audio, _ = read_audio(path, model.sample_rate)
+            mel = wavenet.log_mel(audio, model.config.mel, model.mel_filterbank.cpu())
+        except (ValueError, OSError) as error:
+            refuse(error)
+            n_refused += 1
+            continue
+        taken.add(place)
+        requests.append(Request(place, mel, every_s * len(requests)))
+    return requests, n_refused
 
 
-def serve(options: argparse.Namespace) -> None:
-    """Speak all requests and say how long they waited and how busy the rows were."""
+def refuse(error: Exception) -> None:
+    """Say in one line why a request is not answered."""
+    print(f"refused: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Speak all requests and say how long they waited and how busy the rows were.
+
+    Returns:
+        How many requests were not answered.
+    """
     model = wavenet.load(options.model, device=options.device)
-    requests = read_requests(options.source, model, options.every, options.requests)
-    options.out.mkdir(parents=True, exist_ok=True)
+    requests, n_refused = read_requests(
+        options.source, options.out, model, options.every, options.requests
+    )
     clock, made = Clock(), 0.0
     speaking = generate_queue(
         model,
@@ -84,18 +111,23 @@ def serve(options: argparse.Namespace) -> None:
     for number, samples in speaking:
         request, now = requests[number], clock()
         seconds = len(samples) / model.sample_rate
+        try:
+            write_audio(options.out / request.place, samples, model.sample_rate)
+        except ValueError as error:
+            refuse(error)
+            n_refused += 1
+            continue
         made += seconds
-        write_audio(options.out / f"{request.name}.wav", samples, model.sample_rate)
-        print(
-            f"{now:8.2f} s  {request.name}: {seconds:.2f} s, {now - request.arrives_s:.2f} s late"
-        )
+        late_s = now - request.arrives_s
+        print(f"{now:8.2f} s  {request.place}: {seconds:.2f} s, {late_s:.2f} s late")
     print(f"{made:.1f} s of audio in {clock():.1f} s: {made / clock():.2f} times real time")
+    return n_refused
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speak mels as they arrive.")
     parser.add_argument("--model", required=True, metavar="FOLDER", help="a mel-conditioned one")
-    parser.add_argument("--from", dest="source", type=Path, required=True, help="folder of .flac")
+    parser.add_argument("--from", dest="source", type=Path, required=True, help="folder of audio")
     parser.add_argument("--out", type=Path, default=Path("served"), help="folder for the wavs")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--rows", type=int, default=4, help="that speak at once")
@@ -104,7 +136,12 @@ def main() -> None:
     parser.add_argument("--chunk-samples", type=int, default=1024, help="between two looks")
     parser.add_argument("--engine", default="auto", help="as for wavenet generate")
     parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
-    serve(parser.parse_args())
+    try:
+        n_refused = serve(parser.parse_args())
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"serve.py: {' '.join(str(error).split())}") from None
+    if n_refused:
+        raise SystemExit(2)
 
 
 if __name__ == "__main__":

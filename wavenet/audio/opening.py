@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
 from typing import IO, Any
 
 from wavenet.audio.libraries import AudioError, import_soundfile
@@ -54,11 +55,22 @@ def open_audio(path: str | os.PathLike[str]) -> Any:
     return file
 
 
-def decoding(file: Any) -> contextlib.AbstractContextManager[None]:
-    """Surround calls that decode: libmpg123, which reads MP3, prints to standard error."""
-    if "MP3" in file.format or "MPEG" in file.subtype:
-        return silenced_standard_error()
-    return contextlib.nullcontext()
+@contextlib.contextmanager
+def decoding(file: Any, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Surround calls that seek and decode: whatever is wrong, it is one error.
+
+    libmpg123, which reads MP3, prints to standard error. In a damaged file libsndfile may lose its
+    place, and soundfile then raises ValueError for a negative number of samples.
+
+    Raises:
+        AudioError: the samples cannot be decoded.
+    """
+    prints = "MP3" in file.format or "MPEG" in file.subtype
+    try:
+        with silenced_standard_error() if prints else contextlib.nullcontext():
+            yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise cut_short(path, file.frames) from error
 
 
 def cut_short(path: str | os.PathLike[str], promised: int) -> AudioError:

@@ -49,12 +49,9 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         info = AudioInfo(file.samplerate, file.channels, file.frames)
         if not file.seekable():  # such as GSM in WAV
             return info
-        try:
-            with decoding(file):
-                file.seek(info.n_samples - 1)
-                found = len(file.read(1))
-        except RuntimeError as error:  # soundfile.SoundFileError is one
-            raise cut_short(path, info.n_samples) from error
+        with decoding(file, path):
+            file.seek(info.n_samples - 1)
+            found = len(file.read(1))
     if not found:
         raise cut_short(path, info.n_samples)
     return info
@@ -135,16 +132,14 @@ def checked_blocks(
     Raises:
         AudioError: not all of them are there, or they are no audio.
     """
-    try:
-        if first:
+    if first:
+        with decoding(file, path):
             file.seek(first)
-        while first < stop:
-            with decoding(file):
-                block = file.read(min(stop - first, most), dtype="float32", always_2d=True)
-            if not len(block):
-                raise cut_short(path, file.frames)
-            require_plausible_samples(block, path, first, file.subtype)
-            yield block
-            first += len(block)
-    except RuntimeError as error:
-        raise cut_short(path, file.frames) from error
+    while first < stop:
+        with decoding(file, path):
+            block = file.read(min(stop - first, most), dtype="float32", always_2d=True)
+        if not len(block):
+            raise cut_short(path, file.frames)
+        require_plausible_samples(block, path, first, file.subtype)
+        yield block
+        first += len(block)
