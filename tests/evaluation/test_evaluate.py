@@ -20,6 +20,7 @@ from wavenet.data import find_corpus
 from wavenet.data.recordings import list_folder
 from wavenet.evaluation.evaluate import Evaluation, Settings, whole_audio
 from wavenet.evaluation.likelihood import file_bits
+from wavenet.evaluation.output import write_files
 from wavenet.evaluation.report import notes_of
 from wavenet.evaluation.utterances import choose
 
@@ -30,8 +31,11 @@ MEL = MelConfig(
 )
 
 
-def save(folder: Path, **settings: Any) -> Path:
-    WaveNet(WaveNetConfig(sample_rate=RATE, **SMALL, **settings)).save(folder)
+def save(folder: Path, *, command: str | None = None, **settings: Any) -> Path:
+    provenance = None if command is None else {"command": command, "corpus": "/home/ann/corpus"}
+    WaveNet(WaveNetConfig(sample_rate=RATE, **SMALL, **settings)).save(
+        folder, provenance=provenance
+    )
     return folder
 
 
@@ -197,6 +201,67 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_any_work(
     for out in (tmp_path / "file" / "report", Path("/proc/report")):
         assert main(["evaluate", "no-model", "no-folder", "--out", str(out)]) == 2
         assert f"{out}/report.json: nothing was written: " in capsys.readouterr().err
+    out = tmp_path / "report"
+    (out / "index.html").mkdir(parents=True)
+    (out / "report.json").write_text('{"format": "wavenet-evaluation"}')
+    assert main(["evaluate", "no-model", "no-folder", "--out", str(out)]) == 2
+    assert f"{out}/index.html: nothing was written: Is a directory" in capsys.readouterr().err
+
+
+def test_a_report_names_no_folder_of_the_machine(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "list.jsonl"
+    rows = [{"path": str(path)} for path in sorted(recordings.rglob("*.wav"))]
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    model = save(tmp_path / "ann's voice" / "model", mel=MEL, command="train /home/ann/x")
+    for i, folder in enumerate((recordings, manifest)):
+        out = tmp_path / f"report {i}"
+        assert evaluate(model, folder, f"--out={out}") == 0
+        for path in out.iterdir():
+            assert str(tmp_path.parent) not in path.read_text()
+            assert "/home/ann" not in path.read_text()
+        report = json.loads((out / "report.json").read_text())
+        assert report["settings"]["folder"] == folder.name
+        assert f"'--out={out.name}'" in report["settings"]["command"]
+        assert report["model"]["name"] == "ann's voice/model"
+        assert [u["name"] for u in report["utterances"]] == ["anna/<b>|1.wav", "bert/<b>|1.wav"]
+        assert any(line.startswith("silent.wav: digital silence") for line in report["left_out"])
+
+
+def test_names_are_text_and_nothing_else(
+    tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No escape sequence, markup, HTML, or half a character of a name does anything anywhere."""
+    folder = tmp_path / "c`o`r\x1b]0;owned\x07pus"
+    folder.mkdir()
+    name = "\x1b[31m<img src=x>[a](b)*c*\u202e.wav"
+    shutil.copy(recordings / "anna" / "<b>|1.wav", folder / name)
+    (folder / "\x1b[2J.flac").write_text("no audio")
+    model = save(tmp_path / "model", mel=MEL)
+    assert evaluate(model, folder, "--out", tmp_path / "report", "--speaker", "\x1b[1m") == 2
+    assert evaluate(model, folder, "--out", tmp_path / "report") == 0
+    said = capsys.readouterr().out
+    written = [path.read_text() for path in (tmp_path / "report").iterdir()]
+    assert len(written) == 3
+    assert not any("\x1b" in text or "\x07" in text for text in (said, *written))
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    assert "`` c`o`r\\x1b]0;owned\\x07pus ``" in markdown
+    assert "<img" not in markdown
+    assert "<img src=x>" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_half_a_character_in_what_is_written_is_written_out(tmp_path: Path) -> None:
+    write_files(tmp_path, {"report.md": "a\ud800b\udcff"})
+    assert (tmp_path / "report.md").read_text() == "a\\ud800b\\udcff"
+
+
+def test_without_jinja2_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert main(["evaluate", "no-model", "no-folder", "--out", str(tmp_path)]) == 2
+    assert "the listening page needs jinja2: not installed: pip" in capsys.readouterr().err
 
 
 def test_what_has_no_value_is_a_line_for_each_reason() -> None:
@@ -219,6 +284,12 @@ def test_a_report_replaces_a_report_and_nothing_else(
     for _ in range(2):
         assert evaluate(model, recordings, "--out", out, "--utterances", "1") == 0
     capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    torch.manual_seed(1)
+    other = save(tmp_path / "other")
+    assert evaluate(other, recordings, "--out", out) == 2
+    assert "holds the report of another model, test_a_report" in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "report.json").write_text('{"dear": "reader"}')
     assert evaluate(model, recordings, "--out", tmp_path / "letters") == 2

@@ -108,20 +108,24 @@ def answer(
         JSON_NAME,
         MARKDOWN_NAME,
         PAGE_NAME,
+        require_own_report,
         require_report_folder,
         write_files,
     )
-    from wavenet.evaluation.page import has_pictures, render
-    from wavenet.evaluation.report import make_report, markdown, to_json
+    from wavenet.evaluation.page import has_pictures, render, require_template_engine
+    from wavenet.evaluation.report import make_report, markdown, to_json, weights_sha256
+    from wavenet.evaluation.text import portable_model
     from wavenet.evaluation.utterances import choose, with_speaker
 
     _check(options)
     out = require_report_folder(options.out)
+    require_template_engine()
     model = load_model(options.model)
+    require_own_report(out, weights_sha256(model))
     settings = _settings(options, model.config.temperature)
     if options.speaker is not None and not model.config.speakers:
         raise ValueError(f"--speaker={options.speaker}, but {options.model} takes no speaker")
-    evaluation = Evaluation(model, options.model, settings)
+    evaluation = Evaluation(model, portable_model(options.model), settings)
     chosen = choose(
         find_corpus(options.folder),
         model.sample_rate,

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from wavenet.audio import resample
+from wavenet.cli.log_format import printable
 from wavenet.evaluation.baselines import System
 from wavenet.evaluation.evaluate import Measured, whole_audio
 from wavenet.evaluation.metrics import INSTALL, METRICS, measuring_mel
@@ -107,8 +108,8 @@ def hear(measured: Measured, systems: Sequence[System], sample_rate: int) -> Hea
         versions.append(Version(system, flac(sound, sample_rate), image, facts))
     utterance = measured.utterance
     return Heard(
-        utterance.name,
-        utterance.speaker,
+        printable(utterance.name),
+        printable(utterance.speaker),
         n_heard / sample_rate,
         n_heard < len(utterance.samples),
         tuple(versions),
@@ -158,20 +159,27 @@ def has_pictures() -> bool:
     return bool(matplotlib.__version__)
 
 
+def require_template_engine() -> None:
+    """Refuse to begin where ``render`` could not end.
+
+    Raises:
+        ModuleNotFoundError: without jinja2, which torch brings.
+    """
+    try:
+        import jinja2  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"the listening page needs jinja2: {INSTALL}") from error
+
+
 def render(report: dict[str, Any], heard: Sequence[Heard]) -> str:
     """The page.
 
     Args:
         report: the content of ``report.json``.
         heard: the utterances that can be played, sorted by name.
-
-    Raises:
-        ModuleNotFoundError: without jinja2, which torch brings.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"the listening page needs jinja2: {INSTALL}") from error
+    from jinja2 import Environment, StrictUndefined
+
     here = files("wavenet.evaluation")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

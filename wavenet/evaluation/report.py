@@ -37,9 +37,17 @@ from wavenet.benchmark.hardware import describe_machine
 from wavenet.evaluation.evaluate import LONGEST_S, ROWS, Evaluation, Measured
 from wavenet.evaluation.metrics import INSTALL, METRICS, Metric
 from wavenet.evaluation.statistics import METHOD, Mean, has_scipy, mean_of
+from wavenet.evaluation.text import (
+    code_span,
+    escaped,
+    plain_text,
+    portable_command,
+    portable_path,
+)
 from wavenet.evaluation.utterances import Chosen
 from wavenet.model import WaveNet
 from wavenet.storage.checkpoint import read_config
+from wavenet.storage.sharing import shareable
 
 FORMAT = "wavenet-evaluation"
 FORMAT_VERSION = 1
@@ -60,7 +68,7 @@ def make_report(
     folder: str,
     command: str,
 ) -> dict[str, Any]:
-    """The content of ``report.json``.
+    """The content of ``report.json``, which names no folder of this machine.
 
     Args:
         evaluation: what was evaluated.
@@ -73,7 +81,7 @@ def make_report(
     unavailable = dict(evaluation.unavailable)
     if not has_scipy():
         unavailable["intervals"] = f"scipy is {INSTALL}"
-    return {
+    report: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": _model(evaluation.model, evaluation.systems["model"].title, source),
@@ -88,6 +96,8 @@ def make_report(
         "left_out": list(chosen.left_out),
         "unavailable": unavailable,
     }
+    plain: dict[str, Any] = plain_text(report)
+    return plain
 
 
 def summary(evaluation: Evaluation, measured: Sequence[Measured]) -> Summary:
@@ -126,7 +136,7 @@ def markdown(report: dict[str, Any]) -> str:
     shown = [m for m in METRICS if any(m.key in row for row in report["summary"].values())]
     arrows = {metric.key: "↑" if metric.higher_is_better else "↓" for metric in shown}
     lines = [
-        f"# {report['model']['name']}",
+        f"# {escaped(report['model']['name'])}",
         "",
         f"{_counted(report)}; means with 95% intervals ({report['settings']['intervals']}). "
         "↑ higher is better, ↓ lower is better.",
@@ -137,12 +147,14 @@ def markdown(report: dict[str, Any]) -> str:
     for system in report["systems"]:
         means = report["summary"][system["key"]]
         cells = [cell(means.get(metric.key), metric) for metric in shown]
-        lines.append(f"| {_escaped(system['title'])} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"- {_escaped(s['title'])}: {s['note']}" for s in report["systems"]), ""]
+        lines.append(f"| {escaped(system['title'])} | " + " | ".join(cells) + " |")
+    lines += ["", *(f"- {escaped(s['title'])}: {s['note']}" for s in report["systems"]), ""]
     lines += [f"- {m.title}: {m.definition}" for m in shown]
+    if report["settings"]["f0_tracker"] is not None:
+        lines.append(f"- F0 is found by {report['settings']['f0_tracker']}.")
     for title, notes in notes_of(report).items():
-        lines += ["", f"{title}:", "", *(f"- {_escaped(note)}" for note in notes)]
-    lines += ["", f"`{report['settings']['command']}`", ""]
+        lines += ["", f"{title}:", "", *(f"- {escaped(note)}" for note in notes)]
+    lines += ["", code_span(report["settings"]["command"]), ""]
     lines.append(f"weights sha256 `{report['model']['weights_sha256']}`")
     return "\n".join(lines) + "\n"
 
@@ -206,12 +218,13 @@ def _plain(means: Summary) -> dict[str, dict[str, Any]]:
 
 def _model(model: WaveNet, name: str, source: str) -> dict[str, Any]:
     content = read_config(source) if Path(source).is_dir() else {}
+    origin_is_known = isinstance(content.get("provenance"), dict)
     return {
         "name": name,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sample_rate": model.sample_rate,
         "config": model.config.to_dict(),
-        "provenance": content.get("provenance"),
+        "provenance": shareable(content)["provenance"] if origin_is_known else None,
         "weights_sha256": weights_sha256(model),
     }
 
@@ -221,7 +234,7 @@ def _settings(
 ) -> dict[str, Any]:
     settings, tracker = evaluation.settings, evaluation.instruments.tracker
     return {
-        "folder": folder,
+        "folder": portable_path(folder),
         "listed": chosen.listed,
         "measured": len(measured),
         "seed": settings.seed,
@@ -233,7 +246,7 @@ def _settings(
         "longest_s": LONGEST_S,
         "f0_tracker": None if tracker is None else tracker.name,
         "intervals": METHOD if has_scipy() else None,
-        "command": command,
+        "command": portable_command(command),
     }
 
 
@@ -286,7 +299,8 @@ def _counted(report: dict[str, Any]) -> str:
     seconds = sum(one["duration_s"] for one in report["utterances"])
     return (
         f"{settings['measured']} of {settings['listed']} recordings ({seconds:.0f} s) of "
-        f"`{settings['folder']}`, seed {settings['seed']}, temperature {settings['temperature']:g}"
+        f"{code_span(settings['folder'])}, seed {settings['seed']}, "
+        f"temperature {settings['temperature']:g}"
         + ("" if settings["top_p"] is None else f", top-p {settings['top_p']:g}")
         + f", {settings['weights']} weights"
     )
@@ -294,8 +308,3 @@ def _counted(report: dict[str, Any]) -> str:
 
 def _head(metric: Metric) -> str:
     return f"{metric.title} ({metric.unit})" if metric.unit not in ("", "bits") else metric.title
-
-
-def _escaped(text: str) -> str:
-    """On one line, with no mark that a Markdown table would take for its own."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wavenet.data import Corpus, Listing, Recording, Utterance
 from wavenet.data.corpus import Progress
 from wavenet.data.recordings import CorpusError, decode_all
+from wavenet.evaluation.text import common_folder, without_folder
 from wavenet.model import WaveNet
 
 
@@ -53,7 +55,7 @@ def choose(
     """
     if count is None:
         corpus = Corpus.read(listing, sample_rate, progress=progress)
-        return Chosen(corpus.utterances, corpus.skipped, len(listing.recordings))
+        return _portable(corpus.utterances, corpus.skipped, listing)
     if count < 1:
         raise ValueError(f"utterances={count} must be at least 1; leave it out for all")
     ranked = sorted(listing.recordings, key=lambda recording: _rank(seed, recording))
@@ -68,8 +70,22 @@ def choose(
             break
     if not found:
         raise CorpusError(f"none of the {len(left_out)} audio files can be used: {left_out[0]}")
-    found.sort(key=lambda utterance: utterance.name)
-    return Chosen(tuple(found), tuple(left_out), len(listing.recordings))
+    return _portable(found, left_out, listing)
+
+
+def _portable(utterances: Sequence[Utterance], left_out: Sequence[str], listing: Listing) -> Chosen:
+    """The choice, with names and lines that say nothing of where the folder lies."""
+    place = listing.place if listing.place.is_dir() else listing.place.parent
+    folder = common_folder(utterance.name for utterance in utterances)
+    named = [
+        replace(each, name=os.path.relpath(each.name, folder)) if os.path.isabs(each.name) else each
+        for each in utterances
+    ]
+    return Chosen(
+        tuple(sorted(named, key=lambda utterance: utterance.name)),
+        tuple(without_folder(line, place) for line in left_out),
+        len(listing.recordings),
+    )
 
 
 def with_speaker(utterances: Sequence[Utterance], speaker: str | None) -> tuple[Utterance, ...]:
