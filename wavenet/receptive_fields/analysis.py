@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from torch import nn
@@ -15,14 +16,17 @@ from wavenet.receptive_fields.field import (
     LayerField,
     OutputField,
     ReceptiveField,
+    is_finite,
     milliseconds,
     squeezed,
     stride_number,
 )
-from wavenet.receptive_fields.linear import CannotMeasure, Endless, run_linear
+from wavenet.receptive_fields.inputs import scaled, stretched
+from wavenet.receptive_fields.lengths import ENDLESS, with_other_length
+from wavenet.receptive_fields.linear import CannotMeasure, run_linear
 from wavenet.receptive_fields.measurement import make_field, measured_field, refusal
 from wavenet.receptive_fields.module_tracker import spatial_axes
-from wavenet.receptive_fields.rules import Heard
+from wavenet.receptive_fields.rules import Heard, Maskable
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.verification import verify_block, verify_trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach
@@ -142,10 +146,55 @@ def _of_module(
             raise ValueError(f"cannot trace {type(module).__name__}: {error}") from error
         note = f"could not be traced ({error}), so it was measured by gradient"
         return measured_field(module, rate, shapes, (note,))
-    field = _traced_field(traced, rate, notes)
+    field = _with_length(module, shapes, traced, _traced_field(traced, rate, notes))
     if verify:
         verify_trace(module, shapes, traced)
+    return _with_masks(module, shapes, traced, field)
+
+
+def _with_length(
+    module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced, field: ReceptiveField
+) -> ReceptiveField:
+    """The field, told apart from one that the length of the input makes.
+
+    Code may compute positions and sizes from the length. So a second length is traced: a field that
+    is longer there at the same stride grows without end.
+    """
+    for factor in (Fraction(1, 2), Fraction(2)):
+        shape = scaled(traced.shape, factor)
+        try:
+            other = trace(module, shape, stretched(shapes, shape))
+            compared = _traced_field(other, None, ())
+        except (CannotTrace, ValueError):
+            continue
+        return with_other_length(field, traced.shape, compared, shape)
     return field
+
+
+def _with_masks(
+    module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced, field: ReceptiveField
+) -> ReceptiveField:
+    """The field, with the sides measured on which a mask in the code may have left an end."""
+    reaches = [reach for _, heard, _ in traced.outputs for reach in heard.reaches]
+    if len(spatial_axes(traced.shape)) > 1 or not any(isinstance(r, Maskable) for r in reaches):
+        return field
+    try:
+        measured = measured_field(module, field.sample_rate, shapes, ())
+    except ValueError as error:
+        note = f"whether it is causal is not known: {error}"
+        return dataclasses.replace(field, notes=(*field.notes, note))
+    named = {output.name: output for output in measured.outputs}
+    outputs = []
+    for output, reach in zip(field.outputs, reaches, strict=True):
+        known = named.get(output.name)
+        outputs.append(output if known is None or not isinstance(reach, Maskable) else known)
+    if outputs == list(field.outputs):
+        return field
+    note = "what its masks leave was measured by gradient"
+    notes = (*field.notes, note, *measured.notes)
+    finite = all(is_finite(output.samples) for output in outputs)
+    unbounded = () if finite else field.unbounded
+    return make_field(outputs, field.sample_rate, field.layers, field.method, notes, unbounded)
 
 
 def _traced(module: nn.Module, shapes: list[tuple[int, ...]]) -> tuple[Traced, tuple[str, ...]]:
@@ -173,8 +222,6 @@ def _require_accepted(module: nn.Module, shapes: list[tuple[int, ...]]) -> None:
     """Raise ValueError if the module itself refuses the input."""
     try:
         run_linear(module, shapes[0], shapes[1:])
-    except Endless:
-        return
     except CannotMeasure as error:
         raise refusal(module, shapes, error) from error
 
@@ -210,7 +257,7 @@ def _numbers(heard: Heard) -> tuple[Any, Any, Any, Any, Any]:
     columns: list[tuple[Any, Any, Any, Any, Any]] = []
     for reach in heard.reaches:
         if isinstance(reach, str):
-            columns.append((math.inf, math.inf, math.inf, None, None))
+            columns.append(ENDLESS)
             continue
         try:
             samples, back, ahead, padding = reach.summary()

@@ -11,13 +11,15 @@ with j the input samples per sample of that layer (1 unless the sample rate chan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
 import torch
 
-from wavenet.nn.causal import Causal, chained_rates, farthest_reach
+from wavenet.nn.causal import Causal
 from wavenet.nn.convolution import CausalConv1d
 from wavenet.receptive_fields.arithmetic import effective_kernel
 from wavenet.receptive_fields.field import (
@@ -90,11 +92,12 @@ def _of_leaves(leaves: list[tuple[str, Causal]], sample_rate: int | None) -> Rec
     if not leaves:
         raise ValueError("dilations is empty; give one per layer, such as [1, 2, 4, 8]")
     layers = []
-    for i, (name, leaf) in enumerate(leaves):
+    chain = _Prefix(1, Fraction(1), (0,))
+    for name, leaf in leaves:
         kernel_size = getattr(leaf, "kernel_size", leaf.past + 1)
         dilation = getattr(leaf, "dilation", 1)
-        through = [block for _, block in leaves[: i + 1]]
-        samples = farthest_reach(through) + 1
+        chain = chain.followed_by(leaf)
+        samples = chain.past + 1
         layers.append(
             LayerField(
                 name,
@@ -105,7 +108,7 @@ def _of_leaves(leaves: list[tuple[str, Causal]], sample_rate: int | None) -> Rec
                 milliseconds(samples, sample_rate),
                 samples - 1,
                 0,
-                stride_number(1 / Fraction(chained_rates(through)[1])),
+                stride_number(1 / chain.rate),
                 type(leaf).__name__,
             )
         )
@@ -115,3 +118,34 @@ def _of_leaves(leaves: list[tuple[str, Causal]], sample_rate: int | None) -> Rec
     return ReceptiveField(
         last.samples, sample_rate, tuple(layers), back, 0, last.stride, back, (output,)
     )
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """The first blocks of a chain, as one block; the next one is added in constant time.
+
+    Attributes:
+        step, rate: see ``Causal``.
+        oldest: the earliest input of outputs 0 .. P - 1, P = ``step * rate``. Output ``n + P``
+            begins ``step`` inputs after output n.
+    """
+
+    step: int
+    rate: Fraction
+    oldest: tuple[int, ...]
+
+    @property
+    def past(self) -> int:
+        """Reach of the input in samples; see ``Causal.past``."""
+        return max(math.floor(n / self.rate) - first for n, first in enumerate(self.oldest))
+
+    def followed_by(self, block: Causal) -> _Prefix:
+        """Return this chain with one more block behind it."""
+        step = self.step * (self.step * self.rate / block.step).denominator
+        rate = self.rate * block.rate
+        oldest = (self._oldest(block.oldest_input(n)) for n in range(math.ceil(step * rate)))
+        return _Prefix(step, rate, tuple(oldest))
+
+    def _oldest(self, n: int) -> int:
+        periods, phase = divmod(n, len(self.oldest))
+        return self.oldest[phase] + periods * self.step

@@ -118,7 +118,7 @@ class ReceptiveField:
     @property
     def is_finite(self) -> bool:
         """Whether every dimension has a finite field."""
-        return all(math.isfinite(samples) for samples in _each(self.samples))
+        return is_finite(self.samples)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``wavenet receptive-field --json`` prints; null stands for an unbounded field."""
@@ -197,6 +197,11 @@ class ReceptiveField:
             )
             for row in [header, *rows]
         ]
+
+
+def is_finite(samples: Count) -> bool:
+    """Whether a number of samples is finite, in every dimension."""
+    return all(math.isfinite(n) for n in _each(samples))
 
 
 def milliseconds(samples: Count, sample_rate: int | None) -> float | None:

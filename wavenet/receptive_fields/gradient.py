@@ -7,7 +7,8 @@ alone (``linear``, ``counterparts``):
 
 - activations are the identity; products, quotients and differences of two signals are their sum;
 - maxima are means, and a normalisation is its input plus the mean of what it normalises over;
-- weights are positive, drawn from a fixed seed, and divided by the size of the kernel;
+- a convolution is the mean over its windows (``window_sums``), so it costs what one channel costs;
+- masks of constants stay: what a causal attention may not look at, it does not;
 - behind every layer the gradient is set back to 0 and 1, so nothing underflows or cancels.
 
 Such a network is linear with positive coefficients, so its gradient is nonzero exactly where a path
@@ -24,11 +25,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavenet.receptive_fields.linear import FLOOR, Run
+from wavenet.receptive_fields.linear import Run
+from wavenet.receptive_fields.linearized_ops import FLOOR
 from wavenet.receptive_fields.module_tracker import spatial_axes
-
-LARGEST_INPUT = 2**20
-"""Samples (or pixels) of the longest input that is tried."""
 
 MOST_OUTPUTS = 512
 """Neighbouring outputs that are measured where the rate was raised and they differ."""
@@ -73,15 +72,10 @@ def supports(
         One ``Support`` per dimension.
     """
     inputs = spatial_axes(tuple(run.x.shape))
+    middle = {a: output.shape[a] // 2 for a in axes if a is not None}
     found = []
     for axis, input_axis, count in zip(axes, inputs, counts, strict=True):
-        middle = {a: output.shape[a] // 2 for a in axes if a is not None}
-        positions = [0]
-        if axis is not None:
-            count = min(count, output.shape[axis])
-            begin = max(0, middle[axis] - count // 2)
-            step = 1 if spread is None else max(1, math.ceil(count / spread))
-            positions = list(range(begin, begin + count, step))
+        positions = [0] if axis is None else probed_positions(output.shape[axis], count, spread)
         ends = []
         for n in positions:
             at = middle if axis is None else middle | {axis: n}
@@ -90,6 +84,20 @@ def supports(
         first, last = zip(*ends, strict=True)
         found.append(Support(tuple(positions), first, last))
     return found
+
+
+def probed_positions(size: int, count: int, spread: int | None = None) -> list[int]:
+    """Return neighbouring positions in the middle of so many, or every so-manieth of them.
+
+    Args:
+        size: positions that there are.
+        count: neighbouring ones in the middle, or all if there are fewer.
+        spread: take at most so many of them, evenly spread.
+    """
+    count = min(count, size)
+    begin = max(0, size // 2 - count // 2)
+    step = 1 if spread is None else max(1, math.ceil(count / spread))
+    return list(range(begin, begin + count, step))
 
 
 def _heard(run: Run, value: Tensor, axis: int) -> tuple[int | None, int | None]:

@@ -1,22 +1,31 @@
 """What stands for a torch function in a linear network with positive coefficients (``linear``).
 
-A counterpart hears what its function hears, and computes a sum of it, each term times something
-positive: a convolution with positive weights, a mean for a maximum, and for a normalisation its
-input plus the mean of what it normalises over.
+A counterpart depends on what its function depends on, and computes a sum of it, each term times
+something positive: means over the windows of a convolution or a maximum, and for a normalisation
+its input plus the mean of what it normalises over. Those of recurrent layers, attention and masks
+are in ``counterparts_over_time``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.receptive_fields.module_tracker import convert
+from wavenet.receptive_fields.window_sums import (
+    repeated_groups,
+    sum_of_groups,
+    window_means,
+    zeros_between,
+)
+
+FLOOR = 1e-9
+"""Of the largest gradient: below lies rounding, such as interpolation weights of 1e-17."""
 
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = (
@@ -30,6 +39,7 @@ _TRANSPOSED = (
     "dilation",
 )
 _MAX_POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_AVERAGE_POOL = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 _POWER_POOL = ("input", "norm_type", "kernel_size", "stride", "ceil_mode")
 
 
@@ -64,6 +74,18 @@ class Call:
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
 
+def levelled(tensor: Tensor) -> Tensor:
+    """Set the gradient back to 0 and 1 here, so that it neither underflows nor cancels."""
+    if tensor.requires_grad:
+        tensor.register_hook(_to_zeros_and_ones)
+    return tensor
+
+
+def _to_zeros_and_ones(gradient: Tensor) -> Tensor:
+    size = gradient.abs()
+    return (size > FLOOR * size.max()).to(gradient.dtype)
+
+
 Counterpart = Callable[[Call], Any]
 COUNTERPARTS: dict[str, Counterpart] = {}
 """By the function's name. Others are linear already, or replaced by ``linear`` itself."""
@@ -83,52 +105,151 @@ def counterpart(*names: str) -> Callable[[Counterpart], Counterpart]:
 
 @counterpart("conv{n}d")
 def _convolution(call: Call) -> Tensor:
-    return _with_positive_weight(call, _CONVOLUTION)
+    arguments = call.named(_CONVOLUTION)
+    x, weight = arguments["input"], arguments["weight"]
+    n = weight.ndim - 2
+    channels, groups = x.ndim - n - 1, arguments.get("groups", 1)
+    kernel = tuple(weight.shape[2:])
+    stride, dilation = (_as_tuple(arguments.get(key, 1), n) for key in ("stride", "dilation"))
+    pads = _pads(arguments.get("padding", 0), kernel, dilation)
+    fits = (
+        x.ndim in (n + 1, n + 2)
+        and x.shape[channels] == groups * weight.shape[1]
+        and min(*stride, *dilation, *kernel) > 0
+        and min(min(pad) for pad in pads) >= 0
+        and all(
+            size + sum(pad) > d * (k - 1)
+            for size, pad, k, d in zip(x.shape[-n:], pads, kernel, dilation, strict=True)
+        )
+    )
+    if not fits:
+        return _as_torch_does(call)
+    narrow = levelled(sum_of_groups(x, channels, groups))
+    means = levelled(window_means(narrow, kernel, stride, dilation, pads))
+    return _with_weight(repeated_groups(means, channels, weight.shape[0]), weight)
+
+
+def _pads(
+    padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    if padding == "valid":
+        return [(0, 0)] * len(kernel)
+    if isinstance(padding, str):  # torch puts the odd sample of "same" behind
+        spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [(span // 2, span - span // 2) for span in spans]
+    return [(pad, pad) for pad in _as_tuple(padding, len(kernel))]
 
 
 @counterpart("conv_transpose{n}d")
 def _transposed(call: Call) -> Tensor:
-    return _with_positive_weight(call, _TRANSPOSED)
+    arguments = call.named(_TRANSPOSED)
+    x, weight = arguments["input"], arguments["weight"]
+    n = weight.ndim - 2
+    channels, groups = x.ndim - n - 1, arguments.get("groups", 1)
+    kernel = tuple(weight.shape[2:])
+    stride, dilation, padding, added = (
+        _as_tuple(arguments.get(key, default), n)
+        for key, default in (
+            ("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)
+        )
+    )  # fmt: skip
+    fits = (
+        x.ndim in (n + 1, n + 2)
+        and x.shape[channels] == weight.shape[0]
+        and min(*stride, *dilation) > 0
+        and all(more < max(s, d) for more, s, d in zip(added, stride, dilation, strict=True))
+    )
+    if not fits:
+        return _as_torch_does(call)
+    y = levelled(sum_of_groups(x, channels, groups))
+    for d in range(n):
+        y = zeros_between(y, y.ndim - n + d, stride[d])
+    spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    pads = [
+        (span - pad, span - pad + more)
+        for span, pad, more in zip(spans, padding, added, strict=True)
+    ]
+    means = levelled(window_means(y, kernel, (1,) * n, dilation, pads))
+    return _with_weight(repeated_groups(means, channels, groups * weight.shape[1]), weight)
 
 
-def _with_positive_weight(call: Call, names: tuple[str, ...]) -> Tensor:
-    arguments = call.named(names)
-    arguments["weight"] = call.positive(arguments["weight"])
-    arguments["bias"] = None
-    result: Tensor = getattr(F, call.name)(**arguments)
-    return result
+def _as_torch_does(call: Call) -> Tensor:
+    """Run the true function, which says what it does not accept."""
+    args, kwargs = convert((call.args, call.kwargs), lambda t: t.detach().float())
+    getattr(F, call.name)(*args, **kwargs)
+    raise NotImplementedError(f"{call.name} with these arguments")
+
+
+def _with_weight(y: Tensor, weight: Tensor) -> Tensor:
+    """Every output hears the whole of a weight that depends on the input."""
+    return y + weight.mean() if weight.requires_grad else y
 
 
 @counterpart("linear")
 def _linear(call: Call) -> Tensor:
     arguments = call.named(("input", "weight", "bias"))
-    return F.linear(arguments["input"], call.positive(arguments["weight"]))
+    x, weight = arguments["input"], arguments["weight"]
+    if weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+        return _as_torch_does(call)
+    if is_triangular(weight):
+        return levelled(F.linear(x, _positive_or_mask(call, weight)))
+    y = levelled(x.mean(-1, keepdim=True))
+    return _with_weight(y.expand(*y.shape[:-1], weight.shape[0]).clone(), weight)
 
 
 @counterpart("matmul", "bmm", "mm")
 def _product(call: Call) -> Tensor:
     a, b = (*call.args, *call.kwargs.values())[:2]
-    a = a if a.requires_grad else call.positive(a)
-    b = b if b.requires_grad else call.positive(b)
-    return torch.matmul(a, b)
+    a, b = (t if t.requires_grad else _positive_or_mask(call, t) for t in (a, b))
+    return levelled(torch.matmul(a, b))
 
 
-@counterpart("max_pool{n}d", "max_pool{n}d_with_indices")
-def _max_pool(call: Call) -> Any:
-    """A mean over each window, by a convolution of every channel with itself."""
-    n = int(call.name[len("max_pool")])
-    arguments = call.named(_MAX_POOL)
-    true = torch.max_pool1d if n == 1 else F.max_pool2d if n == 2 else F.max_pool3d
-    kept = {k: v for k, v in arguments.items() if k not in ("input", "return_indices")}
+def _positive_or_mask(call: Call, constant: Tensor) -> Tensor:
+    positive = call.positive(constant)
+    return positive * (constant != 0) if is_triangular(constant) else positive
+
+
+def is_triangular(constant: Tensor) -> bool:
+    """Whether a constant multiplies every time with the earlier (or the later) ones alone.
+
+    Zeros of a parameter are values, which training moves; those of a mask, or of the product of a
+    weight and a mask, on one side of the diagonal are not.
+    """
+    n = constant.shape[-1]
+    if constant.ndim < 2 or n < 2 or constant.shape[-2] != n or isinstance(constant, nn.Parameter):
+        return False
+    if constant.is_meta or constant.requires_grad or not bool((constant != 0).any()):
+        return False
+    return not bool(constant.triu(1).any()) or not bool(constant.tril(-1).any())
+
+
+@counterpart("max_pool{n}d", "max_pool{n}d_with_indices", "avg_pool{n}d", "lp_pool{n}d")
+def _pool(call: Call) -> Any:
+    """A mean over each window."""
+    kind, _, rest = call.name.partition("_pool")
+    n = int(rest[0])
+    names = {"max": _MAX_POOL, "avg": _AVERAGE_POOL, "lp": _POWER_POOL}[kind]
+    arguments = call.named(names)
+    arguments.pop("norm_type", None)
     x = arguments["input"]
-    sizes = tuple(true(x.detach(), **kept).shape[-n:])
+    sizes = _pooled_sizes(x, n, kind, arguments)
     pooled = _mean_over_windows(x, sizes, arguments)
     indices = call.name.endswith("indices") or arguments.get("return_indices")
     return (pooled, torch.zeros_like(pooled, dtype=torch.long)) if indices else pooled
 
 
+def _pooled_sizes(x: Tensor, n: int, kind: str, arguments: dict[str, Any]) -> tuple[int, ...]:
+    """The sizes that torch's own pooling gives, on shapes alone."""
+    kept = {
+        key: value for key, value in arguments.items() if key not in ("input", "return_indices")
+    }
+    true = getattr(torch if n == 1 else F, f"{'max' if kind == 'max' else 'avg'}_pool{n}d")
+    sizes: tuple[int, ...] = tuple(true(x.detach().to("meta"), **kept).shape[-n:])
+    return sizes
+
+
 def _mean_over_windows(x: Tensor, sizes: tuple[int, ...], arguments: dict[str, Any]) -> Tensor:
-    """``[..., *sizes]``, with the windows of a max-pooling of these arguments."""
+    """``[..., *sizes]``, with the windows of a pooling of these arguments."""
     n = len(sizes)
     kernel = _as_tuple(arguments["kernel_size"], n)
     stride = _as_tuple(arguments.get("stride") or kernel, n)
@@ -136,17 +257,11 @@ def _mean_over_windows(x: Tensor, sizes: tuple[int, ...], arguments: dict[str, A
         _as_tuple(arguments.get(key, default), n)
         for key, default in (("padding", 0), ("dilation", 1))
     )
-    pads: list[int] = []
-    for i in reversed(range(n)):
+    pads = []
+    for i in range(n):
         needed = (sizes[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1
-        pads += [padding[i], max(0, needed - x.shape[i - n] - padding[i])]
-    padded = F.pad(x, pads)
-    rows = padded.reshape(-1, 1, *padded.shape[-n:])
-    weight = torch.ones(1, 1, *kernel, dtype=x.dtype) / math.prod(kernel)
-    convolve = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
-    pooled = convolve(rows, weight, None, stride, 0, dilation)
-    cut = tuple(slice(0, size) for size in sizes)
-    return pooled[(slice(None), slice(None), *cut)].reshape(*padded.shape[:-n], *sizes)
+        pads.append((padding[i], needed - x.shape[i - n] - padding[i]))
+    return levelled(window_means(x, kernel, stride, dilation, pads))
 
 
 @counterpart("adaptive_max_pool{n}d", "adaptive_max_pool{n}d_with_indices")
@@ -154,13 +269,6 @@ def _adaptive_max_pool(call: Call) -> Any:
     arguments = call.named(("input", "output_size", "indices"))
     pool = getattr(F, call.name.replace("max", "avg"))
     return pool(arguments["input"], arguments["output_size"])
-
-
-@counterpart("lp_pool{n}d")
-def _power_pool(call: Call) -> Any:
-    arguments = call.named(_POWER_POOL)
-    del arguments["norm_type"]
-    return getattr(F, call.name.replace("lp", "avg"))(**arguments)
 
 
 @counterpart("batch_norm")
@@ -200,29 +308,6 @@ def _group_norm(call: Call) -> Tensor:
     return (grouped + grouped.mean(-1, keepdim=True)).reshape(x.shape)
 
 
-@counterpart("softmax", "log_softmax", "softmin", "_softmax", "normalize")
-def _spread(call: Call) -> Tensor:
-    x: Tensor = call.x
-    dim = call.get(2 if call.name == "normalize" else 1, "dim", 1)
-    return x + x.mean(dim, keepdim=True)
-
-
-@counterpart("amax", "amin", "max", "min", "std", "var", "norm", "logsumexp", "median")
-@counterpart("vector_norm", "linalg_vector_norm", "prod", "mean", "sum")
-def _mean(call: Call) -> Any:
-    x: Tensor = call.x
-    at = 2 if "norm" in call.name else 1
-    dim = call.get(at, "dim", call.kwargs.get("axis"))
-    keepdim = call.kwargs.get("keepdim", len(call.args) > at + 1 and call.args[at + 1] is True)
-    if dim is None or isinstance(dim, bool):
-        return x.mean()
-    mean = x.mean(dim, keepdim=keepdim)
-    if call.name in ("max", "min", "median"):
-        kind = getattr(torch.return_types, call.name)
-        return kind((mean, torch.zeros_like(mean, dtype=torch.long)))
-    return mean
-
-
 @counterpart("stft")
 def _stft(call: Call) -> Tensor:
     """The window's zeros would hide the outermost samples."""
@@ -236,15 +321,6 @@ def _stft(call: Call) -> Tensor:
 def _glu(call: Call) -> Tensor:
     first, second = call.args[0].chunk(2, call.get(1, "dim", -1))
     return first + second
-
-
-@counterpart("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell")
-def _cell(call: Call) -> Any:
-    """The mean of the input and the old state, in every unit of the new state."""
-    x, state = call.args[0], call.args[1]
-    before = state[0] if isinstance(state, tuple | list) else state
-    after = before + x.mean(-1, keepdim=True) + before.mean(-1, keepdim=True)
-    return (after, after.clone()) if call.name == "lstm_cell" else after
 
 
 def span(call: Call) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from wavenet.nn.causal import Causal
 
@@ -33,6 +33,12 @@ ALONG_TIME = words(
     upsample_bilinear pixel_shuffle pixel_unshuffle stft repeat_interleave"""
 )
 """Functions that make a layer of their own in the table."""
+
+CONSTANTS = words(
+    """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros
+    new_ones new_empty new_full new_tensor bernoulli"""
+)
+"""Functions that take only the shape of a signal."""
 
 TO_VALUES = words("__bool__ __complex__ __float__ __index__ __int__ item tolist")
 """Functions that make Python's numbers of a tensor."""
@@ -176,7 +182,13 @@ def _tensors_of(module: nn.Module) -> Iterator[Tensor]:
 
 def tensors_in(value: Any) -> list[Tensor]:
     """The tensors anywhere within nested tuples, lists and dictionaries."""
-    return [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, tuple | list):
+        return []
+    return [tensor for part in value for tensor in tensors_in(part)]
 
 
 def named_outputs(output: Any) -> list[tuple[str, Tensor]]:

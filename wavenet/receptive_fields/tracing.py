@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.receptive_fields.module_tracker import (
+    CONSTANTS,
     TO_VALUES,
     Follower,
     convert,
@@ -33,11 +34,10 @@ from wavenet.receptive_fields.module_tracker import (
 from wavenet.receptive_fields.rules import POINTWISE, RULES, Call, Heard, alike, pointwise
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
-_CONSTANTS = words(
-    """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros
-    new_ones new_empty new_full new_tensor bernoulli"""
-)
-"""Functions that take only the shape of a signal."""
+_POSITIONS = words("getitem select unbind")
+
+_MOST_POSITIONS = 32
+"""Single positions of one signal that are followed."""
 
 _SAME_SHAPE = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
 """Torch runs these on shapes a thousand times slower than a product."""
@@ -105,9 +105,7 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
             found.append((name, heard, tuple(tensor.shape)))
     if not found:
         raise CannotTrace("no output depends on the input by any function that was seen")
-    unbounded = dict.fromkeys(
-        reach for _, heard, _ in found for reach in heard.reaches if isinstance(reach, str)
-    )
+    unbounded = dict.fromkeys(why for _, heard, _ in found for why in _endless(heard))
     return Traced(tuple(shape), tuple(found), tuple(tracer.layers), tuple(unbounded))
 
 
@@ -120,6 +118,7 @@ class Tracer(Follower):
         self._heard: dict[int, Heard] = {}
         self._alive: list[Tensor] = []  # so that no id and no storage is used twice
         self._sharing: dict[int, set[int]] = {}
+        self._positions: dict[int, int] = {}
 
     def hears(self, tensor: Tensor, heard: Heard) -> None:
         """Note what a tensor hears."""
@@ -154,9 +153,11 @@ class Tracer(Follower):
         if not any(tensor.is_meta for tensor in given):
             return function(*args, **kwargs)
         name = function_name(function)
+        if name == "setitem" and any(self.heard_of(tensor) is not None for tensor in given):
+            raise CannotTrace(f"{self.place(name)}: writes the signal into a tensor")
         result = self._run(function, name, args, kwargs)
         results = tensors_in(result)
-        if not results or name in _CONSTANTS:
+        if not results or name in CONSTANTS:
             return result
         if all(self.heard_of(tensor) is None for tensor in given):
             return result
@@ -200,11 +201,29 @@ class Tracer(Follower):
         call = Call(name, args, kwargs, result, place, self.heard_of)
         heard = rule(call)
         each = heard if isinstance(heard, list) else [heard] * len(results)
+        self._count_positions(call, each)
         if is_in_place(function) or kwargs.get("out") is not None:
             self._check_in_place(place, args[0], each[0])
         for tensor, part in zip(results, each, strict=True):
             self.hears(tensor, part)
         self._note_layer(call, each[0])
+
+    def _count_positions(self, call: Call, found: list[Heard]) -> None:
+        """Raise CannotTrace where code takes a signal apart, position by position.
+
+        A loop over time does: to follow all of it takes long, and its joined results have no rule.
+        """
+        if not isinstance(call.get(0, "input"), Tensor):
+            return
+        before = self._heard.get(id(call.x))
+        if before is None or not any(_runs(reach) for reach in before.reaches):
+            return
+        single = sum(not any(_runs(reach) for reach in heard.reaches) for heard in found)
+        if single and call.name in _POSITIONS:
+            n = self._positions.get(id(call.x), 0) + single
+            self._positions[id(call.x)] = n
+            if n > _MOST_POSITIONS:
+                raise CannotTrace(f"{call.place}: takes single positions, as a loop over time does")
 
     def _note_layer(self, call: Call, heard: Heard) -> None:
         if call.layer:
@@ -213,8 +232,7 @@ class Tracer(Follower):
             if set(_strides(heard)) != set(_strides(call.heard)) or _is_wide(kernel_size):
                 self.layers.append(TracedLayer(name, kind, kernel_size, dilation, heard))
             return
-        ends = [reach for reach in heard.reaches if isinstance(reach, str)]
-        if any(reach.startswith(call.place) for reach in ends):
+        if any(why.startswith(call.place) for why in _endless(heard)):
             name, _, kind = call.place.partition(" (")
             if not any(layer.name == name and layer.heard == heard for layer in self.layers):
                 self.layers.append(TracedLayer(name, kind.rstrip(")"), None, None, heard))
@@ -223,14 +241,31 @@ class Tracer(Follower):
         """A change in place reaches every view of the memory, and these are not followed."""
         if not isinstance(target, Tensor):
             raise CannotTrace(f"{place}: writes into another tensor")
+        if not target.is_meta:
+            raise CannotTrace(f"{place}: writes the signal into a tensor")
         before = self._heard.get(id(target))
         sharing = self._sharing.get(_storage(target), set()) - {id(target)}
         if sharing and (before is None or not alike(before, heard)):
             raise CannotTrace(f"{place}: changes memory in place that other tensors share")
 
 
+def _endless(heard: Heard) -> list[str]:
+    """Why dimensions have no first or no last input, in words."""
+    found: list[str] = []
+    for reach in heard.reaches:
+        if isinstance(reach, str):
+            found.append(reach)
+        else:
+            found += [why for why in (reach.endless_before, reach.endless_after) if why is not None]
+    return found
+
+
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
+
+
+def _runs(reach: Reach | str) -> bool:
+    return isinstance(reach, Reach) and reach.axis is not None
 
 
 def _strides(heard: Heard) -> list[Any]:

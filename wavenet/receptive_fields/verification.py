@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,16 +12,33 @@ from torch import Tensor, nn
 
 from wavenet.nn.causal import Causal
 from wavenet.receptive_fields.causal import causal_leaves, of_block
-from wavenet.receptive_fields.field import (
-    LayerField,
+from wavenet.receptive_fields.field import LayerField
+from wavenet.receptive_fields.gradient import (
+    MOST_OUTPUTS,
+    MOST_PHASES,
+    probed_positions,
+    supports,
 )
-from wavenet.receptive_fields.gradient import LARGEST_INPUT, MOST_OUTPUTS, MOST_PHASES, supports
-from wavenet.receptive_fields.linear import CannotMeasure, Endless, Run, run_linear
-from wavenet.receptive_fields.measurement import refusal, stretched
+from wavenet.receptive_fields.inputs import Plans, scaled, smaller, stretched
+from wavenet.receptive_fields.linear import CannotMeasure, Run
+from wavenet.receptive_fields.measurement import refusal
+from wavenet.receptive_fields.memory import TooLarge
 from wavenet.receptive_fields.module_tracker import spatial_axes
-from wavenet.receptive_fields.rules import Heard
+from wavenet.receptive_fields.rules import Heard, alike
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach
+
+_SMALL_RUN = 50_000_000
+"""Bytes of a run that no smaller input is looked for."""
+
+_LAYERS_AT_ONCE = 8
+"""Layers whose outputs are kept in one run."""
+
+_MOST_GROWTH = 6
+"""Times that an input is made longer to hold the field."""
+
+_ALL_LEAVES = 200_000_000
+"""Leaves squared times samples of the input: up to here every leaf is measured, in seconds."""
 
 
 class VerificationError(ValueError):
@@ -28,83 +46,142 @@ class VerificationError(ValueError):
 
 
 def verify_trace(module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced) -> None:
-    """Measure where the formula has given numbers, and raise at the first layer that differs."""
-    traced, run = _long_enough(module, shapes, traced)
+    """Measure where the formula has given numbers, and raise at the first layer that differs.
+
+    Raises:
+        VerificationError: if formula and measurement differ.
+        ValueError: if no input holds the field, or measuring it needs too much memory.
+    """
+    plans = Plans(module, shapes)
+    traced = _holding(plans, traced)
+    run = _run(plans, traced.shape)
     for name, heard, _ in traced.outputs:
-        if name in run.outputs and _differs(run, run.outputs[name], heard):
-            for layer in traced.layers:
-                if layer.name in run.layers:
-                    difference = _differs(run, run.layers[layer.name], layer.heard)
-                    if difference:
-                        raise VerificationError(f"layer {layer.name} ({layer.kind}): {difference}")
+        if name in run.outputs:
             difference = _differs(run, run.outputs[name], heard)
-            raise VerificationError(f"output {name}, behind every layer: {difference}")
+            if difference:
+                del run
+                _raise_at_first_layer(plans, traced)
+                raise VerificationError(f"output {name}, behind every layer: {difference}")
 
 
-def _long_enough(
-    module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced
-) -> tuple[Traced, Run]:
-    """A trace and a run at one size, at which no field of an output in the middle is cut off."""
+def _run(plans: Plans, shape: tuple[int, ...], keep: Sequence[str] = ()) -> Run:
+    try:
+        return plans.run(shape, keep)
+    except TooLarge as error:
+        raise plans.refusal(shape, error) from error
+    except CannotMeasure as error:
+        raise VerificationError(f"the formula has an answer, the run has none: {error}") from error
+
+
+def _raise_at_first_layer(plans: Plans, traced: Traced) -> None:
+    """Raise VerificationError at the first layer that differs; few outputs are kept at a time."""
+    for i in range(0, len(traced.layers), _LAYERS_AT_ONCE):
+        layers = traced.layers[i : i + _LAYERS_AT_ONCE]
+        run = _run(plans, traced.shape, [layer.name for layer in layers])
+        for layer in layers:
+            if layer.name in run.kept:
+                difference = _differs(run, run.kept[layer.name], layer.heard)
+                if difference:
+                    raise VerificationError(f"layer {layer.name} ({layer.kind}): {difference}")
+
+
+def _holding(plans: Plans, traced: Traced) -> Traced:
+    """Return a trace at a size at which no measured output's field is cut off.
+
+    That is a part of the given input where it is enough and saves much memory, and a longer one
+    where the field is longer.
+
+    Raises:
+        ValueError: if the module takes no such input.
+    """
     shape = traced.shape
-    for _ in range(4):
+    if _holds(traced):
+        plan = plans.at(shape)
+        if plan is not None and plan.n_bytes < _SMALL_RUN:
+            return traced
+        parts = [_traced_at(plans, part) for part in smaller(shape)]
+        return next((t for t in reversed(parts) if t and _same(t, traced)), traced)
+    for _ in range(_MOST_GROWTH):
         axes = spatial_axes(shape)
+        needed = [
+            max((_room(heard.reaches[d]) for _, heard, _ in traced.outputs), default=1)
+            for d in range(len(axes))
+        ]
         grown = list(shape)
-        for d, axis in enumerate(axes):
-            needed = max((_room(heard.reaches[d]) for _, heard, _ in traced.outputs), default=1)
-            grown[axis] = shape[axis] * max(1, math.ceil(needed / shape[axis]))
-        if math.prod(grown[axis] for axis in axes) > 4 * LARGEST_INPUT:
-            break
-        others = stretched(shapes, grown)
-        if tuple(grown) == shape:
-            try:
-                return traced, run_linear(module, shape, stretched(shapes, shape))
-            except (CannotMeasure, Endless) as error:
-                if isinstance(error, Endless) and traced.unbounded:
-                    raise _Agreed from error
-                raise VerificationError(
-                    f"the formula has an answer, the run has none: {error}"
-                ) from error
-        shape = tuple(grown)
+        for axis, n in zip(axes, needed, strict=True):
+            grown[axis] = shape[axis] * max(1, math.ceil(n / shape[axis]))
+        shape = tuple(grown) if tuple(grown) != shape else scaled(shape, Fraction(2))
         try:
-            traced = trace(module, shape, others)
+            traced = trace(plans.module, shape, stretched(plans.shapes, shape))
         except CannotTrace as error:
             raise ValueError(
                 f"cannot verify: the field is longer than the input, and the module takes no "
                 f"input of shape {shape}: {error}"
             ) from error
+        if _holds(traced):
+            return traced
     raise ValueError(
         f"cannot verify: an input that holds the whole field would be larger than {shape}"
     )
 
 
-class _Agreed(Exception):
-    """Formula and measurement both say that there is no end."""
+def _traced_at(plans: Plans, shape: tuple[int, ...]) -> Traced | None:
+    try:
+        return trace(plans.module, shape, stretched(plans.shapes, shape))
+    except CannotTrace:
+        return None
+
+
+def _same(part: Traced, whole: Traced) -> bool:
+    """Whether a part of the input holds the measured fields, and they are those of the whole."""
+    pairs = zip(part.outputs, whole.outputs, strict=True)
+    return _holds(part) and all(alike(a[1], b[1]) for a, b in pairs)
+
+
+def _holds(traced: Traced) -> bool:
+    """Whether the fields of the outputs that are measured lie within the input."""
+    inputs = spatial_axes(traced.shape)
+    for _, heard, size in traced.outputs:
+        for d, reach in enumerate(heard.reaches):
+            if not isinstance(reach, Reach) or reach.axis is None or reach.folded is not None:
+                continue
+            n = probed_positions(size[reach.axis], reach.period, MOST_PHASES)
+            lo, hi = reach.at(np.array(n, np.int64))
+            some = lo <= hi
+            begins = reach.endless_before is not None or not bool((lo[some] < 0).any())
+            end = traced.shape[inputs[d]]
+            if not begins or (bool((hi[some] >= end).any()) and reach.endless_after is None):
+                return False
+    return True
 
 
 def _room(reach: Reach | str) -> int:
     """Input samples that hold the field of outputs in the middle, from end to end."""
     if isinstance(reach, str):
         return 1
-    samples, back, ahead, padding = reach.summary()
-    side = max(back or 0, ahead or 0, abs(padding or 0), samples)
-    return 2 * side + math.ceil(abs(reach.stride)) * (2 * reach.period + 2) + 2
+    _, back, ahead, _ = reach.summary()
+    side = max(n for n in (back or 0, ahead or 0, 1) if n != math.inf)
+    return int(2 * side + math.ceil(abs(reach.stride)) * (reach.period + 2) + 2)
 
 
 def _differs(run: Run, tensor: Tensor, heard: Heard) -> str | None:
     """What differs between the measured support and the formula's, in words."""
     shape = tuple(run.x.shape)
-    axes = [reach.axis if isinstance(reach, Reach) else None for reach in heard.reaches]
-    if any(
-        isinstance(r, Reach) and (r.folded is not None or r.axis is None) for r in heard.reaches
-    ):
+    if any(isinstance(reach, Reach) and reach.folded is not None for reach in heard.reaches):
         return None
+    axes = [reach.axis if isinstance(reach, Reach) else None for reach in heard.reaches]
     counts = [reach.period if isinstance(reach, Reach) else 1 for reach in heard.reaches]
     measured = supports(run, tensor, axes, counts, spread=MOST_PHASES)
     for d, (reach, support) in enumerate(zip(heard.reaches, measured, strict=True)):
         if isinstance(reach, str):
             continue
-        lo, hi = reach.at(np.array(support.outputs, np.int64))
         end = shape[spatial_axes(shape)[d]] - 1
+        lo, hi = reach.at(np.array(support.outputs, np.int64))
+        some = lo <= hi
+        if reach.endless_before is not None:
+            lo = np.where(some, 0, lo)
+        if reach.endless_after is not None:
+            hi = np.where(some, end, hi)
         rows = zip(support.outputs, lo, hi, support.first, support.last, strict=True)
         for n, a, b, first, last in rows:
             said = None if a > b else (int(a), int(b))
@@ -122,26 +199,72 @@ def _span(pair: Any) -> str:
 
 
 def verify_block(block: Causal, shapes: list[tuple[int, ...]]) -> None:
-    """Measure every leaf of a causal block against the field that it declares."""
+    """Measure a causal block against the field that it declares.
+
+    Its output is measured, and that of every leaf where they are few. Of a long chain, whose leaves
+    would take hours, single ones are measured only where the output differs, to name the first.
+
+    Raises:
+        VerificationError: if they differ; the message names the first leaf that does.
+        ValueError: if the block does not accept the input, or measuring it needs too much memory.
+    """
     paths = {id(part): path for path, part in block.named_modules()}
-    field = of_block(block, None)
+    layers = of_block(block, None).layers
+    leaves = [
+        (paths[id(leaf)], name, layer)
+        for (name, leaf), layer in zip(causal_leaves(block), layers, strict=True)
+    ]
     shape = shapes[0]
-    needed = 2 * field.samples + 4 * block.step * math.ceil(Fraction(1) / block.rate) + 16
+    needed = 2 * layers[-1].samples + 4 * block.step * math.ceil(Fraction(1) / block.rate) + 16
     multiple = shape[-1] * math.ceil(needed / shape[-1])
     shape = (*shape[:-1], -(-multiple // block.step) * block.step)
+    measuring = _Leaves(Plans(block, shapes), shape)
+    if len(leaves) ** 2 * shape[-1] <= _ALL_LEAVES:
+        for i in range(0, len(leaves), _LAYERS_AT_ONCE):
+            measuring.compare(leaves[i : i + _LAYERS_AT_ONCE])
+        return
     try:
-        run = run_linear(block, shape, stretched(shapes, shape))
-    except CannotMeasure as error:
-        raise refusal(block, shapes, error) from error
-    for (name, leaf), layer in zip(causal_leaves(block), field.layers, strict=True):
-        output = run.modules.get(paths[id(leaf)])
-        if output is None and paths[id(leaf)] == "":
-            output = next(iter(run.outputs.values()))
-        tensor = output[0] if isinstance(output, tuple) else output
-        if isinstance(tensor, Tensor) and tensor.requires_grad:
-            difference = _differs_from_law(run, tensor, layer)
-            if difference:
-                raise VerificationError(f"layer {name} ({layer.kind}): {difference}")
+        measuring.compare(leaves[-1:])
+    except VerificationError:
+        agreeing, differing = 0, len(leaves) - 1  # leaves before the one agree, the other differs
+        while agreeing < differing:
+            middle = (agreeing + differing) // 2
+            try:
+                measuring.compare(leaves[middle : middle + 1])
+                agreeing = middle + 1
+            except VerificationError:
+                differing = middle
+        measuring.compare(leaves[differing : differing + 1])
+        raise
+
+
+Leaf = tuple[str, str, LayerField]
+"""The path of a causal block, its name in the table, and what is declared for it."""
+
+
+class _Leaves:
+    """Compares leaves of a causal block with what they declare, on an input of one shape."""
+
+    def __init__(self, plans: Plans, shape: tuple[int, ...]) -> None:
+        self.plans, self.shape = plans, shape
+
+    def compare(self, leaves: Sequence[Leaf]) -> None:
+        """Raise VerificationError at the first of these that differs."""
+        plans, shape = self.plans, self.shape
+        try:
+            run = plans.run(shape, [path for path, _, _ in leaves])
+        except TooLarge as error:
+            raise plans.refusal(shape, error) from error
+        except CannotMeasure as error:
+            raise refusal(plans.module, plans.shapes, error) from error
+        for path, name, layer in leaves:
+            tensor = run.kept.get(path)
+            if tensor is None and path == "":
+                tensor = next(iter(run.outputs.values()))
+            if tensor is not None and tensor.requires_grad:
+                difference = _differs_from_law(run, tensor, layer)
+                if difference:
+                    raise VerificationError(f"layer {name} ({layer.kind}): {difference}")
 
 
 def _differs_from_law(run: Run, tensor: Tensor, layer: LayerField) -> str | None:

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +119,8 @@ class Reach:
         advance: input samples per P outputs; negative where the signal runs backwards.
         folded: (major, size, minor) while the axis is flattened with others around it.
         own: where a single position that was picked stands, in input samples.
+        endless_before: why there is no first input, in words; ``lo`` means nothing then.
+        endless_after: why there is no last input; ``hi`` means nothing then.
     """
 
     axis: int | None
@@ -126,6 +129,8 @@ class Reach:
     advance: int
     folded: tuple[int, int, int] | None = None
     own: int = 0
+    endless_before: str | None = None
+    endless_after: str | None = None
 
     @classmethod
     def identity(cls, axis: int) -> Reach:
@@ -161,30 +166,49 @@ class Reach:
         lo, hi = self.at(j)
         lo = np.where(rest == 0, lo, _NEVER).min(axis=1)
         hi = np.where(rest == 0, hi, -_NEVER).max(axis=1)
-        return Reach(self.axis, lo, hi, advance, self.folded)
+        return replace(self, lo=lo, hi=hi, advance=advance)
+
+    def accumulated(self, why: str) -> Reach:
+        """What output n hears that depends on the values 0 .. n of a layer's input.
+
+        Args:
+            why: in words, why that has no end.
+        """
+        n, before = np.ogrid[: self.period, : self.period]
+        if n.size * before.size > _MOST_TAPS:
+            raise CannotTrace(f"the pattern repeats after {self.period} outputs only")
+        lo, hi = self.at(np.asarray(n - before, np.int64))
+        both = replace(self, lo=lo.min(axis=1), hi=hi.max(axis=1))
+        if self.advance < 0:
+            return replace(both, endless_after=self.endless_after or why)
+        return replace(both, endless_before=self.endless_before or why)
 
     def moved_to(self, axis: int | None) -> Reach:
         """The same along another axis."""
-        return Reach(axis, self.lo, self.hi, self.advance, self.folded, self.own)
+        return replace(self, axis=axis)
 
     def picked(self, n: int) -> Reach:
         """Position n alone: the axis is gone."""
         lo, hi = self.at(np.array([n], np.int64))
-        return Reach(None, lo, hi, 0, own=n * self.advance // self.period)
+        own = n * self.advance // self.period
+        return replace(self, axis=None, lo=lo, hi=hi, advance=0, folded=None, own=own)
 
     def same_as(self, other: Reach) -> bool:
         """Whether both hear the same, everywhere."""
         if (self.axis, self.stride) != (other.axis, other.stride):
             return False
+        if (self.endless_before, self.endless_after) != (other.endless_before, other.endless_after):
+            return False
         n = np.arange(math.lcm(self.period, other.period), dtype=np.int64)
         return all(bool((a == b).all()) for a, b in zip(self.at(n), other.at(n), strict=True))
 
-    def summary(self) -> tuple[int, int | None, int | None, int | None]:
+    def summary(self) -> tuple[Any, Any, Any, int | None]:
         """``(samples, look_back, look_ahead, padding)``, the largest over the phases.
 
         Output n stands at input ``floor(n stride)``. ``padding`` is how far before input 0 the
         field of output 0 begins, negative if it begins later. Of a signal that runs backwards only
-        the number of samples is told: it has no time of its own.
+        the number of samples is told: it has no time of its own. Where there is no first or no last
+        input, the numbers that follow from it are infinite, and there is no padding.
 
         Raises:
             CannotTrace: if no output hears anything.
@@ -194,12 +218,20 @@ class Reach:
         hears = self.lo <= self.hi
         if not hears.any():
             raise CannotTrace("the output does not depend on the input")
-        samples = int((self.hi - self.lo)[hears].max()) + 1
+        samples: Any = int((self.hi - self.lo)[hears].max()) + 1
+        if self.endless_before is not None or self.endless_after is not None:
+            samples = math.inf
         if self.advance < 0:
             return samples, None, None, None
         back = int((own - self.lo)[hears].max())
         ahead = int((self.hi - own)[hears].max())
-        return samples, max(0, back), max(0, ahead), int((own - self.lo)[hears][0])
+        padding = int((own - self.lo)[hears][0])
+        return (
+            samples,
+            max(0, back) if self.endless_before is None else math.inf,
+            max(0, ahead) if self.endless_after is None else math.inf,
+            padding if self.endless_before is None else None,
+        )
 
 
 def joined(reaches: Sequence[Reach]) -> Reach:
@@ -224,5 +256,12 @@ def joined(reaches: Sequence[Reach]) -> Reach:
         other_lo, other_hi = other.at(n)
         advance = int(first.stride * len(n))
         lo, hi = np.minimum(lo, other_lo), np.maximum(hi, other_hi)
-        first = Reach(first.axis, lo, hi, advance, first.folded, first.own)
+        first = replace(
+            first,
+            lo=lo,
+            hi=hi,
+            advance=advance,
+            endless_before=first.endless_before or other.endless_before,
+            endless_after=first.endless_after or other.endless_after,
+        )
     return first

@@ -27,6 +27,15 @@ class Heard:
     mixed: frozenset[int] = frozenset()
 
 
+class Maskable(str):
+    """A reason why a dimension has no end, on one side alone if the code masks what it multiplies.
+
+    What a mask does is in its values, which a run on shapes does not see: it is measured.
+    """
+
+    __slots__ = ()
+
+
 @dataclass
 class Call:
     """One call of a torch function with at least one tensor that hears the input."""
@@ -77,7 +86,8 @@ class Call:
 
     def endless(self, why: str) -> str:
         """The word that a dimension is heard without end."""
-        return f"{self.place}: {why}"
+        text = f"{self.place}: {why}"
+        return Maskable(text) if isinstance(why, Maskable) else text
 
 
 Rule = Callable[[Call], "Heard | list[Heard]"]
@@ -159,7 +169,8 @@ def union(call: Call, parts: Sequence[Heard]) -> Heard:
         endless = [reach for reach in column if isinstance(reach, str)]
         finite = [reach for reach in column if isinstance(reach, Reach)]
         if endless:
-            reaches.append(endless[0])
+            certain = [reach for reach in endless if not isinstance(reach, Maskable)]
+            reaches.append((certain or endless)[0])
             continue
         axes = {reach.axis for reach in finite}
         if len(axes) > 1 and None in axes:

@@ -20,6 +20,7 @@ def _cat(call: Call) -> Heard:
         any(isinstance(r, Reach) and r.axis == axis for r in heard.reaches) for heard, _ in parts
     ]
     if not any(along):
+        _refuse_positions(call, [heard for heard, _ in parts])
         merged = union(call, [heard for heard, _ in parts])
         one = len(parts) == len(tensors) and all(alike(parts[0][0], h) for h, _ in parts)
         return merged if one else Heard(merged.reaches, merged.mixed | {axis})
@@ -43,6 +44,15 @@ def _stack(call: Call) -> Heard:
     axis = call.get(1, "dim", 0) % call.result.ndim
     found = [call.heard_of(tensor) for tensor in tensors]
     parts = [moved(heard, lambda a: a + (a >= axis)) for heard in found if heard is not None]
+    _refuse_positions(call, parts)
     merged = union(call, parts)
     one = len(parts) == len(tensors) and all(alike(parts[0], part) for part in parts)
     return merged if one else Heard(merged.reaches, merged.mixed | {axis})
+
+
+def _refuse_positions(call: Call, parts: list[Heard]) -> None:
+    """Raise CannotTrace where single positions are put side by side: that may make a time axis."""
+    for part in parts[1:]:
+        single = [r for r in (*parts[0].reaches, *part.reaches) if isinstance(r, Reach)]
+        if any(r.axis is None for r in single) and not alike(parts[0], part):
+            raise CannotTrace(f"{call.place}: puts positions together one by one, as a loop does")

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavenet.receptive_fields.module_tracker import tensors_in
-from wavenet.receptive_fields.rules.call import Call, Heard, moved, rule, union, whole
-from wavenet.receptive_fields.rules.reductions import endless
+from wavenet.receptive_fields.rules.call import (
+    Call,
+    Heard,
+    Maskable,
+    moved,
+    rule,
+    union,
+    whole,
+)
+from wavenet.receptive_fields.rules.over_time import endless
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
 
 @rule("linear")
 def _linear(call: Call) -> Heard:
     heard = call.alone()
-    axis = call.x.ndim - 1
-    return whole(call, heard, {axis}, "is fully connected along time")
+    why = "is fully connected along time"
+    return whole(call, heard, {call.x.ndim - 1}, _through(call.get(1, "weight"), why))
+
+
+def _through(matrix: Tensor, why: str) -> str:
+    """Why a product with a constant has no end; if it is no parameter, it may be a mask."""
+    return why if isinstance(matrix, nn.Parameter) else Maskable(why)
 
 
 @rule("matmul", "bmm", "mm", "mv", "baddbmm", "addmm", "rmatmul", "tensordot", "bilinear", "outer")
@@ -27,9 +40,13 @@ def _matmul(call: Call) -> Heard:
         raise CannotTrace(f"{call.place}: {call.name} with a vector")
     ndim = call.result.ndim
     parts = []
-    for heard, tensor, contracted in ((hears_a, a, a.ndim - 1), (hears_b, b, b.ndim - 2)):
+    for heard, tensor, contracted, other in (
+        (hears_a, a, a.ndim - 1, b),
+        (hears_b, b, b.ndim - 2, a),
+    ):
         if heard is not None:
-            heard = whole(call, heard, {contracted}, "multiplies matrices over all of the time")
+            why = _through(other, "multiplies matrices over all of the time")
+            heard = whole(call, heard, {contracted}, why)
             parts.append(_aligned_batch(heard, tensor, ndim))
     if len(parts) == 2:
         for reach_a, reach_b in zip(parts[0].reaches, parts[1].reaches, strict=True):

@@ -64,7 +64,7 @@ def _softmax(call: Call) -> Heard:
     )
 
 
-@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort", "msort")
+@rule("sort", "argsort", "msort")
 def _along_all(call: Call) -> Heard | list[Heard]:
     default = 0 if call.name == "msort" else -1
     axes = axes_of(call.get(1, "dim", default), call.x.ndim)
@@ -112,29 +112,3 @@ def _reduce(call: Call) -> Heard | list[Heard]:
     if results[0].ndim < ndim:
         heard = moved(heard, lambda a: a - sum(axis < a for axis in axes))
     return [heard] * len(results) if len(results) > 1 else heard
-
-
-@rule(*words("""gru lstm rnn_tanh rnn_relu gru_cell lstm_cell rnn_tanh_cell rnn_relu_cell"""))
-def _recurrent(call: Call) -> Heard | list[Heard]:
-    return to_all(call, endless(call, "is recurrent, so it hears all that came before"))
-
-
-@rule(
-    *[
-        "multi_head_attention_forward",
-        "scaled_dot_product_attention",
-        "_native_multi_head_attention",
-        "_transformer_encoder_layer_fwd",
-    ]
-)
-def _attention(call: Call) -> Heard | list[Heard]:
-    return to_all(call, endless(call, "attends to every time"))
-
-
-def endless(call: Call, why: str) -> Heard:
-    """Every dimension that any argument hears is heard without end."""
-    n = 0
-    for tensor in tensors_in((call.args, call.kwargs)):
-        heard = call.heard_of(tensor)
-        n = n if heard is None else len(heard.reaches)
-    return Heard((call.endless(why),) * n)

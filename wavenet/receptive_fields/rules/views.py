@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from wavenet.receptive_fields.rules.call import (
@@ -50,7 +51,7 @@ def _reshaped(
         done = 1
         for a in wide_new:
             if done == major and after[a] == size and wide_old == [axis]:
-                return Reach(a, reach.lo, reach.hi, reach.advance), set()
+                return replace(reach, axis=a, folded=None), set()
             done *= after[a]
         raise CannotTrace(f"{call.place}: {call.name} of a flattened axis")
     if wide_old == [axis] and len(wide_new) == 1:
@@ -61,7 +62,7 @@ def _reshaped(
         minor = math.prod(before[a] for a in wide_old[at + 1 :])
         if major > 1:
             folded = (major, before[axis], minor)
-            return Reach(wide_new[0], reach.lo, reach.hi, reach.advance, folded), set()
+            return replace(reach, axis=wide_new[0], folded=folded), set()
         if any(a in mixed for a in wide_old):
             raise CannotTrace(f"{call.place}: {call.name} interleaves different signals")
         return reach.moved_to(wide_new[0]).through(Window.nearest(Fraction(1, minor))), set()
