@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from state_memory import stray_bytes
 
 import wavenet
 from wavenet.nam import PRESETS, NamConfig, NamWaveNet, preset, read_nam, write_nam
@@ -113,7 +114,9 @@ def test_the_compiled_engine_says_what_stream_says(name: str, golden: Any) -> No
 
 @pytest.mark.parametrize("name", ["gated", "blended", "mixed", "films", "condition", "no-layer1x1"])
 def test_imported_networks_keep_the_law(name: str, golden: Any) -> None:
-    check_causal(read_nam(golden(name)))
+    model = read_nam(golden(name))
+    check_causal(model)
+    assert stray_bytes(model.stream(torch.zeros(1, 1, 500), model.warm_state(1))[1]) == 0
 
 
 def test_its_blocks_keep_the_law_alone_as_well(golden: Any) -> None:

@@ -9,9 +9,11 @@ import math
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from state_memory import shares_memory, stray_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -603,3 +605,26 @@ def test_the_representation_shows_the_arguments() -> None:
     assert repr(CausalConvTranspose1d(2, 4, 8, stride=4)) == (
         "CausalConvTranspose1d(2, 4, kernel_size=8, stride=4)"
     )
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+@each_block
+def test_a_state_owns_its_memory(name: str) -> None:
+    block = fresh(name)
+    _, cond = inputs(block, 2, 1)
+    warm = block.warm_state(2, cond)
+    assert stray_bytes(warm) == 0
+    for steps in (1, 500):
+        x, cond = inputs(block, 2, steps * block.step)
+        state = block.stream(x, warm, cond)[1]
+        assert stray_bytes(state) == 0
+        assert not shares_memory(state, (x, warm))
+
+
+def test_a_saved_state_is_as_large_as_its_numbers(tmp_path: Path) -> None:
+    conv = CausalConv1d(4, 4, 2)
+    state = conv.stream(torch.zeros(1, 4, 1_000_000), conv.init_state(1))[1]
+    torch.save(state, tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").stat().st_size < 5000  # 16 bytes, and torch's own

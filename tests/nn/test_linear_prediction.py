@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import signal
+from state_memory import stray_bytes
 from torch import Tensor
 
 from wavenet.nn import LinearPrediction
@@ -38,6 +39,10 @@ def run(block: LinearPrediction, x: Tensor, cond: Tensor) -> tuple[Tensor, Tenso
 )
 def test_it_keeps_the_law(block: LinearPrediction) -> None:
     check_causal(block)
+    for n in (1, 500):
+        x, cond = torch.zeros(2, 1, n), torch.zeros(2, block.cond_channels or 0, n)
+        state = block.stream(x, block.warm_state(2, cond), cond)[1]
+        assert stray_bytes(state) == stray_bytes(block.warm_state(2, cond)) == 0
 
 
 def test_the_excitation_is_what_drove_the_filter() -> None:

@@ -35,6 +35,8 @@ from wavenet.nn import (
     SpeakerEmbedding,
     State,
 )
+from wavenet.nn.causal import require_causal, stream_child
+from wavenet.nn.hooks import has_hooks
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import write_checkpoint
 
@@ -145,8 +147,11 @@ class WaveNet(Causal):
 
     def layers(self) -> list[tuple[str, Causal]]:
         """The predictor and the stack; everything else acts on each sample alone."""
-        predictor = [] if self.predictor is None else [("predictor", self.predictor)]
-        return [*predictor, ("stack", self.stack)]
+        stack = ("stack", require_causal(self.stack, "WaveNet: stack"))
+        predictor = self.predictor
+        if predictor is None:
+            return [stack]
+        return [("predictor", require_causal(predictor, "WaveNet: predictor")), stack]
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Those of the layers."""
@@ -169,7 +174,7 @@ class WaveNet(Causal):
         self.check_call(x, cond)
         self._check_children(state, len(self.layers()))
         heard, place, before = self.project_input(x, state[:-1], self._of_predictor(cond))
-        (_, skip_sum), after = self.stack.stream(heard, state[-1], self._of_stack(cond))
+        (_, skip_sum), after = stream_child(self.stack, heard, state[-1], self._of_stack(cond))
         return Hidden(skip_sum, *place), (*before, after)
 
     def params_of(self, hidden: Hidden) -> Tensor:
@@ -183,26 +188,43 @@ class WaveNet(Causal):
                 params = self.distribution.relocate(params, hidden.location, hidden.log_scale)
         return params
 
-    def forward(
-        self, x: Tensor, mel: Tensor | None = None, speaker: Tensor | None = None
-    ) -> Tensor:
+    def forward(  # type: ignore[override]  # a model, which makes its conditioning itself
+        self,
+        x: Tensor,
+        mel: Tensor | None = None,
+        speaker: Tensor | None = None,
+        *,
+        cond: Tensor | None = None,
+        state: State | None = None,
+    ) -> Any:
         """The parallel pass from silence, as a file begins and as generation begins.
+
+        With a state it is ``stream(x, state, cond)``, which a block around the model calls.
 
         Args:
             x: ``[B, 1, T]`` in [-1, 1].
             mel: ``[B, M, F]``, the local features, F * hop_samples >= T.
             speaker: indices ``[B]``.
+            cond: ``[B, cond_channels, T]``, in the place of mel and speaker where a state is given.
+            state: see ``Causal.stream``.
 
         Returns:
-            params ``[B, P, T]``; ``params[..., t]`` predict ``x[..., t + 1]``.
+            params ``[B, P, T]``; ``params[..., t]`` predict ``x[..., t + 1]``. With a state,
+            ``(params, state')``.
 
         Raises:
             ValueError: if a conditioning is missing, unexpected or does not fit x.
         """
+        if state is not None:
+            return self._defined_stream(x, state, cond)
+        if cond is not None:
+            raise ValueError(
+                "cond is given without a state; pass mel and speaker, or call model.stream"
+            )
         cond = self.condition(mel, speaker, n_samples=x.shape[-1])
         first = None if cond is None else cond[..., :1]
         state = self.warm_state(x.shape[0], first, device=x.device, dtype=x.dtype)
-        return self.stream(x, state, cond)[0]
+        return self._defined_stream(x, state, cond)[0]
 
     def condition(
         self,
@@ -292,7 +314,7 @@ class WaveNet(Causal):
         """
         if self.predictor is None:
             return self._enter(x), (), ()
-        outputs, after = self.predictor.stream(x, state[0], columns)
+        outputs, after = stream_child(self.predictor, x, state[0], columns)
         heard, location, log_scale = outputs
         heard = self.input_projection(heard.to(self.input_projection.weight.dtype))
         return heard, (location, log_scale), (after,)
@@ -312,6 +334,9 @@ class WaveNet(Causal):
         entry = self.input_projection
         if not self.config.one_hot_input:
             return entry(self.entry_values(x).to(entry.weight.dtype))
+        if has_hooks(entry):
+            vectors = nn.functional.one_hot(self.entry_values(x[:, 0]).long(), entry.in_channels)
+            return entry(vectors.transpose(1, 2).to(entry.weight.dtype))
         assert entry.bias is not None
         columns = nn.functional.embedding(self.entry_values(x[:, 0]).long(), entry.weight[..., 0].T)
         return columns.transpose(1, 2) + entry.bias[:, None]

@@ -22,6 +22,7 @@ from wavenet.nam.activations import make_activation
 from wavenet.nam.config import ArrayConfig, FilmConfig, LayerConfig
 from wavenet.nam.lowering import lower_array, lower_layer
 from wavenet.nn import Causal, CausalConv1d, State
+from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.graph import Buffer, Graph
 
 FILMS = (
@@ -103,7 +104,7 @@ class NamLayer(Causal):
 
     def layers(self) -> list[tuple[str, Causal]]:
         """The dilated convolution."""
-        return [("conv", self.conv)]
+        return [("conv", require_causal(self.conv, "NamLayer: conv"))]
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """See ``Causal``."""
@@ -122,7 +123,7 @@ class NamLayer(Causal):
         self._check_children(state, 1)
         assert cond is not None
         # The convolution remembers what it heard: the modulation of then, not of now.
-        z, after = self.conv.stream(self._film("conv_pre_film", x, cond), state[0])
+        z, after = stream_child(self.conv, self._film("conv_pre_film", x, cond), state[0])
         z = self._film("conv_post_film", z, cond)
         mixed = self.mixin(self._film("input_mixin_pre_film", cond, cond))
         z = z + self._film("input_mixin_post_film", mixed, cond)
@@ -174,6 +175,8 @@ class NamLayerArray(Causal):
 
     def all_layers(self) -> list[NamLayer]:
         """Every layer, in order."""
+        for i, layer in enumerate(self.blocks):
+            require_causal(layer, f"NamLayerArray: blocks.{i}")
         return cast(list[NamLayer], list(self.blocks))
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
@@ -186,7 +189,7 @@ class NamLayerArray(Causal):
         states: list[State] = []
         for layer in self.all_layers():
             states.append(layer.settle(x, cond))
-            (x, _), _ = layer.stream(x, states[-1], cond)
+            (x, _), _ = stream_child(layer, x, states[-1], cond)
         return tuple(states)
 
     def stream(
@@ -199,7 +202,7 @@ class NamLayerArray(Causal):
         head_sum: Tensor | None = None
         states: list[State] = []
         for layer, before in zip(self.all_layers(), state, strict=True):
-            (x, head), after = layer.stream(x, before, cond)
+            (x, head), after = stream_child(layer, x, before, cond)
             head_sum = head if head_sum is None else head_sum + head
             states.append(after)
         assert head_sum is not None

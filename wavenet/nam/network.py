@@ -21,6 +21,7 @@ from wavenet.nam.config import NamConfig
 from wavenet.nam.layer import NamLayerArray
 from wavenet.nam.lowering import lower_network
 from wavenet.nn import Causal, CausalConv1d, Chain, State
+from wavenet.nn.causal import stream_child
 from wavenet.nn.graph import Buffer, Graph
 from wavenet.storage.checkpoint import write_checkpoint
 from wavenet.storage.settings import to_dict
@@ -136,7 +137,7 @@ class NamWaveNet(Causal):
 
         def settled(block: Causal, x: Tensor, cond: Tensor | None = None) -> Any:
             states.append(block.settle(x, cond))
-            return block.stream(x, states[-1], cond)[0]
+            return stream_child(block, x, states[-1], cond)[0]
 
         self._run(x, settled)
         return tuple(states)
@@ -148,7 +149,7 @@ class NamWaveNet(Causal):
         before, states = iter(state), list[State]()
 
         def streamed(block: Causal, x: Tensor, cond: Tensor | None = None) -> Any:
-            y, after = block.stream(x, next(before), cond)
+            y, after = stream_child(block, x, next(before), cond)
             states.append(after)
             return y
 
@@ -170,17 +171,26 @@ class NamWaveNet(Causal):
         return y if self.post_head is None else cast(Tensor, call(self.post_head, y))
 
     def forward(  # type: ignore[override]  # a model, which makes its condition itself
-        self, x: Tensor, state: State | None = None
-    ) -> Tensor:
+        self,
+        x: Tensor,
+        start: State | None = None,
+        *,
+        cond: Tensor | None = None,
+        state: State | None = None,
+    ) -> Any:
         """A whole recording: ``[B, in_channels, T]`` to ``[B, out_channels, T]``.
 
         Args:
             x: the audio.
-            state: what was before; default silence, ``warm_state``, as NAM itself begins.
+            start: the state before it; default silence, ``warm_state``, as NAM itself begins.
+            cond: None; the model takes no conditioning.
+            state: as ``start``, to get the state afterwards as well: the call is then ``stream``.
         """
-        if state is None:
-            state = self.warm_state(x.shape[0], device=x.device, dtype=x.dtype)
-        return self.stream(x, state)[0]
+        if state is not None:
+            return self._defined_stream(x, state, cond)
+        if start is None:
+            start = self.warm_state(x.shape[0], device=x.device, dtype=x.dtype)
+        return self._defined_stream(x, start, cond)[0]
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; see ``wavenet.storage.checkpoint``.

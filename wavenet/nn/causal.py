@@ -7,19 +7,29 @@ what it remembers, and gives their outputs and what it remembers now. Everything
 - one sample at a time is ``stream`` with T = 1;
 - streaming ``a`` and then ``b`` equals streaming ``a ++ b``, outputs and gradients, because the
   state is exactly what the next output can still need.
+
+``block.stream(x, state, cond)`` runs the block's hooks, as ``block(x, cond)`` does: a block that
+has any is run by ``nn.Module.__call__``, whose ``forward(x, cond, state=state)`` is the definition.
+So whatever torch does by hooks (weight normalisation, pruning, FSDP) works in a child of another
+block, too. A forward hook then gets what ``stream`` returns, ``(y, state')``.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from wavenet.nn.hooks import has_hooks, unwrapped
 from wavenet.nn.state import State
 from wavenet.values.integers import as_integer
+
+Stream = Callable[..., tuple[Any, State]]
 
 
 class Causal(nn.Module):
@@ -28,7 +38,12 @@ class Causal(nn.Module):
     A subclass sets ``in_channels`` (and ``cond_channels`` where it takes conditioning), and defines
     ``past``, ``init_state`` and ``stream``; ``wavenet.testing.check_causal`` verifies that the
     three belong together. One that is made of others names them in ``layers``, and then
-    ``init_state`` is given. ``forward`` is given, and is never overridden inside a block.
+    ``init_state`` is given; it runs them by ``stream_child``. ``forward`` is given, and is never
+    overridden inside a block. A model that overrides it all the same takes ``cond`` and ``state``
+    as keywords, and answers with ``(y, state')`` where a state is given.
+
+    States returned own their memory: a slice of a longer tensor is cloned, or it keeps all of the
+    tensor alive.
 
     Attributes:
         in_channels: channels of ``x``.
@@ -41,6 +56,12 @@ class Causal(nn.Module):
     cond_channels: int | None = None
     rate: Fraction = Fraction(1)
     step: int = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let ``stream`` run the block's hooks."""
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls.stream, "definition"):
+            cls.stream = _running_hooks(cls.stream)  # type: ignore[method-assign]
 
     @property
     def past(self) -> int:
@@ -86,10 +107,22 @@ class Causal(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `stream`")
 
-    def forward(self, x: Tensor, cond: Tensor | None = None) -> Any:
-        """The parallel pass: ``stream`` from ``init_state``. ``[B, C, T]`` to ``[B, C', T']``."""
+    def forward(self, x: Tensor, cond: Tensor | None = None, *, state: State | None = None) -> Any:
+        """The parallel pass: ``stream`` from ``init_state``. ``[B, C, T]`` to ``[B, C', T']``.
+
+        With a state it is ``stream`` itself, and returns ``(y, state')``.
+        """
+        if state is not None:
+            return self._defined_stream(x, state, cond)
         state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
-        return self.stream(x, state, cond)[0]
+        return self._defined_stream(x, state, cond)[0]
+
+    def _defined_stream(
+        self, x: Tensor, state: State, cond: Tensor | None = None
+    ) -> tuple[Any, State]:
+        """``stream`` for ``forward``, where the hooks of this block have run."""
+        stream: Stream = type(self).stream
+        return getattr(stream, "definition", stream)(self, x, state, cond)
 
     def warm_state(
         self,
@@ -158,36 +191,7 @@ class Causal(nn.Module):
 
     def check_call(self, x: Tensor, cond: Tensor | None) -> None:
         """Raise ValueError unless x and cond are what this block takes."""
-        name = type(self).__name__
-        if x.ndim != 3 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"{name}: x has shape {tuple(x.shape)}, expected [B, {self.in_channels}, T]"
-            )
-        if x.shape[-1] == 0 or (self.step > 1 and x.shape[-1] % self.step):
-            raise ValueError(
-                f"{name}: x has {x.shape[-1]} samples, but a call takes a positive multiple of "
-                f"{self.step}; pad x or keep the remainder for the next call"
-            )
-        if cond is None:
-            if self.cond_channels is not None:
-                raise ValueError(
-                    f"{name}: cond is None, but the block was built with cond_channels="
-                    f"{self.cond_channels}; pass cond [B, {self.cond_channels}, T]"
-                )
-        elif self.cond_channels is None:
-            raise ValueError(
-                f"{name}: cond was given, but the block was built without cond_channels and would "
-                f"ignore it; build it with cond_channels={cond.shape[1]} or pass no cond"
-            )
-        elif (
-            cond.ndim != 3
-            or cond.shape[:2] != (x.shape[0], self.cond_channels)
-            or (cond.shape[-1] != 1 and cond.shape[-1] != x.shape[-1])
-        ):
-            raise ValueError(
-                f"{name}: cond has shape {tuple(cond.shape)}, expected "
-                f"({x.shape[0]}, {self.cond_channels}, {x.shape[-1]}), the time of x, or one column"
-            )
+        check_inputs(type(self).__name__, x, cond, self.in_channels, self.step, self.cond_channels)
 
     def _check_children(self, state: State, n_children: int) -> None:
         """Raise ValueError unless the state is a tuple with one entry per child."""
@@ -198,6 +202,97 @@ class Causal(nn.Module):
                 "one per layer; make it with `state = block.init_state(batch_size)` and carry on "
                 "with what the call returns: `y, state = block.stream(x, state)`"
             )
+
+
+def check_inputs(
+    name: str,
+    x: Tensor,
+    cond: Tensor | None,
+    in_channels: int,
+    step: int,
+    cond_channels: int | None,
+) -> None:
+    """Raise ValueError unless x and cond are what a block of this kind takes."""
+    if x.ndim != 3 or x.shape[1] != in_channels:
+        raise ValueError(f"{name}: x has shape {tuple(x.shape)}, expected [B, {in_channels}, T]")
+    if x.shape[-1] == 0 or (step > 1 and x.shape[-1] % step):
+        raise ValueError(
+            f"{name}: x has {x.shape[-1]} samples, but a call takes a positive multiple of "
+            f"{step}; pad x or keep the remainder for the next call"
+        )
+    if cond is None:
+        if cond_channels is not None:
+            raise ValueError(
+                f"{name}: cond is None, but the block was built with cond_channels="
+                f"{cond_channels}; pass cond [B, {cond_channels}, T]"
+            )
+    elif cond_channels is None:
+        raise ValueError(
+            f"{name}: cond was given, but the block was built without cond_channels and would "
+            f"ignore it; build it with cond_channels={cond.shape[1]} or pass no cond"
+        )
+    elif (
+        cond.ndim != 3
+        or cond.shape[:2] != (x.shape[0], cond_channels)
+        or (cond.shape[-1] != 1 and cond.shape[-1] != x.shape[-1])
+    ):
+        raise ValueError(
+            f"{name}: cond has shape {tuple(cond.shape)}, expected "
+            f"({x.shape[0]}, {cond_channels}, {x.shape[-1]}), the time of x, or one column"
+        )
+
+
+def _running_hooks(definition: Stream) -> Stream:
+    """``stream`` of a class: as defined, through the block's call where that runs more."""
+
+    @functools.wraps(definition)
+    def stream(self: Causal, x: Tensor, state: State, cond: Tensor | None = None) -> Any:
+        # Another one stands there where a subclass says `super().stream(...)`: its hooks have run.
+        if type(self).stream is stream and has_hooks(self):
+            return self(x, cond=cond, state=state)
+        return definition(self, x, state, cond)
+
+    stream.definition = definition  # type: ignore[attr-defined]
+    return stream
+
+
+def is_causal(module: nn.Module) -> bool:
+    """Whether a module is a causal block, or a wrapper (of torch.compile, say) around one."""
+    return isinstance(module, Causal) or isinstance(unwrapped(module), Causal)
+
+
+def require_causal(module: nn.Module, name: str) -> Causal:
+    """The module, which may stand in for a causal block.
+
+    Args:
+        module: a causal block or a wrapper around one, which answers for its attributes.
+        name: where it stands, for the message.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if not is_causal(module):
+        raise TypeError(
+            f"{name} is a {type(module).__name__}, which is no Causal block and would forget what "
+            "it heard between two chunks; put a Causal block there, such as CausalConv1d"
+        )
+    return cast(Causal, module)
+
+
+def stream_child(
+    block: nn.Module, x: Tensor, state: State, cond: Tensor | None = None
+) -> tuple[Any, State]:
+    """``block.stream(x, state, cond)``, of a block inside another one.
+
+    It runs the block's hooks, and what a wrapper around the block does: torch.compile, activation
+    checkpointing.
+
+    Raises:
+        TypeError: if the module is no causal block.
+    """
+    if isinstance(block, Causal):
+        return block.stream(x, state, cond)
+    return cast("tuple[Any, State]", require_causal(block, "a layer")(x, cond=cond, state=state))
 
 
 def farthest_reach(blocks: list[Causal]) -> int:
@@ -217,12 +312,28 @@ def farthest_reach(blocks: list[Causal]) -> int:
 
 def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
     """``step`` and ``rate`` of causal blocks one after another."""
-    step, rate = 1, Fraction(1)
+    step, up, down = _chained_rates(blocks)
+    return step, Fraction(up, down)
+
+
+def chained_step(blocks: list[Causal]) -> int:
+    """``step`` of causal blocks one after another."""
+    return _chained_rates(blocks)[0]
+
+
+def _chained_rates(blocks: list[Causal]) -> tuple[int, int, int]:
+    """``step``, and ``rate`` as two integers: torch.compile knows no fractions."""
+    step, up, down = 1, 1, 1
     for block in blocks:
-        # A call of `step` samples leaves step * rate for this block: a multiple of its own step.
-        step *= (step * rate / block.step).denominator
-        rate *= block.rate
-    return step, rate
+        rate = block.rate
+        if rate is Causal.rate and block.step == 1 and down == 1:
+            continue
+        if block.step != 1 or down != 1:
+            # A call of `step` samples leaves step * rate here: a multiple of the block's own step.
+            whole = down * block.step
+            step *= whole // math.gcd(step * up, whole)
+        up, down = up * rate.numerator, down * rate.denominator
+    return step, up, down
 
 
 def check_positive(name: str, value: int) -> int:

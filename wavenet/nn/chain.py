@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fractions import Fraction
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, chained_rates, farthest_reach
+from wavenet.nn.causal import (
+    Causal,
+    chained_rates,
+    chained_step,
+    check_inputs,
+    farthest_reach,
+    is_causal,
+    stream_child,
+)
 from wavenet.nn.graph import Buffer, Graph
 from wavenet.nn.state import State
 
@@ -23,6 +32,9 @@ class Chain(Causal):
     kernel size 1); it has no state. A block that returns several tensors hands on the tuple, from
     which ``Select`` takes one. Conditioning goes to every block that takes some.
 
+    Modules may be exchanged later (``chain.blocks[1] = torch.compile(chain.blocks[1])``): what they
+    say of themselves is asked at every call.
+
     Args:
         modules: at least one of them a ``Causal``.
 
@@ -36,21 +48,29 @@ class Chain(Causal):
         for module in modules:
             _refuse_looking_along_time(module)
         self.blocks = nn.ModuleList(modules)
-        causal = self._causal()
-        if not causal:
+        if not self._causal():
             raise ValueError("Chain needs at least one causal block; nn.Sequential fits the rest")
-        # A pointwise convolution in front, such as an input projection, says what x has.
-        self.in_channels = next(
-            part.in_channels
-            for module in modules
-            for part in module.modules()
-            if isinstance(part, Causal | nn.Conv1d)
-        )
-        widths = {b.cond_channels for b in causal if b.cond_channels is not None}
-        if len(widths) > 1:
-            raise ValueError(f"Chain: blocks take cond of different widths: {sorted(widths)}")
-        self.cond_channels = widths.pop() if widths else None
-        self.step, self.rate = chained_rates(causal)
+        _ = self.cond_channels  # the blocks agree on one
+
+    @property
+    def in_channels(self) -> int:  # type: ignore[override]  # asked, not kept
+        """Those of the first module that has some: a pointwise projection may stand in front."""
+        return _in_channels(list(self.blocks))
+
+    @property
+    def cond_channels(self) -> int | None:  # type: ignore[override]
+        """Those of the blocks that take conditioning."""
+        return _cond_channels(self._causal())
+
+    @property
+    def step(self) -> int:  # type: ignore[override]
+        """The fewest samples that are a whole number of steps at every block."""
+        return chained_step(self._causal())
+
+    @property
+    def rate(self) -> Fraction:  # type: ignore[override]
+        """The product of the blocks' rates."""
+        return chained_rates(self._causal())[1]
 
     @property
     def past(self) -> int:
@@ -73,7 +93,7 @@ class Chain(Causal):
         """One state per module; a pointwise module has the empty one."""
         factory: dict[str, Any] = self._factory(device, dtype)
         return tuple(
-            block.init_state(batch_size, **factory) if isinstance(block, Causal) else ()
+            cast(Causal, block).init_state(batch_size, **factory) if is_causal(block) else ()
             for block in self.blocks
         )
 
@@ -81,30 +101,32 @@ class Chain(Causal):
         """Settle module after module, each on the period that the one before answers with."""
         states: list[State] = []
         for block in self.blocks:
-            if isinstance(block, Causal):
+            if is_causal(block):
                 given = cond if block.cond_channels is not None else None
-                states.append(block.settle(x, given))
-                x = block.stream(x, states[-1], given)[0]
+                states.append(cast(Causal, block).settle(x, given))
+                x = stream_child(block, x, states[-1], given)[0]
             else:
+                _refuse_looking_along_time(block)
                 states.append(())
                 x = block(x)
         return tuple(states)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """``[B, in_channels, T]`` to what the last module gives; see ``Causal.stream``."""
-        self.check_call(x, cond)
-        self._check_children(state, len(self.blocks))
+        blocks = self._check_call(x, cond)
+        self._check_children(state, len(blocks))
         states: list[State] = []
-        for block, before in zip(self.blocks, state, strict=True):
-            if isinstance(block, Causal):
+        for block, before in zip(blocks, state, strict=True):
+            if is_causal(block):
                 if not isinstance(x, Tensor):
                     raise TypeError(
                         f"Chain: {type(block).__name__} got the {len(x)} tensors of the block "
                         "before it; put Select(0) or Select(1) between them to say which goes on"
                     )
                 given = cond if block.cond_channels is not None else None
-                x, after = block.stream(x, before, given)
+                x, after = stream_child(block, x, before, given)
             else:
+                _refuse_looking_along_time(block)
                 x, after = block(x), ()
             states.append(after)
         return x, tuple(states)
@@ -115,12 +137,45 @@ class Chain(Causal):
             buffers = graph.module(block, buffers)
         return buffers
 
+    def check_call(self, x: Tensor, cond: Tensor | None) -> None:
+        """Raise ValueError unless x and cond are what the blocks take."""
+        self._check_call(x, cond)
+
+    def _check_call(self, x: Tensor, cond: Tensor | None) -> list[nn.Module]:
+        """Check x and cond; returns the modules, which are looked up but once."""
+        blocks = list(self.blocks)
+        causal = [cast(Causal, block) for block in blocks if is_causal(block)]
+        widths = _in_channels(blocks), chained_step(causal), _cond_channels(causal)
+        check_inputs(type(self).__name__, x, cond, *widths)
+        return blocks
+
     def layers(self) -> list[tuple[str, Causal]]:
         """The causal blocks among the modules, named by position."""
-        return [(str(i), b) for i, b in enumerate(self.blocks) if isinstance(b, Causal)]
+        blocks = enumerate(self.blocks)
+        return [(str(i), cast(Causal, block)) for i, block in blocks if is_causal(block)]
 
     def _causal(self) -> list[Causal]:
-        return [block for _, block in self.layers()]
+        return [cast(Causal, block) for block in self.blocks if is_causal(block)]
+
+
+def _in_channels(blocks: list[nn.Module]) -> int:
+    """Those of the first causal block or convolution."""
+    first = blocks[0] if blocks else None
+    if isinstance(first, Causal | nn.Conv1d):
+        return first.in_channels
+    for block in blocks:
+        for part in block.modules():
+            if isinstance(part, Causal | nn.Conv1d):
+                return part.in_channels
+    raise ValueError("Chain: no causal block is left; put one in")
+
+
+def _cond_channels(blocks: list[Causal]) -> int | None:
+    """Those of all blocks that take conditioning, which must agree."""
+    widths = [block.cond_channels for block in blocks if block.cond_channels is not None]
+    if len(set(widths)) > 1:
+        raise ValueError(f"Chain: blocks take cond of different widths: {sorted(set(widths))}")
+    return widths[0] if widths else None
 
 
 class Select(nn.Module):
@@ -164,9 +219,16 @@ _ALONG_THE_LAST_AXIS = (nn.Linear, nn.LayerNorm)
 """Of ``[B, C, T]`` the last axis is time; a module that transposes may well hold them."""
 
 
+_POINTWISE: set[type[nn.Module]] = set()
+"""Classes without children that were let through once."""
+
+
 def _refuse_looking_along_time(module: nn.Module) -> None:
     """Raise TypeError for the usual modules that would break causality in silence."""
-    if isinstance(module, Causal):
+    kind = type(module)
+    if kind is nn.Conv1d and module.kernel_size == (1,) and module.stride == (1,):
+        return
+    if (kind in _POINTWISE and not module._modules) or is_causal(module):
         return
     if isinstance(module, nn.Sequential):
         for part in module:
@@ -175,7 +237,7 @@ def _refuse_looking_along_time(module: nn.Module) -> None:
         if isinstance(part, Causal):
             raise TypeError(
                 f"Chain: {type(part).__name__} would forget its state inside "
-                f"{type(module).__name__}; put it into the chain itself, or into a Chain"
+                f"{kind.__name__}; put it into the chain itself, or into a Chain"
             )
         wide = isinstance(part, nn.modules.conv._ConvNd) and (
             set(part.kernel_size) != {1} or set(part.stride) != {1} or part.transposed
@@ -189,3 +251,5 @@ def _refuse_looking_along_time(module: nn.Module) -> None:
                 f"Chain: {type(part).__name__} looks along time and keeps no state here; use "
                 "CausalConv1d, or write a Causal block around it"
             )
+    if not module._modules and not isinstance(module, nn.modules.conv._ConvNd):
+        _POINTWISE.add(kind)

@@ -74,18 +74,19 @@ class _Convolution(Causal):
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """The memory filled with repetitions of x, the newest complete."""
         repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
-        return (repeated[..., repeated.shape[-1] - self.past :],)
+        return (repeated[..., repeated.shape[-1] - self.past :].clone(),)
 
     def _join(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The remembered inputs followed by x, and the last ``past`` of both."""
-        expected = (x.shape[0], self.in_channels, self.past)
+        """The remembered inputs followed by x, and the last ``past`` of both, cloned."""
+        past = self.past
+        expected = (x.shape[0], self.in_channels, past)
         if not (isinstance(state, tuple) and len(state) == 1 and isinstance(state[0], Tensor)):
             found = "something else than a tuple of one tensor"
         elif state[0].shape != expected:
             found = f"of shape {tuple(state[0].shape)}"
         else:
             joined = torch.cat([state[0], x], dim=-1)
-            return joined, (joined[..., joined.shape[-1] - self.past :],)
+            return joined, (joined.narrow(-1, x.shape[-1], past).clone(),)
         raise ValueError(
             f"{type(self).__name__}: the state is {found}, expected {expected} for x of shape "
             f"{tuple(x.shape)}; make it with `state = block.init_state({x.shape[0]})` and carry on "
@@ -139,8 +140,9 @@ class CausalConv1d(_Convolution):
             weight_shape=(out_channels, in_channels // max(groups, 1), kernel_size),
         )
         self.dilation = dilation
-        self.step = stride
-        self.rate = Fraction(1, stride)
+        if stride != 1:
+            self.step = stride
+            self.rate = Fraction(1, stride)
 
     @property
     def past(self) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import parametrize
 
+from wavenet.nn.hooks import has_hooks
+
 HOOKED = "has forward hooks"
 
 
@@ -23,11 +25,6 @@ def class_of(module: nn.Module | None) -> type[object]:
     kind = type(module)
     parametrized = module is not None and parametrize.is_parametrized(module)
     return kind.__bases__[0] if parametrized else kind
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Return whether calling the module also runs forward hooks of its own."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def difference(module: nn.Module | None, expected: type[nn.Module], name: str) -> str | None:

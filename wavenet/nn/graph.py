@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.exact import class_of, difference, has_hooks
+from wavenet.nn.exact import class_of, difference
 from wavenet.nn.graph_activations import activation_of
+from wavenet.nn.hooks import has_hooks
 
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)

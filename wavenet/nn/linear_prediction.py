@@ -135,8 +135,9 @@ class LinearPrediction(Causal):
         log_gain = log_gain.expand(-1, -1, x.shape[-1])
         scaled = torch.asinh(torch.cat(heard, dim=1)) * self.heard_scales.to(x.dtype)[:, None]
         outputs = (scaled, ahead * log_gain.exp(), log_gain)
-        after = signal[..., signal.shape[-1] - self.order :]
-        return outputs, (after, past[..., past.shape[-1] - self.excitation_past :])
+        n = x.shape[-1]
+        after = signal.narrow(-1, n, self.order), past.narrow(-1, n, self.excitation_past)
+        return outputs, (after[0].clone(), after[1].clone())
 
     def _filter(self, signal: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""

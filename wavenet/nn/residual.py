@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.causal import Causal, check_positive, require_causal, stream_child
 from wavenet.nn.convolution import CausalConv1d
 from wavenet.nn.exact import class_of, difference
 from wavenet.nn.graph import ADD, COPY, GATE, Buffer, Graph
@@ -76,7 +76,7 @@ class GatedResidualBlock(Causal):
 
     def layers(self) -> list[tuple[str, Causal]]:
         """The dilated convolution."""
-        return [("conv", self.conv)]
+        return [("conv", require_causal(self.conv, "GatedResidualBlock: conv"))]
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """That of the convolution."""
@@ -86,7 +86,7 @@ class GatedResidualBlock(Causal):
         """``((y, skip), state')``; see ``Causal.stream``."""
         self.check_call(x, cond)
         self._check_children(state, 1)
-        z, after = self.conv.stream(x, state[0])
+        z, after = stream_child(self.conv, x, state[0])
         if cond is not None:
             z = z + self.cond_projection(cond)
         first, second = z.chunk(2, dim=1)
@@ -148,7 +148,6 @@ class DilatedStack(Causal):
         if not len(dilations):
             raise ValueError("dilations is empty; give one per block, such as [1, 2, 4, 8]")
         self.in_channels, self.cond_channels = residual_channels, cond_channels
-        self.dilations = tuple(dilations)
         self.blocks = nn.ModuleList(
             GatedResidualBlock(
                 residual_channels,
@@ -160,6 +159,11 @@ class DilatedStack(Causal):
             )
             for dilation in dilations
         )
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Of each block's convolution, in samples."""
+        return tuple(block.conv.dilation for block in self._blocks())
 
     @property
     def past(self) -> int:
@@ -175,7 +179,7 @@ class DilatedStack(Causal):
         states: list[State] = []
         for block in self._blocks():
             states.append(block.settle(x, cond))
-            (x, _), _ = block.stream(x, states[-1], cond)
+            (x, _), _ = stream_child(block, x, states[-1], cond)
         return tuple(states)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
@@ -184,8 +188,8 @@ class DilatedStack(Causal):
         self._check_children(state, len(self.blocks))
         skip_sum: Tensor | None = None
         states: list[State] = []
-        for block, before in zip(self._blocks(), state, strict=True):
-            (x, skip), after = block.stream(x, before, cond)
+        for block, before in zip(self.blocks, state, strict=True):
+            (x, skip), after = stream_child(block, x, before, cond)
             skip_sum = skip if skip_sum is None else skip_sum + skip
             states.append(after)
         return (x, skip_sum), tuple(states)
@@ -206,6 +210,8 @@ class DilatedStack(Causal):
         return x, skip_sum
 
     def _blocks(self) -> list[GatedResidualBlock]:
+        for i, block in enumerate(self.blocks):
+            require_causal(block, f"DilatedStack: blocks.{i}")
         return cast("list[GatedResidualBlock]", list(self.blocks))
 
 

@@ -56,11 +56,9 @@ class Follower(TorchFunctionMode):
         self._stack: list[tuple[str, nn.Module]] = [("", module)]
         self._calls: dict[str, int] = {}
         for path, part in module.named_modules():
-            if isinstance(part, Causal):
-                self._follow_stream(path, part)
-            elif path:
+            if path or isinstance(part, Causal):
                 part.register_forward_pre_hook(self._entering(path))
-                part.register_forward_hook(self._leaving(path))
+                part.register_forward_hook(self._leaving(path), with_kwargs=True)
 
     @property
     def path(self) -> str:
@@ -104,26 +102,12 @@ class Follower(TorchFunctionMode):
         return hook
 
     def _leaving(self, path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(module: nn.Module, inputs: Any, settings: dict[str, Any], output: Any) -> None:
             self._stack.pop()
-            self.finished(path, output)
+            streamed = isinstance(module, Causal) and settings.get("state") is not None
+            self.finished(path, output[0] if streamed else output)
 
         return hook
-
-    def _follow_stream(self, path: str, block: Causal) -> None:
-        """A causal block's parent calls ``stream``, which no hook sees."""
-        stream = block.stream
-
-        def followed(x: Tensor, state: Any, cond: Tensor | None = None) -> Any:
-            self._stack.append((path, block))
-            try:
-                y, after = stream(x, state) if cond is None else stream(x, state, cond)
-            finally:
-                self._stack.pop()
-            self.finished(path, y)
-            return y, after
-
-        block.stream = followed  # type: ignore[method-assign]
 
 
 def function_name(function: Callable[..., Any]) -> str:

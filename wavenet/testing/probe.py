@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,12 @@ class Probe:
     @classmethod
     def of(cls, module: Causal, seed: int) -> Probe:
         """A probe of this block; the block stays as it is."""
-        block = copy.deepcopy(module).to("cpu", torch.float64).eval()
+        # A weight that a hook has computed is no leaf of the graph, and torch copies none.
+        computed = (value for part in module.modules() for value in vars(part).values())
+        memo: dict[int, Any] = {
+            id(value): value.detach().clone() for value in computed if isinstance(value, Tensor)
+        }
+        block = copy.deepcopy(module, memo).to("cpu", torch.float64).eval()
         generator = torch.Generator().manual_seed(seed)
         for parameter in block.parameters():
             fan_in = max(1, parameter.numel() // max(1, parameter.shape[0]))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import special, stats
+from state_memory import stray_bytes
 from torch import Tensor
 
 import wavenet
@@ -155,6 +156,7 @@ def test_params_and_state_of_any_model_are_those_of_stream(seed: int) -> None:
     params, states = scene.stream(x)
     assert relative_error(found, params) < FLOAT32_ERROR
     after = engine.dump()
+    assert stray_bytes(tuple(after)) == 0
     assert torch.equal(after.params, found[..., -1:])
     assert after.time.tolist() == [47] * scene.rows
     parts = list(flatten_state(after.model))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from state_memory import stray_bytes
 from torch import Tensor
 
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig
@@ -172,6 +173,16 @@ def test_a_dump_is_a_value_and_the_start_is_not_changed() -> None:
     assert largest_difference(state, kept) == 0
     assert largest_difference(tuple(dumped), copied) == 0
     assert not any(part.is_inference() for part in flatten_state(tuple(dumped)))
+    assert stray_bytes(tuple(dumped)) == 0
+
+
+@torch.no_grad()
+def test_a_state_after_a_long_prompt_is_as_small_as_any() -> None:
+    model = random_model(6)
+    _, cond = some_conditioning(model, 1, 1)
+    x = torch.zeros(1, 1, 1000).double()
+    state = GenerationState.after(*model.stream(x, model.warm_state(1, cond), cond))
+    assert stray_bytes(tuple(state)) == 0
 
 
 @torch.no_grad()

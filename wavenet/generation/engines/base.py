@@ -36,7 +36,7 @@ class GenerationState(NamedTuple):
     @classmethod
     def after(cls, params: Tensor, model: State) -> GenerationState:
         """After what ``model.stream`` returned: params ``[B, P, T]`` and the state; time 0."""
-        return cls(params[..., -1:], model, torch.zeros(params.shape[0], dtype=torch.int64))
+        return cls(params[..., -1:].clone(), model, torch.zeros(params.shape[0], dtype=torch.int64))
 
     @classmethod
     def join(cls, states: Sequence[GenerationState]) -> GenerationState:

@@ -33,7 +33,6 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from wavenet.nn.conditioning import LiftedFrames
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock, stack_difference
@@ -140,9 +139,19 @@ class _Window(torch.autograd.Function):
         return skip_sum
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> Any:
         """Of x, terms, taps and projections."""
+        with torch.no_grad():
+            slopes = _Window.slopes(ctx, slope)
+        if not torch.is_grad_enabled():  # as without create_graph=True
+            return None, *slopes
+        sources = [slope, *(ctx.saved_tensors[i] for i in (0, 2, 3))]
+        x_slope, terms_slope, _, *others = _NoSecondDerivative.apply(slopes, *sources)
+        return None, x_slope, terms_slope, None, *others
+
+    @staticmethod
+    def slopes(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        """What ``backward`` gives, but for the plan."""
         terms, lift, taps, projections, *stored = ctx.saved_tensors
         plan, heard, kept = ctx.plan, stored[: ctx.n_heard], stored[ctx.n_heard :]
         weights = Weights(plan, terms, taps, projections)
@@ -161,7 +170,24 @@ class _Window(torch.autograd.Function):
 
         sums = _in_threads(work, plan.parts(len(slope)))
         totals = [sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True)]
-        return None, x_slope, terms_slope, None, *totals
+        return x_slope, terms_slope, None, *totals
+
+
+class _NoSecondDerivative(torch.autograd.Function):
+    """Gradients as they are; who differentiates them again is told that it cannot be done."""
+
+    @staticmethod
+    def forward(ctx: Any, slopes: tuple[Tensor | None, ...], *sources: Tensor) -> Any:
+        """The slopes, as functions of the sources."""
+        return slopes
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        """Raise RuntimeError."""
+        raise RuntimeError(
+            "the training window (skip_sum_of, WaveNet.hidden_of_window) has no second "
+            "derivative; for gradients of gradients call the stack or model.stream instead"
+        )
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:

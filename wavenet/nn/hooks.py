@@ -1,0 +1,39 @@
+"""What runs beside a module's ``forward`` when it is called: hooks, and wrappers around it.
+
+torch recomputes weights in forward pre-hooks (the old ``weight_norm`` and ``spectral_norm``,
+pruning), gathers shards in them (FSDP2), and compiles or checkpoints by wrappers.
+``nn.Module.__call__`` takes care of them all; whoever calls ``forward`` or another method, or reads
+weights, leaves them out.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+_WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""Names under which torch.compile, activation checkpointing and FSDP1 keep what they wrap."""
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module inside torch's wrappers; itself if there is none."""
+    children = module._modules
+    if children:
+        for name in _WRAPPED:
+            inside = children.get(name)
+            if inside is not None:
+                return unwrapped(inside)
+    return module
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a call of this module runs more than the ``forward`` of its class."""
+    return bool(
+        module._forward_pre_hooks
+        or module._forward_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or module._compiled_call_impl is not None
+        or "forward" in module.__dict__
+        or torch_module._has_any_global_hook()
+    )
