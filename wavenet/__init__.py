@@ -9,6 +9,7 @@
 from wavenet.distributions import make_distribution
 from wavenet.features import log_mel
 from wavenet.features.mel_config import MelConfig
+from wavenet.features.refinement import refine
 from wavenet.generation import generate, stream
 from wavenet.loading import load
 from wavenet.model import WaveNet
@@ -20,6 +21,7 @@ from wavenet.nn import (
     Chain,
     DilatedStack,
     GatedResidualBlock,
+    MelRefinement,
     Select,
 )
 from wavenet.processing import process
@@ -38,6 +40,7 @@ __all__ = [
     "FeatureConfig",
     "GatedResidualBlock",
     "MelConfig",
+    "MelRefinement",
     "ReceptiveField",
     "Select",
     "WaveNet",
@@ -49,6 +52,7 @@ __all__ = [
     "process",
     "push",
     "receptive_field",
+    "refine",
     "stream",
     "voice_names",
 ]

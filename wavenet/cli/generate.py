@@ -40,6 +40,12 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", default="auto", help="auto, eager, cpu, gpu or gpu-fused (not measured yet)"
     )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="passes that bring the sound nearer to its mel, 0 for none (default: the model's own)",
+    )
     add_weights(parser)
     add_device(parser)
 
@@ -55,6 +61,7 @@ def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
         top_p=options.top_p,
         engine=options.engine,
         weights=options.weights,
+        refine=options.refine,
     )
 
 
@@ -92,6 +99,7 @@ def run(options: argparse.Namespace) -> str | None:
         prime=prime,
         engine=how.engine,
         weights=how.weights,
+        refine=how.refine,
     )
     if options.out == "-":
         for chunk in chunks:

@@ -126,7 +126,13 @@ def vocode_files(
     progress(0, total)
     writings = _Writings(found, model.sample_rate)
     mels = (source.frames() for source, _ in found)
-    speeches = Speeches(model, mels, manner, batch_size=min(batch_size, max(1, len(found))))
+    speeches = Speeches(
+        model,
+        mels,
+        manner,
+        batch_size=min(batch_size, max(1, len(found))),
+        n_samples=[source.n_samples for source, _ in found],
+    )
     try:
         for spoken in speeches:
             for number, samples, ended in spoken:

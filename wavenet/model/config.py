@@ -11,9 +11,17 @@ from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
+from wavenet.nn.refinement import DEFAULT_PASSES
 from wavenet.storage import settings as config_io
 
-ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional", "temperature")
+ADDED_KEYS = (
+    "one_hot_input",
+    "linear_prediction",
+    "pitch_taps",
+    "unconditional",
+    "temperature",
+    "refinement_passes",
+)
 """Settings that older checkpoints do not name; their defaults say what was before."""
 
 DEFAULT_SPEAKER_CHANNELS = 32
@@ -105,6 +113,8 @@ class WaveNetConfig:
             where training left them out.
         temperature: at which it is sampled unless one is asked for, chosen by ear or score on
             validation sentences; training and likelihoods know nothing of it.
+        refinement_passes: passes of ``MelRefinement`` that bring what is generated from a mel
+            nearer to it, unless another number is asked for; 0 for none. Without a mel unused.
     """
 
     sample_rate: int = 16000
@@ -126,6 +136,7 @@ class WaveNetConfig:
     pitch_taps: int = 0
     unconditional: bool = False
     temperature: float = 1.0
+    refinement_passes: int = DEFAULT_PASSES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
@@ -135,6 +146,9 @@ class WaveNetConfig:
         self._check_prediction()
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
+        passes = self.refinement_passes
+        if isinstance(passes, bool) or not isinstance(passes, int) or passes < 0:
+            raise ValueError(f"refinement_passes={passes!r} must be an integer, 0 for none")
         self._check_conditioning()
 
     def _check_network(self) -> None:
