@@ -27,8 +27,10 @@ if TYPE_CHECKING:
         Chain,
         DilatedStack,
         GatedResidualBlock,
+        MelRefinement,
         Select,
     )
+    from wavenet.nn.refine import refine
     from wavenet.processing import process
     from wavenet.receptive_fields import ReceptiveField, receptive_field
     from wavenet.storage.hub import push
@@ -48,6 +50,7 @@ __all__ = [
     "FeatureConfig",
     "GatedResidualBlock",
     "MelConfig",
+    "MelRefinement",
     "ReceptiveField",
     "Select",
     "WaveNet",
@@ -59,6 +62,7 @@ __all__ = [
     "process",
     "push",
     "receptive_field",
+    "refine",
     "stream",
     "voice_names",
 ]
@@ -79,8 +83,10 @@ _MODULES = {
         "Chain",
         "DilatedStack",
         "GatedResidualBlock",
+        "MelRefinement",
         "Select",
     ),
+    "wavenet.nn.refine": ("refine",),
     "wavenet.processing": ("process",),
     "wavenet.receptive_fields": ("ReceptiveField", "receptive_field"),
     "wavenet.storage.pretrained": ("voice_names",),

@@ -107,6 +107,7 @@ def serve(options: argparse.Namespace) -> int:
         chunk_samples=options.chunk_samples,
         engine=options.engine,
         weights=options.weights,
+        refine=options.refine,
     )
     for number, samples in speaking:
         request, now = requests[number], clock()
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--chunk-samples", type=int, default=1024, help="between two looks")
     parser.add_argument("--engine", default="auto", help="as for wavenet generate")
     parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
+    parser.add_argument("--refine", type=int, help="passes (default: the model's own)")
     try:
         n_refused = serve(parser.parse_args())
     except (ValueError, OSError) as error:

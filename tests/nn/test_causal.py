@@ -26,10 +26,13 @@ from wavenet import (
     DilatedStack,
     FeatureConfig,
     GatedResidualBlock,
+    MelRefinement,
     WaveNet,
     WaveNetConfig,
 )
 from wavenet.nn import (
+    CausalISTFT,
+    CausalSTFT,
     LinearPrediction,
     State,
     clone_state,
@@ -128,7 +131,8 @@ def test_no_block_of_the_package_is_missing_from_the_list() -> None:
         and not cls.__name__.startswith("_")
     }
     assert len(ours) >= 6
-    no_parameters = {LinearPrediction}  # tests/nn/test_prediction.py
+    # tests/nn/test_prediction.py, test_stft.py and test_refinement_block.py
+    no_parameters = {LinearPrediction, CausalSTFT, CausalISTFT, MelRefinement}
     assert ours - no_parameters == {type(block) for block in BLOCKS.values()}
 
 

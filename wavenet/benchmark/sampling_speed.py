@@ -285,6 +285,7 @@ def _begin(
         batch_size=batch,
         engine=engine,
         weights=weights,
+        refine=0,
     )
 
 

@@ -82,6 +82,12 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
         "eager is plain PyTorch, cpu is compiled, gpu replays CUDA graphs, and gpu-fused is a "
         "Triton kernel that has not been measured yet",
     )
+    parser.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="passes that bring the sound nearer to its mel, 0 for none (default: the model's own)",
+    )
     add_weights(parser)
     add_device(parser)
 
@@ -97,6 +103,7 @@ def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
         top_p=options.top_p,
         engine=options.engine,
         weights=options.weights,
+        refine=options.refine,
     )
 
 
@@ -193,6 +200,7 @@ def _stream(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[
         prime=prompt,
         engine=how.engine,
         weights=how.weights,
+        refine=how.refine,
     )
     return n_samples, (chunk[0] for chunk in chunks)
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wavenet.cli.log_format import printable
 from wavenet.evaluation.report import FORMAT
 from wavenet.storage.files import atomic_write, require_writable
+from wavenet.values.text import printable
 
 JSON_NAME, MARKDOWN_NAME, PAGE_NAME = "report.json", "report.md", "index.html"
 

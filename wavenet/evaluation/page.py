@@ -17,12 +17,12 @@ from typing import Any
 from torch import Tensor
 
 from wavenet.audio import resample
-from wavenet.cli.log_format import printable
 from wavenet.evaluation.baselines import System
 from wavenet.evaluation.evaluate import Measured, whole_audio
 from wavenet.evaluation.metrics import INSTALL, METRICS, measuring_mel
 from wavenet.evaluation.report import notes_of
 from wavenet.features import log_mel
+from wavenet.values.text import printable
 
 HEARD_S = 15.0
 """So much of each recording is on the page; the numbers are of more."""

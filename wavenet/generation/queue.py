@@ -19,6 +19,7 @@ from torch import Tensor
 from wavenet.generation.arguments import mel_rows, row_lengths, speaker_indices
 from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.randomness import UniformSource, row_seeds
+from wavenet.generation.refining import RowRefiner, make_refinement, passes_of
 from wavenet.generation.sampling import WEIGHTS, engine_class
 from wavenet.model import WaveNet
 from wavenet.values.integers import as_integer
@@ -54,6 +55,7 @@ def generate_queue(
     top_p: float | None = None,
     engine: str = "auto",
     weights: str = "float32",
+    refine: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Sample utterances as rows become free, and give each when it is done.
 
@@ -68,6 +70,7 @@ def generate_queue(
         top_p: see ``generate``.
         engine: see ``generate``.
         weights: see ``generate``.
+        refine: see ``generate``.
 
     Returns:
         An iterator of ``(number, samples [T])``: which utterance, counted from 0, and its samples
@@ -96,7 +99,8 @@ def generate_queue(
     local = model.config.local
     unit = _UNIT if local is None else local.hop_samples
     step = max(1, chunk_samples // unit) * unit
-    return _serve(_Waiting(model, utterances), rows, begin, unit, step)
+    passes_of(model, refine, from_mel=True)  # refuses a wrong number before any work
+    return _serve(_Waiting(model, utterances, refine), rows, begin, unit, step)
 
 
 def _serve(
@@ -139,8 +143,10 @@ class _Waiting:
         ended: whether there will be no more.
     """
 
-    def __init__(self, model: WaveNet, utterances: Iterable[Utterance | None]) -> None:
-        self._model, self._utterances = model, iter(utterances)
+    def __init__(
+        self, model: WaveNet, utterances: Iterable[Utterance | None], refine: int | None
+    ) -> None:
+        self._model, self._utterances, self._refine = model, iter(utterances), refine
         self._number, self.ended = 0, False
 
     def take(self, n: int) -> list[_Row]:
@@ -154,7 +160,7 @@ class _Waiting:
                 break
             if utterance is None:
                 break
-            rows.append(_Row(self._model, self._number, utterance))
+            rows.append(_Row(self._model, self._number, utterance, self._refine))
             self._number += 1
         return rows
 
@@ -169,10 +175,13 @@ class _Row:
         uniforms: that it draws with.
         left: samples still to be made.
         parts: those that are.
+        refiner: what refines them, or None.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: WaveNet, number: int, utterance: Utterance) -> None:
+    def __init__(
+        self, model: WaveNet, number: int, utterance: Utterance, refine: int | None
+    ) -> None:
         self.number, self.parts = number, list[Tensor]()
         weight = model.input_projection.weight
         mels = None if utterance.mel is None else mel_rows(utterance.mel)
@@ -189,6 +198,10 @@ class _Row:
         if lengths is None:
             raise ValueError(f"utterance {number}: how long? give n_samples or a mel")
         self.left = lengths[0]
+        block = make_refinement(model, passes_of(model, refine, from_mel=mels is not None))
+        self.refiner = None if block is None else RowRefiner(block)
+        if self.refiner is not None and mels is not None:
+            self.refiner.add_frames(mels[0][0].detach().float().cpu())
         first = model.frame_lift(cond, 1) if cond is not None and cond.shape[-1] > 1 else cond
         silence = torch.zeros(1, 1, 1).to(weight)
         self.start = GenerationState.after(
@@ -199,8 +212,14 @@ class _Row:
 
     def take(self, samples: Tensor) -> bool:
         """Keep what is wanted of ``[n]``; whether that was the end."""
-        self.parts.append(samples[: self.left].clone())
-        self.left -= len(self.parts[-1])
+        wanted = samples[: self.left]
+        self.left -= len(wanted)
+        if self.refiner is None:
+            self.parts.append(wanted.clone())
+            return self.left == 0
+        self.parts.append(self.refiner.add(wanted))
+        if self.left == 0:
+            self.parts.append(self.refiner.finish())
         return self.left == 0
 
 

@@ -31,6 +31,7 @@ from wavenet.generation.engines.stream import StreamEngine
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.prompts import Prompt, listen
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
+from wavenet.generation.refining import RefinedRows, make_refinement, passes_of
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state, unflatten_state
 from wavenet.values.integers import as_integer
@@ -38,6 +39,10 @@ from wavenet.values.integers import as_integer
 ENGINES = ("auto", "stream", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CHUNK = 2048
+_NO_STATE = (
+    "refine={} cannot stop and go on, since refined samples depend on those after them; use "
+    "refine=0 with state and return_state, and wavenet.refine on the whole"
+)
 
 
 def generate(
@@ -56,6 +61,7 @@ def generate(
     batch_size: int = 1,
     engine: str = "auto",
     weights: str = "float32",
+    refine: int | None = None,
 ) -> Any:
     """Sample audio.
 
@@ -80,6 +86,10 @@ def generate(
         batch_size: rows, where nothing else says how many.
         engine: ``auto``, ``stream``, ``eager``, ``cpu``, ``gpu`` or ``gpu-fused``.
         weights: ``float32``, ``float16`` or ``bfloat16``, what the weights are rounded to.
+        refine: passes that bring the samples nearer to the mel (see ``MelRefinement``); 0 for the
+            network's own samples; default, the configuration's ``refinement_passes`` where there is
+            a mel, and 0 with ``state`` or ``return_state``: a refined sample depends on those after
+            it, so that where generation stops and goes on there are only the network's own.
 
     Returns:
         ``[B, T]`` in [-1, 1] on the CPU, or ``(samples, state)``.
@@ -87,6 +97,8 @@ def generate(
     Raises:
         ValueError: if an argument is missing, contradicts another or does not fit the model.
     """
+    if return_state and refine is None:
+        refine = 0
     chunks = stream(
         model,
         chunk_samples=_CHUNK,
@@ -102,9 +114,12 @@ def generate(
         batch_size=batch_size,
         engine=engine,
         weights=weights,
+        refine=refine,
     )
     if chunks.n_samples is None:
         raise ValueError("how long? give duration_s, n_samples or a mel")
+    if return_state and chunks.refined is not None:
+        raise ValueError(_NO_STATE.format(refine))
     if return_state and len(set(chunks.n_samples)) > 1:
         raise ValueError(
             f"return_state=True needs rows of one length, got n_samples={chunks.n_samples}"
@@ -129,6 +144,7 @@ def stream(
     batch_size: int = 1,
     engine: str = "auto",
     weights: str = "float32",
+    refine: int | None = None,
 ) -> SampleStream:
     """The same samples as ``generate``, in chunks as they are made.
 
@@ -141,7 +157,9 @@ def stream(
 
     Returns:
         A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once,
-        not at the first chunk.
+        not at the first chunk. Its ``latency_samples`` and ``latency_ms`` say how far refined
+        samples lie behind the network's: with 16 passes and 200 samples a hop at 16 kHz, 7099
+        samples or 444 ms; with 4 passes 144 ms; 0 without refinement.
 
     Raises:
         ValueError: as ``generate``.
@@ -166,9 +184,27 @@ def stream(
         temperature = model.config.temperature if temperature is None else temperature
         check_draw(model, start.params[:1], temperature, top_p)
         request = Request(frames, n_prime, temperature, top_p, rounded)
+        if state is not None and refine is None:
+            refine = 0
+        block = make_refinement(model, passes_of(model, refine, from_mel=mels is not None))
+        refined = None
+        if block is not None:
+            if state is not None:
+                raise ValueError(_NO_STATE.format(refine))
+            assert mels is not None
+            assert lengths is not None
+            targets = [row[0].detach().float().cpu() for row in mels] * (rows // len(mels))
+            leads = None if primes is None else _whole(primes).expand(rows, -1)
+            refined = RefinedRows(block, targets, lengths, leads)
         running = make_engine(model, request, start)
     uniforms = UniformSource(seeds, model.distribution.uniforms_per_sample, start.time.tolist())
-    return SampleStream(running, uniforms, lengths, chunk_samples)
+    return SampleStream(running, uniforms, lengths, chunk_samples, refined)
+
+
+def _whole(prompts: list[Prompt]) -> Tensor:
+    """Return the samples of prompts of one length, ``[B, T]``, on the CPU."""
+    rows = [torch.cat([piece.cpu() for piece in prompt.pieces()]) for prompt in prompts]
+    return torch.stack(rows)
 
 
 class SampleStream(Iterator[Tensor]):
@@ -177,6 +213,7 @@ class SampleStream(Iterator[Tensor]):
     Attributes:
         n_samples: length of each row, or None for a stream without end.
         engine: what makes the samples.
+        refined: what refines them, or None.
     """
 
     def __init__(
@@ -185,14 +222,40 @@ class SampleStream(Iterator[Tensor]):
         uniforms: UniformSource,
         n_samples: list[int] | None,
         chunk_samples: int,
+        refined: RefinedRows | None = None,
     ) -> None:
-        self.n_samples = n_samples
+        self.n_samples, self.refined = n_samples, refined
         self.engine, self._uniforms, self._chunk = engine, uniforms, chunk_samples
-        self._done = 0
+        self._done = self._given = 0
         self._shortest = math.inf if n_samples is None else min(n_samples)
         self._longest = math.inf if n_samples is None else max(n_samples)
 
+    @property
+    def latency_samples(self) -> int:
+        """Samples that the network makes after one before that one is given, at most.
+
+        Chunks add to it: each is made whole before it is given.
+        """
+        return 0 if self.refined is None else self.refined.latency_samples
+
+    @property
+    def latency_ms(self) -> float:
+        """``latency_samples`` in milliseconds."""
+        return 0.0 if self.refined is None else self.refined.latency_ms
+
     def __next__(self) -> Tensor:
+        if self.refined is None:
+            return self._generate()
+        wanted = min(self._chunk, int(self._longest) - self._given)
+        if wanted <= 0:
+            raise StopIteration
+        while self.refined.n_ready < wanted:
+            self.refined.add(self._generate())
+        self._given += wanted
+        return self.refined.take(wanted)
+
+    def _generate(self) -> Tensor:
+        """The next samples of the network; StopIteration where all have been made."""
         n, begin = self._chunk, self._done
         if begin + n > self._longest:
             n = int(self._longest) - begin
@@ -206,7 +269,13 @@ class SampleStream(Iterator[Tensor]):
         return samples
 
     def state(self) -> GenerationState:
-        """Where the stream stands, to be carried on by ``stream`` or ``generate``."""
+        """Where the stream stands, to be carried on by ``stream`` or ``generate``.
+
+        Raises:
+            ValueError: of a refined stream, whose network is ahead of the samples given.
+        """
+        if self.refined is not None:
+            raise ValueError(_NO_STATE.format("on"))
         return self.engine.dump()
 
 

@@ -7,7 +7,7 @@ places; the state is a value, so a row goes on as if nothing had happened. What 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.prompts import listen
 from wavenet.generation.randomness import UniformSource, row_seeds
+from wavenet.generation.refining import RowRefiner, make_refinement, passes_of
 from wavenet.generation.sampling import check_draw, engine_class, weights_type
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state, select_rows, unflatten_state
@@ -30,7 +31,7 @@ class Spoken(NamedTuple):
 
     Attributes:
         number: which of the speeches it is, from 0.
-        samples: the next ones, ``[T]`` in [-1, 1], on the CPU.
+        samples: the next ones, ``[T]`` in [-1, 1], on the CPU; none while refinement waits.
         ended: whether they are the last.
     """
 
@@ -49,6 +50,7 @@ class Manner:
     top_p: float | None = None
     engine: str = "auto"
     weights: str = "float32"
+    refine: int | None = None
 
 
 class Speeches(Iterator[list[Spoken]]):
@@ -61,7 +63,9 @@ class Speeches(Iterator[list[Spoken]]):
         mels: for each speech its frames ``[M, F_i]``, piece after piece; drawn from when needed.
         manner: how to speak.
         batch_size: rows.
-        chunk_samples: length of what comes out, at most; it changes nothing in the samples.
+        chunk_samples: of what the network makes at once; it changes nothing in the samples.
+        n_samples: length of each speech, at which refinement mirrors it; default, that of its mel.
+            Without refinement unused.
 
     Raises:
         ValueError: if an argument does not fit the model; at once, but for the mels.
@@ -75,6 +79,7 @@ class Speeches(Iterator[list[Spoken]]):
         *,
         batch_size: int = 8,
         chunk_samples: int = 2048,
+        n_samples: Sequence[int] | None = None,
     ) -> None:
         batch_size = as_integer("batch_size", batch_size)
         chunk_samples = as_integer("chunk_samples", chunk_samples)
@@ -93,6 +98,8 @@ class Speeches(Iterator[list[Spoken]]):
         self._speaker = None if names is None else torch.tensor(names, device=like.device)
         params = torch.zeros(1, model.distribution.n_params, 1).to(like)
         check_draw(model, params, self._temperature, manner.top_p)
+        passes = passes_of(model, manner.refine, from_mel=True)
+        self._refinement, self._lengths = make_refinement(model, passes), n_samples
         self._waiting = enumerate(mels)
         self._rows: list[_Row] = []
         self._engine: Engine | None = None
@@ -106,7 +113,7 @@ class Speeches(Iterator[list[Spoken]]):
         samples = self._engine.run(self._uniforms.take(n))
         self._left -= n
         return [
-            Spoken(row.number, samples[i], row.ended and not self._left)
+            row.said(samples[i], row.ended and not self._left)
             for i, row in enumerate(self._rows)
             if not row.dropped
         ]
@@ -121,7 +128,7 @@ class Speeches(Iterator[list[Spoken]]):
         """The next segment, as long as the frames last that every row knows; or StopIteration."""
         states = self._remaining()
         while len(self._rows) < self._size and (following := next(self._waiting, None)):
-            row = _Row(following[0], encode_blocks(self._model, following[1], self._speaker))
+            row = self._begun(*following)
             self._rows.append(row)
             states.append(GenerationState.after(*listen(self._model, row.first, None)))
         if not self._rows:
@@ -138,6 +145,15 @@ class Speeches(Iterator[list[Spoken]]):
             self._model.distribution.uniforms_per_sample,
             state.time.tolist(),
         )
+
+    def _begun(self, number: int, mel: Iterable[Tensor]) -> _Row:
+        """A row for the next speech; what refines it gets the frames as the network does."""
+        refiner = None
+        if self._refinement is not None:
+            length = None if self._lengths is None else self._lengths[number]
+            refiner = RowRefiner(self._refinement, length)
+            mel = _handed_on(mel, refiner)
+        return _Row(number, encode_blocks(self._model, mel, self._speaker), refiner)
 
     def _remaining(self) -> list[GenerationState]:
         """The state of the rows that go on; the others leave."""
@@ -164,8 +180,10 @@ class _Row:
         dropped: whether nobody listens any more.
     """
 
-    def __init__(self, number: int, blocks: Iterator[Tensor]) -> None:
-        self.number, self._blocks = number, blocks
+    def __init__(
+        self, number: int, blocks: Iterator[Tensor], refiner: RowRefiner | None = None
+    ) -> None:
+        self.number, self._blocks, self._refiner = number, blocks, refiner
         block = next(blocks)
         self.first = block[:, :2]
         self.known = torch.cat((block[:, :1], block), dim=1)
@@ -185,12 +203,27 @@ class _Row:
         self.ended = not self.ready
         return taken
 
+    def said(self, samples: Tensor, ended: bool) -> Spoken:
+        """The samples that the network made, or those that are refined by now."""
+        if self._refiner is not None:
+            samples = self._refiner.add(samples)
+            if ended:
+                samples = torch.cat((samples, self._refiner.finish()))
+        return Spoken(self.number, samples, ended)
+
     def _read_on(self) -> None:
         while not self.ready and not self._complete:
             block = next(self._blocks, None)
             self._complete = block is None
             added = self.known[:, -1:] if block is None else block
             self.known = torch.cat((self.known, added), dim=1)
+
+
+def _handed_on(pieces: Iterable[Tensor], refiner: RowRefiner) -> Iterator[Tensor]:
+    """The pieces of a mel ``[M, F_i]``, each given to the refiner as well."""
+    for piece in pieces:
+        refiner.add_frames(piece.detach().float().cpu())
+        yield piece
 
 
 def _joined(states: list[GenerationState]) -> GenerationState:

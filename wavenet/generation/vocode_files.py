@@ -164,7 +164,13 @@ def vocode_files(
     writings = _Writings(found, model.sample_rate)
     changed: dict[int, str] = {}
     mels = (_read_again(i, source, changed) for i, (source, _) in enumerate(found))
-    speeches = Speeches(model, mels, manner, batch_size=min(batch_size, max(1, len(found))))
+    speeches = Speeches(
+        model,
+        mels,
+        manner,
+        batch_size=min(batch_size, max(1, len(found))),
+        n_samples=[source.n_samples for source, _ in found],
+    )
     try:
         for spoken in speeches:
             for number, samples, ended in spoken:

@@ -11,6 +11,7 @@ from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
+from wavenet.nn.refinement import DEFAULT_PASSES
 from wavenet.storage import settings as config_io
 from wavenet.values.integers import as_integer, is_integer
 from wavenet.values.size_limits import (
@@ -27,7 +28,14 @@ from wavenet.values.size_limits import (
     check_at_most,
 )
 
-ADDED_KEYS = ("one_hot_input", "linear_prediction", "pitch_taps", "unconditional", "temperature")
+ADDED_KEYS = (
+    "one_hot_input",
+    "linear_prediction",
+    "pitch_taps",
+    "unconditional",
+    "temperature",
+    "refinement_passes",
+)
 """Settings that older checkpoints do not name; their defaults say what was before."""
 
 DEFAULT_SPEAKER_CHANNELS = 32
@@ -120,6 +128,8 @@ class WaveNetConfig:
             where training left them out.
         temperature: at which it is sampled unless one is asked for, chosen by ear or score on
             validation sentences; training and likelihoods know nothing of it.
+        refinement_passes: passes of ``MelRefinement`` that bring what is generated from a mel
+            nearer to it, unless another number is asked for; 0 for none. Without a mel unused.
     """
 
     sample_rate: int = 16000
@@ -141,6 +151,7 @@ class WaveNetConfig:
     pitch_taps: int = 0
     unconditional: bool = False
     temperature: float = 1.0
+    refinement_passes: int = DEFAULT_PASSES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
@@ -152,6 +163,8 @@ class WaveNetConfig:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
         object.__setattr__(self, "temperature", float(self.temperature))
+        passes = as_integer("refinement_passes", self.refinement_passes, least=0)
+        object.__setattr__(self, "refinement_passes", passes)
         self._check_conditioning()
 
     def _check_network(self) -> None:

@@ -12,6 +12,7 @@ from wavenet.nn.conditioning import (
 )
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.linear_prediction import LinearPrediction
+from wavenet.nn.refinement import MelRefinement
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
     State,
@@ -23,11 +24,14 @@ from wavenet.nn.state import (
     select_rows,
     unflatten_state,
 )
+from wavenet.nn.stft import CausalISTFT, CausalSTFT
 
 __all__ = [
     "Causal",
     "CausalConv1d",
     "CausalConvTranspose1d",
+    "CausalISTFT",
+    "CausalSTFT",
     "Chain",
     "DilatedStack",
     "FastTanh",
@@ -37,6 +41,7 @@ __all__ = [
     "LeakyHardtanh",
     "LiftedFrames",
     "LinearPrediction",
+    "MelRefinement",
     "Select",
     "Softsigmoid",
     "SpeakerEmbedding",

@@ -174,6 +174,7 @@ def speak(
         mel=None if mel is None else [log_mel(p.reference, mel, filterbank) for p in pieces],
         speaker=speakers or None,
         seed=SEED,
+        refine=0,  # what the network has learnt, not what can be mended afterwards
     )
     begun_s, made = time.monotonic(), []
     for chunk in chunks:
