@@ -16,7 +16,7 @@ from wavenet.benchmark.timing import Spread, aligned, take_turns
 from wavenet.cli.main import main
 from wavenet.generation.engines.cpu import engine as cpu
 from wavenet.generation.engines.cpu.kernels.packing import pack_weights
-from wavenet.generation.sampling import WEIGHTS
+from wavenet.generation.options import WEIGHTS
 
 needs_numba = pytest.mark.skipif(not cpu.has_compiler(), reason="the limits are compiled by numba")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 import wavenet
 from wavenet import MelConfig, WaveNet, WaveNetConfig, generate, log_mel, refine, stream
 from wavenet.generation import Utterance, generate_queue
-from wavenet.generation.speeches import Manner, Speeches
+from wavenet.generation.batched_vocoder import BatchedVocoder, SamplingOptions
 
 MEL = MelConfig(
     sample_rate=2000, n_fft=64, win_samples=32, hop_samples=8, n_mels=6, f_max_hz=1000.0
@@ -103,8 +103,13 @@ def test_speeches_refine_each_mel_as_if_alone(model: WaveNet) -> None:
     def pieces(mel: Tensor) -> Iterator[Tensor]:
         yield from mel.split(7, dim=1)
 
-    speeches = Speeches(
-        model, map(pieces, mels), Manner(seed=5), batch_size=2, n_samples=lengths, chunk_samples=50
+    speeches = BatchedVocoder(
+        model,
+        map(pieces, mels),
+        SamplingOptions(seed=5),
+        batch_size=2,
+        n_samples=lengths,
+        chunk_samples=50,
     )
     parts: list[list[Tensor]] = [[], [], []]
     for spoken in speeches:
@@ -144,7 +149,7 @@ def test_a_wrong_number_of_passes_is_named(model: WaveNet, wrong: object) -> Non
     with pytest.raises(ValueError, match="refine="):
         generate_queue(model, [Utterance(mel=mel)], refine=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="refine="):
-        Speeches(model, [[mel]], Manner(refine=wrong))  # type: ignore[arg-type]
+        BatchedVocoder(model, [[mel]], SamplingOptions(refine=wrong))  # type: ignore[arg-type]
 
 
 def test_refinement_needs_a_mel() -> None:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 import wavenet
 from wavenet.data import WindowPlan
 from wavenet.distributions import Gaussian, register_distribution
-from wavenet.generation.sampling import engine_class
+from wavenet.generation.options import engine_class
 from wavenet.model.exact import model_difference
 from wavenet.nn import GatedResidualBlock, State
 from wavenet.processing import Processor

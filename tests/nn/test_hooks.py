@@ -23,8 +23,9 @@ from wavenet import (
     WaveNetConfig,
 )
 from wavenet.nam import NamWaveNet, preset
-from wavenet.nn import State, skip_sum_of
+from wavenet.nn import State
 from wavenet.testing import check_causal
+from wavenet.training.window import skip_sum_of
 
 EXACT = 1e-12
 """The same operations on the same float64 numbers."""

@@ -30,7 +30,7 @@ from wavenet.benchmark.timing import (
     take_turns,
 )
 from wavenet.generation.engines.triton.engine import ROWS
-from wavenet.generation.sampling import WEIGHTS
+from wavenet.generation.options import WEIGHTS
 from wavenet.model import WaveNet
 
 DEVICE_ENGINES = ("gpu", "gpu-fused")

@@ -21,7 +21,7 @@ import numpy as np
 
 from wavenet.benchmark.timing import Spread, repeated
 from wavenet.generation.engines.cpu.kernels.packing import Array
-from wavenet.generation.sampling import WEIGHTS
+from wavenet.generation.options import WEIGHTS
 from wavenet.model import WaveNet
 from wavenet.nn import GatedResidualBlock
 

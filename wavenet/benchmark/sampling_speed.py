@@ -27,7 +27,8 @@ from wavenet.benchmark.timing import (
 )
 from wavenet.generation.engines.cpu import engine as cpu
 from wavenet.generation.engines.cpu.kernels.packing import Array, pack_weights
-from wavenet.generation.sampling import WEIGHTS, SampleStream, stream
+from wavenet.generation.options import WEIGHTS
+from wavenet.generation.sampling import SampleStream, stream
 from wavenet.model import WaveNet
 
 _ROUND_S = 0.1

@@ -24,8 +24,8 @@ from wavenet.cli.progress import seconds_bar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wavenet.generation.batched_vocoder import SamplingOptions
     from wavenet.generation.prompts import Prompt
-    from wavenet.generation.speeches import Manner
     from wavenet.model import WaveNet
 
 DEFAULT_SECONDS = 3.0
@@ -57,10 +57,10 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
         metavar="IN",
         help="condition the model on the mel spectrogram of this recording, or on a stored mel",
     )
-    add_manner(generate)
+    add_sampling_options(generate)
 
 
-def add_manner(parser: argparse.ArgumentParser) -> None:
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """Options of sampling."""
     parser.add_argument(
         "--speaker",
@@ -92,11 +92,11 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def manner(options: argparse.Namespace, model: WaveNet) -> Manner:
-    """Return the sampling options that ``add_manner`` has parsed."""
-    from wavenet.generation.speeches import Manner
+def manner(options: argparse.Namespace, model: WaveNet) -> SamplingOptions:
+    """Return the sampling options that ``add_sampling_options`` has parsed."""
+    from wavenet.generation.batched_vocoder import SamplingOptions
 
-    return Manner(
+    return SamplingOptions(
         speaker=_speaker(options.speaker, model),
         seed=options.seed,
         temperature=options.temperature,
@@ -153,8 +153,8 @@ def _is_copy(options: argparse.Namespace) -> bool:
 
 def _from_mel(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[Tensor]]:
     """How many samples a mel gives, and these, ``[n]`` each; frames are read when needed."""
+    from wavenet.generation.batched_vocoder import BatchedVocoder
     from wavenet.generation.mel_sources import open_source
-    from wavenet.generation.speeches import Speeches
 
     source = open_source(Path(options.mel_from), model)
     n_samples = _length(options, model)
@@ -165,7 +165,9 @@ def _from_mel(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterato
             f"--seconds={options.seconds} is more than the mel describes, "
             f"{source.longest / model.sample_rate:.3f} s; ask for less"
         )
-    speeches = Speeches(model, [source.frames()], manner(options, model), batch_size=1)
+    speeches = BatchedVocoder(
+        model, [source.frames()], manner(options, model), batch_size=1, n_samples=[n_samples]
+    )
     samples = (spoken.samples for (spoken,) in speeches)
     return n_samples, _first(samples, n_samples)
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wavenet.cli.generate import add_manner, manner
+from wavenet.cli.generate import add_sampling_options, manner
 from wavenet.cli.options import MODEL_HELP, add_model, device, integer
 from wavenet.cli.progress import reading, seconds_bar
 from wavenet.storage.pretrained import DEFAULT_VOICE
@@ -47,7 +47,7 @@ def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
         metavar="N",
         help="synthesize this many files of a folder in parallel (default: 8)",
     )
-    add_manner(vocode)
+    add_sampling_options(vocode)
 
 
 def add_mel_arguments(mel: argparse.ArgumentParser) -> None:

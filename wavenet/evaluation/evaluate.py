@@ -22,7 +22,7 @@ from wavenet.evaluation.likelihood import file_bits, whole_mel
 from wavenet.evaluation.metrics import Instruments, Reference, Scores
 from wavenet.evaluation.utterances import speaker_index
 from wavenet.generation import generate
-from wavenet.generation.sampling import WEIGHTS
+from wavenet.generation.options import WEIGHTS
 from wavenet.model import WaveNet
 
 LONGEST_S = 30.0

@@ -2,21 +2,37 @@
 utterances through a few rows, and their engines.
 """
 
+import warnings
+from typing import Any
+
+from wavenet.generation.batched_vocoder import AudioChunk, BatchedVocoder
 from wavenet.generation.engines.base import Engine, GenerationState
+from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import Prompt
 from wavenet.generation.queue import Utterance, generate_queue
 from wavenet.generation.sampling import generate, stream
-from wavenet.generation.speeches import Manner, Speeches, Spoken
 
 __all__ = [
+    "AudioChunk",
+    "BatchedVocoder",
     "Engine",
     "GenerationState",
-    "Manner",
     "Prompt",
-    "Speeches",
-    "Spoken",
+    "SamplingOptions",
     "Utterance",
     "generate",
     "generate_queue",
     "stream",
 ]
+
+_RENAMED = {"Manner": "SamplingOptions", "Speeches": "BatchedVocoder", "Spoken": "AudioChunk"}
+"""Names of the release before this one."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return what a name of the release before this one is called now, with a warning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    now = _RENAMED[name]
+    warnings.warn(f"wavenet.generation.{name} is now {now}", DeprecationWarning, stacklevel=2)
+    return globals()[now]

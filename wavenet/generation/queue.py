@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import mel_rows, row_lengths, speaker_indices
-from wavenet.generation.engines.base import Engine, GenerationState, Request
+from wavenet.generation.engines.base import Engine, GenerationState
+from wavenet.generation.options import SamplingOptions
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.refining import RowRefiner, make_refinement, passes_of
-from wavenet.generation.sampling import WEIGHTS, engine_class
 from wavenet.model import WaveNet
 from wavenet.values.integers import as_integer
 
@@ -81,25 +81,18 @@ def generate_queue(
     """
     rows = as_integer("rows", rows)
     chunk_samples = as_integer("chunk_samples", chunk_samples)
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights={weights!r} is unknown; choose one of {', '.join(WEIGHTS)}")
-    make_engine = engine_class(engine, model)
-    temperature = model.config.temperature if temperature is None else temperature
-    model.distribution.sample(  # refuses a wrong temperature or top_p before any work
-        torch.zeros(1, model.distribution.n_params, 1),
-        torch.full((1, model.distribution.uniforms_per_sample, 1), 0.5),
-        temperature=temperature,
-        top_p=top_p,
+    options = SamplingOptions(
+        temperature=temperature, top_p=top_p, engine=engine, weights=weights, refine=refine
     )
+    has_mel = model.config.mel is not None
+    sampling = options.resolve(model, from_mel=has_mel or refine is not None)
 
     def begin(first: list[_Row]) -> Engine:
-        request = Request(_frames(first), 0, temperature, top_p, WEIGHTS[weights])
-        return make_engine(model, request, _starts(first))
+        return sampling.start(model, _frames(first), _starts(first))
 
     local = model.config.local
     unit = _UNIT if local is None else local.hop_samples
     step = max(1, chunk_samples // unit) * unit
-    passes_of(model, refine, from_mel=True)  # refuses a wrong number before any work
     return _serve(_Waiting(model, utterances, refine), rows, begin, unit, step)
 
 

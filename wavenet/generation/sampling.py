@@ -7,11 +7,10 @@ sample is drawn, heard together with its own conditioning, and gives the paramet
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,19 +24,16 @@ from wavenet.generation.arguments import (
     row_lengths,
     speaker_indices,
 )
-from wavenet.generation.engines.base import Engine, GenerationState, Request
-from wavenet.generation.engines.eager import EagerEngine
-from wavenet.generation.engines.stream import StreamEngine
+from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.frames import encode_blocks
+from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import Prompt, listen
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
-from wavenet.generation.refining import RefinedRows, make_refinement, passes_of
+from wavenet.generation.refining import RefinedRows
 from wavenet.model import WaveNet
 from wavenet.nn import flatten_state, unflatten_state
 from wavenet.values.integers import as_integer
 
-ENGINES = ("auto", "stream", "eager", "cpu", "gpu", "gpu-fused")
-WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _CHUNK = 2048
 _NO_STATE = (
     "refine={} cannot stop and go on, since refined samples depend on those after them; use "
@@ -99,23 +95,17 @@ def generate(
     """
     if return_state and refine is None:
         refine = 0
-    chunks = stream(
-        model,
-        chunk_samples=_CHUNK,
-        duration_s=duration_s,
-        n_samples=n_samples,
-        mel=mel,
+    options = SamplingOptions(
         speaker=speaker,
         seed=seed,
         temperature=temperature,
         top_p=top_p,
-        prime=prime,
-        state=state,
-        batch_size=batch_size,
         engine=engine,
         weights=weights,
         refine=refine,
     )
+    content = _Content(duration_s, n_samples, mel, prime, state, batch_size)
+    chunks = _stream(model, options, content, _CHUNK)
     if chunks.n_samples is None:
         raise ValueError("how long? give duration_s, n_samples or a mel")
     if return_state and chunks.refined is not None:
@@ -164,39 +154,62 @@ def stream(
     Raises:
         ValueError: as ``generate``.
     """
-    chunk_samples = as_integer("chunk_samples", chunk_samples)
-    rounded = weights_type(weights)
+    options = SamplingOptions(
+        speaker=speaker,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        engine=engine,
+        weights=weights,
+        refine=refine,
+    )
+    content = _Content(duration_s, n_samples, mel, prime, state, batch_size)
+    return _stream(model, options, content, as_integer("chunk_samples", chunk_samples))
+
+
+class _Content(NamedTuple):
+    """What is generated, and from what; each as in ``generate``."""
+
+    duration_s: float | None
+    n_samples: int | Sequence[int] | None
+    mel: Tensor | Sequence[Tensor] | None
+    prime: Tensor | Prompt | None
+    state: GenerationState | None
+    batch_size: int
+
+
+def _stream(
+    model: WaveNet, options: SamplingOptions, content: _Content, chunk_samples: int
+) -> SampleStream:
+    """Check a request, prepare its conditioning and its beginning, and give it to an engine."""
+    state = content.state
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
-    make_engine = engine_class(engine, model)
-    samples = None if n_samples is None else integers("n_samples", n_samples)
-    mels = None if mel is None else mel_rows(mel)
-    primes = None if prime is None else prime_rows(prime)
-    names = None if speaker is None else speaker_indices(model, speaker)
-    rows = count_rows(batch_size, samples, seed, names, mels, primes, state)
-    seeds = row_seeds(seed, rows)
+    if state is not None and options.refine is None:
+        options = replace(options, refine=0)
+    mels = None if content.mel is None else mel_rows(content.mel)
+    sampling = options.resolve(model, from_mel=mels is not None)
+    samples = None if content.n_samples is None else integers("n_samples", content.n_samples)
+    primes = None if content.prime is None else prime_rows(content.prime)
+    names = None if options.speaker is None else speaker_indices(model, options.speaker)
+    rows = count_rows(content.batch_size, samples, options.seed, names, mels, primes, state)
+    seeds = row_seeds(options.seed, rows)
     speakers = None if names is None else torch.tensor(names * (rows // len(names)))
     with torch.inference_mode():
         frames = _condition_rows(model, mels, speakers, rows)
         n_prime = 0 if primes is None else primes[0].n_samples
-        lengths = row_lengths(model, duration_s, samples, mels, rows, n_prime)
+        lengths = row_lengths(model, content.duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
-        temperature = model.config.temperature if temperature is None else temperature
-        check_draw(model, start.params[:1], temperature, top_p)
-        request = Request(frames, n_prime, temperature, top_p, rounded)
-        if state is not None and refine is None:
-            refine = 0
-        block = make_refinement(model, passes_of(model, refine, from_mel=mels is not None))
         refined = None
-        if block is not None:
+        if sampling.refinement is not None:
             if state is not None:
-                raise ValueError(_NO_STATE.format(refine))
+                raise ValueError(_NO_STATE.format(options.refine))
             assert mels is not None
             assert lengths is not None
             targets = [row[0].detach().float().cpu() for row in mels] * (rows // len(mels))
             leads = None if primes is None else _whole(primes).expand(rows, -1)
-            refined = RefinedRows(block, targets, lengths, leads)
-        running = make_engine(model, request, start)
+            refined = RefinedRows(sampling.refinement, targets, lengths, leads)
+        running = sampling.start(model, frames, start, first_sample=n_prime)
     uniforms = UniformSource(seeds, model.distribution.uniforms_per_sample, start.time.tolist())
     return SampleStream(running, uniforms, lengths, chunk_samples, refined)
 
@@ -277,63 +290,6 @@ class SampleStream(Iterator[Tensor]):
         if self.refined is not None:
             raise ValueError(_NO_STATE.format("on"))
         return self.engine.dump()
-
-
-def engine_class(name: str, model: WaveNet) -> type[Engine]:
-    """Return the engine of this name, or the fastest that runs the model.
-
-    Raises:
-        ValueError: for a name that is not one of ``ENGINES``.
-    """
-    from wavenet.generation.engines import cuda_graphs, eager, triton
-    from wavenet.generation.engines.cpu import engine as cpu
-
-    if name not in ENGINES:
-        raise ValueError(f"engine={name!r} is unknown; choose one of {', '.join(ENGINES)}")
-    named: dict[str, type[Engine]] = {
-        "stream": StreamEngine,
-        "eager": EagerEngine,
-        "cpu": cpu.CpuEngine,
-        "gpu": cuda_graphs.GpuEngine,
-        "gpu-fused": triton.FusedEngine,
-    }
-    if name != "auto":
-        return named[name]
-    if cuda_graphs.refusal(model) is None:
-        return cuda_graphs.GpuEngine
-    if cpu.refusal(model) is None:
-        if cpu.has_compiler():
-            return cpu.CpuEngine
-        cpu.warn_without_compiler()
-    reason = eager.refusal(model)
-    if reason is None:
-        return EagerEngine
-    _warn_of_stream(reason)
-    return StreamEngine
-
-
-@functools.cache
-def _warn_of_stream(reason: str) -> None:
-    """Say once why generation is slow."""
-    warnings.warn(
-        f"model.stream generates, one sample a call and slowly: the fast engine {reason}",
-        RuntimeWarning,
-        stacklevel=4,
-    )
-
-
-def weights_type(name: str) -> torch.dtype:
-    """What the weights are rounded to; ValueError if it is unknown."""
-    if name not in WEIGHTS:
-        raise ValueError(f"weights={name!r} is unknown; choose one of {', '.join(WEIGHTS)}")
-    return WEIGHTS[name]
-
-
-def check_draw(model: WaveNet, params: Tensor, temperature: float, top_p: float | None) -> None:
-    """Refuse a wrong temperature or top_p before any work: draw once from params ``[1, P, 1]``."""
-    per_sample = model.distribution.uniforms_per_sample
-    middle = torch.full((1, per_sample, 1), 0.5, device=params.device)
-    model.distribution.sample(params, middle, temperature=temperature, top_p=top_p)
 
 
 def _condition_rows(

@@ -16,8 +16,8 @@ from wavenet.audio.writing import open_writer
 from wavenet.data.recordings import AUDIO_SUFFIXES, walk_files
 from wavenet.features.mel_config import MelConfig
 from wavenet.features.mel_files import MelFileError
+from wavenet.generation.batched_vocoder import BatchedVocoder, SamplingOptions
 from wavenet.generation.mel_sources import Source, open_source
-from wavenet.generation.speeches import Manner, Speeches
 from wavenet.model import WaveNet
 from wavenet.storage.paths import is_inside, is_same_file
 
@@ -119,7 +119,7 @@ def _identity(path: Path) -> tuple[int, int]:
 def vocode_files(
     model: WaveNet,
     jobs: Sequence[Job],
-    manner: Manner,
+    manner: SamplingOptions,
     *,
     mel_config: MelConfig | None = None,
     batch_size: int = 8,
@@ -164,7 +164,7 @@ def vocode_files(
     writings = _Writings(found, model.sample_rate)
     changed: dict[int, str] = {}
     mels = (_read_again(i, source, changed) for i, (source, _) in enumerate(found))
-    speeches = Speeches(
+    speeches = BatchedVocoder(
         model,
         mels,
         manner,

@@ -19,8 +19,8 @@ from wavenet.generation import GenerationState
 from wavenet.generation.engines.base import Request
 from wavenet.generation.engines.cuda_graphs import GpuEngine, graph_lengths
 from wavenet.generation.engines.eager import EagerEngine
+from wavenet.generation.options import engine_class
 from wavenet.generation.randomness import UniformSource
-from wavenet.generation.sampling import engine_class
 from wavenet.nn import State, flatten_state, map_state
 
 SIZES: dict[str, Any] = {"layers_per_stack": 3, "stacks": 2, "skip_channels": 10}

@@ -26,7 +26,7 @@ import wavenet
 from wavenet.benchmark.memory import peak_bytes
 from wavenet.benchmark.timing import Spread, take_turns
 from wavenet.generation.engines.base import Engine, GenerationState, Request
-from wavenet.generation.sampling import engine_class
+from wavenet.generation.options import engine_class
 from wavenet.nn import (
     Causal,
     CausalConv1d,

@@ -8,25 +8,24 @@ places; the state is a value, so a row goes on as if nothing had happened. What 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import speaker_indices
-from wavenet.generation.engines.base import Engine, GenerationState, Request
+from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.frames import encode_blocks
+from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import listen
 from wavenet.generation.randomness import UniformSource, row_seeds
-from wavenet.generation.refining import RowRefiner, make_refinement, passes_of
-from wavenet.generation.sampling import check_draw, engine_class, weights_type
+from wavenet.generation.refining import RowRefiner
 from wavenet.model import WaveNet
-from wavenet.nn import flatten_state, select_rows, unflatten_state
+from wavenet.nn import select_rows
 from wavenet.values.integers import as_integer
 
 
-class Spoken(NamedTuple):
+class AudioChunk(NamedTuple):
     """Samples of one speech.
 
     Attributes:
@@ -40,20 +39,7 @@ class Spoken(NamedTuple):
     ended: bool
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How to speak; each as in ``generate``."""
-
-    speaker: int | str | None = None
-    seed: int = 0
-    temperature: float | None = None
-    top_p: float | None = None
-    engine: str = "auto"
-    weights: str = "float32"
-    refine: int | None = None
-
-
-class Speeches(Iterator[list[Spoken]]):
+class BatchedVocoder(Iterator[list[AudioChunk]]):
     """Speaks mels, ``batch_size`` of them at once, each when it is its turn.
 
     Every speech has the same seed, so that it does not matter what else is spoken.
@@ -61,7 +47,7 @@ class Speeches(Iterator[list[Spoken]]):
     Args:
         model: one with local features.
         mels: for each speech its frames ``[M, F_i]``, piece after piece; drawn from when needed.
-        manner: how to speak.
+        options: how samples are drawn; every row has their seed, so that none depends on another.
         batch_size: rows.
         chunk_samples: of what the network makes at once; it changes nothing in the samples.
         n_samples: length of each speech, at which refinement mirrors it; default, that of its mel.
@@ -75,7 +61,7 @@ class Speeches(Iterator[list[Spoken]]):
         self,
         model: WaveNet,
         mels: Iterable[Iterable[Tensor]],
-        manner: Manner,
+        options: SamplingOptions,
         *,
         batch_size: int = 8,
         chunk_samples: int = 2048,
@@ -85,27 +71,21 @@ class Speeches(Iterator[list[Spoken]]):
         chunk_samples = as_integer("chunk_samples", chunk_samples)
         if model.config.local is None:
             raise ValueError("the model takes no mel; choose a mel-conditioned one")
-        self._model, self._manner = model, manner
-        own, asked = model.config.temperature, manner.temperature
-        self._temperature = own if asked is None else asked
+        self._model = model
+        self._sampling = options.resolve(model, from_mel=True)
         self._hop = model.config.local.hop_samples
         self._size, self._chunk = batch_size, chunk_samples
-        self._engine_class = engine_class(manner.engine, model)
-        self._weights = weights_type(manner.weights)
-        self._seed = row_seeds(manner.seed, 1)[0]
-        names = None if manner.speaker is None else speaker_indices(model, manner.speaker)
+        self._seed = row_seeds(options.seed, 1)[0]
+        names = None if options.speaker is None else speaker_indices(model, options.speaker)
         like = model.input_projection.weight
         self._speaker = None if names is None else torch.tensor(names, device=like.device)
-        params = torch.zeros(1, model.distribution.n_params, 1).to(like)
-        check_draw(model, params, self._temperature, manner.top_p)
-        passes = passes_of(model, manner.refine, from_mel=True)
-        self._refinement, self._lengths = make_refinement(model, passes), n_samples
+        self._lengths = n_samples
         self._waiting = enumerate(mels)
         self._rows: list[_Row] = []
         self._engine: Engine | None = None
         self._left = 0  # samples of this segment
 
-    def __next__(self) -> list[Spoken]:
+    def __next__(self) -> list[AudioChunk]:
         if not self._left:
             self._begin()
         assert self._engine is not None
@@ -113,7 +93,7 @@ class Speeches(Iterator[list[Spoken]]):
         samples = self._engine.run(self._uniforms.take(n))
         self._left -= n
         return [
-            row.said(samples[i], row.ended and not self._left)
+            row.chunk(samples[i], row.ended and not self._left)
             for i, row in enumerate(self._rows)
             if not row.dropped
         ]
@@ -134,11 +114,10 @@ class Speeches(Iterator[list[Spoken]]):
         if not self._rows:
             self._engine = None
             raise StopIteration
-        state = _joined(states)
+        state = GenerationState.join(states)
         n_frames = min(row.ready for row in self._rows)
         frames = [row.take(n_frames) for row in self._rows]
-        request = Request(frames, self._hop, self._temperature, self._manner.top_p, self._weights)
-        self._engine = self._engine_class(self._model, request, state)
+        self._engine = self._sampling.start(self._model, frames, state, first_sample=self._hop)
         self._left = n_frames * self._hop
         self._uniforms = UniformSource(
             [self._seed] * len(self._rows),
@@ -149,9 +128,9 @@ class Speeches(Iterator[list[Spoken]]):
     def _begun(self, number: int, mel: Iterable[Tensor]) -> _Row:
         """A row for the next speech; what refines it gets the frames as the network does."""
         refiner = None
-        if self._refinement is not None:
+        if self._sampling.refinement is not None:
             length = None if self._lengths is None else self._lengths[number]
-            refiner = RowRefiner(self._refinement, length)
+            refiner = RowRefiner(self._sampling.refinement, length)
             mel = _handed_on(mel, refiner)
         return _Row(number, encode_blocks(self._model, mel, self._speaker), refiner)
 
@@ -203,13 +182,13 @@ class _Row:
         self.ended = not self.ready
         return taken
 
-    def said(self, samples: Tensor, ended: bool) -> Spoken:
+    def chunk(self, samples: Tensor, ended: bool) -> AudioChunk:
         """The samples that the network made, or those that are refined by now."""
         if self._refiner is not None:
             samples = self._refiner.add(samples)
             if ended:
                 samples = torch.cat((samples, self._refiner.finish()))
-        return Spoken(self.number, samples, ended)
+        return AudioChunk(self.number, samples, ended)
 
     def _read_on(self) -> None:
         while not self.ready and not self._complete:
@@ -224,14 +203,3 @@ def _handed_on(pieces: Iterable[Tensor], refiner: RowRefiner) -> Iterator[Tensor
     for piece in pieces:
         refiner.add_frames(piece.detach().float().cpu())
         yield piece
-
-
-def _joined(states: list[GenerationState]) -> GenerationState:
-    """The rows of several states as one."""
-    parts = zip(*(flatten_state(state.model) for state in states), strict=True)
-    together = iter([torch.cat(part) for part in parts])
-    return GenerationState(
-        torch.cat([state.params for state in states]),
-        unflatten_state(states[0].model, together),
-        torch.cat([state.time for state in states]),
-    )

@@ -1,4 +1,4 @@
-"""Speeches: whatever is spoken beside it, and however its mel comes, a speech is generate's."""
+"""BatchedVocoder: a row equals generate, whatever runs beside it and however its mel comes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 import wavenet
 from wavenet import FeatureConfig, WaveNet, WaveNetConfig
-from wavenet.generation import Manner, Speeches
+from wavenet.generation import BatchedVocoder, SamplingOptions
 from wavenet.generation.frames import BLOCK, encode_blocks
 
 HOP = 4
@@ -49,11 +49,13 @@ def pieces(mel: Tensor, length: int) -> Iterator[Tensor]:
     yield from mel.split(length, dim=1)
 
 
-def spoken(model: WaveNet, given: list[Any], manner: Manner, **settings: Any) -> list[Tensor]:
+def spoken(
+    model: WaveNet, given: list[Any], options: SamplingOptions, **settings: Any
+) -> list[Tensor]:
     """What each speech says, and that it ends once."""
     parts: list[list[Tensor]] = [[] for _ in given]
     ended: list[int] = []
-    for said in Speeches(model, given, manner, **settings):
+    for said in BatchedVocoder(model, given, options, **settings):
         for number, samples, last in said:
             assert number not in ended
             parts[number].append(samples)
@@ -66,8 +68,8 @@ def spoken(model: WaveNet, given: list[Any], manner: Manner, **settings: Any) ->
 def test_a_speech_is_what_generate_says_bit_for_bit(batch_size: int) -> None:
     pytest.importorskip("numba", reason="the CPU engine is compiled by numba")
     model, given = build(), mels()
-    manner = Manner(seed=5, engine="cpu", temperature=0.9)
-    said = spoken(model, [pieces(mel, 7) for mel in given], manner, batch_size=batch_size)
+    options = SamplingOptions(seed=5, engine="cpu", temperature=0.9)
+    said = spoken(model, [pieces(mel, 7) for mel in given], options, batch_size=batch_size)
     for mel, samples in zip(given, said, strict=True):
         alone = wavenet.generate(model, mel=mel, seed=5, engine="cpu", temperature=0.9)
         assert torch.equal(samples, alone[0])
@@ -75,7 +77,7 @@ def test_a_speech_is_what_generate_says_bit_for_bit(batch_size: int) -> None:
 
 def test_the_eager_engine_says_the_same_as_generate_too() -> None:
     model, (mel,) = build().double(), mels((BLOCK + 5,))
-    (samples,) = spoken(model, [[mel]], Manner(seed=5, engine="eager"))
+    (samples,) = spoken(model, [[mel]], SamplingOptions(seed=5, engine="eager"))
     assert torch.equal(samples, wavenet.generate(model, mel=mel, seed=5, engine="eager")[0])
 
 
@@ -84,17 +86,19 @@ def test_a_speech_does_not_depend_on_its_chunks_nor_on_the_pieces_of_its_mel(
     chunk_samples: int,
 ) -> None:
     model, (mel,) = build().double(), mels((30,))
-    manner = Manner(seed=2, engine="eager")
-    (whole,) = spoken(model, [[mel]], manner)
+    options = SamplingOptions(seed=2, engine="eager")
+    (whole,) = spoken(model, [[mel]], options)
     for length in (1, 13):
         given = [pieces(mel, length)]
-        (samples,) = spoken(model, given, manner, chunk_samples=chunk_samples)
+        (samples,) = spoken(model, given, options, chunk_samples=chunk_samples)
         assert torch.equal(samples, whole)
 
 
 def test_a_speaker_is_heard_by_all() -> None:
     model, given = build(speakers=2, speaker_names=("ann", "bob")).double(), mels((3, 5))
-    said = spoken(model, [[mel] for mel in given], Manner(speaker="bob", engine="eager"))
+    said = spoken(
+        model, [[mel] for mel in given], SamplingOptions(seed=0, speaker="bob", engine="eager")
+    )
     for mel, samples in zip(given, said, strict=True):
         alone = wavenet.generate(model, mel=mel, speaker=1, seed=0, engine="eager")
         assert samples.shape == alone[0].shape
@@ -103,7 +107,9 @@ def test_a_speaker_is_heard_by_all() -> None:
 
 def test_what_is_dropped_says_no_more_and_its_place_goes_to_the_next() -> None:
     model, given = build().double(), mels((2 * BLOCK, 5, 3))
-    speeches = Speeches(model, [[mel] for mel in given], Manner(engine="eager"), batch_size=2)
+    speeches = BatchedVocoder(
+        model, [[mel] for mel in given], SamplingOptions(engine="eager"), batch_size=2
+    )
     heard = [{part.number for part in next(speeches)}]
     speeches.drop(0)
     heard += [{part.number for part in said} for said in speeches]
@@ -120,7 +126,9 @@ def test_mels_are_drawn_only_when_it_is_their_turn() -> None:
             drawn.append(number)
             yield [mel]
 
-    speeches = Speeches(build(), lazily(), Manner(engine="eager"), batch_size=1, chunk_samples=999)
+    speeches = BatchedVocoder(
+        build(), lazily(), SamplingOptions(engine="eager"), batch_size=1, chunk_samples=999
+    )
     assert drawn == []
     next(speeches)
     assert drawn == [0]
@@ -152,17 +160,17 @@ def test_blocks_of_frames_do_not_depend_on_how_the_mel_comes_and_are_the_whole_m
 )
 def test_a_wrong_manner_is_refused_at_once(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Speeches(build(), [], Manner(**changes))
+        BatchedVocoder(build(), [], SamplingOptions(**changes))
 
 
 def test_wrong_sizes_and_a_model_without_features_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="batch_size=0 must be an integer of at least 1"):
-        Speeches(build(), [], Manner(), batch_size=0)
+        BatchedVocoder(build(), [], SamplingOptions(), batch_size=0)
     with pytest.raises(ValueError, match="the model takes no mel; choose"):
-        Speeches(build(features=None), [], Manner())
+        BatchedVocoder(build(features=None), [], SamplingOptions())
 
 
 def test_a_mel_without_frames_or_of_other_bands_is_refused() -> None:
     for mel, message in ((torch.empty(3, 0), "mel has no frames"), (torch.ones(2, 3), "2 channel")):
         with pytest.raises(ValueError, match=message):
-            next(Speeches(build(), [[mel]], Manner(engine="eager")))
+            next(BatchedVocoder(build(), [[mel]], SamplingOptions(engine="eager")))
