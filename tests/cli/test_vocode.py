@@ -29,6 +29,8 @@ Limit = Callable[[int], AbstractContextManager[None]]
 
 RATE = 8000
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 10}
+STEP = 1.01 / 32768
+"""A 16-bit file holds no 1.0, and rounds by half a step."""
 
 
 class Answer(NamedTuple):
@@ -93,7 +95,46 @@ def test_vocode_is_generate_from_the_files_mel_and_as_long_as_the_file(
     assert loaded.config.mel is not None
     mel = wavenet.log_mel(read_audio("in.wav")[0], loaded.config.mel, loaded.mel_filterbank)
     direct = wavenet.generate(loaded, mel=mel, seed=3, n_samples=22_050)
-    assert torch.equal(read_audio("new/out.wav")[0], direct[0, :22_050])
+    torch.testing.assert_close(read_audio("new/out.wav")[0], direct[0], atol=STEP, rtol=0)
+
+
+def test_refine_sets_the_passes_and_0_leaves_the_networks_own_samples(
+    run: Callable[..., Answer], model: Path, place: Path
+) -> None:
+    write_noise(place / "in.wav", 4_000)
+    loaded = wavenet.load(model)
+    assert loaded.config.mel is not None
+    mel = wavenet.log_mel(read_audio("in.wav")[0], loaded.config.mel, loaded.mel_filterbank)
+    for passes in (0, 2):
+        options = ("--model", model, "--seed", "3", "--refine", passes)
+        assert run("vocode", "in.wav", "vocoded.wav", *options).code == 0
+        assert run("generate", "generated.wav", "--mel-from", "in.wav", *options).code == 0
+        direct = wavenet.generate(loaded, mel=mel, seed=3, n_samples=4_000, refine=passes)
+        vocoded = read_audio("vocoded.wav")[0]
+        torch.testing.assert_close(vocoded, direct[0], atol=STEP, rtol=0)
+        assert torch.equal(vocoded, read_audio("generated.wav")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("vocode", "in.wav", "out.wav", "--refine", "-1"), "refine=-1 must be a number of passes"),
+        (("generate", "out.wav", "--refine", "2"), "refine=2 needs a mel"),
+    ],
+)
+def test_a_refinement_that_cannot_be_is_refused_in_one_line(
+    run: Callable[..., Answer],
+    model: Path,
+    plain: Path,
+    place: Path,
+    arguments: tuple[str, ...],
+    reason: str,
+) -> None:
+    write_noise(place / "in.wav", 2_000)
+    answer = run(*arguments, "--model", model if "vocode" in arguments else plain)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert reason in answer.err
+    assert not (place / "out.wav").exists()
 
 
 def test_segments_and_blocks_cut_where_they_like_give_the_same_file(
