@@ -448,6 +448,13 @@ def test_provenance_that_json_cannot_hold_is_refused_before_anything_is_written(
     assert (folder / "config.json").read_bytes() == before
 
 
+def test_provenance_that_would_not_be_read_again_is_refused(folder: Path) -> None:
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="config and provenance are 500.* bytes of JSON, and at"):
+        WaveNet(CONFIG).save(folder, provenance={"corpus": "x" * 5_000_000})
+    assert (folder / "config.json").read_bytes() == before
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(WriteError, match="a part of the path is a file, not a folder"):

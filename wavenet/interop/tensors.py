@@ -9,6 +9,7 @@ from __future__ import annotations
 import _codecs
 import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
+from wavenet.cli.log_format import printable
 from wavenet.interop.pickles import Refused, rehearse
 from wavenet.storage.checkpoint import CheckpointError
 
@@ -60,15 +62,27 @@ def read_saved(path: Path) -> Any:
         raise CheckpointError(f"{path} is no file; name a checkpoint that torch.save wrote")
     try:
         rehearse(path)
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a protocol that only damage writes
             return torch.load(path, map_location="cpu", weights_only=True)
     except Refused as error:
         raise CheckpointError(
             f"{path} holds more than tensors and numbers, or is damaged: {error}; nothing was run"
         ) from None
     except _BROKEN as error:
-        first_line = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
-        raise CheckpointError(f"{path} cannot be read, it is damaged: {first_line}") from None
+        raise CheckpointError(f"{path} cannot be read, it is damaged: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error, without the advice that libraries give behind it.
+
+    What torch's restricted unpickler refuses comes with the advice to unpickle without
+    restrictions, which is the last thing to do with a damaged file.
+    """
+    first = printable(str(error).strip().split("\n")[0].split(". ")[0])[:120]
+    if isinstance(error, pickle.UnpicklingError) and "weights" in first.lower():
+        return "torch finds in it more than tensors and numbers"
+    return first or type(error).__name__
 
 
 def named_tensors(saved: Any, path: Path) -> dict[str, Tensor]:

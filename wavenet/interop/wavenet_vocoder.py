@@ -19,7 +19,6 @@ mu-law class, there it is rounded down (drawn classes are heard as they are).
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,10 @@ import torch
 from torch import Tensor
 
 from wavenet.interop.tensors import named_tensors, read_saved
-from wavenet.interop.wavenet_vocoder_settings import Layout, read_layout
+from wavenet.interop.wavenet_vocoder_settings import MAX_SETTINGS_BYTES, Layout, read_layout
 from wavenet.model import WaveNet
 from wavenet.storage.checkpoint import CheckpointError
+from wavenet.storage.json_files import finite_only, read_json
 
 SETTINGS_NAME = "hparams.json"
 
@@ -69,7 +69,7 @@ def provenance(file: str | Path, hparams: str | Path | None = None) -> dict[str,
     return {
         "imported": "r9y9/wavenet_vocoder",
         "file": path.name,
-        "hparams": json.loads(settings.read_text(encoding="utf-8")),
+        "hparams": finite_only(read_json(settings, max_bytes=MAX_SETTINGS_BYTES)),
     }
 
 

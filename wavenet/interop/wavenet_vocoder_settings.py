@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wavenet.cli.log_format import short
 from wavenet.model.config import FeatureConfig, UpsamplingConfig, WaveNetConfig
 from wavenet.storage.checkpoint import CheckpointError
+from wavenet.storage.json_files import read_json
 
+MAX_SETTINGS_BYTES = 1 << 20
+"""Longest ``hparams.json`` that is read; its own program writes 2 kB."""
 MAX_DILATION = 2**20
 """The longest that is believed, 20 times that of any known model: states are as long."""
 
@@ -101,13 +104,15 @@ def read_layout(path: Path) -> Layout:
             express; the line names the setting.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, max_bytes=MAX_SETTINGS_BYTES)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} is missing; it holds the settings of the checkpoint: put it there or name it "
             "with --hparams"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no settings of wavenet_vocoder")
@@ -143,7 +148,7 @@ class _Settings:
         return str(value)
 
     def error(self, name: str, expected: str) -> CheckpointError:
-        found = repr(self.values[name]) if name in self.values else "missing"
+        found = short(self.values[name]) if name in self.values else "missing"
         return CheckpointError(f"{self.path}: {name} is {found}; {expected}")
 
 

@@ -69,6 +69,7 @@ def write_checkpoint(
         dtype: what the caller has narrowed the parameters to, one of ``HALVES``.
 
     Raises:
+        ValueError: if the values take more than ``MAX_CONFIG_BYTES``.
         WriteError: if a file cannot be written; the old ones are as they were.
     """
     folder = Path(folder)
@@ -80,6 +81,11 @@ def write_checkpoint(
         "provenance": {**(provenance or {}), "versions": _library_versions()},
     }
     text = json.dumps(content, indent=2) + "\n"
+    if len(text) > MAX_CONFIG_BYTES:  # ASCII: as many bytes
+        raise ValueError(
+            f"config and provenance are {len(text)} bytes of JSON, and at most {MAX_CONFIG_BYTES} "
+            "are read; leave out what the sound does not depend on"
+        )
     weights = save({name: part.detach().cpu().contiguous() for name, part in tensors.items()})
     # Both are on the disk before either takes its place: a full disk must not part them.
     with atomic_write(folder / CONFIG_NAME) as config_path:
