@@ -32,7 +32,7 @@ MEL = MelConfig(
 
 
 def save(folder: Path, *, command: str | None = None, **settings: Any) -> Path:
-    provenance = None if command is None else {"command": command, "corpus": "/home/ann/corpus"}
+    provenance = None if command is None else {"command": command, "corpus": "/data/ann/corpus"}
     WaveNet(WaveNetConfig(sample_rate=RATE, **SMALL, **settings)).save(
         folder, provenance=provenance
     )
@@ -214,13 +214,13 @@ def test_a_report_names_no_folder_of_the_machine(
     manifest = tmp_path / "list.jsonl"
     rows = [{"path": str(path)} for path in sorted(recordings.rglob("*.wav"))]
     manifest.write_text("\n".join(map(json.dumps, rows)))
-    model = save(tmp_path / "ann's voice" / "model", mel=MEL, command="train /home/ann/x")
+    model = save(tmp_path / "ann's voice" / "model", mel=MEL, command="train /data/ann/x")
     for i, folder in enumerate((recordings, manifest)):
         out = tmp_path / f"report {i}"
         assert evaluate(model, folder, f"--out={out}") == 0
         for path in out.iterdir():
             assert str(tmp_path.parent) not in path.read_text()
-            assert "/home/ann" not in path.read_text()
+            assert "/data/ann" not in path.read_text()
         report = json.loads((out / "report.json").read_text())
         assert report["settings"]["folder"] == folder.name
         assert f"'--out={out.name}'" in report["settings"]["command"]

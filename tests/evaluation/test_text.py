@@ -43,21 +43,21 @@ def test_control_characters_are_written_out_at_any_depth() -> None:
 
 
 def test_absolute_paths_become_names_and_others_stay() -> None:
-    assert portable_path("/home/ann/corpus/") == "corpus"
+    assert portable_path("/data/ann/corpus/") == "corpus"
     assert portable_path("~/corpus") == "corpus"
     assert portable_path("C:\\Users\\ann\\corpus") == "corpus"
     assert portable_path("samples/voice") == "samples/voice"
     assert portable_path("/") == "/"
-    assert portable_model("/home/ann/my-voice/model") == "my-voice/model"
+    assert portable_model("/data/ann/my-voice/model") == "my-voice/model"
     assert portable_model("my-voice/model") == "my-voice/model"
     assert portable_model("prompts-16k") == "prompts-16k"
-    command = "wavenet evaluate '/home/ann b/m' x --out=/tmp/y --top-p 0.9 --speaker 'a b'"
+    command = "wavenet evaluate '/data/ann b/m' x --out=/tmp/y --top-p 0.9 --speaker 'a b'"
     assert portable_command(command) == ("wavenet evaluate m x --out=y --top-p 0.9 --speaker 'a b'")
 
 
 def test_messages_begin_with_a_path_relative_to_the_folder() -> None:
-    folder = Path("/home/ann/corpus")
+    folder = Path("/data/ann/corpus")
     assert without_folder(f"{folder}/a/b.wav: silent", folder) == "a/b.wav: silent"
-    assert without_folder("/home/bob/b.wav: silent: why", folder) == "b.wav: silent: why"
+    assert without_folder("/data/bob/b.wav: silent: why", folder) == "b.wav: silent: why"
     assert common_folder(["/a/b/c.wav", "/a/d.wav", "e.wav"]) == "/a"
     assert common_folder(["e.wav"]) == ""

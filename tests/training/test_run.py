@@ -89,7 +89,7 @@ def learnt(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
         listen_every=0,
     )
     out = tmp_path_factory.mktemp("learnt")
-    return train(config, out, recipe="/srv/ann/recipe.yaml"), out
+    return train(config, out, recipe="/data/ann/recipe.yaml"), out
 
 
 def test_training_falls_well_below_the_best_constant_distribution(

@@ -14,7 +14,8 @@ import os
 import sys
 from typing import TextIO
 
-from wavenet.cli.log_format import OneLine, printable, printable_lines
+from wavenet.cli.log_format import OneLine, printable_lines
+from wavenet.values.text import printable
 
 
 def open_closed_descriptors() -> None:

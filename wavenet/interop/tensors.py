@@ -19,9 +19,9 @@ import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
-from wavenet.cli.log_format import printable
 from wavenet.interop.pickles import Refused, rehearse
 from wavenet.storage.checkpoint import CheckpointError
+from wavenet.values.text import printable
 
 # What a damaged or malicious file makes of Python's and torch's readers.
 _BROKEN = (

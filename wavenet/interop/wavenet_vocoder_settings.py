@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wavenet.cli.log_format import short
 from wavenet.model.config import FeatureConfig, UpsamplingConfig, WaveNetConfig
 from wavenet.storage.checkpoint import CheckpointError
 from wavenet.storage.json_files import read_json
+from wavenet.values.text import short
 
 MAX_SETTINGS_BYTES = 1 << 20
 """Longest ``hparams.json`` that is read; its own program writes 2 kB."""
