@@ -25,7 +25,15 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 DEFAULT_UTTERANCES = 12
 """Of a report's page."""
 
-BASELINES = ("griffin_lim", "world", "quantiser", "mu_law_256")
+BASELINES = (
+    "griffin_lim",
+    "world",
+    "world_refined",
+    "pulses",
+    "noise",
+    "quantiser",
+    "mu_law_256",
+)
 
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
@@ -67,6 +75,12 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         "--speaker",
         metavar="NAME",
         help="synthesize with this speaker of the model, whoever speaks in the recordings",
+    )
+    evaluate.add_argument(
+        "--refine",
+        type=integer,
+        metavar="N",
+        help="refine towards the mel with this many passes (default: the model's own; 0: none)",
     )
     evaluate.add_argument(
         "--baselines",
@@ -192,5 +206,6 @@ def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:
         top_p=options.top_p,
         weights=options.weights,
         engine=options.engine,
+        refine=options.refine,
         baselines=baselines,
     )

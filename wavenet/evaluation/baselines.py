@@ -6,12 +6,16 @@
 - ``world``: the vocoder WORLD (Morise et al. 2016) through pyworld. It does not start from a mel:
   it analyses F0, envelope and aperiodicity every 5 ms at the full frequency resolution, which is
   more than any mel tells.
+- ``pulses``, ``noise``: the refinement without a network (``without_network``), with as many passes
+  as the model's: what a network is worth shows beside them.
+- ``world_refined``: WORLD's copy, refined towards the model's mel with as many passes.
 - ``quantiser``: the recording on the values that the model can draw; no copy of the model's can
   be expected to be nearer. ``mu_law_256`` is that for 8 bits, as the usual yardstick.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass
 
@@ -22,8 +26,10 @@ from torch import Tensor
 from wavenet.distributions import MuLaw
 from wavenet.evaluation.metrics import INSTALL
 from wavenet.evaluation.pitch import F0_MAX_HZ, F0_MIN_HZ, FRAME_S, MIN_DURATION_S, world
+from wavenet.evaluation.without_network import synthesize_without_network
 from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
+from wavenet.nn.refine import refine
 
 GRIFFIN_LIM_ITERATIONS = 60
 _NNLS_ITERATIONS = 50  # magnitudes need fewer; powers, of wider range, would take minutes to end
@@ -45,8 +51,13 @@ class System:
     note: str
 
 
-def baseline_systems(model: WaveNet) -> dict[str, System]:
-    """The baselines that make sense beside a model, by key."""
+def baseline_systems(model: WaveNet, passes: int = 0) -> dict[str, System]:
+    """Return the baselines that make sense beside a model, by key.
+
+    Args:
+        model: any ``WaveNet``.
+        passes: of refinement that the model's copies get; without any there are no refined ones.
+    """
     quantiser, note = (
         "16-bit grid",
         "The quantiser alone: the recording itself, as the model speaks in 16 bits; a ceiling.",
@@ -69,6 +80,8 @@ def baseline_systems(model: WaveNet) -> dict[str, System]:
         ),
         System("quantiser", quantiser, note),
     ]
+    if passes:
+        found[2:2] = _refined_systems(passes)
     if model.distribution != MU_LAW:
         found.append(
             System("mu_law_256", "mu-law 256", "The recording to 8 bits and back, as a yardstick.")
@@ -76,24 +89,51 @@ def baseline_systems(model: WaveNet) -> dict[str, System]:
     return {system.key: system for system in found}
 
 
+def _refined_systems(passes: int) -> list[System]:
+    """Systems that are refined as the model's copies are."""
+    return [
+        System(
+            "world_refined",
+            "WORLD, refined",
+            f"WORLD's copy, refined towards the model's mel with {passes} passes.",
+        ),
+        System(
+            "pulses",
+            "no network: pulses, refined",
+            "Pulses at the mel's lag and noise through the mel's linear predictor, refined with "
+            f"{passes} passes. It knows the mel alone and has learnt nothing.",
+        ),
+        System(
+            "noise",
+            "no network: noise, refined",
+            f"White noise through the mel's linear predictor, refined with {passes} passes.",
+        ),
+    ]
+
+
 def why_unavailable(key: str) -> str | None:
     """Why a baseline cannot be made here; None if it can."""
     if key == "griffin_lim" and not _has_librosa():
         return f"librosa is {INSTALL}"
-    if key == "world" and world() is None:
+    if key.startswith("world") and world() is None:
         return f"pyworld is {INSTALL}"
+    if key in ("pulses", "noise") and importlib.util.find_spec("scipy") is None:
+        return f"scipy is {INSTALL}"
     return None
 
 
-def make_copy(key: str, model: WaveNet, audio: Tensor, mel: Tensor, seed: int) -> Tensor:
-    """The copy of a recording.
+def make_copy(
+    key: str, model: WaveNet, audio: Tensor, mel: Tensor, seed: int, passes: int = 0
+) -> Tensor:
+    """Return a baseline's copy of a recording.
 
     Args:
         key: a baseline's.
         model: whose mel and quantiser are meant.
         audio: ``[T]`` in [-1, 1] at the model's rate.
         mel: the model's own log-mel of it, ``[M, F]``.
-        seed: of Griffin-Lim's first phases.
+        seed: of Griffin-Lim's first phases, and of noise.
+        passes: of refinement, for the refined baselines.
 
     Returns:
         ``[T]`` in [-1, 1].
@@ -108,11 +148,26 @@ def make_copy(key: str, model: WaveNet, audio: Tensor, mel: Tensor, seed: int) -
         )
     elif key == "world":
         copy = world_copy(audio, model.sample_rate)
+    elif key == "world_refined":
+        copy = _refined(world_copy(audio, model.sample_rate), model, mel, passes)
+    elif key in ("pulses", "noise"):
+        assert model.config.mel is not None
+        copy = synthesize_without_network(
+            mel, model.config.mel, pulses=key == "pulses", n_samples=len(audio), seed=seed
+        )
+        copy = _refined(copy, model, mel, passes)
     elif key == "quantiser":
         copy = model.distribution.quantize(audio)
     else:
         copy = MU_LAW.quantize(audio)
     return copy.clamp(-1, 1)
+
+
+def _refined(audio: Tensor, model: WaveNet, mel: Tensor, passes: int) -> Tensor:
+    assert model.config.mel is not None
+    filterbank = model.mel_filterbank.float().cpu()
+    refined: Tensor = refine(audio, mel, model.config.mel, passes, filterbank=filterbank)
+    return refined
 
 
 def griffin_lim(

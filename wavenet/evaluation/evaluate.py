@@ -23,7 +23,9 @@ from wavenet.evaluation.metrics import Instruments, Reference, Scores
 from wavenet.evaluation.utterances import speaker_index
 from wavenet.generation import generate
 from wavenet.generation.options import WEIGHTS
+from wavenet.generation.refining import passes_of
 from wavenet.model import WaveNet
+from wavenet.nn.refine import refine
 
 LONGEST_S = 30.0
 """P.862 is meant for up to so much, and nobody judges more by ear."""
@@ -45,6 +47,7 @@ class Settings:
         top_p: of sampling, mu-law models only.
         weights: what the weights are rounded to while the model speaks.
         engine: as for ``generate``.
+        refine: passes of refinement; None for the model's own.
         baselines: keys of ``baseline_systems``; None for all of them.
     """
 
@@ -53,6 +56,7 @@ class Settings:
     top_p: float | None = None
     weights: str = "float32"
     engine: str = "auto"
+    refine: int | None = None
     baselines: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -101,14 +105,15 @@ class Evaluation:
         self.model, self.settings = model, settings
         self.instruments = Instruments()
         self.unavailable = dict(self.instruments.unavailable)
-        note = "Its own log-mel of the recording, spoken again." if model.config.mel else NO_MEL
-        self.systems = {"model": System("model", name, note)}
-        known = baseline_systems(model)
+        has_mel = model.config.mel is not None
+        self.passes = passes_of(model, settings.refine, from_mel=has_mel)
+        self.systems = {system.key: system for system in _own_systems(name, has_mel, self.passes)}
+        known = baseline_systems(model, self.passes)
         for key in known if settings.baselines is None else settings.baselines:
             if key not in known:
                 raise ValueError(f"baselines={key!r} is unknown; choose of {', '.join(known)}")
             reason = why_unavailable(key)
-            if model.config.mel is None:
+            if not has_mel:
                 self.unavailable[key] = NO_MEL
             elif reason is not None:
                 self.unavailable[key] = reason
@@ -152,39 +157,64 @@ class Evaluation:
             if spoken is None:
                 yield Measured(utterance, 0, {"model": own})
                 continue
-            own.add("real_time_factor", speed, "")
-            yield self._compare(utterance, heard[row], spoken[row], own)
+            yield self._compare(utterance, heard[row], spoken[row], own, speed)
 
     def _compare(
-        self, utterance: Utterance, audio: Tensor, spoken: Tensor, own: Scores
+        self, utterance: Utterance, audio: Tensor, made: Tensor, own: Scores, speed: float
     ) -> Measured:
-        """The model's copy and the baselines' beside the recording."""
+        """Score the model's copies and the baselines' beside the recording.
+
+        Args:
+            utterance: the recording.
+            audio: its samples.
+            made: the network's copy, not refined.
+            own: scores of the model that need no copy.
+            speed: seconds of audio that the network made per second.
+        """
         reference = Reference(audio, self.model.sample_rate, self.instruments)
-        scores, copies = {"model": own}, {"model": spoken}
-        compared = reference.compare(spoken)
+        mel = whole_mel(self.model, audio)
+        scores, copies = {}, {}
+        if self.passes:
+            network = reference.compare(made)
+            network.add("real_time_factor", speed, "")
+            scores["network"], copies["network"] = network, made
+            begin = time.perf_counter()
+            made = self._refined(made, mel)
+            duration_s = len(audio) / self.model.sample_rate
+            speed = duration_s / (duration_s / speed + time.perf_counter() - begin)
+        compared = reference.compare(made)
+        own.add("real_time_factor", speed, "")
         own.values.update(compared.values)
         own.missing.update(compared.missing)
-        mel = whole_mel(self.model, audio)
+        scores, copies = {"model": own, **scores}, {"model": made, **copies}
         for key in self.systems:
-            if key == "model":
+            if key in scores:
                 continue
             begin = time.perf_counter()
             try:
-                copy = make_copy(key, self.model, audio, mel, self.settings.seed)
+                copy = make_copy(key, self.model, audio, mel, self.settings.seed, self.passes)
             except ValueError as error:
                 scores[key] = Scores(missing={"copy": str(error)})
                 continue
             seconds = time.perf_counter() - begin
             scores[key], copies[key] = reference.compare(copy), copy
-            if key in ("griffin_lim", "world"):
+            if key not in ("quantiser", "mu_law_256"):
                 speed = len(audio) / self.model.sample_rate / seconds
                 scores[key].add("real_time_factor", speed, "")
         return Measured(utterance, len(audio), scores, copies)
 
+    def _refined(self, audio: Tensor, mel: Tensor) -> Tensor:
+        assert self.model.config.mel is not None
+        filterbank = self.model.mel_filterbank.float().cpu()
+        refined: Tensor = refine(
+            audio, mel, self.model.config.mel, self.passes, filterbank=filterbank
+        )
+        return refined.clamp(-1, 1)
+
     def _speak(
         self, audio: Sequence[Tensor], speakers: Sequence[int | None]
     ) -> tuple[list[Tensor], float]:
-        """The model's copies of some recordings, and seconds of audio made per second."""
+        """Return the network's copies of some recordings, and seconds of audio made per second."""
         begin = time.perf_counter()
         made = generate(
             self.model,
@@ -196,6 +226,7 @@ class Evaluation:
             top_p=self.settings.top_p,
             engine=self.settings.engine,
             weights=self.settings.weights,
+            refine=0,
         )
         seconds = time.perf_counter() - begin
         copies = [row[: len(x)].clone() for row, x in zip(made, audio, strict=True)]
@@ -205,6 +236,17 @@ class Evaluation:
         """So that what an engine compiles for so many rows counts for no recording."""
         silence = torch.zeros(self.model.sample_rate // 50)
         self._speak([silence] * rows, [speaker] * rows)
+
+
+def _own_systems(name: str, has_mel: bool, passes: int) -> list[System]:
+    """Return the model as it generates, and where it is refined also the network alone."""
+    if not has_mel:
+        return [System("model", name, NO_MEL)]
+    if not passes:
+        return [System("model", name, "Generated from its own log-mel of the recording.")]
+    note = f"Generated from its own log-mel of the recording, refined with {passes} passes."
+    bare = "The same samples before the refinement: what the network alone generates."
+    return [System("model", name, note), System("network", f"{name}, network alone", bare)]
 
 
 def whole_audio(utterance: Utterance) -> Tensor:

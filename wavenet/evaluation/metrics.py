@@ -6,9 +6,12 @@ from the recording's own frames; nothing is warped in time. The definitions stan
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +36,9 @@ PESQ_RATE = 16000
 PESQ_LONGEST_S = 15.0
 """The C code of P.862 keeps at most 50 bursts of speech and crashes beyond. A burst and the pause
 behind it last 0.4 s at least, so that 15 s hold 37 at most."""
+MOS_RATE = 16000
+"""Rate in Hz at which ViSQOL's speech mode and DNSMOS work."""
+VISQOL_SHORTEST_S = 1.0
 CEPSTRAL_ORDER = 24
 SPEECH_RANGE_DB = 40.0
 """Frames that lie further below the loudest frame of the recording are pauses."""
@@ -85,6 +91,24 @@ METRICS = (
         True,
         3,
         "Short-time objective intelligibility (Taal et al. 2011); at most 1.",
+    ),
+    Metric(
+        "visqol",
+        "ViSQOL",
+        "",
+        True,
+        2,
+        "ViSQOL v3 in speech mode at 16 kHz (Chinen et al. 2020), MOS-LQO from 1 to 5, as "
+        "visqol-python computes it with its polynomial mapping, which lies above the lattice's.",
+    ),
+    Metric(
+        "dnsmos",
+        "DNSMOS",
+        "",
+        True,
+        2,
+        "DNSMOS P.835, overall (Reddy et al. 2022), at 16 kHz, as speechmos computes it: it hears "
+        "the copy alone, so the recording has a score too.",
     ),
     Metric(
         "log_mel_l1",
@@ -183,6 +207,9 @@ class Instruments:
             self.unavailable["pesq"] = f"pesq is {INSTALL}"
         if not _has_pystoi():
             self.unavailable["stoi"] = f"pystoi is {INSTALL}"
+        for key, package in (("visqol", "visqol"), ("dnsmos", "speechmos")):
+            if importlib.util.find_spec(package) is None:
+                self.unavailable[key] = f"{package} is {INSTALL}"
         if self.tracker is None:
             for key in PITCH_KEYS:
                 self.unavailable[key] = f"librosa is {INSTALL}"
@@ -219,6 +246,10 @@ class Reference:
             scores.add("pesq", *_pesq(self.audio, copy, self.sample_rate))
         if "stoi" not in self.instruments.unavailable:
             scores.add("stoi", *_stoi(self.audio, copy, self.sample_rate))
+        if "visqol" not in self.instruments.unavailable:
+            scores.add("visqol", *_visqol(self.audio, copy, self.sample_rate))
+        if "dnsmos" not in self.instruments.unavailable:
+            scores.add("dnsmos", *_dnsmos(copy, self.sample_rate))
         mel = log_mel(copy, self.mel_config)
         scores.add("log_mel_l1", float((mel - self._mel).abs().mean()), "")
         scores.add("mcd_db", mel_cepstral_distortion(self._mel, mel), "")
@@ -323,3 +354,40 @@ def _stoi(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | No
         except (RuntimeWarning, ValueError):
             return None, "less than the 0.4 s of speech that STOI needs"
     return float(score), "STOI gives no score"
+
+
+@functools.cache
+def _visqol_api() -> Any:
+    from visqol import VisqolApi
+
+    api = VisqolApi()
+    api.create(mode="speech", use_lattice_model=False)  # the lattice needs another runtime
+    return api
+
+
+def _visqol(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | None, str]:
+    """The score, or None and the reason."""
+    if len(copy) < VISQOL_SHORTEST_S * sample_rate:
+        return None, f"shorter than the {VISQOL_SHORTEST_S:g} s that ViSQOL needs"
+    if not bool(reference.any()) or not bool(copy.any()):
+        return None, "silent"
+    signals = [resample(x, sample_rate, MOS_RATE).double().numpy() for x in (reference, copy)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what its libraries deprecate
+        try:
+            return float(_visqol_api().measure_from_arrays(*signals, MOS_RATE).moslqo), ""
+        except (ValueError, IndexError, ZeroDivisionError) as error:
+            return None, f"ViSQOL gives no score: {' '.join(str(error).split())}"
+
+
+def _dnsmos(copy: Tensor, sample_rate: int) -> tuple[float | None, str]:
+    """The score, or None and the reason."""
+    from speechmos import dnsmos
+
+    if not bool(copy.any()):
+        return None, "the copy is silent"
+    signal = resample(copy, sample_rate, MOS_RATE).float().clamp(-1, 1).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = dnsmos.run(signal, MOS_RATE)
+    return float(found["ovrl_mos"]), "DNSMOS gives no score"
