@@ -134,6 +134,12 @@ class LinearPrediction(Causal):
         after = signal[..., signal.shape[-1] - self.order :]
         return outputs, (after, past[..., past.shape[-1] - self.excitation_past :])
 
+    def excitation(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """``(e, log g)`` of x ``[B, 1, T]`` behind silence, each ``[B, 1, T]``."""
+        signal = torch.nn.functional.pad(x, (self.order, 0))
+        excitation, _, log_gain = self._filter(signal, cond)
+        return excitation, log_gain
+
     def _filter(self, signal: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""
         backwards = cond[:, : self.order].flip(1).transpose(1, 2)  # [B, T, order], a_p first
