@@ -386,6 +386,7 @@ def test_a_folder_with_a_model_is_left_alone(
         ({"corpus": "nowhere"}, "corpus='nowhere' is not a folder"),
         ({"model": {"stack": 3}}, "model.stack is unknown; did you mean stacks"),
         ({"model": {**SMALL, "speakers": 2}}, "model.speakers=2 without speaker_names"),
+        ({"feedback_noise": 1.0}, "feedback_noise=1.0 needs a model with linear_prediction; set"),
         ({"init_from": "nowhere"}, "nowhere holds no config.json"),
         (
             {"trainer": {"acelerator": "cpu"}},

@@ -105,7 +105,7 @@ LAYOUTS = {
         "prompts",
         "*/*",
         lambda _, path: path.parts[0],
-        home="decode Debian's packages asterisk-core-sounds-*-g722 to its folders en, fr, it ...",
+        home="decode Debian's packages asterisk-core-sounds-*-g722 to its folders en, es, fr ...",
     ),
 }
 

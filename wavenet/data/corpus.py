@@ -48,6 +48,11 @@ class Utterance:
     samples: np.ndarray
     speaker: str
 
+    @property
+    def n_samples(self) -> int:
+        """Length of the recording."""
+        return len(self.samples)
+
     def audio(self, first: int, stop: int) -> Tensor:
         """Samples ``first .. stop - 1`` in [-1, 1], float32, with silence outside the recording."""
         out = torch.empty(stop - first)

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from wavenet.data.augmentation import Augmentation, AugmentedUtterance
 from wavenet.data.corpus import Corpus, Utterance
 from wavenet.data.recordings import CorpusError
 from wavenet.features import log_mel_rows, mel_filterbank
 from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
 
-_DROPPING = 1
-"""Second word of the key that dropping draws by; places have 0, so neither moves the other."""
+_DROPPING, _AUGMENTATION, _DITHER, _FEEDBACK_NOISE = 1, 2, 3, 4
+"""Second word of the key that each draws by; places have 0, so none of them moves another."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return batch
 
 
-def _audio(places: Sequence[tuple[Utterance, int]], plan: WindowPlan) -> dict[str, Tensor]:
+Source = Utterance | AugmentedUtterance
+
+
+def _audio(places: Sequence[tuple[Source, int]], plan: WindowPlan) -> dict[str, Tensor]:
     """``x`` and ``heard``, ``[B, 1, warm_up + length]``, of windows at these places."""
     shape = len(places), 1, plan.warm_up + plan.length
     x, heard = torch.empty(shape), torch.ones(shape)
@@ -110,7 +114,7 @@ def _audio(places: Sequence[tuple[Utterance, int]], plan: WindowPlan) -> dict[st
         first, stop = start - plan.warm_up, start + plan.length
         utterance.write_audio(first, x.numpy()[row, 0])
         heard[row, 0, : max(0, -first)] = 0
-        heard[row, 0, shape[-1] - max(0, stop - len(utterance.samples)) :] = 0
+        heard[row, 0, shape[-1] - max(0, stop - utterance.n_samples) :] = 0
     return {"x": x, "heard": heard}
 
 
@@ -126,7 +130,9 @@ class Windows(Dataset[dict[str, Tensor]]):
       the recording the first or last one of the recording;
     - ``speaker`` ``[]``: index;
     - ``mel_kept``, ``speaker_kept`` ``[]``: whether the model is to hear them, where it could do
-      without (``plan.unconditional``).
+      without (``plan.unconditional``);
+    - ``feedback_noise`` ``[1, warm_up + length]``: noise for the network's input, where
+      ``feedback_noise`` is not 0 (``wavenet.training.loss.noisy_inputs``).
 
     Args:
         corpus: at the model's sample rate.
@@ -135,6 +141,9 @@ class Windows(Dataset[dict[str, Tensor]]):
         seed: of the draws.
         drop_mel: share of the windows without their mel.
         drop_speaker: share of the windows without their speaker, whether or not the mel is dropped.
+        augment: share of the windows whose audio is augmented (``wavenet.data.augmentation``);
+            a model that can do without speakers trains on these without their speaker.
+        feedback_noise: mean amplitude of the noise, over windows.
     """
 
     def __init__(
@@ -146,10 +155,13 @@ class Windows(Dataset[dict[str, Tensor]]):
         seed: int,
         drop_mel: float = 0.0,
         drop_speaker: float = 0.0,
+        augment: float = 0.0,
+        feedback_noise: float = 0.0,
     ) -> None:
         self.corpus, self.plan = corpus, plan
         self.n_windows, self.seed = n_windows, seed
         self.drop_mel, self.drop_speaker = drop_mel, drop_speaker
+        self.augment, self.feedback_noise = augment, feedback_noise
         self._ends = np.cumsum([len(utterance.samples) for utterance in corpus.utterances])
         self._speakers = {name: i for i, name in enumerate(plan.speakers)}
         for name in corpus.speakers if plan.speakers else ():
@@ -167,7 +179,7 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> WindowRows:
         """Several windows at once, as a loader asks for them; ``collate`` makes them a batch."""
-        plan, places = self.plan, [self.place(index) for index in indices]
+        plan, places = self.plan, [self._source(index) for index in indices]
         whole = _audio(places, plan)
         if plan.mel is not None:
             n_hops = (plan.warm_up + plan.length) // plan.hop
@@ -178,41 +190,88 @@ class Windows(Dataset[dict[str, Tensor]]):
         if plan.unconditional:
             kept = torch.from_numpy(np.stack([self._kept(index) for index in indices]))
             whole |= {"mel_kept": kept[:, 0], "speaker_kept": kept[:, 1]}
+        if self.feedback_noise:
+            noise = np.stack([self._noise(index) for index in indices])
+            whole["feedback_noise"] = torch.from_numpy(noise)
         return WindowRows(whole)
 
     def place(self, index: int) -> tuple[Utterance, int]:
         """The utterance of window ``index``, and the sample that its loss begins with.
 
+        Of an augmented window, it is a sample of the augmented recording.
+
         Raises:
             IndexError: if there is no such window.
         """
+        utterance, start, _ = self._place(index)
+        return utterance, start
+
+    def _place(self, index: int) -> tuple[Utterance, int, int]:
+        """As ``place``, and how long the recording is, augmented or not."""
         if not 0 <= index < self.n_windows:
             raise IndexError(f"index={index} must lie within 0 to {self.n_windows - 1}")
         draw = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
         which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
         utterance = self.corpus.utterances[which]
-        return utterance, int(draw.integers(self._n_places(utterance))) * self.plan.hop
+        augmentation = self.augmentation(index)
+        length = utterance.n_samples
+        if augmentation is not None:
+            length = augmentation.length(length)
+        return utterance, int(draw.integers(self._n_places(length))) * self.plan.hop, length
+
+    def augmentation(self, index: int) -> Augmentation | None:
+        """How window ``index`` is augmented; None: it is not."""
+        if not self.augment:
+            return None
+        random = np.random.Generator(self._random(_AUGMENTATION, index))
+        return Augmentation.draw(random) if random.random() < self.augment else None
+
+    def _source(self, index: int) -> tuple[Source, int]:
+        """What window ``index`` is cut from, and where."""
+        utterance, start, _ = self._place(index)
+        augmentation = self.augmentation(index)
+        if augmentation is None:
+            return utterance, start
+        plan = self.plan
+        # What the window's mel hears around it, and a margin for the mirror image at the end.
+        margin = plan.context_frames * plan.hop + (0 if plan.mel is None else 2 * plan.mel.n_fft)
+        first, stop = start - plan.warm_up - margin, start + plan.length + margin
+        dither = self._random(_DITHER, index)
+        return AugmentedUtterance(utterance, augmentation, first, stop, dither), start
+
+    def _random(self, purpose: int, index: int) -> np.random.Philox:
+        """Source of random numbers for one purpose and window."""
+        return np.random.Philox(key=[self.seed, purpose], counter=[0, 0, index, 0])
+
+    def _noise(self, index: int) -> np.ndarray:
+        """Laplacian noise of variance s^2; s is at most half of its mean in half of the windows."""
+        random = np.random.Generator(self._random(_FEEDBACK_NOISE, index))
+        scale = 4 * self.feedback_noise * random.random() ** 3
+        noise = random.laplace(0.0, scale / math.sqrt(2), (1, self.plan.warm_up + self.plan.length))
+        return noise.astype(np.float32)
 
     def _kept(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Whether window ``index`` keeps its mel, and its speaker."""
         draw = np.random.Generator(np.random.Philox(key=[self.seed, _DROPPING], counter=index))
         kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
         kept = draw.random(2) >= (self.drop_mel, self.drop_speaker)
+        if self.augmentation(index) is not None:
+            kept[1] = False  # at another pitch it is somebody else
         return kept
 
     def n_heard(self, index: int) -> int:
         """How many of the samples that window ``index`` predicts lie inside the recording."""
-        utterance, start = self.place(index)
-        return min(self.plan.length, len(utterance.samples) - start)
+        _, start, length = self._place(index)
+        return min(self.plan.length, length - start)
 
-    def _n_places(self, utterance: Utterance) -> int:
-        """Starts from 0 to the last one whose window reaches the end of the recording."""
-        beyond = max(0, len(utterance.samples) - self.plan.length)
+    def _n_places(self, length: int) -> int:
+        """Starts from 0 to the last one whose window reaches the end of a recording."""
+        beyond = max(0, length - self.plan.length)
         return math.ceil(beyond / self.plan.hop) + 1
 
-    def _mel(self, utterance: Utterance, first: int, count: int) -> dict[str, Tensor]:
+    def _mel(self, utterance: Source, first: int, count: int) -> dict[str, Tensor]:
         """Rows of the whole file's mel, and which of them are heard where."""
-        mel, length = self.plan.mel, len(utterance.samples)
+        mel, length = self.plan.mel, utterance.n_samples
         assert mel is not None
         first, count = first - self.plan.context_frames, count + 2 * self.plan.context_frames
         # A part of the file is enough: from a hop before the first row, or far enough from the end

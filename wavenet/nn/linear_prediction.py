@@ -139,6 +139,12 @@ class LinearPrediction(Causal):
         after = signal.narrow(-1, n, self.order), past.narrow(-1, n, self.excitation_past)
         return outputs, (after[0].clone(), after[1].clone())
 
+    def excitation(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """``(e, log g)`` of x ``[B, 1, T]`` behind silence, each ``[B, 1, T]``."""
+        signal = torch.nn.functional.pad(x, (self.order, 0))
+        excitation, _, log_gain = self._filter(signal, cond)
+        return excitation, log_gain
+
     def _filter(self, signal: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""
         backwards = cond[:, : self.order].flip(1).transpose(1, 2)  # [B, T, order], a_p first

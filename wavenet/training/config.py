@@ -63,12 +63,20 @@ class TrainingConfig:
             its mel.
         drop_speaker: the same for the speaker, drawn apart: half, as somebody else's speech has
             none of the corpus' speakers.
+        augment: share of the windows whose audio is augmented: resampled by 0.75 to 1.35, filtered,
+            at another level and sign; an ``unconditional`` model trains on these without a speaker.
+        feedback_noise: mean amplitude of the noise that is added to the network's input, but not to
+            the samples to predict, so that it learns to correct errors of its own (LPCNet, where it
+            is 2); 0 for none. Needs a model with ``linear_prediction``.
         seed: of the weights, windows and everything else that is drawn.
         window_s: seconds of each window that the loss sees; the warm-up comes on top.
         batch_size: windows per step, over all devices and accumulated batches together.
         max_steps: optimiser steps.
         learning_rate: the highest, of Adam.
-        warmup_steps: steps over which the learning rate rises; then it falls as a cosine to 0.
+        warmup_steps: steps over which the learning rate rises.
+        decay: shape of its decay to 0 afterwards: cosine or linear.
+        decay_fraction: share of ``max_steps``, at their end, over which it decays; 0 for no decay.
+        adam_beta2: of Adam, the decay of its average of squared gradients.
         gradient_clip: largest norm of the gradient; 0 for none.
         ema_decay: of the moving average of the weights, which is what gets validated and exported;
             0 for none.
@@ -95,12 +103,17 @@ class TrainingConfig:
     speakers_by_folder: bool = False
     drop_mel: float = 0.1
     drop_speaker: float = 0.5
+    augment: float = 0.0
+    feedback_noise: float = 0.0
     seed: int = 0
     window_s: float = 0.5
     batch_size: int = 8
     max_steps: int = 10_000
     learning_rate: float = 2e-3
     warmup_steps: int = 100
+    decay: Literal["cosine", "linear"] = "cosine"
+    decay_fraction: float = 1.0
+    adam_beta2: float = 0.999
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     validation_fraction: float = 0.05
@@ -135,9 +148,16 @@ class TrainingConfig:
         for name in ("seed", "warmup_steps", "gradient_clip", "listen_every", "workers"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"ema_decay={self.ema_decay} must be at least 0 and less than 1")
-        for name in ("drop_mel", "drop_speaker"):
+        if not 0 <= self.feedback_noise < math.inf:
+            raise ConfigError(
+                f"feedback_noise={self.feedback_noise} must be finite and not negative"
+            )
+        for name in ("ema_decay", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} must be at least 0 and less than 1"
+                )
+        for name in ("drop_mel", "drop_speaker", "augment", "decay_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must lie within 0 to 1")
         if self.seed >= 2**63:

@@ -17,6 +17,10 @@ from wavenet.training.window import hidden_of_window
 CHUNK_SAMPLES = 8192
 """Of all rows together, how many go through the head at once."""
 
+NOISE_STEP, NOISE_FLOOR = 0.0433, 0.1
+"""Noise of scale 1 has the standard deviation 0.0433 (|e| + 0.1) in units of the predictor's gain:
+that of one step of 8-bit mu-law at an excitation e, ln(256) / 128."""
+
 LogProb = Callable[[WaveNet, dict[str, Tensor], WindowPlan], tuple[Tensor, Tensor]]
 
 
@@ -26,7 +30,7 @@ def window_log_prob(
     """Log-probabilities of the samples that a batch of windows predicts.
 
     The network hears quantised samples, as it does when it generates, and exact silence before the
-    start of a file.
+    start of a file. ``feedback_noise`` in the batch adds noise to them (``noisy_inputs``).
 
     Args:
         model: any ``WaveNet``.
@@ -41,6 +45,9 @@ def window_log_prob(
     x, heard = batch["x"], batch["heard"]
     inputs = (model.distribution.quantize(x) * heard)[..., :-1]
     cond = _conditioning(model, batch, plan, inputs.shape[-1])
+    if "feedback_noise" in batch:
+        noise = (batch["feedback_noise"] * heard)[..., :-1]
+        inputs = noisy_inputs(model, inputs, cond, noise)
     wanted = x[:, 0, -plan.length :]
     if type(model).stream is not WaveNet.stream:  # a model that defines its own equation
         samples = None if cond is None else cond.samples
@@ -51,6 +58,32 @@ def window_log_prob(
         hidden = hidden_of_window(model, inputs, cond, plan.length, recompute=recompute)
         log_prob = log_prob_in_chunks(model, hidden, wanted)
     return log_prob, heard[:, 0, -plan.length :]
+
+
+@torch.no_grad()
+def noisy_inputs(model: WaveNet, x: Tensor, cond: LiftedFrames | None, noise: Tensor) -> Tensor:
+    """Return the network's input with the kind of error that generated samples have.
+
+    ``x[t] + g[t] noise[t] 0.0433 (|e[t]| + 0.1)``, quantised, with the predictor's gain g and the
+    excitation e of x (LPCNet; Valin and Skoglund 2019, section 3.3). Excitation, prediction, pitch
+    taps and location are then derived from these samples; the samples to predict stay clean.
+
+    Args:
+        model: one with ``linear_prediction``.
+        x: ``[B, 1, T]``.
+        cond: of these samples.
+        noise: ``[B, 1, T]``, of variance 1 or scaled.
+
+    Raises:
+        ValueError: if the model has no predictor.
+    """
+    if model.predictor is None or cond is None:
+        raise ValueError("feedback_noise needs a model with linear_prediction")
+    with torch.autocast(x.device.type, enabled=False):
+        columns = LiftedFrames(cond.frames[:, model.stack.cond_channels :], cond.lift)
+        excitation, log_gain = model.predictor.excitation(x, columns.samples)
+        error = noise * NOISE_STEP * (excitation.abs() + NOISE_FLOOR) * log_gain.exp()
+        return model.distribution.quantize(x + error)
 
 
 def _conditioning(

@@ -22,7 +22,7 @@ from wavenet.training.meters import logs_now
 
 
 class WaveNetTraining(lightning.LightningModule):
-    """Minimises bits per sample with Adam; the learning rate rises and falls as a cosine.
+    """Minimises bits per sample with Adam; the learning rate rises and falls.
 
     Args:
         model: trained in place.
@@ -145,9 +145,10 @@ class WaveNetTraining(lightning.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        """Adam (Kingma and Ba 2015), linear warm-up, cosine decay to zero."""
+        """Adam (Kingma and Ba 2015), linear warm-up, then decay to zero."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=self.config.learning_rate)
+        betas = 0.9, self.config.adam_beta2
+        optimizer = torch.optim.Adam(trained, lr=self.config.learning_rate, betas=betas)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,
@@ -160,7 +161,12 @@ class WaveNetTraining(lightning.LightningModule):
 
     def _rate(self, step: int) -> float:
         """Share of the learning rate at a step."""
-        warmup, total = self.config.warmup_steps, self.config.max_steps
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+        config = self.config
+        if step < config.warmup_steps:
+            return (step + 1) / config.warmup_steps
+        total = config.max_steps
+        begin = max(config.warmup_steps, total * (1 - config.decay_fraction))
+        fallen = min(1.0, max(0.0, (step - begin) / max(1, total - begin)))
+        if config.decay == "linear":
+            return 1 - fallen
+        return 0.5 * (1 + math.cos(math.pi * fallen))

@@ -180,6 +180,11 @@ def _run(
     origin: dict[str, Any],
     last: Checkpoint | None,
 ) -> TrainingResult:
+    if config.feedback_noise and model.predictor is None:
+        raise ConfigError(
+            f"feedback_noise={config.feedback_noise} needs a model with linear_prediction; "
+            "set model.linear_prediction, or feedback_noise to 0"
+        )
     plan = WindowPlan.of(model, config.window_s)
     train_part, valid_part = corpus.split(config.validation_fraction)
     n_valid = config.validation_windows
@@ -214,6 +219,8 @@ def _run(
             seed=config.seed,
             drop_mel=config.drop_mel,
             drop_speaker=config.drop_speaker,
+            augment=config.augment,
+            feedback_noise=config.feedback_noise,
         )
         batches = training_batches(train_windows, config, trainer, step)
         fixed = validation_batches(valid_windows, config, trainer)
