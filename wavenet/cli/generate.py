@@ -11,9 +11,11 @@ from wavenet.cli.options import (
     add_drawing,
     add_model,
     add_weights,
+    any_name,
+    audio_name,
     device,
     integer,
-    number,
+    seconds,
 )
 from wavenet.cli.progress import seconds_bar
 
@@ -30,24 +32,27 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet generate``."""
     generate.add_argument(
         "out",
+        type=any_name,
         metavar="OUT",
         help="write this .wav, .flac or .ogg file; - writes raw 16-bit samples to standard output",
     )
     add_model(generate)
     generate.add_argument(
         "--seconds",
-        type=number,
+        type=seconds,
         metavar="S",
         help="generate this much audio (default: the length of the --mel-from input, or else "
         f"{DEFAULT_SECONDS:g})",
     )
     generate.add_argument(
         "--prime",
+        type=audio_name,
         metavar="IN",
         help="continue this recording; the output does not contain it",
     )
     generate.add_argument(
         "--mel-from",
+        type=audio_name,
         metavar="IN",
         help="condition the model on the mel spectrogram of this recording, or on a stored mel",
     )
@@ -103,6 +108,8 @@ def run(options: argparse.Namespace) -> str | None:
     from wavenet.model.from_checkpoint import load
     from wavenet.storage.files import require_writable
 
+    if options.out == "-" and sys.stdout.isatty():
+        raise ValueError("- writes raw samples, which a terminal takes for commands; add a pipe")
     if options.out != "-":
         require_extension(options.out)
         require_writable(options.out)
@@ -160,7 +167,8 @@ def _mel(options: argparse.Namespace, model: WaveNet) -> tuple[Tensor, int]:
 
 def _speaker(text: str | None, model: WaveNet) -> int | str | None:
     """A name, or else an index; names may be numbers."""
-    if text is None or text in model.config.speaker_names or not text.isdecimal():
+    is_index = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
+    if text is None or text in model.config.speaker_names or not is_index:
         return text
     return int(text)
 

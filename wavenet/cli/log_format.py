@@ -1,9 +1,4 @@
-"""Lines for people: one message is one line, whatever stands in the name of a file.
-
-Names of files, tags and metadata come from anywhere. A terminal obeys the control characters in
-them (ANSI escape sequences move the cursor, set its title, or hide text), and a line break would
-make two messages of one. So all output of the command line passes through ``printable``.
-"""
+"""Lines for people: one message is one line, whatever stands in the name of a file."""
 
 from __future__ import annotations
 
@@ -11,20 +6,19 @@ import logging
 import re
 
 _CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the direction of writing
-    "\u2028\u2029"  # line and paragraph separators
-    "\ud800-\udfff]"  # bytes of a name that is not UTF-8, which cannot be encoded
+    "[\x00-\x1f\x7f-\x9f"  # ASCII's and Latin-1's: line breaks, and what begins an escape sequence
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # line breaks and directions of Unicode
+    "\ud800-\udfff]"  # half a character, which no terminal can be sent
 )
 
 
 def printable(line: str) -> str:
     r"""The line with its control characters written out: a name's line break becomes ``\n``."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], line)
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], line)
 
 
 def printable_lines(text: str) -> str:
-    """The text with the control characters of each of its lines written out."""
+    """Return the text with the control characters of each of its lines written out."""
     return "\n".join(map(printable, text.split("\n")))
 
 

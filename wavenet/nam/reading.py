@@ -18,14 +18,7 @@ from torch import Tensor
 from wavenet.nam.config import SAMPLE_RATE, NamConfig
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
 from wavenet.nam.network import NamWaveNet
-from wavenet.nam.values import (
-    FormatError,
-    Node,
-    finite_only,
-    is_deeper,
-    number,
-    short,
-)
+from wavenet.nam.values import FormatError, Node, finite_only, number, short
 from wavenet.nam.weights import fill
 
 MAX_BYTES = 1 << 28
@@ -33,7 +26,6 @@ MAX_BYTES = 1 << 28
 
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
-_MAX_METADATA_NESTING = 32
 _CONTAINER = "SlimmableContainer"
 
 
@@ -57,10 +49,12 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWa
         top = Node(_parse(path))
         chosen = _choose(top, submodel)
         config, weights = _model(chosen, depth=0)
-        metadata = _metadata(chosen)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
-    model = NamWaveNet(config, metadata)
+    metadata = chosen.get("metadata", {})
+    model = NamWaveNet(config, finite_only(metadata) if isinstance(metadata, dict) else {})
     part: NamWaveNet | None = model
     for own in weights:
         assert part is not None
@@ -124,20 +118,6 @@ def _name(model: Node) -> str:
     metadata = model.get("metadata", {})
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return name[:60] if isinstance(name, str) else ""
-
-
-def _metadata(model: Node) -> dict[str, Any]:
-    """What the file says of the model; whatever is no object is left out."""
-    metadata = model.get("metadata", {})
-    if not isinstance(metadata, dict):
-        return {}
-    if is_deeper(metadata, _MAX_METADATA_NESTING):
-        raise FormatError(
-            f"{model.path('metadata')} is nested deeper than {_MAX_METADATA_NESTING} levels, which "
-            "no program writes; remove it"
-        )
-    values: dict[str, Any] = finite_only(metadata)
-    return values
 
 
 def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:

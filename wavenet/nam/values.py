@@ -115,19 +115,6 @@ def short(value: Any) -> str:
     return _SHORT.repr(value)
 
 
-def is_deeper(value: Any, levels: int) -> bool:
-    """Return whether JSON values are nested deeper than some levels; without recursion."""
-    layer = [value]
-    for _ in range(levels + 1):
-        layer = [
-            inner
-            for each in layer
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return bool(layer)
-
-
 def finite_only(value: Any) -> Any:
     """JSON values without NaN and infinities, which other readers refuse: null in their place."""
     if isinstance(value, dict):
