@@ -1,6 +1,9 @@
 """The package installs as it says: what is pinned, what is shipped, what the core imports."""
 
+import ast
+import importlib
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import wavenet
+from wavenet.cli.main import COMMANDS
 
 # Run in one fresh interpreter, part after part. First it imports the three packages that the core
 # may use and notes what they bring in of their own; then it refuses every other package outside the
@@ -102,6 +106,54 @@ def test_the_block_refuses_what_the_core_may_not_import(said_by_the_core: list[s
 
 def test_loading_a_model_imports_no_compiler(said_by_the_core: list[str]) -> None:
     assert said_by_the_core[1] == "imported:"
+
+
+# The modules of these commands lie in packages that import torch themselves.
+BESIDE_TORCH = {"inspect", "generate", "vocode", "mel", "process", "receptive-field"}
+
+HELP_WITHOUT_TORCH = """
+import contextlib, sys
+from wavenet.cli.main import main
+
+for arguments in sys.argv[1:]:
+    with contextlib.redirect_stdout(None), contextlib.suppress(SystemExit):
+        main(arguments.split())
+    assert "torch" not in sys.modules, arguments
+"""
+
+
+def test_help_and_version_do_not_wait_for_torch(repository: Path) -> None:
+    commands = [f"{name} --help" for name in COMMANDS if name not in BESIDE_TORCH]
+    more = ["--version", "--help", "", "bench sample --help", "import a.xyz b", "--colour"]
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_WITHOUT_TORCH, *commands, *more],
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_public_name_is_what_type_checkers_are_told(repository: Path) -> None:
+    tree = ast.parse((repository / "wavenet" / "__init__.py").read_text())
+    told = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wavenet")
+        for alias in node.names
+    }
+    assert sorted(told) == sorted(wavenet.__all__)
+    for name, module in told.items():
+        assert getattr(wavenet, name) is getattr(importlib.import_module(str(module)), name)
+    assert set(wavenet.__all__) <= set(dir(wavenet))
+
+
+def test_a_module_of_the_package_is_an_attribute_and_anything_else_is_none() -> None:
+    assert wavenet.distributions is importlib.import_module("wavenet.distributions")
+    for name in ("generat", "colour", "_hidden"):
+        with pytest.raises(AttributeError, match=f"module 'wavenet' has no attribute '{name}'"):
+            getattr(wavenet, name)
 
 
 def project(repository: Path) -> dict:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,7 +23,9 @@ import torch
 
 import wavenet
 from wavenet.audio import read_audio
+from wavenet.cli import info
 from wavenet.cli.main import COMMANDS, INTERRUPTED, main
+from wavenet.generation.engines.cpu import engine as cpu
 from wavenet.storage import pretrained as voices
 
 Limit = Callable[[int], AbstractContextManager[None]]
@@ -572,6 +575,35 @@ def test_messages_are_not_shown_once_a_command_has_ended(run: Run, model: Path) 
     before = (logger.level, list(logger.handlers))
     run("info", model)
     assert (logger.level, logger.handlers) == before
+
+
+def test_a_warning_is_one_line_without_the_code_that_gave_it(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "has_compiler", lambda: False)
+    cpu.warn_without_compiler.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        answer = run("generate", tmp_path / "a.wav", "--model", model, "--seconds", "0.01")
+    assert answer.code == 0
+    assert answer.err == (
+        "wavenet generate: numba is missing, so the slow eager engine serves; pip install "
+        "'wavenet-audio[audio]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes, please")],
+)
+def test_a_shortage_of_memory_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(options: object) -> str:
+        raise error
+
+    monkeypatch.setattr(info, "answer", fail)
+    assert "wavenet info: there is not enough memory for this" in run.mistake("info", "model")
 
 
 def wavenet_process(*arguments: str | Path, **options: object) -> subprocess.Popen[bytes]:

@@ -7,7 +7,9 @@ import pytest
 
 import wavenet
 from wavenet.audio import write_audio
+from wavenet.cli import receptive_field as command
 from wavenet.cli.main import main
+from wavenet.receptive_fields import analysis
 
 NETWORKS = Path(__file__).parents[1] / "receptive_fields"
 
@@ -23,6 +25,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert shown.out == ""
     assert shown.err.count("\n") == 1
     return shown.err
+
+
+def test_the_methods_of_the_command_are_those_of_the_function() -> None:
+    assert command.METHODS == analysis.METHODS
 
 
 @pytest.fixture

@@ -258,6 +258,21 @@ def test_a_checkpoint_names_the_architecture_and_load_returns_it(
         wavenet.load(tmp_path / "films", mel=wavenet.MelConfig())
 
 
+def test_load_reads_a_nam_file_in_place(golden: Any) -> None:
+    path = golden("films")
+    loaded = wavenet.load(path, sample_rate=48000)
+    assert isinstance(loaded, NamWaveNet)
+    assert not loaded.training
+    assert torch.equal(answer(loaded), answer(read_nam(path)))
+    assert isinstance(wavenet.load(str(path)), NamWaveNet)
+    with pytest.raises(ValueError, match="works at 48000 Hz, but 44100 Hz was asked for"):
+        wavenet.load(path, sample_rate=44100)
+    with pytest.raises(ValueError, match="takes audio and no mel"):
+        wavenet.load(path, mel=wavenet.MelConfig())
+    with pytest.raises(ValueError, match="a file has no revisions"):
+        wavenet.load(path, revision="main")
+
+
 def test_slopes_that_were_trained_are_exported_as_they_are_now(golden: Any, tmp_path: Path) -> None:
     model = read_nam(golden("activation-PReLU"))
     with torch.no_grad():

@@ -61,6 +61,8 @@ def changed(path: str, value: Any, name: str = "two-arrays") -> dict[str, Any]:
         ("version", "new", "version is 'new', expected such as '0.5.4'"),
         ("version", None, "version is missing; the file is incomplete"),
         ("architecture", "LSTM", "architecture is 'LSTM', and only WaveNet can be read"),
+        ("architecture", "Linear", "architecture is 'Linear', and only WaveNet can be read"),
+        ("architecture", "sequential", "architecture is 'sequential', and only WaveNet can be"),
         ("config", [], "config is a list of 0, expected an object"),
         ("weights", None, "weights is missing; the file is incomplete"),
         ("weights", "many", "weights is 'many', expected a list"),

@@ -16,7 +16,7 @@ import torch
 
 from wavenet.audio import AudioError, resample
 from wavenet.cli.main import main
-from wavenet.nam import NamWaveNet, preset, write_nam
+from wavenet.nam import PRESETS, NamWaveNet, preset, write_nam
 from wavenet.processing import files
 from wavenet.processing.files import process_file
 
@@ -184,7 +184,9 @@ def test_the_commands_import_export_and_process(
     nam, folder, again = tmp_path / "amp.nam", tmp_path / "amp", tmp_path / "again.nam"
     write_nam(nam, model, {"name": "Loud"})
     assert main(["import", str(nam), str(folder)]) == 0
-    assert capsys.readouterr().out == (f"{folder}: 'Loud', 842 weights, 48000 Hz, hears 85.3 ms\n")
+    assert capsys.readouterr().out == (
+        f"{folder}: 'Loud', 842 weights, 48000 Hz, receptive field 85.3 ms\n"
+    )
     assert main(["export", str(folder), str(again)]) == 0
     assert capsys.readouterr().out.startswith(f"{again}: 'Loud', 842 weights")
     assert json.loads(again.read_text()) == json.loads(nam.read_text())
@@ -196,10 +198,41 @@ def test_the_commands_import_export_and_process(
         assert printed.out == f"{out}: 1.000 s\n"
         assert "x real time, compiled" in printed.err
     assert torch.equal(read(outs[0]), read(outs[1]))
-    assert main(["info", str(folder)]) == 0
-    assert "receptive field: 4093 samples = 85.271 ms" in capsys.readouterr().out
-    assert main(["receptive-field", str(folder)]) == 0
-    assert "4093 samples = 85.271 ms at 48000 Hz" in capsys.readouterr().out
+    for where in (folder, nam):
+        assert main(["info", str(where)]) == 0
+        shown = capsys.readouterr().out
+        assert "receptive field: 4093 samples = 85.271 ms" in shown
+        assert "    name: Loud" in shown.splitlines()
+        assert main(["receptive-field", str(where)]) == 0
+        assert "4093 samples = 85.271 ms at 48000 Hz" in capsys.readouterr().out
+    assert main(["export", str(nam), str(tmp_path / "copy.nam")]) == 0
+    assert json.loads((tmp_path / "copy.nam").read_text()) == json.loads(nam.read_text())
+
+
+def test_info_says_the_same_of_a_file_and_of_its_import(
+    model: NamWaveNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_nam(tmp_path / "amp.nam", model, {"name": "Loud"})
+    assert main(["import", str(tmp_path / "amp.nam"), str(tmp_path / "amp")]) == 0
+    found = []
+    for name in ("amp.nam", "amp"):
+        capsys.readouterr()
+        assert main(["info", str(tmp_path / name), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    of_file, of_folder = found
+    assert of_file["provenance"]["nam_metadata"] == of_folder["provenance"]["nam_metadata"]
+    for key in ("architecture", "config", "parameters", "receptive_field_samples"):
+        assert of_file[key] == of_folder[key]
+
+
+@pytest.mark.parametrize("size", PRESETS)
+def test_process_runs_no_untrained_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    source = noise(tmp_path, 100)
+    assert main(["process", str(source), str(tmp_path / "o.wav"), "--model", size]) == 2
+    assert f"{size} holds no config.json" in capsys.readouterr().err
+    assert not (tmp_path / "o.wav").exists()
 
 
 def test_a_model_of_the_wrong_kind_is_one_line_and_exit_code_2(

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavenet.cli.options import (
+    LARGEST_BATCH,
     MODEL_HELP,
     add_device,
     add_json,
     add_weights,
+    any_name,
     device,
     integer,
-    number,
+    integer_up_to,
+    number_up_to,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from wavenet.benchmark.sampling_speed import SamplingSpeed
     from wavenet.model import WaveNet
     from wavenet.nam import NamWaveNet
+
+LONGEST_SAMPLES = 1_000_000_000
+LONGEST_ROUND_S = 10_000.0
+"""Limits of one round, beyond which a measurement would not end within a day."""
 
 
 def add_arguments(bench: argparse.ArgumentParser) -> None:
@@ -46,13 +53,16 @@ def add_arguments(bench: argparse.ArgumentParser) -> None:
     )
     live.add_argument(
         "--model",
+        type=any_name,
         metavar="FILE",
         help="run this model: a .nam file, the checkpoint folder of an imported one, or an "
         "untrained network of a NAM size: standard, lite, feather or nano (default: standard)",
     )
     for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
         text = f"repeat the measurement and report the median (default: {rounds} times)"
-        measure.add_argument("--rounds", type=integer, default=rounds, metavar="N", help=text)
+        measure.add_argument(
+            "--rounds", type=integer_up_to(10_000), default=rounds, metavar="N", help=text
+        )
         measure.add_argument(
             "--threads",
             type=integer,
@@ -71,7 +81,12 @@ def _add_sample_arguments(sample: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="sample an untrained network of this size: tiny, small (default), medium or nv",
     )
-    which.add_argument("--model", metavar="MODEL", help=f"sample this model: {MODEL_HELP}")
+    which.add_argument(
+        "--model",
+        type=any_name,
+        metavar="MODEL",
+        help=f"sample this model: {MODEL_HELP}",
+    )
     sample.add_argument(
         "--engine",
         default="auto",
@@ -81,7 +96,7 @@ def _add_sample_arguments(sample: argparse.ArgumentParser) -> None:
     add_weights(sample)
     sample.add_argument(
         "--batch",
-        type=integer,
+        type=integer_up_to(LARGEST_BATCH),
         metavar="N",
         help="sample this many rows in parallel (default: 1; on a GPU, several sizes from 1 to "
         "2048)",
@@ -89,13 +104,13 @@ def _add_sample_arguments(sample: argparse.ArgumentParser) -> None:
     length = sample.add_mutually_exclusive_group()
     length.add_argument(
         "--samples",
-        type=integer,
+        type=integer_up_to(LONGEST_SAMPLES),
         metavar="N",
         help="draw this many samples per row and round (default: as many as take 0.1 s)",
     )
     length.add_argument(
         "--seconds",
-        type=number,
+        type=number_up_to(LONGEST_ROUND_S),
         metavar="S",
         help="draw this many seconds of audio per row and round",
     )
@@ -113,14 +128,14 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument(
         "--window-s",
-        type=number,
+        type=number_up_to(LONGEST_ROUND_S),
         default=1.0,
         metavar="S",
         help="train on windows of this many seconds (default: 1)",
     )
     train.add_argument(
         "--batch-size",
-        type=integer,
+        type=integer_up_to(LARGEST_BATCH),
         default=2,
         metavar="N",
         help="put this many windows into a step (default: 2)",

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from wavenet.cli.options import MODEL_HELP
+from wavenet.cli.options import MODEL_HELP, any_name
 
 Converter = Callable[[argparse.Namespace], str]
 """Converts what the options say and tells in a line what it did."""
@@ -16,11 +16,17 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet import``."""
     known = ", ".join(sorted(IMPORTERS))
     parser.add_argument(
-        "file", metavar="FILE", help=f"convert this model of another program: {known}"
+        "file",
+        type=any_name,
+        metavar="FILE",
+        help=f"convert this file of another program: {known}",
     )
-    parser.add_argument("folder", metavar="FOLDER", help="write the checkpoint to this folder")
+    parser.add_argument(
+        "folder", type=any_name, metavar="FOLDER", help="write the checkpoint to this folder"
+    )
     parser.add_argument(
         "--hparams",
+        type=any_name,
         metavar="JSON",
         help="read the settings of a .pth or .pt file here (default: hparams.json beside it)",
     )
@@ -35,18 +41,27 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet export``."""
     known = ", ".join(sorted(EXPORTERS))
     parser.add_argument(
-        "folder", metavar="MODEL", help=f"export this model: {MODEL_HELP}, or a .nam file"
+        "folder",
+        type=any_name,
+        metavar="MODEL",
+        help=f"export this model: {MODEL_HELP}, or a .nam file",
     )
-    parser.add_argument("file", metavar="FILE", help=f"write this file: {known}")
+    parser.add_argument("file", type=any_name, metavar="FILE", help=f"write this file: {known}")
 
 
 def import_file(options: argparse.Namespace) -> str:
     """Read ``options.file`` and write ``options.folder``.
 
     Raises:
-        ValueError: for a suffix that is none of ``IMPORTERS``, and as the importer.
+        ValueError: for a suffix that is none of ``IMPORTERS``, for an option that belongs to
+            another one, and as the importer.
     """
-    return _by_suffix(options.file, IMPORTERS)(options)
+    convert = _by_suffix(options.file, IMPORTERS)
+    if convert is _import_nam and options.hparams is not None:
+        raise ValueError(f"--hparams belongs to a .pth file, not to {options.file}; leave it out")
+    if convert is not _import_nam and options.submodel is not None:
+        raise ValueError(f"--submodel belongs to a .nam file, not to {options.file}; leave it out")
+    return convert(options)
 
 
 def export_file(options: argparse.Namespace) -> str:

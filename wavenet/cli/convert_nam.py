@@ -67,5 +67,5 @@ def _summary(model: NamWaveNet) -> str:
     milliseconds = 1000 * (model.past + 1) / model.sample_rate
     return (
         f"{known}{model.config.n_weights} weights, {model.sample_rate} Hz, "
-        f"hears {milliseconds:.1f} ms"
+        f"receptive field {milliseconds:.1f} ms"
     )

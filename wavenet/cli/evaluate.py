@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wavenet.cli.options import MODEL_HELP, add_drawing, add_json, add_weights, integer
+from wavenet.cli.options import MODEL_HELP, add_drawing, add_json, add_weights, any_name, integer
 
 if TYPE_CHECKING:
     from wavenet.data import Utterance
@@ -38,15 +38,19 @@ BASELINES = (
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    evaluate.add_argument("model", metavar="MODEL", help=f"evaluate this model: {MODEL_HELP}")
+    evaluate.add_argument(
+        "model", type=any_name, metavar="MODEL", help=f"evaluate this model: {MODEL_HELP}"
+    )
     evaluate.add_argument(
         "folder",
+        type=any_name,
         metavar="FOLDER",
         help="evaluate on the recordings in this folder or manifest, or on this one file; the "
         "model must not have been trained on them",
     )
     evaluate.add_argument(
         "--out",
+        type=any_name,
         required=True,
         metavar="REPORT",
         help="write the report to this folder: a new or empty one, or that of an earlier report",
@@ -115,6 +119,7 @@ def answer(
     Raises:
         ValueError: for whatever cannot be evaluated; the message is one line.
     """
+    _check(options)
     from wavenet.data import find_corpus
     from wavenet.evaluation.evaluate import NO_MEL, Evaluation, in_order
     from wavenet.evaluation.metrics import INSTALL
@@ -131,7 +136,6 @@ def answer(
     from wavenet.evaluation.text import portable_model
     from wavenet.evaluation.utterances import choose, with_speaker
 
-    _check(options)
     out = require_report_folder(options.out)
     require_template_engine()
     model = load_model(options.model)
@@ -172,6 +176,10 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for numbers that mean nothing, before the model is read."""
     if options.page_utterances < 0:
         raise ValueError(f"--page-utterances={options.page_utterances} must not be negative")
+    if options.utterances is not None and options.utterances < 1:
+        raise ValueError(f"--utterances={options.utterances} must be at least 1")
+    if options.seed < 0:
+        raise ValueError(f"--seed={options.seed} must not be negative")
     if options.temperature is not None and not 0 < options.temperature < math.inf:
         raise ValueError(f"--temperature={options.temperature} must be above 0, such as 0.9 or 1.0")
 

@@ -15,9 +15,11 @@ from wavenet.cli.options import (
     add_drawing,
     add_model,
     add_weights,
+    any_name,
+    audio_name,
     device,
     integer,
-    number,
+    seconds,
 )
 from wavenet.cli.progress import seconds_bar
 
@@ -36,24 +38,27 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet generate``."""
     generate.add_argument(
         "out",
+        type=any_name,
         metavar="OUT",
         help="write this .wav, .flac or .ogg file; - writes raw 16-bit samples to standard output",
     )
     add_model(generate)
     generate.add_argument(
         "--seconds",
-        type=number,
+        type=seconds,
         metavar="S",
         help="generate this much audio (default: the length of the --mel-from input, or else "
         f"{DEFAULT_SECONDS:g})",
     )
     generate.add_argument(
         "--prime",
+        type=audio_name,
         metavar="IN",
         help="continue this recording; the output does not contain it",
     )
     generate.add_argument(
         "--mel-from",
+        type=audio_name,
         metavar="IN",
         help="condition the model on the mel spectrogram of this recording, or on a stored mel",
     )
@@ -115,6 +120,8 @@ def run(options: argparse.Namespace) -> str | None:
     from wavenet.storage.paths import require_other_file
 
     to_pipe = options.out == "-"
+    if to_pipe and sys.stdout.isatty():
+        raise ValueError("- writes raw samples, which a terminal takes for commands; add a pipe")
     if not to_pipe:
         require_extension(options.out)
         require_other_file(options.out, options.prime, options.mel_from)
@@ -269,6 +276,7 @@ def _speaker(text: str | None, model: WaveNet) -> int | str | None:
         names = model.config.speaker_names[:_NAMES_SHOWN] or (f"0 to {model.config.speakers - 1}",)
         more = ", ..." if model.config.speakers > _NAMES_SHOWN and len(names) > 1 else ""
         raise ValueError(f"--speaker is missing; the model knows {', '.join(names)}{more}")
-    if text is None or text in model.config.speaker_names or not text.isdecimal():
+    is_index = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
+    if text is None or text in model.config.speaker_names or not is_index:
         return text
     return int(text)

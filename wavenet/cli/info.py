@@ -7,14 +7,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from wavenet.cli.options import MODEL_HELP, add_json
+from wavenet.cli.options import MODEL_HELP, add_json, any_name
 from wavenet.values.text import printable
 
 
 def add_arguments(info: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     info.add_argument(
-        "model", metavar="MODEL", help=f"describe this model: {MODEL_HELP}, or a .nam file"
+        "model",
+        type=any_name,
+        metavar="MODEL",
+        help=f"describe this model: {MODEL_HELP}, or a .nam file",
     )
     add_json(info)
 
@@ -47,17 +50,17 @@ def answer(options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _read(name: str) -> tuple[Any, dict[str, Any]]:
+def _read(source: str) -> tuple[Any, dict[str, Any]]:
     """The model, and what ``config.json`` says or would say of it."""
     from wavenet.loading import load
     from wavenet.nam import is_nam, read_nam
     from wavenet.storage.checkpoint import read_config
     from wavenet.storage.hub import resolve
 
-    if is_nam(name):
-        model = read_nam(name)
+    if is_nam(source):
+        model = read_nam(source)
         return model, model.description()
-    folder = resolve(name)
+    folder = resolve(source)
     return load(folder), read_config(folder)
 
 

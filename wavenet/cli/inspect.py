@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from wavenet.cli.options import add_json
+from wavenet.cli.options import add_json, any_name
 from wavenet.cli.progress import reading
 
 
@@ -13,12 +13,14 @@ def add_arguments(inspect: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     inspect.add_argument(
         "corpus",
+        type=any_name,
         metavar="CORPUS",
         help="read this folder of audio files, this CSV or JSONL manifest, or a corpus of this "
         "name, such as LJSPEECH or LIBRITTS/dev-clean",
     )
     inspect.add_argument(
         "--corpus-root",
+        type=any_name,
         default="corpora",
         metavar="FOLDER",
         help="look for named corpora in this folder (default: corpora)",

@@ -8,7 +8,7 @@ from wavenet.values.text import printable
 
 
 def printable_lines(text: str) -> str:
-    """The text with the control characters of each of its lines written out."""
+    """Return the text with the control characters of each of its lines written out."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -141,11 +141,30 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors are one line, and raised."""
+    """Its errors are one line, and raised.
+
+    Attributes:
+        help_of: whose ``--help`` an error points to, if not the parser's own.
+    """
+
+    help_of: str | None = None
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        raise UsageError(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help")
+        hint = f"see {self.help_of or self.prog} --help"
+        raise UsageError(f"{self.prog}: {' '.join(message.split())}; {hint}")
+
+    def print_help(self, file: object = None) -> None:
+        """Print the help; unlike argparse's own, it raises if standard output takes no more."""
+        say(self.format_help().rstrip("\n"))
+
+
+class _Version(argparse.Action):
+    """Prints the version of this package and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        say(f"wavenet {__version__}")
+        parser.exit()
 
 
 def _parser(name: str | None) -> argparse.ArgumentParser:
@@ -155,8 +174,8 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--version",
-        action="version",
-        version=f"wavenet {__version__}",
+        action=_Version,
+        nargs=0,
         help="print the version of this package and exit",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -166,6 +185,7 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
             add_arguments, run = parts()
             add_arguments(command)
             command.set_defaults(run=run)
+            parser.help_of = command.prog
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,10 +22,16 @@ class Arguments(Protocol):
 
 MODEL_HELP = "a checkpoint folder, a Hugging Face Hub repository or a bundled model"
 
+LONGEST_S = 1e9
+"""31 years of audio; what a float can say beyond is no count of samples."""
+
+LARGEST_BATCH = 65_536
+"""Rows, files or windows at once."""
+
 LARGEST_INTEGER = 2**63 - 1
 """Of torch and numpy, which count in 64 bits."""
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(
     r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE
 )
@@ -40,7 +47,7 @@ def integer(text: str) -> int:
     """
     if not _INTEGER.fullmatch(text):
         raise argparse.ArgumentTypeError(f"invalid int value: {_shown(text)}")
-    if abs(int(text)) > LARGEST_INTEGER:
+    if len(text) > 4000 or abs(int(text)) > LARGEST_INTEGER:  # Python converts no more digits
         raise argparse.ArgumentTypeError(f"{_shown(text)} is larger than 64 bits can hold")
     return int(text)
 
@@ -56,6 +63,64 @@ def number(text: str) -> float:
     return float(text)
 
 
+def integer_up_to(most: int) -> Callable[[str], int]:
+    """Return what reads an integer and refuses larger ones, beyond which loops have no end."""
+
+    def read(text: str) -> int:
+        value = integer(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value} must be at most {most}")
+        return value
+
+    return read
+
+
+def number_up_to(most: float) -> Callable[[str], float]:
+    """Return what reads a number and refuses larger ones; infinity is for the command to refuse."""
+
+    def read(text: str) -> float:
+        value = number(text)
+        if most < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{value:g} must be at most {most:g}")
+        return value
+
+    return read
+
+
+seconds = number_up_to(LONGEST_S)
+"""Reads a duration; whether it is positive is for the command to say."""
+
+
+def any_name(text: str) -> str:
+    """Return the name of a file, a folder or a model, as it is.
+
+    An empty one, as an unset variable of a shell gives it, would stand for the current folder.
+
+    Raises:
+        argparse.ArgumentTypeError: for a name that nothing can have.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; give one")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} holds a NUL, which no name has")
+    return text
+
+
+def audio_name(text: str) -> str:
+    """Return the name of an audio file, as it is; the library that opens it takes UTF-8 alone.
+
+    Raises:
+        argparse.ArgumentTypeError: for another one.
+    """
+    try:
+        any_name(text).encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)}: the name is not UTF-8; rename the file"
+        ) from None
+    return text
+
+
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
@@ -69,9 +134,10 @@ def add_model(arguments: Arguments) -> None:
     """``--model``: which model generates; the default is a bundled one."""
     arguments.add_argument(
         "--model",
+        type=any_name,
         default=DEFAULT_VOICE,
         metavar="MODEL",
-        help=f"{MODEL_HELP} (default: {DEFAULT_VOICE})",
+        help=f"use this model: {MODEL_HELP} (default: {DEFAULT_VOICE})",
     )
 
 

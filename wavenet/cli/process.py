@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wavenet.cli.options import integer
+from wavenet.cli.options import any_name, audio_name, integer
 from wavenet.cli.progress import seconds_bar
 from wavenet.storage.files import require_writable
 from wavenet.storage.paths import require_other_file
@@ -15,15 +15,16 @@ from wavenet.storage.paths import require_other_file
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("source", type=Path, metavar="IN", help="read this audio file")
+    parser.add_argument("source", type=audio_name, metavar="IN", help="read this audio file")
     parser.add_argument(
         "target",
-        type=Path,
+        type=any_name,
         metavar="OUT",
         help="write this .wav file (32-bit float) or .flac file (24 bits)",
     )
     parser.add_argument(
         "--model",
+        type=any_name,
         required=True,
         metavar="FILE",
         help="run this model: a .nam file or the checkpoint folder of an imported one",
@@ -56,16 +57,15 @@ def answer(
     from wavenet.audio.writing import require_extension
     from wavenet.processing.files import FORMATS, process_file
 
-    require_extension(options.target, FORMATS)
-    require_other_file(options.target, options.source, options.model)
-    require_writable(options.target)
-    duration_s = audio_info(options.source).duration_s
+    source, target = Path(options.source), Path(options.target)
+    require_extension(target, FORMATS)
+    require_other_file(target, source, options.model)
+    require_writable(target)
+    duration_s = audio_info(source).duration_s
     model = load_model(options.model)
     with seconds_bar(duration_s, "processing") as bar:
-        done = process_file(
-            model, options.source, options.target, chunk=options.chunk, progress=bar.update
-        )
-    made = f"{options.target}: {done.duration_s:.3f} s"
+        done = process_file(model, source, target, chunk=options.chunk, progress=bar.update)
+    made = f"{target}: {done.duration_s:.3f} s"
     how = "compiled" if done.compiled else "by torch"
     speed = f"{done.elapsed_s:.2f} s, {done.real_time_factor:.1f} x real time, {how}"
     warnings = []

@@ -8,18 +8,32 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from wavenet.cli.options import (
+    MODEL_HELP,
+    add_json,
+    any_name,
+    audio_name,
+    integer,
+    integer_up_to,
+    number_up_to,
+)
 
-from wavenet.cli.options import MODEL_HELP, add_json, integer, number
-from wavenet.nn import DilatedStack
-from wavenet.receptive_fields.analysis import METHODS, receptive_field
-from wavenet.receptive_fields.design import design, table
-from wavenet.receptive_fields.field import ReceptiveField
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wavenet.receptive_fields.field import ReceptiveField
+
+METHODS = ("auto", "trace", "gradient")
+"""Those of ``receptive_field``."""
+
+LARGEST_SIZE = 1_000_000_000_000
+"""Of a dilation and of an input, in samples or values; torch counts bytes in 64 bits."""
 
 
 def add_arguments(field: argparse.ArgumentParser) -> None:
@@ -27,31 +41,35 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
     field.add_argument(
         "target",
         nargs="?",
+        type=any_name,
         metavar="TARGET",
         help=f"analyse {MODEL_HELP}; a .nam file; a training recipe (.yaml); or the network that "
         "package.module:callable returns",
     )
     field.add_argument(
         "--layers",
-        type=integer,
+        type=integer_up_to(62),
         metavar="N",
         help="analyse a stack of this many layers with dilations 1, 2, 4 ...",
     )
     field.add_argument(
-        "--stacks", type=integer, metavar="N", help="repeat the dilations this often (default: 1)"
+        "--stacks",
+        type=integer_up_to(10_000),
+        metavar="N",
+        help="repeat the dilations this often (default: 1)",
     )
     field.add_argument(
         "--dilations", metavar="LIST", help="analyse a stack of these dilations, such as 1,2,4"
     )
     field.add_argument(
         "--kernel-size",
-        type=integer,
+        type=integer_up_to(1_000_000),
         metavar="N",
         help="give each convolution of the stack this many taps (default: 2)",
     )
     field.add_argument(
         "--sample-rate",
-        type=integer,
+        type=integer_up_to(1_000_000_000),
         metavar="HZ",
         help="convert samples to milliseconds at this rate (default: the model's rate)",
     )
@@ -75,7 +93,7 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
     )
     field.add_argument(
         "--target-ms",
-        type=number,
+        type=number_up_to(1e9),
         metavar="MS",
         help="propose stacks whose receptive field is at least this long",
     )
@@ -92,16 +110,19 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
     )
     field.add_argument(
         "--residual-channels",
-        type=integer,
+        type=integer_up_to(65_536),
         metavar="N",
         help="give proposed stacks this many residual channels (default: 64)",
     )
     field.add_argument(
         "--effective",
+        type=audio_name,
         metavar="AUDIO",
         help="measure the effective receptive field of a trained model on this recording",
     )
-    field.add_argument("--plot", metavar="OUT", help="draw the field into this .png or .svg file")
+    field.add_argument(
+        "--plot", type=any_name, metavar="OUT", help="draw the field into this .png or .svg file"
+    )
     add_json(field)
 
 
@@ -173,11 +194,17 @@ def _kernel_size(options: argparse.Namespace) -> int:
 
 
 def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
+    from torch import nn
+
+    from wavenet.receptive_fields.analysis import receptive_field
+
     shape = None
     if options.input_shape is not None:
         if not isinstance(thing, nn.Module):
             raise ValueError("--input-shape belongs to package.module:callable; leave it out")
         shape = integers("--input-shape", options.input_shape)
+        if math.prod(shape) > LARGEST_SIZE:
+            raise ValueError(f"--input-shape={options.input_shape} is too large; shorten the input")
     if not isinstance(thing, nn.Module) and (options.verify or options.method != "auto"):
         thing, rate = _as_module(thing, _kernel_size(options))
         return receptive_field(
@@ -195,6 +222,8 @@ def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
 
 def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
     """A stack of two channels with the same dilations, to be run."""
+    from wavenet.nn import DilatedStack
+
     if getattr(thing, "linear_prediction", 0):
         raise ValueError("linear_prediction cannot be run without weights; name a checkpoint")
     dilations = getattr(thing, "dilations", thing)
@@ -205,6 +234,8 @@ def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
 
 def _network(text: str) -> nn.Module:
     """``package.module:callable``: a class or a function that makes a network, or a network."""
+    from torch import nn
+
     module_name, _, path = text.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # a network in a file beside, as `python -m` finds it
@@ -212,18 +243,19 @@ def _network(text: str) -> nn.Module:
         found: Any = importlib.import_module(module_name)
         for name in path.split("."):
             found = getattr(found, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{text}: cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{text}: cannot be imported: {reason}") from error
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
         raise ValueError(f"{text}: is a {type(found).__name__}; name what makes a torch.nn.Module")
     try:
         network = found()
-    except Exception as error:
-        reason = str(error).strip().splitlines()
+    except (Exception, SystemExit) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
-            f"{text}: cannot be made without arguments: {(reason or [type(error).__name__])[0]}; "
+            f"{text}: cannot be made without arguments: {lines[0]}; "
             "name a function that makes the network"
         ) from error
     if not isinstance(network, nn.Module):
@@ -232,6 +264,8 @@ def _network(text: str) -> nn.Module:
 
 
 def _design(options: argparse.Namespace, measure_speed: Callable[[int], float]) -> str:
+    from wavenet.receptive_fields.design import design, table
+
     for name in ("target", "layers", "dilations", "effective", "plot", "input_shape"):
         if getattr(options, name) is not None:
             raise ValueError(f"--target-ms designs a stack; leave out {name.replace('_', '-')}")
@@ -275,6 +309,8 @@ def _effective(
 
 
 def _plot(thing: Any, field: ReceptiveField, options: argparse.Namespace) -> None:
+    from torch import nn
+
     from wavenet.receptive_fields.plots import plot_field, plot_stack
 
     if isinstance(thing, nn.Module):
@@ -289,9 +325,13 @@ def integers(name: str, text: str) -> list[int]:
     """Integers with commas between them.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, and for sizes that no tensor has.
     """
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
     try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{name}={text!r} must be integers with commas, such as 1,2,4") from None
+        values = [integer(part.strip()) for part in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise ValueError(f"{name}={shown!r} must be integers with commas, such as 1,2,4") from None
+    if max(values) > LARGEST_SIZE:
+        raise ValueError(f"{name}={shown!r} has {max(values)}; give at most {LARGEST_SIZE}")
+    return values

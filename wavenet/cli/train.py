@@ -25,7 +25,7 @@ def run(arguments: Sequence[str]) -> tuple[str | None, bool]:
         TrainingError: for a run that cannot go on.
     """
     config, out, resume = parse_training(arguments)
-    if out is None:
+    if not out:
         raise ValueError("--out is missing; name the folder for the model")
     try:
         from wavenet.training.run import is_writer, train

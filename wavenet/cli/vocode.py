@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavenet.cli.generate import add_sampling_options, manner
-from wavenet.cli.options import MODEL_HELP, add_model, device, integer
+from wavenet.cli.options import (
+    LARGEST_BATCH,
+    MODEL_HELP,
+    add_model,
+    any_name,
+    audio_name,
+    device,
+    integer_up_to,
+)
 from wavenet.cli.progress import reading, seconds_bar
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
@@ -24,25 +32,28 @@ def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet vocode``."""
     vocode.add_argument(
         "source",
+        type=audio_name,
         metavar="IN",
         help="read this recording, this mel (.npz of wavenet mel, or a bare .npy), or every such "
         "file in this folder",
     )
     vocode.add_argument(
         "out",
+        type=any_name,
         metavar="OUT",
         help="write this .wav, .flac or .ogg file; if IN is a folder, write into this folder",
     )
     add_model(vocode)
     vocode.add_argument(
         "--mel-config",
+        type=any_name,
         metavar="NAME|FILE",
         help="read a bare .npy as a mel with these settings: wavenet-16k, tacotron2, hifigan or a "
         "JSON file (default: the model's settings)",
     )
     vocode.add_argument(
         "--batch-size",
-        type=integer,
+        type=integer_up_to(LARGEST_BATCH),
         default=8,
         metavar="N",
         help="synthesize this many files of a folder in parallel (default: 8)",
@@ -52,16 +63,20 @@ def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
 
 def add_mel_arguments(mel: argparse.ArgumentParser) -> None:
     """The arguments of ``wavenet mel``."""
-    mel.add_argument("source", metavar="IN", help="read this recording")
-    mel.add_argument("out", metavar="OUT.npz", help="write the mel and its settings to this file")
+    mel.add_argument("source", type=audio_name, metavar="IN", help="read this recording")
+    mel.add_argument(
+        "out", type=any_name, metavar="OUT.npz", help="write the mel and its settings to this file"
+    )
     which = mel.add_mutually_exclusive_group()
     which.add_argument(
         "--mel-config",
+        type=any_name,
         metavar="NAME|FILE",
         help="compute the mel with these settings: wavenet-16k, tacotron2, hifigan or a JSON file",
     )
     which.add_argument(
         "--model",
+        type=any_name,
         metavar="MODEL",
         help=f"compute the mel with this model's settings: {MODEL_HELP} (default: {DEFAULT_VOICE})",
     )
@@ -172,10 +187,10 @@ def run_mel(options: argparse.Namespace) -> str:
         config = read_mel_config(options.mel_config)
         filterbank = mel_filterbank(config)
     else:
-        name = options.model or DEFAULT_VOICE
-        model = load(name)
+        chosen = options.model or DEFAULT_VOICE
+        model = load(chosen)
         if model.config.mel is None:
-            raise ValueError(f"{name} takes no mel; give --mel-config, such as wavenet-16k")
+            raise ValueError(f"{chosen} takes no mel; give --mel-config, such as wavenet-16k")
         config, filterbank = model.config.mel, model.mel_filterbank
     n_samples = count_samples(options.source, config.sample_rate)
     frames = mel_blocks(read_blocks(options.source, config.sample_rate), config, filterbank)

@@ -122,6 +122,8 @@ def row_lengths(
     if duration_s is not None:
         if not 0 < duration_s < math.inf:
             raise ValueError(f"duration_s={duration_s} must be a positive number of seconds")
+        if duration_s * model.sample_rate >= 2**63:
+            raise ValueError(f"duration_s={duration_s} is more samples than 64 bits can count")
         n_samples = [max(1, round(duration_s * model.sample_rate))]
     available = None
     if mels is not None and model.config.local is not None:

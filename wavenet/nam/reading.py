@@ -49,10 +49,12 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWa
         top = Node(_parse(path))
         chosen = _choose(top, submodel)
         config, weights = _model(chosen, depth=0)
-        metadata = _metadata(chosen)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
-    model = NamWaveNet(config, metadata)
+    metadata = chosen.get("metadata", {})
+    model = NamWaveNet(config, finite_only(metadata) if isinstance(metadata, dict) else {})
     part: NamWaveNet | None = model
     for own in weights:
         assert part is not None
@@ -115,15 +117,6 @@ def _name(model: Node) -> str:
     metadata = model.get("metadata", {})
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return name[:60] if isinstance(name, str) else ""
-
-
-def _metadata(model: Node) -> dict[str, Any]:
-    """What the file says of the model; whatever is no object is left out."""
-    metadata = model.get("metadata", {})
-    if not isinstance(metadata, dict):
-        return {}
-    values: dict[str, Any] = finite_only(metadata)
-    return values
 
 
 def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:

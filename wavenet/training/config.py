@@ -44,21 +44,24 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that a run depends on; a recipe's ``config.yaml`` holds what differs from this.
+    """Settings of a run; a recipe's ``config.yaml`` holds those that differ from these defaults.
 
     Attributes:
-        corpus: folder of audio files, searched recursively; or a CSV or JSONL manifest with path,
-            speaker, start and end in seconds; or LJSPEECH, VCTK, LIBRITTS, CMUARCTIC, YESNO,
-            SPEECHCOMMANDS or PROMPTS, of some only parts: LIBRITTS/dev-clean, CMUARCTIC/bdl,slt.
-        corpus_root: folder in which the named corpora lie.
-        download: fetch a named corpus into corpus_root where it does not lie there.
-        cache: folder of decoded corpora; empty: $WAVENET_CACHE, or wavenet in the user's cache.
-        trim_silence: cut off what is more silent at both ends of a file, in dB of full scale, such
-            as -50; false cuts nothing.
-        model: settings of ``WaveNetConfig``; ``preset`` names what the others change.
-        init_from: folder of a model to start from, or a voice; its configuration is the model's.
-        speakers_by_folder: tell speakers apart: by the first folder below the corpus, as the
-            manifest says, or as a named corpus has them.
+        corpus: train on this folder of audio files, which is searched recursively; or on a CSV or
+            JSONL manifest with path, speaker, start and end in seconds; or on LJSPEECH, VCTK,
+            LIBRITTS, CMUARCTIC, YESNO, SPEECHCOMMANDS or PROMPTS, or a part such as
+            LIBRITTS/dev-clean or CMUARCTIC/bdl,slt.
+        corpus_root: look for named corpora in this folder.
+        download: download a named corpus into corpus_root if it is not there.
+        cache: keep decoded corpora in this folder; if empty, in $WAVENET_CACHE, or in the folder
+            wavenet of the user's cache.
+        trim_silence: trim both ends of each file where it stays below this level in dB of full
+            scale, such as -50; false trims nothing.
+        model: set these settings of ``WaveNetConfig``; ``preset`` names the ones they change.
+        init_from: start from this model, a checkpoint folder or a bundled model, and keep its
+            configuration.
+        speakers_by_folder: distinguish speakers: by the first folder below the corpus, by the
+            manifest's column, or as a named corpus lists them.
         drop_mel: share of the windows on which a model that is ``unconditional`` trains without
             its mel.
         drop_speaker: the same for the speaker, drawn apart: half, as somebody else's speech has
@@ -68,29 +71,31 @@ class TrainingConfig:
         feedback_noise: mean amplitude of the noise that is added to the network's input, but not to
             the samples to predict, so that it learns to correct errors of its own (LPCNet, where it
             is 2); 0 for none. Needs a model with ``linear_prediction``.
-        seed: of the weights, windows and everything else that is drawn.
-        window_s: seconds of each window that the loss sees; the warm-up comes on top.
-        batch_size: windows per step, over all devices and accumulated batches together.
-        max_steps: optimiser steps.
-        learning_rate: the highest, of Adam.
-        warmup_steps: steps over which the learning rate rises.
+        seed: seed the initial weights, the choice of windows and every other random draw.
+        window_s: compute the loss on windows of this many seconds; warm-up samples come before.
+        batch_size: put this many windows into a step, over all devices and accumulated batches.
+        max_steps: make this many optimiser steps.
+        learning_rate: set the peak learning rate of Adam.
+        warmup_steps: raise the learning rate over this many steps; then it falls as a cosine to 0.
         decay: shape of its decay to 0 afterwards: cosine or linear.
         decay_fraction: share of ``max_steps``, at their end, over which it decays; 0 for no decay.
         adam_beta2: of Adam, the decay of its average of squared gradients.
-        gradient_clip: largest norm of the gradient; 0 for none.
-        ema_decay: of the moving average of the weights, which is what gets validated and exported;
-            0 for none.
-        validation_fraction: share of the files that validation gets.
-        validation_windows: how many fixed windows validation averages over.
-        validate_every: steps between validations, after each of which the model is saved.
-        checkpoint_every: steps between checkpoints, from which ``--resume`` goes on.
-        listen_every: steps between listenings: audio and pictures in the logs and in samples; there
-            is one more at the end; 0 for none at all.
-        listen_s: seconds of each of the few pieces that are listened to.
+        gradient_clip: clip the gradient to this norm; 0 clips nothing.
+        ema_decay: average the weights with this decay, and validate and export the average; 0
+            averages nothing.
+        validation_fraction: keep this fraction of the files for validation.
+        validation_windows: validate on this many windows, always the same ones.
+        validate_every: validate and save the model after this many steps.
+        checkpoint_every: write a checkpoint for ``--resume`` after this many steps.
+        listen_every: write samples, audio and plots, to the logs and to the folder samples after
+            this many steps and at the end; 0 writes none.
+        listen_s: make each of these samples this many seconds long.
         compile: compile the network with ``torch.compile``.
-        recompute: compute each layer's gates twice instead of keeping them: less memory, more time.
-        workers: processes that prepare windows; 0 prepares them in the main one.
-        trainer: further arguments of Lightning's ``Trainer``: accelerator, devices, precision ...
+        recompute: compute the gates of each layer again in the backward pass, which needs less
+            memory and more time.
+        workers: prepare windows in this many processes; 0 prepares them in the main process.
+        trainer: pass these further arguments to Lightning's ``Trainer``: accelerator, devices,
+            precision ...
     """
 
     corpus: str = ""
@@ -221,15 +226,19 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="more settings: YAML, or a file of it")
-    parser.add_argument("--out", type=str, help="folder for the model, logs and settings")
     parser.add_argument(
-        "--from", type=str, help="a model or a voice to start from: the key init_from"
+        "--config",
+        action="config",
+        help="read more settings from this YAML file",
+    )
+    parser.add_argument("--out", type=str, help="write the model, logs and settings to this folder")
+    parser.add_argument(
+        "--from", type=str, help="start from this model: another way to set init_from"
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last checkpoint in --out; begin if there is none",
+        help="continue from the last checkpoint in --out, or begin if there is none",
     )
     parser.add_class_arguments(TrainingConfig)
     given = list(arguments)
