@@ -46,7 +46,7 @@ def build(name: str) -> WaveNet:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("length", [1, 30, 61, 100])
+@pytest.mark.parametrize("length", [1, 30, 61, 100, 140])
 def test_pieces_lead_to_where_the_whole_leads(
     name: str, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,9 @@ class Prompt:
 def listen(model: WaveNet, frames: Tensor | None, prompt: Prompt | None) -> tuple[Tensor, State]:
     """Return params ``[1, P, 1]`` and state of one row after silence and its prompt.
 
+    Both depend on the last ``model.past + 1`` samples alone, so only the pieces that hold those
+    pass through the model; all are read.
+
     Args:
         model: any ``WaveNet``.
         frames: conditioning ``[C, F]`` from the first sample on; None for none.
@@ -51,10 +54,12 @@ def listen(model: WaveNet, frames: Tensor | None, prompt: Prompt | None) -> tupl
     begin = 0
     params = like.new_zeros(1, model.distribution.n_params, 1)
     for piece in _of_equal_length(prompt.pieces()):
+        begin, first = begin + len(piece), begin
+        if begin < prompt.n_samples - model.past:
+            continue
         x = model.distribution.quantize(piece[None, None]).to(like)
-        cond = _conditioning(model, frames, begin, len(piece))
+        cond = _conditioning(model, frames, first, len(piece))
         params, state = model.stream(x, state, cond)
-        begin += len(piece)
     if begin != prompt.n_samples:
         raise ValueError(f"the prompt gave {begin} samples, not its n_samples={prompt.n_samples}")
     return params[..., -1:], state
