@@ -19,7 +19,7 @@ import numpy as np
 from wavenet.audio import AudioError, audio_info
 from wavenet.cli.log_format import printable
 from wavenet.data.corpus import Progress
-from wavenet.data.recordings import Listing, Recording, cut, decode
+from wavenet.data.recordings import Listing, Recording, cut, decode, require_file
 
 SILENT_DBFS = -60.0
 """Below: nobody speaks there. Recording noise lies about here, speech at -30 to -15."""
@@ -165,6 +165,7 @@ def _examine_all(recordings: Iterable[Recording]) -> Iterator[_Facts | str]:
     whole = functools.lru_cache(maxsize=1)(decode)  # neighbouring parts share their file
     for recording in recordings:
         try:
+            require_file(recording.path)
             info = audio_info(recording.path)
             samples = whole(recording.path, info.sample_rate)
             yield _examine(

@@ -23,10 +23,13 @@ from wavenet.audio.writing import stored_values
 logger = logging.getLogger("wavenet")
 
 _READABLE = (
-    "aif aifc aiff au avr bwf caf flac mp1 mp2 mp3 mpga nist oga ogg opus paf pvf rf64 snd sph svx "
-    "voc w64 wav wave wve"
+    "aif aifc aiff au avr bwf caf flac mp1 mp2 mp3 mpga nist oga ogg opus paf pvf rf64 sf snd sph "
+    "svx voc w64 wav wave wavex wve"
 )
-_UNREADABLE = "3gp aac ac3 amr ape dsf m4a m4b mka mkv mov mp4 mpc ra spx tta weba webm wma wv"
+_UNREADABLE = (
+    "3gp aac ac3 amr ape dsf dts g722 gsm m4a m4b mka mkv mov mp4 mpc pcm ra spx tta weba webm "
+    "wma wv"
+)
 """Sound all the same: to pass them over without a word would lose half of somebody's corpus."""
 AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in f"{_READABLE} {_UNREADABLE}".split())
 """Files that are tried; everything else in a folder is not audio."""
@@ -174,12 +177,21 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
     Raises:
         AudioError: as ``read_audio``; for what is there and no file, such as a pipe.
     """
-    if path.exists() and not path.is_file():  # to open a pipe would wait for somebody to write
-        raise AudioError(f"{path}: not a file; name files in the manifest")
+    require_file(path)
     content = bytearray()  # grows in place, where a list of blocks would be copied together
     for block in read_blocks(path, sample_rate):
         content += stored_values(block, "PCM_16").tobytes()
     return np.frombuffer(content, np.int16)
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is there and no file: to open a pipe would wait for somebody to write.
+
+    Raises:
+        AudioError: for a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise AudioError(f"{path}: not a file; name files in the manifest")
 
 
 def cut(recording: Recording, samples: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -44,7 +44,7 @@ logger = logging.getLogger("wavenet")
 FOLDER = "checkpoints"
 KEPT = 2
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_UNFINISHED = re.compile(r"\.(?:[0-9a-f]{8}-\d+-)?[0-9a-f]{16}\.tmp")
 
 FREE = frozenset(
     {
