@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from wavenet.data import Corpus, CorpusError, find_corpus, read_cached
+from wavenet.data.inspect import inspect_corpus
 from wavenet.data.manifest import read_manifest
 
 RATE = 8000
@@ -198,6 +199,7 @@ def test_what_is_no_file_is_left_out_and_nothing_waits_for_it(folder: Path) -> N
     assert [utterance.name for utterance in corpus.utterances] == ["long.wav"]
     for name in (f"{folder}/pipe.wav", "/dev/zero", f"{folder}/deep"):
         assert f"{name}: not a file; name files in the manifest" in corpus.skipped
+    assert len(inspect_corpus("list", find_corpus(str(path))).found["broken"]) == 3
 
 
 def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from wavenet.audio import AudioError, audio_info
 from wavenet.data.corpus import Progress
-from wavenet.data.recordings import Listing, Recording, cut, decode
+from wavenet.data.recordings import Listing, Recording, cut, decode, require_file
 from wavenet.values.text import printable
 
 SILENT_DBFS = -60.0
@@ -165,6 +165,7 @@ def _examine_all(recordings: Iterable[Recording]) -> Iterator[_Facts | str]:
     whole = functools.lru_cache(maxsize=1)(decode)  # neighbouring parts share their file
     for recording in recordings:
         try:
+            require_file(recording.path)
             info = audio_info(recording.path)
             samples = whole(recording.path, info.sample_rate)
             yield _examine(

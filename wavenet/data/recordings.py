@@ -182,12 +182,21 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
     Raises:
         AudioError: as ``read_audio``; for what is there and no file, such as a pipe.
     """
-    if path.exists() and not path.is_file():  # to open a pipe would wait for somebody to write
-        raise AudioError(f"{path}: not a file; name files in the manifest")
+    require_file(path)
     content = bytearray()  # grows in place, where a list of blocks would be copied together
     for block in read_blocks(path, sample_rate):
         content += stored_values(block, "PCM_16").tobytes()
     return np.frombuffer(content, np.int16)
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is there and no file: to open a pipe would wait for somebody to write.
+
+    Raises:
+        AudioError: for a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise AudioError(f"{path}: not a file; name files in the manifest")
 
 
 def cut(recording: Recording, samples: np.ndarray, sample_rate: int) -> np.ndarray:
