@@ -107,7 +107,7 @@ def test_what_is_heard_is_what_the_model_on_disk_says(config: TrainingConfig, he
         assert torch.equal(reference, recording[: len(reference)])
         assert model.config.mel is not None
         mel = wavenet.log_mel(reference, model.config.mel)
-        spoken = wavenet.generate(model, mel=mel, n_samples=len(reference), seed=row)[0]
+        spoken = wavenet.generate(model, mel=mel, n_samples=880, seed=row, refine=0)[0]
         kept, _ = read_audio(folder / "step-000006" / f"{name}.wav", RATE)
         # one step of 16 bits: alone or in a batch, rounding differs
         torch.testing.assert_close(kept, spoken.clamp(-1, 32767 / 32768), rtol=0, atol=1 / 32768)

@@ -63,12 +63,12 @@ class RowRefiner:
         self._left, self._lead = n_samples, lead
         self._to_drop = 0 if lead is None else len(lead)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def add_frames(self, mel: Tensor) -> None:
         """Add the next columns ``[M, F]`` of the target, before the samples that they describe."""
         self._stream.add_frames(mel[None])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def add(self, samples: Tensor) -> Tensor:
         """Add the next samples ``[n]``, and return those that are refined by now."""
         if self._left is not None:
@@ -79,7 +79,7 @@ class RowRefiner:
             self._lead = None
         return self._kept(self._stream.add(samples[None]))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def finish(self) -> Tensor:
         """Return the rest: in all as many samples as were added."""
         return self._kept(self._stream.finish())

@@ -30,6 +30,7 @@ The constants below were chosen by PESQ; see recipes/LOG.md.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +48,17 @@ MOMENTUM = 0.8
 LIMIT_NATS = 2.0
 """Largest correction of a band in a pass, 17 dB in magnitude."""
 _SMALLEST_SQUARE = 1e-30
+
+
+class _Weights(NamedTuple):
+    """The buffers of a ``MelRefinement`` in the type that it works in."""
+
+    to_bands: Tensor
+    spread: Tensor
+    window: Tensor
+    of_sums: Tensor
+    of_input: Tensor
+    extrapolation: Tensor
 
 
 class MelRefinement(Causal):
@@ -107,15 +119,15 @@ class MelRefinement(Causal):
         filterbank = mel_filterbank(mel) if filterbank is None else filterbank.float()
         column_sums = filterbank.sum(0)
         spread = filterbank / torch.where(column_sums > 0, column_sums, 1.0)
-        weights = torch.full((passes, 1), 1 + momentum)
-        weights[0] = 1.0
+        extrapolation = torch.full((passes - 1, 1), 1 + momentum)
+        extrapolation[:1] = 1.0  # what the first pass gives is taken as it is
         of_sums, of_input = self._weights()
         self.register_buffer("to_bands", filterbank.T.contiguous(), persistent=False)
-        self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("spread", relaxation / mel.power * spread, persistent=False)
         self.register_buffer("window", torch.hann_window(mel.win_samples), persistent=False)
         self.register_buffer("of_sums", of_sums, persistent=False)
         self.register_buffer("of_input", of_input, persistent=False)
-        self.register_buffer("extrapolation", weights, persistent=False)
+        self.register_buffer("extrapolation", extrapolation, persistent=False)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         """What the sums and the input weigh in a window, both ``[win_samples]``.
@@ -197,8 +209,9 @@ class MelRefinement(Causal):
         with torch.autocast(x.device.type, enabled=False):
             in_nats = targets.to(work) * (1.0 if self.mel.log == "ln" else math.log(10))
             wanted = self._wanted(in_nats, frames.shape[-1])
-            for window, target in zip(windows.unbind(1), wanted, strict=False):
-                y, inner = self._advance(window[:, None], inner, target)
+            weights = _Weights(*(getattr(self, name).to(work) for name in _Weights._fields))
+            for window, target in zip(windows.split(1, dim=1), wanted, strict=False):
+                y, inner = self._advance(window, inner, target, weights)
                 made.append(y)
         target = targets[..., targets.shape[-1] - self._history_frames :]
         past = signal[..., signal.shape[-1] - self._history_samples :]
@@ -212,48 +225,48 @@ class MelRefinement(Causal):
         of_passes = targets.unfold(-1, reach, 1)[:, :, :n_frames, ::every].flip(-1)
         return of_passes.permute(2, 0, 3, 1)
 
-    def _advance(self, window: Tensor, state: State, target: Tensor) -> tuple[Tensor, State]:
+    def _advance(
+        self, window: Tensor, state: State, target: Tensor, weights: _Weights
+    ) -> tuple[Tensor, State]:
         """One frame of each pass.
 
         Args:
             window: of the signal, ``[B, 1, win_samples]``.
             state: as in ``init_state``, from the sums on.
             target: ``[B, passes, n_mels]``, in nats.
+            weights: the buffers.
 
         Returns:
             A hop of the output ``[B, hop_samples]``, and the state.
         """
         sums, plain, extrapolated, earlier = state
-        hop, length = self.step, self.mel.win_samples
+        hop, length, n_fft = self.step, self.mel.win_samples, self.mel.n_fft
         before = (self._frames_per_pass - 1) * hop  # from the window of the next pass to this one
+        windows = torch.cat([window, extrapolated], dim=1) * weights.window
+        spectrum = torch.fft.rfft(windows, n=n_fft)
+        frames = torch.fft.irfft(spectrum * self._gain(spectrum, target, weights), n=n_fft)
+        sums = torch.cat([sums, torch.zeros_like(sums[..., :hop])], dim=-1)
+        sums[..., before : before + length].addcmul_(frames[..., :length], weights.window)
+        y = sums[:, -1, before : before + hop] * weights.of_sums[:hop]
         taken = torch.cat([window, plain], dim=1)
-        windowed = taken.new_zeros(*taken.shape[:2], self.mel.n_fft)
-        weights = self.window.to(window.dtype)
-        windowed[:, :1, :length] = window * weights
-        windowed[:, 1:, :length] = extrapolated * weights
-        spectrum = torch.fft.rfft(windowed)
-        frame = torch.fft.irfft(spectrum * self._gain(spectrum, target), n=self.mel.n_fft)
-        sums = torch.cat([sums, sums.new_zeros(*sums.shape[:2], hop)], dim=-1)
-        sums[..., before : before + length] += frame[..., :length] * weights
-        of_sums, of_input = self.of_sums.to(window.dtype), self.of_input.to(window.dtype)
-        y = sums[:, -1, before : before + hop] * of_sums[:hop]
-        plain = sums[:, :-1, :length] * of_sums
-        plain[..., before:] += taken[:, :-1, : length - before] * of_input[before:]
-        weights = self.extrapolation[:-1].to(window.dtype).expand_as(plain)
-        extrapolated = torch.lerp(earlier[:, 0, :-1], plain, weights)
+        plain = sums[:, :-1, :length] * weights.of_sums
+        plain[..., before:].addcmul_(taken[:, :-1, : length - before], weights.of_input[before:])
+        extrapolated = torch.lerp(earlier[:, 0, :-1], plain, weights.extrapolation)
         earlier = torch.cat([earlier[:, 1:], taken[:, None]], dim=1)
         return y, (sums[..., hop:], plain, extrapolated, earlier)
 
-    def _gain(self, spectrum: Tensor, target: Tensor) -> Tensor:
+    def _gain(self, spectrum: Tensor, target: Tensor, weights: _Weights) -> Tensor:
         """Gain of each bin ``[B, passes, n_fft / 2 + 1]``."""
-        magnitude = spectrum.real.square() + spectrum.imag.square() + self.mel.power_epsilon
+        parts = torch.view_as_real(spectrum).square()
+        magnitude = parts[..., 0] + parts[..., 1]
+        if self.mel.power_epsilon:
+            magnitude = magnitude + self.mel.power_epsilon
         if self.mel.power == 1.0:
             # Faster than the absolute value, and with a gradient of 0 at 0 alike.
             magnitude = magnitude.clamp(min=_SMALLEST_SQUARE).sqrt()
-        bands = magnitude @ self.to_bands.to(target.dtype)
-        difference = target - bands.clamp(min=self.mel.floor).log()
-        limited = difference.clamp(-self.limit_nats, self.limit_nats)
-        return ((self.relaxation / self.mel.power * limited) @ self.spread.to(target.dtype)).exp()
+        bands = (magnitude @ weights.to_bands).clamp(min=self.mel.floor)
+        limited = (target - bands.log()).clamp(-self.limit_nats, self.limit_nats)
+        return (limited @ weights.spread).exp()
 
     def _shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Of the tensors of the state."""
