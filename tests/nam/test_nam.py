@@ -23,7 +23,15 @@ from state_memory import stray_bytes
 import wavenet
 from wavenet.nam import PRESETS, NamConfig, NamWaveNet, preset, read_nam, write_nam
 from wavenet.nam.activations import ActivationConfig
-from wavenet.nam.config import ArrayConfig, HeadConfig, LayerConfig, PostHeadConfig
+from wavenet.nam.config import (
+    ArrayConfig,
+    FilmConfig,
+    HeadConfig,
+    LayerConfig,
+    PointwiseConfig,
+    PostHeadConfig,
+)
+from wavenet.nam.layer import FILMS
 from wavenet.nam.weights import tensors_in_order
 from wavenet.nn import flatten_state
 from wavenet.processing import Processor
@@ -117,6 +125,31 @@ def test_imported_networks_keep_the_law(name: str, golden: Any) -> None:
     model = read_nam(golden(name))
     check_causal(model)
     assert stray_bytes(model.stream(torch.zeros(1, 1, 500), model.warm_state(1))[1]) == 0
+
+
+def modulated(condition: NamConfig | None, channels: int) -> NamConfig:
+    """Every modulation that there is, in layers that need not saturate."""
+    film = FilmConfig(shift=True, groups=1)
+    layers = tuple(
+        LayerConfig(2, dilation, ActivationConfig("SiLU"), "gated", ActivationConfig("Hardswish"))
+        for dilation in (1, 2)
+    )
+    array = ArrayConfig(
+        1,
+        1 if condition is None else channels,
+        channels,
+        channels,
+        layers,
+        HeadConfig(channels if condition is None else 1),
+        head1x1=PointwiseConfig(channels, groups=1),
+        **dict.fromkeys(FILMS, film),
+    )
+    return NamConfig((array,), head_scale=1.0, sample_rate=48_000, condition=condition)
+
+
+def test_a_network_that_multiplies_layer_after_layer_keeps_the_law() -> None:
+    """With the weights of this seed its outputs grow beyond all numbers."""
+    check_causal(NamWaveNet(modulated(modulated(None, 4), 4)), seed=1)
 
 
 def test_its_blocks_keep_the_law_alone_as_well(golden: Any) -> None:

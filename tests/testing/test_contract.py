@@ -374,6 +374,29 @@ def test_few_channels_behind_a_relu_raise_no_false_alarm() -> None:
         check_causal(narrow, seed=seed)
 
 
+class Cancelling(nn.Module):
+    """A product whose sums are a million times larger than what is left of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight @ (x + 1e6) - 1e6 * self.weight.sum(1, keepdim=True)
+
+
+class HearsALittleOfTheFuture(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1e-6 * F.pad(x, (0, 1))[..., 1:]
+
+
+def test_rounding_of_sums_that_cancel_is_no_fault_and_hides_none() -> None:
+    check_causal(Chain(CausalConv1d(2, 64, 3), Cancelling(), CausalConv1d(3, 2, 2)))
+    leaking = Chain(CausalConv1d(2, 64, 3), HearsALittleOfTheFuture(), Cancelling())
+    with pytest.raises(ContractError, match=r"difference \d.\d\de-0[67], allowed \de-(08|09|10)"):
+        check_causal(leaking)
+
+
 def test_a_long_memory_is_checked_as_well() -> None:
     check_causal(CausalConv1d(1, 1, 2, dilation=4096))
     check_causal(DilatedStack(2, 2, dilations=[2**i for i in range(10)]))

@@ -222,6 +222,8 @@ class WaveNet(Causal):
                 "cond is given without a state; pass mel and speaker, or call model.stream"
             )
         cond = self.condition(mel, speaker, n_samples=x.shape[-1])
+        if cond is not None and mel is None and speaker is None:
+            cond = cond.expand(x.shape[0], -1, -1)  # what stands for nothing is one row
         first = None if cond is None else cond[..., :1]
         state = self.warm_state(x.shape[0], first, device=x.device, dtype=x.dtype)
         return self._defined_stream(x, state, cond)[0]
@@ -280,7 +282,9 @@ class WaveNet(Causal):
         if frames is None or self.predictor is None:
             return frames
         columns = self._predictor_frames(mel, mel_kept)
-        rows = max(len(frames), len(columns))
+        # Neither the larger of two lengths, which an export would fix, nor broadcast_shapes, which
+        # imports torch's compiler.
+        rows = torch.broadcast_tensors(frames[:, :1], columns[:, :1])[0].shape[0]
         return torch.cat([frames.expand(rows, -1, -1), columns.expand(rows, -1, -1)], dim=1)
 
     def _local_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor | None:
@@ -298,7 +302,8 @@ class WaveNet(Causal):
     def _predictor_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor:
         """The predictor's conditioning at frame rate, a neutral one where there is no mel."""
         assert self.predictor is not None
-        neutral = self.mel_predictor.neutral()[None, :, None].to(self.input_projection.weight)
+        # Whatever makes the conditioning stands without the rest of the model in an export.
+        neutral = self.mel_predictor.neutral()[None, :, None].to(self.frame_encoder.conv.weight)
         columns = neutral if mel is None else self.mel_predictor(mel)
         if mel is not None and kept is not None:
             columns = torch.where(kept[:, None, None], columns, neutral)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
@@ -147,12 +148,13 @@ class LinearPrediction(Causal):
 
     def _filter(self, signal: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""
-        backwards = cond[:, : self.order].flip(1).transpose(1, 2)  # [B, T, order], a_p first
+        backwards = cond[:, : self.order].flip(1)  # [B, order, T], a_p first
         log_gain = cond[:, self.order : self.order + 1]
-        # Sums of products, not matrix products: those are rounded to bfloat16 under autocast.
-        windows = signal[:, 0].unfold(-1, self.order, 1)  # [B, T + 1, order]
-        before = (windows[:, :-1] * backwards).sum(-1)[:, None]
-        ahead = (windows[:, 1:] * backwards).sum(-1)[:, None]
+        # Sums of products, not matrix products: those are rounded to bfloat16 under autocast. And
+        # no `Tensor.unfold`: torch.export fixes the time of a view whose samples overlap.
+        windows = F.unfold(signal[:, :, None], (1, self.order))  # [B, order, T + 1]
+        before = (windows[..., :-1] * backwards).sum(1, keepdim=True)
+        ahead = (windows[..., 1:] * backwards).sum(1, keepdim=True)
         inverse_gain = torch.exp(-log_gain)
         excitation = (signal[..., self.order :] - before) * inverse_gain
         return excitation, ahead * inverse_gain, log_gain

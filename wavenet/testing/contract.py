@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -25,17 +26,24 @@ from wavenet.nn.causal import Causal
 from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
 from wavenet.testing.probe import (
     BATCH,
+    STREAMED_STEPS,
+    TOLERANCE,
+    Comparison,
     ContractError,
     Probe,
+    Rounding,
+    compare_states,
     outputs_of,
-    require_equal,
-    require_equal_states,
     shapes_of,
     stream_in_pieces,
 )
 
-_STREAMED_STEPS = 24
 _REACH_ATTEMPTS = 20
+_ROUNDED = 2
+"""Times that what rounding may be is measured."""
+
+Check = Callable[[Probe], Iterator[Comparison]]
+"""Yields what must be equal of a block."""
 
 
 def check_causal(module: Causal, *, seed: int = 0) -> None:
@@ -58,20 +66,41 @@ def check_causal(module: Causal, *, seed: int = 0) -> None:
             "wavenet.nn.Causal and define past, init_state and stream"
         )
     probe = Probe.of(module, seed)
-    _check_values(probe)
-    _check_chunks(probe)
-    _check_no_future(probe)
-    _check_rows(probe)
+    for check in (_values, _chunks, _no_future, _rows):
+        _require(check, probe)
     _check_past(probe, module, seed)
-    _check_warm_state(probe)
-    _check_forward(probe)
+    for check in (_warm_state, _forward):
+        _require(check, probe)
     _check_wrong_state(probe)
 
 
+def _require(check: Check, probe: Probe) -> None:
+    """Raise ContractError unless all that a check compares is equal, but for rounding.
+
+    How much rounding may be is measured where a difference is found, as ``Rounding`` says.
+    """
+    drawn, rounded = probe.generator.get_state(), list[list[Comparison]]()
+    for i, compared in enumerate(check(probe)):
+        if compared.difference <= TOLERANCE * compared.scale:
+            continue
+        if not rounded:
+            rounded = [_rounded(check, probe.copy(drawn), seed) for seed in range(_ROUNDED)]
+        same = (Comparison(compared.what, other[i].b, compared.b) for other in rounded)
+        compared.require(max(one.difference for one in same))
+
+
+def _rounded(check: Check, probe: Probe, seed: int) -> list[Comparison]:
+    """What a check compares, where weights, inputs and operations are wrong by a few roundings."""
+    with Rounding(seed):
+        for parameter in probe.block.parameters():
+            parameter.data = parameter.data * 1
+        return list(check(probe))
+
+
 @torch.no_grad()
-def _check_values(probe: Probe) -> None:
+def _values(probe: Probe) -> Iterator[Comparison]:
     """A call changes none of its arguments, and a stream does not notice another one."""
-    block, n = probe.block, _STREAMED_STEPS * probe.block.step
+    block, n = probe.block, STREAMED_STEPS * probe.block.step
     streams = [(*probe.inputs(BATCH, n), probe.random_state(BATCH)) for _ in range(2)]
     alone = []
     for x, cond, state in streams:
@@ -81,10 +110,10 @@ def _check_values(probe: Probe) -> None:
             raise ContractError(
                 f"stream changes the state's shapes from {shapes_of(kept[2])} to {shapes_of(after)}"
             )
-        require_equal_states(state, kept[2], "a call changed the state it was given")
-        require_equal(x, kept[0], "a call changed the x it was given")
+        yield from compare_states(state, kept[2], "a call changed the state it was given")
+        yield Comparison("a call changed the x it was given", x, kept[0])
         if cond is not None and kept[1] is not None:
-            require_equal(cond, kept[1], "a call changed the cond it was given")
+            yield Comparison("a call changed the cond it was given", cond, kept[1])
         alone.append(outputs_of(y))
     states, pieces = [state for *_, state in streams], [[], []]  # type: ignore[var-annotated]
     for start in range(0, n, block.step):
@@ -96,20 +125,19 @@ def _check_values(probe: Probe) -> None:
     for own, whole in zip(pieces, alone, strict=True):
         for i, parts in enumerate(zip(*own, strict=True)):
             joined = torch.cat(parts, dim=-1)
-            require_equal(
-                joined, whole[i], f"output {i} of two streams taken in turns, a step each"
-            )
+            what = f"output {i} of two streams taken in turns, a step each"
+            yield Comparison(what, joined, whole[i])
 
 
-def _check_chunks(probe: Probe) -> None:
+def _chunks(probe: Probe) -> Iterator[Comparison]:
     """Outputs, final states and gradients do not depend on how x is cut up."""
     step = probe.block.step
-    n = _STREAMED_STEPS * step
+    n = STREAMED_STEPS * step
     stream = _Stream(probe, probe.random_state(BATCH), *probe.inputs(BATCH, n))
     whole = stream.results([n])
     for how, lengths in (("chunks", probe.split(n)), ("one step at a time", [step] * (n // step))):
         for (name, a), (_, b) in zip(stream.results(lengths), whole, strict=True):
-            require_equal(a, b, f"{name}, in {how} against the whole (lengths {lengths})")
+            yield Comparison(f"{name}, in {how} against the whole (lengths {lengths})", a, b)
 
 
 class _Stream:
@@ -161,10 +189,10 @@ def _gradients(total: Tensor, sources: dict[str, Tensor]) -> list[tuple[str, Ten
     return [(f"gradient of {name}", part) for name, part in zip(sources, gradients, strict=True)]
 
 
-def _check_no_future(probe: Probe) -> None:
+def _no_future(probe: Probe) -> Iterator[Comparison]:
     """Changing x and cond from some time on leaves the outputs before as they were."""
     block, step = probe.block, probe.block.step
-    n = _STREAMED_STEPS * step
+    n = STREAMED_STEPS * step
     x, cond = probe.inputs(BATCH, n)
     state = probe.random_state(BATCH)
     reference = outputs_of(block.stream(x, state, cond)[0])
@@ -178,16 +206,13 @@ def _check_no_future(probe: Probe) -> None:
         for i, (a, b) in enumerate(
             zip(outputs_of(block.stream(changed_x, state, changed_cond)[0]), reference, strict=True)
         ):
-            require_equal(
-                a[..., :n_before],
-                b[..., :n_before],
-                f"output {i} before input sample {t} depends on samples from {t} on",
-            )
+            what = f"output {i} before input sample {t} depends on samples from {t} on"
+            yield Comparison(what, a[..., :n_before], b[..., :n_before])
 
 
-def _check_rows(probe: Probe) -> None:
+def _rows(probe: Probe) -> Iterator[Comparison]:
     """Each row of a batch equals the same row alone."""
-    x, cond = probe.inputs(BATCH, _STREAMED_STEPS * probe.block.step)
+    x, cond = probe.inputs(BATCH, STREAMED_STEPS * probe.block.step)
     state = probe.random_state(BATCH)
     together = outputs_of(probe.block.stream(x, state, cond)[0])
     for row in range(BATCH):
@@ -195,7 +220,7 @@ def _check_rows(probe: Probe) -> None:
         own = select_rows(state, [row])
         alone = probe.block.stream(x[one], own, None if cond is None else cond[one])[0]
         for i, (a, b) in enumerate(zip(outputs_of(alone), together, strict=True)):
-            require_equal(a, b[one], f"row {row} of output {i} depends on the batch around it")
+            yield Comparison(f"row {row} of output {i} depends on the batch around it", a, b[one])
 
 
 def _check_past(probe: Probe, module: Causal, seed: int) -> None:
@@ -221,7 +246,7 @@ def _reach(probe: Probe) -> int:
     start = block.init_state(period, dtype=torch.float64)
     # Long enough to see a reach beyond `past`, as far back as the state can remember.
     remembered = sum(max(part.shape[1:], default=0) for part in flatten_state(start))
-    n = (max(math.ceil(block.past / step), remembered) + _STREAMED_STEPS) * step
+    n = (max(math.ceil(block.past / step), remembered) + STREAMED_STEPS) * step
     x, cond = probe.inputs(period, n)
     x.requires_grad_()
     y = outputs_of(block.stream(x, start, cond)[0])
@@ -240,10 +265,10 @@ def _reach(probe: Probe) -> int:
     return reach
 
 
-def _check_warm_state(probe: Probe) -> None:
+def _warm_state(probe: Probe) -> Iterator[Comparison]:
     """``warm_state`` equals the state after streaming silence, and then silence with cond."""
     block, batch = probe.block, 2
-    n = (2 * math.ceil(block.past / block.step) + _STREAMED_STEPS) * block.step
+    n = (2 * math.ceil(block.past / block.step) + STREAMED_STEPS) * block.step
     more = 2 * block.step
     channels = block.cond_channels
     cond = None if channels is None else probe.randn(batch, channels, more)
@@ -252,27 +277,29 @@ def _check_warm_state(probe: Probe) -> None:
     start = block.init_state(batch, dtype=torch.float64)
     streamed = block.stream(silence, start, first)[1]
     warm = block.warm_state(batch, first, dtype=torch.float64)
-    require_equal_states(warm, streamed, f"warm_state against streaming {n} samples of silence")
+    yield from compare_states(
+        warm, streamed, f"warm_state against streaming {n} samples of silence"
+    )
     if cond is not None:
         streamed = block.stream(silence[..., :more], streamed, cond)[1]
         warm = block.warm_state(batch, cond, dtype=torch.float64)
-        require_equal_states(warm, streamed, f"warm_state with {more} columns of cond")
+        yield from compare_states(warm, streamed, f"warm_state with {more} columns of cond")
 
 
-def _check_forward(probe: Probe) -> None:
+def _forward(probe: Probe) -> Iterator[Comparison]:
     """``forward(x, cond)`` computes what ``stream`` from ``init_state`` does.
 
     A model whose forward takes other arguments (it makes its conditioning itself) is left alone.
     """
     block = probe.block
     others = list(inspect.signature(block.forward).parameters)[1:]
-    if others not in ([], ["cond"]):
+    if others not in ([], ["cond"], ["cond", "state"]):
         return
-    x, cond = probe.inputs(BATCH, _STREAMED_STEPS * block.step)
+    x, cond = probe.inputs(BATCH, STREAMED_STEPS * block.step)
     streamed = block.stream(x, block.init_state(BATCH, dtype=torch.float64), cond)[0]
     whole = block(x) if cond is None else block(x, cond)
     for i, (a, b) in enumerate(zip(outputs_of(whole), outputs_of(streamed), strict=True)):
-        require_equal(a, b, f"output {i} of forward against stream from init_state")
+        yield Comparison(f"output {i} of forward against stream from init_state", a, b)
 
 
 def _check_wrong_state(probe: Probe) -> None:
