@@ -24,7 +24,7 @@ MOST_KIB = 300 * 1024
 """That the process may grow by: the files have some kilobytes."""
 
 FILES: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "interop" / "data" / "nam_golden.json").read_text()
+    (Path(__file__).parents[1] / "nam" / "data" / "nam_golden.json").read_text()
 )
 
 scalars = st.one_of(
