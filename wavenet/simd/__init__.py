@@ -8,8 +8,8 @@
     functions   exp, and the gate tanh . sigmoid
 
 All import numba; nothing imports them before compiled code is asked for. What is written in it:
-the sampling loop (``generation.kernels``), feed-forward networks (``processing.kernel``) and the
-training window (``nn.compiled_tiles``).
+the sampling loop (``engines.cpu.kernels``), feed-forward networks (``processing.kernel``) and the
+training window (``training.window``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What happens to each number of a tile by itself, between the products.
 
 Two implementations do the same: torch's operations, which run everywhere and read and write a tile
-again for each of them, and code compiled for the CPU (``compiled_tiles``), which passes over it
+again for each of them, and code compiled for the CPU (``elementwise_numba``), which passes over it
 once. Both compute in float32 and round what products take, to rounding alike.
 """
 

@@ -34,7 +34,7 @@ class Plan:
         tile: samples.
         workers: threads.
         recompute: whether gates are computed again instead of kept.
-        compiled: whether ``compiled_tiles`` does what happens between products.
+        compiled: whether ``elementwise_numba`` does what happens between products.
     """
 
     n_samples: int

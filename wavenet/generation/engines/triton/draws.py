@@ -2,7 +2,7 @@
 
 A category is found by passes over blocks of logits, so that any number of classes will do. The
 nucleus needs no sorting: weights are floats of at least 0, whose bits are ordered as they are, and
-halving an interval of bits finds the least weight that stays (as ``generation.kernels.draws``).
+halving an interval of bits finds the least weight that stays (as ``engines.cpu.kernels.draws``).
 Quantiles depend on the uniforms alone, and are computed before the launch.
 """
 
