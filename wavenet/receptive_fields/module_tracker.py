@@ -121,9 +121,15 @@ class Follower(TorchFunctionMode):
             finally:
                 self._stack.pop()
             self.finished(path, y)
-            return y, after
+            return y, convert(after, _owning)
 
         block.stream = followed  # type: ignore[method-assign]
+
+
+def _owning(tensor: Tensor) -> Tensor:
+    """The same values in memory of their own: a state may be a view of the whole signal."""
+    owns = tensor.untyped_storage().nbytes() <= 2 * tensor.numel() * tensor.element_size()
+    return tensor if owns else tensor.clone()
 
 
 def function_name(function: Callable[..., Any]) -> str:
