@@ -161,11 +161,18 @@ def answer(
         return _effective(options, load_model, read_audio)
     thing = _thing(options, read_target)
     field = _field(thing, options)
-    if not field.is_finite and not isinstance(field.samples, tuple):
+    if _has_no_number(field):
         raise ValueError(f"no finite receptive field: {'; '.join(field.unbounded)}")
     if options.plot is not None:
         _plot(thing, field, options)
     return field.to_json() if options.json else str(field)
+
+
+def _has_no_number(field: ReceptiveField) -> bool:
+    """Whether a signal's field has no end on either side: of a recurrent layer look-ahead has."""
+    if field.is_finite or isinstance(field.samples, tuple):
+        return False
+    return all(n is None or math.isinf(n) for n in (field.look_back, field.look_ahead))
 
 
 def _thing(options: argparse.Namespace, read_target: Callable[[str], Any]) -> Any:
@@ -221,14 +228,14 @@ def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
 
 
 def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
-    """A stack of two channels with the same dilations, to be run."""
+    """A stack of one channel with the same dilations, to be run."""
     from wavenet.nn import DilatedStack
 
     if getattr(thing, "linear_prediction", 0):
         raise ValueError("linear_prediction cannot be run without weights; name a checkpoint")
     dilations = getattr(thing, "dilations", thing)
     kernel_size = getattr(thing, "kernel_size", kernel_size)
-    stack = DilatedStack(2, 2, kernel_size=kernel_size, dilations=dilations)
+    stack = DilatedStack(1, 1, kernel_size=kernel_size, dilations=dilations)
     return stack, getattr(thing, "sample_rate", None)
 
 

@@ -13,13 +13,15 @@ own time then says how far a network really listens.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import check_positive
+from wavenet.features import log_mel
+from wavenet.nn.causal import Causal, check_positive
 from wavenet.receptive_fields.analysis import receptive_field
 from wavenet.receptive_fields.field import milliseconds
 from wavenet.receptive_fields.module_tracker import named_outputs
@@ -106,6 +108,9 @@ def effective_field(
 ) -> EffectiveField:
     """The effective receptive field of a network on real audio (Luo et al. 2016, section 2).
 
+    A model with conditioning gets the log-mel of the audio itself, zeros for other features, and
+    its first speaker. A causal block without a ``condition`` of its own gets zeros.
+
     Args:
         module: takes ``[B, 1, T]`` and gives one output sample per input sample, ``[B, P, T]``.
         audio: ``[T]`` or ``[C, T]``, longer than the receptive field.
@@ -141,7 +146,13 @@ def effective_field(
     try:
         for t in times:
             piece = audio[None, :, t - back : t + ahead + 1].detach().clone().requires_grad_()
-            _, output = named_outputs(module(piece))[-1]
+            cond = _conditioning(module, audio, t - back, length)
+            block: Any = module
+            if cond is None:
+                answer = module(piece)
+            else:  # the piece holds the whole field: no state before it matters
+                answer = block.stream(piece, block.init_state(1), cond)[0]
+            _, output = named_outputs(answer)[-1]
             y = output[0, :, back]
             signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
             (gradient,) = torch.autograd.grad((signs * y).sum(), piece)
@@ -152,6 +163,37 @@ def effective_field(
         raise ValueError("the output does not answer to this audio at all: its gradient is zero")
     lags = torch.arange(back, -ahead - 1, -1)
     return EffectiveField(lags, total / total.sum(), field.sample_rate, len(times))
+
+
+def _conditioning(module: Any, audio: Tensor, start: int, length: int) -> Tensor | None:
+    """The conditioning of a piece of the audio, ``[1, cond_channels, length]``, or one column.
+
+    Computed on this piece and what surrounds it, so a long recording costs no memory.
+    """
+    width = getattr(module, "cond_channels", None)
+    if not isinstance(module, Causal) or width is None:
+        return None
+    model: Any = module
+    config = getattr(module, "config", None)
+    if not hasattr(module, "condition") or config is None:
+        like = next(module.parameters())
+        return torch.zeros(1, width, 1, device=like.device, dtype=like.dtype)
+    speaker = torch.zeros(1, dtype=torch.long) if config.speakers else None
+    with torch.no_grad():
+        if config.local is None:
+            cond: Tensor = model.condition(None, speaker, n_samples=length)
+            return cond
+        hop, n_fft = config.local.hop_samples, getattr(config.mel, "n_fft", 0)
+        margin = hop * (model.context_frames + math.ceil(n_fft / hop) + 1)
+        begin = max(0, (start - margin) // hop * hop)  # frames stay where they are in the whole
+        around = audio[:, begin : start + length + margin]
+        n_samples = around.shape[-1]
+        if config.mel is not None:
+            mel = log_mel(around, config.mel, model.mel_filterbank)
+        else:
+            mel = torch.zeros(1, config.local.channels, math.ceil(n_samples / hop))
+        cond = model.condition(mel, speaker, n_samples=n_samples)
+    return cond[..., start - begin : start - begin + length]
 
 
 def _times(audio: Tensor, back: int, ahead: int, positions: int) -> list[int]:

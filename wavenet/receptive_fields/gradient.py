@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ from torch import Tensor
 from wavenet.receptive_fields.linear import Run
 from wavenet.receptive_fields.linearized_ops import FLOOR
 from wavenet.receptive_fields.module_tracker import spatial_axes
+
+_MIDDLE = Fraction(1, 2)
 
 MOST_OUTPUTS = 512
 """Neighbouring outputs that are measured where the rate was raised and they differ."""
@@ -58,6 +61,7 @@ def supports(
     counts: Sequence[int],
     *,
     spread: int | None = None,
+    middle: Fraction = _MIDDLE,
 ) -> list[Support]:
     """Back-propagate from outputs in the middle, and see which inputs answer.
 
@@ -67,18 +71,21 @@ def supports(
         axes: the axis of the output for each dimension of the input, None where it is gone.
         counts: how many neighbouring outputs to measure in each dimension.
         spread: take at most so many of them, evenly spread.
+        middle: where these outputs lie, as a part of all.
 
     Returns:
         One ``Support`` per dimension.
     """
     inputs = spatial_axes(tuple(run.x.shape))
-    middle = {a: output.shape[a] // 2 for a in axes if a is not None}
+    centre = {a: int(output.shape[a] * middle) for a in axes if a is not None}
     found = []
     for axis, input_axis, count in zip(axes, inputs, counts, strict=True):
-        positions = [0] if axis is None else probed_positions(output.shape[axis], count, spread)
+        positions = (
+            [0] if axis is None else probed_positions(output.shape[axis], count, spread, middle)
+        )
         ends = []
         for n in positions:
-            at = middle if axis is None else middle | {axis: n}
+            at = centre if axis is None else centre | {axis: n}
             index = tuple(at.get(a, slice(None)) for a in range(output.ndim))
             ends.append(_heard(run, output[index].sum(), input_axis))
         first, last = zip(*ends, strict=True)
@@ -86,16 +93,19 @@ def supports(
     return found
 
 
-def probed_positions(size: int, count: int, spread: int | None = None) -> list[int]:
+def probed_positions(
+    size: int, count: int, spread: int | None = None, middle: Fraction = _MIDDLE
+) -> list[int]:
     """Return neighbouring positions in the middle of so many, or every so-manieth of them.
 
     Args:
         size: positions that there are.
         count: neighbouring ones in the middle, or all if there are fewer.
         spread: take at most so many of them, evenly spread.
+        middle: where these positions lie, as a part of all.
     """
     count = min(count, size)
-    begin = max(0, size // 2 - count // 2)
+    begin = min(max(0, int(size * middle) - count // 2), size - count)
     step = 1 if spread is None else max(1, math.ceil(count / spread))
     return list(range(begin, begin + count, step))
 

@@ -41,8 +41,8 @@ from wavenet.receptive_fields.module_tracker import (
     words,
 )
 
-_SMALL_RUN = 30_000_000
-"""Bytes of a run whose backward pass need not be planned."""
+_BACKWARD_FACTOR = 4
+"""By how much, at most, the backward pass is taken to raise the bytes of a run."""
 
 _SMALL = 65536
 """Numbers of a sum whose gradient is set back: a loop over time doubles it at every step."""
@@ -155,7 +155,7 @@ class Shapes:
 
     Attributes:
         outputs: shapes, by name.
-        n_bytes: that running and one measurement need; of a small run, running alone.
+        n_bytes: that running needs; where that is not far from the limit, with one measurement.
         extent, coarsest, picks: see ``Run``.
     """
 
@@ -183,7 +183,8 @@ def run_on_shapes(
     run: Run | None = None
     with suppress(Exception), tally:
         run = _run(module, shape, others, torch.device("meta"), ())
-        for output in run.outputs.values() if tally.peak > _SMALL_RUN else ():
+        near = limit_bytes() / _BACKWARD_FACTOR < tally.peak < limit_bytes()
+        for output in run.outputs.values() if near else ():
             middle = tuple(size // 2 for size in output.shape)
             torch.autograd.grad(output[middle], run.x, retain_graph=True, allow_unused=True)
     return None if run is None else Shapes.of(run, tally.peak)
@@ -360,8 +361,9 @@ def _combined(name: str, arguments: Any) -> Tensor:
     signals = [tensor for tensor in tensors if tensor.requires_grad]
     constants = [tensor for tensor in tensors if not of_signal(tensor)]
     shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
-    total = signals[0].expand(shape).clone()
-    for signal in signals[1:]:
+    first = signals[0].expand(shape)
+    total = first.clone() if len(signals) == 1 else first + signals[1]
+    for signal in signals[2:]:
         total = total + signal
     if len(signals) > 1 and total.numel() <= _SMALL:
         levelled(total)

@@ -82,8 +82,10 @@ def levelled(tensor: Tensor) -> Tensor:
 
 
 def _to_zeros_and_ones(gradient: Tensor) -> Tensor:
+    if gradient.is_complex():
+        return (gradient.abs() > FLOOR * gradient.abs().max()).to(gradient.dtype)
     size = gradient.abs()
-    return (size > FLOOR * size.max()).to(gradient.dtype)
+    return size.gt_(FLOOR * size.max())
 
 
 Counterpart = Callable[[Call], Any]
@@ -124,7 +126,7 @@ def _convolution(call: Call) -> Tensor:
     )
     if not fits:
         return _as_torch_does(call)
-    narrow = levelled(sum_of_groups(x, channels, groups))
+    narrow = sum_of_groups(x, channels, groups)
     means = levelled(window_means(narrow, kernel, stride, dilation, pads))
     return _with_weight(repeated_groups(means, channels, weight.shape[0]), weight)
 
@@ -161,7 +163,7 @@ def _transposed(call: Call) -> Tensor:
     )
     if not fits:
         return _as_torch_does(call)
-    y = levelled(sum_of_groups(x, channels, groups))
+    y = sum_of_groups(x, channels, groups)
     for d in range(n):
         y = zeros_between(y, y.ndim - n + d, stride[d])
     spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]

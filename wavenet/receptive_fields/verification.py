@@ -20,7 +20,7 @@ from wavenet.receptive_fields.gradient import (
     supports,
 )
 from wavenet.receptive_fields.inputs import Plans, scaled, smaller, stretched
-from wavenet.receptive_fields.linear import CannotMeasure, Run
+from wavenet.receptive_fields.linear import CannotMeasure, Run, run_linear
 from wavenet.receptive_fields.measurement import refusal
 from wavenet.receptive_fields.memory import TooLarge
 from wavenet.receptive_fields.module_tracker import spatial_axes
@@ -36,6 +36,9 @@ _LAYERS_AT_ONCE = 8
 
 _MOST_GROWTH = 6
 """Times that an input is made longer to hold the field."""
+
+_MOST_SAMPLES_AFTER = 4096
+"""Samples after an output of a causal block that are watched: none of them may count."""
 
 _ALL_LEAVES = 200_000_000
 """Leaves squared times samples of the input: up to here every leaf is measured, in seconds."""
@@ -215,10 +218,12 @@ def verify_block(block: Causal, shapes: list[tuple[int, ...]]) -> None:
         for (name, leaf), layer in zip(causal_leaves(block), layers, strict=True)
     ]
     shape = shapes[0]
-    needed = 2 * layers[-1].samples + 4 * block.step * math.ceil(Fraction(1) / block.rate) + 16
+    samples = layers[-1].samples
+    period = 4 * block.step * math.ceil(Fraction(1) / block.rate) + 16
+    needed = samples + min(samples, _MOST_SAMPLES_AFTER) + period
     multiple = shape[-1] * math.ceil(needed / shape[-1])
     shape = (*shape[:-1], -(-multiple // block.step) * block.step)
-    measuring = _Leaves(Plans(block, shapes), shape)
+    measuring = _Leaves(Plans(block, shapes), shape, Fraction(2 * samples + period, 2 * shape[-1]))
     if len(leaves) ** 2 * shape[-1] <= _ALL_LEAVES:
         for i in range(0, len(leaves), _LAYERS_AT_ONCE):
             measuring.compare(leaves[i : i + _LAYERS_AT_ONCE])
@@ -243,16 +248,23 @@ Leaf = tuple[str, str, LayerField]
 
 
 class _Leaves:
-    """Compares leaves of a causal block with what they declare, on an input of one shape."""
+    """Compares leaves of a causal block with what they declare, on an input of one shape.
 
-    def __init__(self, plans: Plans, shape: tuple[int, ...]) -> None:
-        self.plans, self.shape = plans, shape
+    Args:
+        plans: of the block.
+        shape: of the input.
+        middle: where the outputs lie that are measured, as a part of all.
+    """
+
+    def __init__(self, plans: Plans, shape: tuple[int, ...], middle: Fraction) -> None:
+        self.plans, self.shape, self.middle = plans, shape, middle
 
     def compare(self, leaves: Sequence[Leaf]) -> None:
         """Raise VerificationError at the first of these that differs."""
         plans, shape = self.plans, self.shape
         try:
-            run = plans.run(shape, [path for path, _, _ in leaves])
+            others = stretched(plans.shapes, shape)  # no plan: a chain is long, and saves little
+            run = run_linear(plans.module, shape, others, keep=[path for path, _, _ in leaves])
         except TooLarge as error:
             raise plans.refusal(shape, error) from error
         except CannotMeasure as error:
@@ -262,15 +274,19 @@ class _Leaves:
             if tensor is None and path == "":
                 tensor = next(iter(run.outputs.values()))
             if tensor is not None and tensor.requires_grad:
-                difference = _differs_from_law(run, tensor, layer)
+                difference = _differs_from_law(run, tensor, layer, self.middle)
                 if difference:
                     raise VerificationError(f"layer {name} ({layer.kind}): {difference}")
 
 
-def _differs_from_law(run: Run, tensor: Tensor, layer: LayerField) -> str | None:
+def _differs_from_law(run: Run, tensor: Tensor, layer: LayerField, middle: Fraction) -> str | None:
     stride = Fraction(layer.stride)
     (support,) = supports(
-        run, tensor, [tensor.ndim - 1], [min(MOST_OUTPUTS, 2 * stride.denominator)]
+        run,
+        tensor,
+        [tensor.ndim - 1],
+        [min(MOST_OUTPUTS, stride.denominator)],
+        middle=middle,
     )
     heard = [
         (math.floor(n * stride), first, last)
