@@ -207,7 +207,7 @@ ENDLESS = {
     "product of times": (Of(lambda self, x: x.mT @ x), "multiplies every time with every other"),
     "first sample": (Of(lambda self, x: x - x[..., :1]), "one position is spread"),
     "reversed": (Of(lambda self, x: x + x.flip(-1)), "joined with one that runs backwards"),
-    "filter": (Filter(), "hears both ends of an input of shape"),
+    "filter": (Filter(), "hears back to the start of an input of shape"),
     "statistics": (nn.Sequential(nn.BatchNorm1d(1, track_running_stats=False)), "0 (BatchNorm1d)"),
 }
 
