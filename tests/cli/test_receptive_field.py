@@ -61,6 +61,13 @@ def test_a_network_of_ones_own(capsys: pytest.CaptureFixture[str], method: str) 
     assert found["method"] == ("gradient" if method == "gradient" else "trace")
 
 
+@pytest.mark.usefixtures("beside_networks")
+def test_without_end_on_one_side_the_other_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    text = answer(capsys, "networks:Recurrent", "--input-shape", "1,1,50", "--verify")
+    assert "receptive field: unbounded" in text
+    assert "look-back unbounded, look-ahead 2" in text
+
+
 def test_a_checkpoint_and_a_recipe_are_verified(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, repository: Path
 ) -> None:

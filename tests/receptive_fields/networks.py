@@ -119,6 +119,51 @@ def resnet(blocks: tuple[int, ...], at_the_end: bool = False) -> nn.Module:
     return nn.Sequential(*layers)
 
 
+def whole_vgg16() -> nn.Module:
+    """The convolutions of VGG-16 at their full width."""
+    layers: list[nn.Module] = []
+    width = 3
+    for n_convolutions, channels in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(n_convolutions):
+            layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            width = channels
+        layers.append(nn.MaxPool2d(2, 2))
+    return nn.Sequential(*layers)
+
+
+class WideBottleneck(nn.Module):
+    """A residual block of ResNet-50 at its full width, its stride in the 3 x 3 convolution."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+            nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width),
+        )  # fmt: skip
+        changes = stride > 1 or inputs != 4 * width
+        self.shortcut = nn.Conv2d(inputs, 4 * width, 1, stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        y += self.shortcut(x)
+        return torch.relu(y)
+
+
+def whole_resnet50() -> nn.Module:
+    """The trunk of ResNet-50 at its full width."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+    ]  # fmt: skip
+    inputs = 64
+    for stage, (n_blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512))):
+        for i in range(n_blocks):
+            layers.append(WideBottleneck(inputs, width, 2 if i == 0 and stage > 0 else 1))
+            inputs = 4 * width
+    return nn.Sequential(*layers)
+
+
 class Encoder(nn.Module):
     """The convolutions of wav2vec 2.0's feature encoder (Baevski et al. 2020, appendix)."""
 

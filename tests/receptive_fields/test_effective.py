@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import wavenet
-from wavenet.receptive_fields.effective import effective_field
+from wavenet.features import log_mel
+from wavenet.receptive_fields.effective import _conditioning, effective_field
 
 
 def convolution(weights: list[float]) -> wavenet.CausalConv1d:
@@ -46,6 +47,27 @@ def test_a_wavenets_shares_grow_to_one_within_its_field(generator: torch.Generat
     assert float(field.within[-1]) == pytest.approx(1)
     assert field.samples(0.5) <= field.samples(0.9) <= field.samples(0.99) <= model.past + 1
     assert "90 % of the sensitivity within" in str(field)
+
+
+def test_a_model_with_a_mel_and_speakers_gets_the_mel_of_the_audio(
+    generator: torch.Generator,
+) -> None:
+    config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=4, residual_channels=8)
+    config = config.replace(mel=wavenet.MelConfig(n_mels=8), speakers=2)
+    model = wavenet.WaveNet(config)
+    field = effective_field(model, 0.1 * torch.randn(3000, generator=generator), positions=4)
+    assert len(field.lags) == model.past + 1
+    assert float(field.within[-1]) == pytest.approx(1)
+
+
+def test_conditioning_of_a_piece_is_that_of_the_whole(generator: torch.Generator) -> None:
+    config = wavenet.WaveNetConfig.preset("tiny", layers_per_stack=2, residual_channels=8)
+    model = wavenet.WaveNet(config.replace(mel=wavenet.MelConfig(n_mels=8))).eval()
+    audio = 0.1 * torch.randn(1, 9000, generator=generator)
+    with torch.no_grad():
+        whole = model.condition(log_mel(audio, model.config.mel), n_samples=9000)
+    piece = _conditioning(model, audio, 5001, 50)
+    torch.testing.assert_close(piece, whole[..., 5001:5051])
 
 
 @pytest.mark.parametrize(
