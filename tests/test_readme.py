@@ -48,7 +48,7 @@ def test_python_blocks_run_one_after_another(
     repository: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = blocks(repository, "python")
-    assert len(code) == 6
+    assert len(code) == 7
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
