@@ -40,6 +40,7 @@ ARGUMENTS = {
     "export": "nowhere a.nam",
     "receptive-field": "nowhere",
     "bench": "sample",
+    "doctor": "--device cpu --out out",
 }
 
 

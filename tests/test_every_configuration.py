@@ -31,6 +31,7 @@ from wavenet.generation.engines.triton import FusedEngine
 from wavenet.generation.randomness import UniformSource
 from wavenet.nn import LiftedFrames, State, flatten_state
 from wavenet.testing import check_causal
+from wavenet.training.window import hidden_of_window
 
 FLOAT64_ERROR, FLOAT32_ERROR = 1e-10, 1e-5
 """Of params of size 1, and of states: sums of some hundred products in another order."""
@@ -148,7 +149,7 @@ def test_the_training_window_has_the_values_and_gradients_of_stream(
                     lift = model.frame_lift.matrix(frames.shape[-1])[:, :N_SAMPLES]
                 lifted = LiftedFrames(frames.expand(ROWS, -1, -1), lift)
             if window:
-                hidden = model.hidden_of_window(x, lifted, length, recompute=recompute)
+                hidden = hidden_of_window(model, x, lifted, length, recompute=recompute)
             else:
                 cond = None if lifted is None else lifted.samples
                 state = model.init_state(ROWS)

@@ -65,11 +65,12 @@ def test_a_recording_is_at_no_distance_from_itself(
     speech: Tensor, instruments: Instruments
 ) -> None:
     scores = Reference(speech, RATE, instruments).compare(speech)
-    best = {"pesq": 4.64, "stoi": 1.0}
+    best = {"pesq": 4.64, "stoi": 1.0, "visqol": 5.0}
     assert scores.missing == {}
-    measured = {"log_mel_l1", "mcd_db", *best} - set(instruments.unavailable)
+    measured = {"log_mel_l1", "mcd_db", "dnsmos", *best} - set(instruments.unavailable)
     assert measured <= set(scores.values) <= {metric.key for metric in METRICS}
     assert (instruments.tracker is None) == set(PITCH_KEYS).isdisjoint(scores.values)
+    assert 1 < scores.values.pop("dnsmos", 3.0) < 5  # of the copy alone
     for key, value in scores.values.items():
         assert value == pytest.approx(best.get(key, 0.0), abs=0.005), key
 

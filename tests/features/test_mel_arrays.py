@@ -121,7 +121,10 @@ def test_a_header_is_compared_with_the_bytes_there_are(
         ({"config": "x" * 70_000}, "config has 280000 bytes"),
         ({"config": npy(header((), "<U99999999"))}, "it is cut short"),
         ({"config": '{"sample_rate": [1, 2]}'}, "is missing; add it"),
-        ({"config": json.dumps({**SETTINGS.to_dict(), "n_fft": 10**9})}, "n_fft is 1000000000"),
+        (
+            {"config": json.dumps({**SETTINGS.to_dict(), "n_fft": 10**9})},
+            "n_fft=1000000000",
+        ),
         ({"config": json.dumps({**SETTINGS.to_dict(), "floor": [1]})}, "floor is [1]; give a num"),
         (
             {"config": json.dumps({**SETTINGS.to_dict(), "floor": 1e400})},

@@ -7,7 +7,6 @@ from the recording's own frames; nothing is warped in time. The definitions stan
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 import warnings
 from dataclasses import dataclass, field
@@ -207,9 +206,10 @@ class Instruments:
             self.unavailable["pesq"] = f"pesq is {INSTALL}"
         if not _has_pystoi():
             self.unavailable["stoi"] = f"pystoi is {INSTALL}"
-        for key, package in (("visqol", "visqol"), ("dnsmos", "speechmos")):
-            if importlib.util.find_spec(package) is None:
-                self.unavailable[key] = f"{package} is {INSTALL}"
+        if not _has_visqol():
+            self.unavailable["visqol"] = f"visqol-python is {INSTALL}"
+        if not _has_dnsmos():
+            self.unavailable["dnsmos"] = f"speechmos is {INSTALL}"
         if self.tracker is None:
             for key in PITCH_KEYS:
                 self.unavailable[key] = f"librosa is {INSTALL}"
@@ -314,6 +314,23 @@ def _has_pystoi() -> bool:
     try:
         import pystoi  # noqa: F401
     except ImportError:
+        return False
+    return True
+
+
+def _has_visqol() -> bool:
+    try:
+        import visqol  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _has_dnsmos() -> bool:
+    try:
+        import librosa.feature  # noqa: F401  (speechmos asks for it only when it runs)
+        from speechmos import dnsmos  # noqa: F401
+    except ImportError:  # also where librosa or onnxruntime is missing
         return False
     return True
 

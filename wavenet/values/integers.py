@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import math
 import operator
-import sys
 from typing import Any, TypeGuard
 
 
@@ -23,7 +23,10 @@ def is_integer(value: Any) -> TypeGuard[int]:
 
 def fits_float(value: Any) -> bool:
     """Return whether a number is finite and, being an integer, small enough for a float."""
-    return bool(abs(value) <= sys.float_info.max)
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def as_integer(name: str, value: Any, *, least: int = 1) -> int:

@@ -24,6 +24,7 @@ from wavenet.generation.engines.base import Request
 from wavenet.generation.engines.cpu import engine as cpu
 from wavenet.generation.engines.cpu.engine import CpuEngine
 from wavenet.generation.engines.eager import EagerEngine
+from wavenet.generation.options import engine_class
 from wavenet.generation.randomness import uniforms
 from wavenet.model import WaveNet
 from wavenet.model.config import FeatureConfig, UpsamplingConfig, WaveNetConfig
@@ -381,14 +382,14 @@ def test_params_that_are_no_numbers_end_in_a_sample() -> None:
 
 def test_auto_takes_the_cpu_engine_and_both_names_give_one_sound() -> None:
     model = WaveNet(WaveNetConfig(layers_per_stack=2, stacks=1, residual_channels=8)).eval()
-    assert wavenet.generation.sampling.engine_class("auto", model) is CpuEngine
+    assert engine_class("auto", model) is CpuEngine
     auto = generate(model, n_samples=50, seed=1)
     assert torch.equal(auto, generate(model, n_samples=50, seed=1, engine="cpu"))
 
 
 def test_other_types_are_left_to_the_eager_engine() -> None:
     model = WaveNet(WaveNetConfig(layers_per_stack=2, stacks=1, residual_channels=8)).double()
-    assert wavenet.generation.sampling.engine_class("auto", model) is EagerEngine
+    assert engine_class("auto", model) is EagerEngine
     with pytest.raises(ValueError, match=r"^engine='cpu' runs float32 models on the CPU, .*64"):
         generate(model, n_samples=5, engine="cpu")
 
