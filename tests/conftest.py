@@ -100,6 +100,16 @@ def start_python(processes: ForkServerContext) -> Callable[..., BaseProcess]:
 
 
 @pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Put back the handlers of signals, which the command's entry point sets for its process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
 def seed() -> int:
     """Seed torch's global generator, which initialises modules; returns the seed."""
     torch.manual_seed(0)

@@ -84,7 +84,7 @@ def test_report_has_every_recording_and_says_what_was_left_out(
     assert len(report["left_out"]) == 4
     for name in ("silent.wav", "broken.flac", "empty.wav", "tiny.wav"):
         assert sum(name in line for line in report["left_out"]) == 1
-    assert [system["key"] for system in report["systems"]] == ["model", "quantiser"]
+    assert [system["key"] for system in report["systems"]] == ["model", "network", "quantiser"]
     assert not librosa or "voicing_error_percent" in report["summary"]["quantiser"]
     audio, _ = read_audio(recordings / "anna" / "<b>|1.wav", RATE)
     found = report["utterances"][0]["scores"]["model"]
@@ -102,7 +102,7 @@ def test_report_has_every_recording_and_says_what_was_left_out(
     page = (tmp_path / "report" / "index.html").read_text()
     assert "anna/&lt;b&gt;|1.wav" in page
     assert "<b>|1" not in page
-    assert page.count("<audio ") == 2 * 3
+    assert page.count("<audio ") == 2 * 4
 
 
 def test_a_copy_is_what_generate_says_from_the_mel_with_the_same_seed(
@@ -334,7 +334,13 @@ def test_missing_packages_are_reported_and_stop_nothing(
     model = save(tmp_path / "model", mel=MEL)
     assert main(["evaluate", str(model), str(recordings), "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text())
-    assert [system["key"] for system in report["systems"]] == ["model", "quantiser"]
+    assert [system["key"] for system in report["systems"]] == [
+        "model",
+        "network",
+        "pulses",
+        "noise",
+        "quantiser",
+    ]
     assert {"pesq", "stoi", "griffin_lim", "world", "spectrograms", "intervals"} < set(
         report["unavailable"]
     )

@@ -219,7 +219,14 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
         monkeypatch.setitem(sys.modules, name, None)  # what `import` finds of a missing package
     found = Instruments().unavailable
     assert set(found) == {
-        *("pesq", "stoi", "f0_error_cents", "f0_gross_error_percent", "voicing_error_percent")
+        *(
+            "pesq",
+            "stoi",
+            "dnsmos",
+            "f0_error_cents",
+            "f0_gross_error_percent",
+            "voicing_error_percent",
+        )
     }
     assert found["f0_error_cents"] == "librosa is not installed: pip install 'wavenet-audio[eval]'"
     assert found["pesq"] == "pesq is not installed: pip install 'wavenet-audio[eval]'"

@@ -122,17 +122,6 @@ def test_vision_networks_at_full_width_take_less_than_2_gb(
     assert run_alone(MEASURE, arguments).strip() == numbers
 
 
-STACKS = """
-from wavenet.cli.main import main
-main(["receptive-field", "--layers", "10", "--stacks", "200", "--verify"])
-"""
-
-
-@pytest.mark.slow
-def test_two_thousand_layers_are_verified_in_less_than_2_gb() -> None:
-    assert "receptive field: 204601 samples" in run_alone(STACKS, [])
-
-
 def run_alone(code: str, arguments: list[str]) -> str:
     """What a process prints; it fails if it takes 2 GB."""
     code += "\nimport resource\nn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
