@@ -257,12 +257,12 @@ def test_accumulated_batches_make_the_steps_that_were_asked_for(
 
 def test_a_model_with_a_mel_and_speakers_by_folder_trains(tmp_path: Path, tones: Path) -> None:
     for i, speaker in enumerate(("mary", "john", "mary", "john")):
-        (tmp_path / speaker).mkdir(exist_ok=True)
-        content = (tones / f"tone-{i}.wav").read_bytes()
-        (tmp_path / speaker / f"{i}.wav").write_bytes(content)
+        folder = tmp_path / "corpus" / speaker
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.wav").write_bytes((tones / f"tone-{i}.wav").read_bytes())
     mel = {"sample_rate": 8000, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 10}
     config = TrainingConfig(
-        corpus=str(tmp_path),
+        corpus=str(tmp_path / "corpus"),
         model={**SMALL, "mel": {**mel, "f_max_hz": 4000.0}},
         speakers_by_folder=True,
         window_s=0.02,
@@ -379,6 +379,16 @@ def test_a_folder_with_a_model_is_left_alone(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
+def test_a_run_does_not_lie_in_its_own_corpus(
+    tmp_path: Path, tones: Path, brief: Callable[..., TrainingConfig]
+) -> None:
+    (tmp_path / "0.wav").write_bytes((tones / "tone-0.wav").read_bytes())
+    for out in (tmp_path / "out", tmp_path):
+        with pytest.raises(ConfigError, match="lies in corpus=.*; name a folder outside"):
+            train(brief(corpus=str(tmp_path)), out)
+    assert os.listdir(tmp_path) == ["0.wav"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -446,14 +456,16 @@ def test_bad_files_among_good_ones_are_counted_in_one_warning(
     brief: Callable[..., TrainingConfig],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
     for i in range(3):
         content = (tones / f"tone-{i}.wav").read_bytes()
-        (tmp_path / f"{i}.wav").write_bytes(content)
-        (tmp_path / f"bad-{i}.wav").write_text("no sound")
-    soundfile.write(tmp_path / "cut.flac", np.random.default_rng(0).normal(0, 0.1, 50_000), 8000)
-    (tmp_path / "cut.flac").write_bytes((tmp_path / "cut.flac").read_bytes()[:20_000])
+        (corpus / f"{i}.wav").write_bytes(content)
+        (corpus / f"bad-{i}.wav").write_text("no sound")
+    soundfile.write(corpus / "cut.flac", np.random.default_rng(0).normal(0, 0.1, 50_000), 8000)
+    (corpus / "cut.flac").write_bytes((corpus / "cut.flac").read_bytes()[:20_000])
     with caplog.at_level(logging.WARNING, "wavenet"):
-        assert train(brief(corpus=str(tmp_path)), tmp_path / "out").steps == 3
+        assert train(brief(corpus=str(corpus)), tmp_path / "out").steps == 3
     (record,) = caplog.records
     message = record.getMessage()
     assert message.startswith("left out 4 of 7 files: ")
