@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wavenet import WaveNet
-from wavenet.training import ConfigError, TrainingConfig, TrainingError
+from wavenet.training import TrainingConfig, TrainingError
 from wavenet.training import run as run_module
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.run import train
@@ -45,13 +45,22 @@ def make(tones: Path) -> Callable[..., TrainingConfig]:
     [
         ({"window_s": 1e9}, r"window_s=1e\+09 makes a training step need at least .* GB of memory"),
         ({"window_s": 1e308}, r"window_s=1e\+308 makes .* of 8.00e\+311 samples"),
-        ({"model": {"layers_per_stack": 70}}, "model.layers_per_stack=70 makes a training step"),
-        ({"model": {"layers_per_stack": 10**9}}, r"layers_per_stack=1.00e\+9 makes .* layers"),
-        ({"model": {"stacks": 10**30}}, r"model.stacks=1.00e\+30 makes 3.00e\+30 layers; lower it"),
-        ({"model": {"residual_channels": 10**6}}, "residual_channels=1000000 makes .* parameters"),
-        ({"model": {"skip_channels": 10**300}}, r"model.skip_channels=1.00e\+300 makes"),
-        ({"model": {"sample_rate": 10**9}}, r"model.sample_rate=1.00e\+9 Hz is above"),
-        ({"model": {"mel": LONG_MEL}}, r"model.mel.n_fft=1.12e\+15"),
+        (
+            {"model": {"layers_per_stack": 70}},
+            "layers_per_stack=70, .* reach back",
+        ),
+        (
+            {"model": {"layers_per_stack": 10**9}},
+            "layers_per_stack=10.* must be at most",
+        ),
+        ({"model": {"stacks": 10**30}}, "stacks=1000.* must be at most 2048"),
+        (
+            {"model": {"residual_channels": 10**6}},
+            "residual_channels=10.* must be at most",
+        ),
+        ({"model": {"skip_channels": 10**300}}, "skip_channels=1000.* must be at most 65536"),
+        ({"model": {"sample_rate": 10**9}}, "sample_rate=1000000000 must be at most"),
+        ({"model": {"mel": LONG_MEL}}, "n_fft=11.* must be at most"),
         ({"batch_size": 10**6}, "batch_size=1000000 makes a training step need"),
         ({"trainer": {"limit_val_batches": 0}}, "limit_val_batches=0 leaves nothing to validate"),
         ({"trainer": {"limit_val_batches": 0.01}}, "check 0.01 of the `val_dataloader`"),
@@ -69,7 +78,7 @@ def test_a_mistake_is_one_line_and_the_corrected_run_begins(
     tmp_path: Path, make: Callable[..., TrainingConfig], changes: dict[str, Any], message: str
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         train(make(**changes), out)
     assert "\n" not in str(caught.value)
     assert not out.exists()
@@ -86,7 +95,7 @@ def test_what_fails_in_the_first_step_leaves_the_folder_as_it_was(
     (tmp_path / "samples" / "mine.txt").touch()
     with monkeypatch.context() as patch:
         patch.setattr(WaveNetTraining, "training_step", fail_in_the_first_step)
-        with pytest.raises(ConfigError, match="not enough memory for batch_size=2 windows of wind"):
+        with pytest.raises(ValueError, match="not enough memory for batch_size=2 windows of wind"):
             train(make(), tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == [
         "samples",
@@ -104,7 +113,7 @@ def test_what_fails_after_a_step_leaves_what_was_trained(
         return fail_in_the_first_step() if self.global_step else whole(self, batch, index)
 
     monkeypatch.setattr(WaveNetTraining, "training_step", step)
-    with pytest.raises(ConfigError, match="not enough memory"):
+    with pytest.raises(ValueError, match="not enough memory"):
         train(make(max_steps=3, checkpoint_every=1), tmp_path)
     assert len(os.listdir(tmp_path / "checkpoints")) == 2
     monkeypatch.undo()
@@ -116,7 +125,7 @@ def test_a_recipe_in_the_folder_is_not_replaced_by_the_settings(
     tmp_path: Path, make: Callable[..., TrainingConfig], resume: bool
 ) -> None:
     (tmp_path / "config.yaml").write_text("corpus: mine  # with remarks\n")
-    with pytest.raises(ConfigError, match=r"holds a config.yaml and no model; choose another fol"):
+    with pytest.raises(ValueError, match=r"holds a config.yaml and no model; choose another fol"):
         train(make(), tmp_path, resume=resume)
     assert os.listdir(tmp_path) == ["config.yaml"]
 
@@ -158,5 +167,5 @@ def test_the_bound_of_a_step_is_what_the_window_keeps() -> None:
 
 def test_the_deepest_network_that_is_allowed_is_judged_at_once() -> None:
     config = TrainingConfig(model={"layers_per_stack": MOST_LAYERS, "stacks": 1})
-    with pytest.raises(ConfigError, match="model.layers_per_stack=10000 makes a training step"):
+    with pytest.raises(ValueError, match="layers_per_stack=10000 must be at most 2048"):
         check_sizes(config, config.model_config())
