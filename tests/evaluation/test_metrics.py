@@ -215,7 +215,7 @@ def test_noise_lowers_every_score(speech: Tensor, instruments: Instruments) -> N
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("pesq", "pystoi", "pyworld", "librosa"):
+    for name in ("pesq", "pystoi", "pyworld", "librosa", "visqol"):
         monkeypatch.setitem(sys.modules, name, None)  # what `import` finds of a missing package
     found = Instruments().unavailable
     assert set(found) == {
