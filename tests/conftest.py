@@ -32,6 +32,8 @@ def pytest_configure() -> None:
     logging.getLogger("wavenet.simd").setLevel(logging.WARNING)
     # A shell that starts us in the background has ctrl-C ignored, by us and all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # So has nohup the signal of a terminal that closes.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
