@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from wavenet.benchmark.doctor import parts
+from wavenet.benchmark.doctor import part, parts
 from wavenet.benchmark.doctor.report import decisions, read_report, tables
 from wavenet.benchmark.doctor.runner import run_doctor
 from wavenet.cli.main import main
@@ -75,7 +75,7 @@ def test_every_other_part_runs_on_the_cpu(name: str) -> None:
 def test_a_missing_package_is_reported_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(parts.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(part.importlib.util, "find_spec", lambda name: None)
     assert parts.main(["training", "cpu"]) == 0
     assert "needs lightning, jsonargparse" in json.loads(capsys.readouterr().out)["missing"]
 

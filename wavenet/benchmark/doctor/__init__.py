@@ -1,6 +1,7 @@
 """``wavenet doctor``: checks and measures a device, part by part, and leaves one report.
 
-- ``parts``: what is checked and measured; each part a function of the device;
+- ``checks``, ``measures``, ``training``: the parts, each a function of the device;
+- ``parts``: their titles and order, and the command that runs one;
 - ``runner``: runs every part in a process of its own, under a time limit;
 - ``report``: the report as JSON and as Markdown tables, and what its figures decide.
 """
