@@ -120,17 +120,19 @@ def test_what_is_written_into_a_buffer_is_not_lost() -> None:
     assert (field.samples, field.look_ahead, field.method) == (3, 2, "gradient")
 
 
-def plainly_measured(network: nn.Module, n: int, length: int) -> tuple[int, int]:
-    """First and last input that has a gradient in the network as it is."""
-    x = torch.randn(1, 4, length, dtype=torch.float64, requires_grad=True)
+def plainly_measured(network: nn.Module, n: int, length: int) -> list[int]:
+    """Return the inputs with a gradient, over quiet and loud inputs; none where a ReLU is shut."""
+    x = torch.randn(32, 4, length, dtype=torch.float64)
+    x = (x * torch.logspace(-1, 2, 32)[:, None, None]).requires_grad_()
     y = network.double().eval()(x)
     (gradient,) = torch.autograd.grad(y[..., n].sum(), x)
-    found = gradient.abs().sum((0, 1)).nonzero().flatten().tolist()
-    return found[0], found[-1]
+    found: list[int] = gradient.abs().sum((0, 1)).nonzero().flatten().tolist()
+    return found
 
 
+@pytest.mark.slow
 def test_random_networks_by_formula_by_gradient_and_by_their_own_gradient() -> None:
-    by_formula = 0
+    by_formula = plainly = n_causal = 0
     for seed in range(N_NETWORKS):
         network, finite, causal = parts.random_network(seed)
         auto = receptive_field(network, input_shape=(1, 4, 32), verify=True)
@@ -141,7 +143,9 @@ def test_random_networks_by_formula_by_gradient_and_by_their_own_gradient() -> N
         if causal:
             assert (auto.samples, auto.stride) == (measured.samples, measured.stride), seed
             assert auto.stride == 1
-            first, last = plainly_measured(network.float(), 16, 32)
-            assert last <= 16
-            assert not finite or 16 - first <= auto.look_back, seed
+            inputs = plainly_measured(network, 16, 32)
+            assert max(inputs, default=16) <= 16
+            assert not finite or 16 - min(inputs, default=16) <= auto.look_back, seed
+            n_causal, plainly = n_causal + 1, plainly + bool(inputs)
     assert by_formula >= N_NETWORKS // 4
+    assert plainly >= 0.8 * n_causal  # the yardstick has something to say of most of them
