@@ -44,8 +44,11 @@ ENGINES: dict[str, type[Engine]] = {
     "gpu-fused": FusedEngine,
 }
 REFUSED = {
-    ("gpu-fused", "one-hot classes of speakers"): "engine='gpu-fused' knows no one_hot_input; use",
-    ("gpu-fused", "one-hot classes, mel and speakers or none"): "knows no one_hot_input; use",
+    ("gpu-fused", "one-hot classes of speakers"): "does not support one_hot_input; use",
+    (
+        "gpu-fused",
+        "one-hot classes, mel and speakers or none",
+    ): "does not support one_hot_input; use",
 }
 """What an engine cannot run, and what it says."""
 

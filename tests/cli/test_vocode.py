@@ -512,21 +512,19 @@ def test_a_mistake_in_mel_is_one_line_and_writes_nothing(
 # --- memory ---
 
 GROWTH = """
-import resource, sys
+import sys
+from peak_memory import peak_kib
 from wavenet.cli.main import main
-
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 model, short, long = sys.argv[1:]
 options = ["--model", model, "--engine", "cpu"]
 assert main(["vocode", short, "a.wav", *options]) == 0
 assert main(["mel", short, "a.npz", "--model", model]) == 0
-before = peak_mb()
+before = peak_kib()
 assert main(["vocode", long, "a.wav", *options]) == 0
 assert main(["mel", long, "a.npz", "--model", model]) == 0
 assert main(["vocode", "a.npz", "b.wav", *options]) == 0
-print(peak_mb() - before)
+print((peak_kib() - before) / 1024)
 """
 
 
@@ -536,5 +534,6 @@ def test_memory_does_not_grow_with_the_length_of_a_file(model: Path, place: Path
     write_noise(place / "short.wav", 30 * RATE, channels=2)
     write_noise(place / "long.wav", 8 * 60 * RATE, channels=2)
     command = [sys.executable, "-c", GROWTH, str(model), "short.wav", "long.wav"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert float(done.stdout.splitlines()[-1]) < 8  # MB; both channels are 31, the sum 15

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peak_memory import peak_kib, reset_peak
 
 import wavenet
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig
@@ -148,7 +148,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def check(folder: Path) -> None:
     """Assert that a folder is loaded, or refused in one line, from Python and by a command."""
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reset_peak()
+    before_kib = peak_kib()
     started = time.process_time()
     line = None
     try:
@@ -160,7 +161,7 @@ def check(folder: Path) -> None:
     with redirect_stdout(out), redirect_stderr(err):
         code = main(["info", str(folder)])
     assert time.process_time() - started < LONGEST_S
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < MOST_KIB
+    assert peak_kib() - before_kib < MOST_KIB
     if line is None:
         assert (code, err.getvalue()) == (0, "")
         return

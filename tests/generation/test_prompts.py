@@ -102,19 +102,17 @@ def test_a_state_after_a_prompt_has_the_time_of_a_beginning() -> None:
 
 
 GROWTH = """
-import resource, sys
+import sys
+from peak_memory import peak_kib
 from wavenet.cli.main import main
-
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 model, short, long = sys.argv[1:]
 options = ["--model", model, "--engine", "cpu"]
 assert main(["generate", "a.wav", "--prime", short, "--seconds", "2", *options]) == 0
-before = peak_mb()
+before = peak_kib()
 assert main(["generate", "a.wav", "--prime", long, "--seconds", "2", *options]) == 0
 assert main(["generate", "a.wav", "--seconds", "120", *options]) == 0
-print(peak_mb() - before)
+print((peak_kib() - before) / 1024)
 """
 
 

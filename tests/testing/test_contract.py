@@ -88,6 +88,21 @@ class SaysTooMuchPast(Right):
     past = 3
 
 
+class Quantizes(Right):
+    """The sign of the input is all that matters, so every gradient of x is zero."""
+
+    def taps_on(self, joined: Tensor) -> Tensor:
+        return super().taps_on(torch.sign(joined))
+
+
+class QuantizesAndSaysTooLittlePast(Quantizes):
+    past = 1
+
+
+class QuantizesAndSaysTooMuchPast(Quantizes):
+    past = 3
+
+
 class HearsFarBeyondItsPast(Causal):
     """Its nearest taps are where `past` says, and one more lies 40 samples back."""
 
@@ -302,6 +317,8 @@ WRONG: list[tuple[Callable[[], Causal], str]] = [
     (LooksAheadWithinItsStep, r"output 0 before input sample 1 depends on samples from 1 on"),
     (LooksAheadInTheConditioning, r"output 0 of two streams taken in turns"),
     (SaysTooLittlePast, r"past is 1, but the gradient of x reaches back 2 samples"),
+    (QuantizesAndSaysTooLittlePast, r"past is 1, but samples before that change the output"),
+    (QuantizesAndSaysTooMuchPast, r"past is 3, but the gradient of x is zero"),
     (SaysTooMuchPast, r"past is 3, but the gradient of x reaches back 2 samples"),
     (HearsFarBeyondItsPast, r"past is 1, but the gradient of x reaches back 40 samples"),
     (HearsNothing, r"past is 2, but the gradient of x is zero"),
@@ -332,6 +349,7 @@ WRONG: list[tuple[Callable[[], Causal], str]] = [
 
 def test_a_right_block_of_somebody_elses_passes() -> None:
     check_causal(Right())
+    check_causal(Quantizes())
 
 
 @pytest.mark.parametrize(("block", "message"), WRONG, ids=[block.__name__ for block, _ in WRONG])
@@ -345,7 +363,7 @@ def test_every_wrong_block_of_this_file_is_tried() -> None:
         return {cls}.union(*(subclasses(one) for one in cls.__subclasses__()))
 
     here = {cls for cls in subclasses(Causal) if cls.__module__ == __name__}
-    assert here - {Right} == {block for block, _ in WRONG}
+    assert here - {Right, Quantizes} == {block for block, _ in WRONG}
 
 
 def test_the_block_itself_is_not_changed() -> None:

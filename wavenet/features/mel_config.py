@@ -228,7 +228,7 @@ class MelConfig:
         Raises:
             ValueError: an unknown name.
         """
-        if name not in _PRESETS:
+        if not isinstance(name, str) or name not in _PRESETS:
             raise ValueError(f"unknown mel preset {name!r}; known are {', '.join(_PRESETS)}")
         return cls(**_PRESETS[name])
 

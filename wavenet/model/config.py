@@ -322,7 +322,7 @@ class WaveNetConfig:
         Raises:
             ValueError: for an unknown preset or setting.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(f"preset={name!r} is unknown; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
 

@@ -29,7 +29,7 @@ def preset(name: str, *, activation: str = "Tanh", sample_rate: int = 48_000) ->
     Raises:
         ValueError: if there is no such size or activation.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
     widths, dilations = PRESETS[name]
     acts = ActivationConfig(activation)

@@ -230,10 +230,14 @@ def _check_past(probe: Probe, module: Causal, seed: int) -> None:
     short is confirmed with others.
     """
     reach, past = _reach(probe), probe.block.past
+    quantized = reach < 0
     for attempt in range(1, _REACH_ATTEMPTS):
         if reach >= past:
             break
-        reach = max(reach, _reach(Probe.of(module, seed + attempt)))
+        other = Probe.of(module, seed + attempt)
+        reach = max(reach, _reach_of_changes(other) if quantized else _reach(other))
+    if quantized and reach > past:
+        raise ContractError(f"past is {past}, but samples before that change the output")
     if reach != past:
         found = f"reaches back {reach} samples" if reach >= 0 else "is zero"
         raise ContractError(f"past is {past}, but the gradient of x {found}")
@@ -262,6 +266,38 @@ def _reach(probe: Probe) -> int:
         heard = gradient[i].abs().sum(0).nonzero()
         if len(heard):
             reach = max(reach, math.floor(at / block.rate) - int(heard[0]))
+    return reach
+
+
+def _reach_of_changes(probe: Probe) -> int:
+    """Reach of a block that quantizes its input, so that all gradients of x are zero.
+
+    Returns:
+        ``past`` if the sample that far back changes an output, more if earlier ones do, else -1.
+    """
+    block, past = probe.block, probe.block.past
+    n = (math.ceil(past / block.step) + STREAMED_STEPS) * block.step
+    x, cond = probe.inputs(1, n)
+    noise = probe.randn(*x.shape)
+    start = block.init_state(1, dtype=torch.float64)
+
+    def differs(begin: int, end: int, at: int) -> bool:
+        changed = torch.cat([x[..., :begin], noise[..., begin:end], x[..., end:]], dim=-1)
+        y = outputs_of(block.stream(changed, start, cond)[0])
+        return any(
+            not torch.equal(a[..., at], b[..., at]) for a, b in zip(y, reference, strict=True)
+        )
+
+    reach = -1
+    with torch.no_grad():
+        reference = outputs_of(block.stream(x, start, cond)[0])
+        n_out = reference[0].shape[-1]
+        for at in range(n_out - max(1, int(block.step * block.rate)), n_out):
+            oldest = math.floor(at / block.rate) - past
+            if differs(0, oldest, at):
+                return past + 1
+            if differs(oldest, oldest + 1, at):
+                reach = past
     return reach
 
 
