@@ -16,6 +16,7 @@ import wavenet
 from wavenet.cli.main import main
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, read_config
+from wavenet.training.finetune import with_speakers
 
 CONFIG = wavenet.WaveNetConfig(
     layers_per_stack=2, stacks=1, residual_channels=4, skip_channels=6, distribution="gaussian"
@@ -215,6 +216,19 @@ def test_a_voice_is_pushed_with_its_card_its_licence_and_its_attribution(
     card = service.sent["README.md"].decode()
     assert "\nlicense: cc-by-sa-3.0\n" in card.split("---")[1]
     assert (shipped / "MODEL_CARD.md").read_text() in card
+
+
+def test_a_loaded_voice_keeps_its_licence_where_it_is_saved_trained_on_or_pushed(
+    service: type[Recorder], tmp_path: Path
+) -> None:
+    texts = {"LICENSE-CC-BY-SA-3.0.txt", "ATTRIBUTION.txt"}
+    model = wavenet.load("prompts-16k")
+    assert model.licences.keys() == texts
+    model.push("ann/voice")
+    assert texts < service.sent.keys()
+    with_speakers(model, ["eve"]).save(tmp_path / "more")
+    assert wavenet.load(tmp_path / "more").licences == model.licences
+    assert wavenet.WaveNet(model.config).licences == {}
 
 
 def test_a_licence_without_an_identifier_of_the_hub_is_linked(

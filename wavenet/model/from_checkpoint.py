@@ -15,7 +15,13 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.model import ARCHITECTURE, WaveNet
 from wavenet.model.config import ADDED_KEYS, FeatureConfig, WaveNetConfig
 from wavenet.storage import hub
-from wavenet.storage.checkpoint import CheckpointError, load_weights, read_config, weights_bytes
+from wavenet.storage.checkpoint import (
+    CheckpointError,
+    load_weights,
+    read_config,
+    read_licences,
+    weights_bytes,
+)
 
 LEAST_LAYER_BYTES = 256
 """Of a layer in ``model.safetensors``: six tensors, each with its name and shape in the header."""
@@ -71,6 +77,7 @@ def load(
     _require_affordable(config, folder)
     model = WaveNet(config)
     load_weights(model, folder)
+    model.licences = read_licences(folder)
     return model.to(device).eval()
 
 

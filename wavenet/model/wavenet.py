@@ -15,6 +15,7 @@ where the next sample lies (``nn.prediction``):
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ class WaveNet(Causal):
     Attributes:
         config: the frozen configuration.
         distribution: of one sample given params; see ``wavenet.distributions``.
+        licences: texts of licence and attribution of the weights by file name; ``load`` fills it,
+            ``save`` and ``push`` put them beside the weights.
 
     Args:
         config: see ``WaveNetConfig``.
@@ -79,6 +82,7 @@ class WaveNet(Causal):
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.licences: Mapping[str, str] = {}
         self.distribution: Distribution = make_distribution(
             config.distribution, config.distribution_size
         )
@@ -381,6 +385,7 @@ class WaveNet(Causal):
             config=self.config.to_dict(),
             tensors=self.state_dict(),
             provenance=provenance,
+            licences=self.licences,
         )
 
     def push(

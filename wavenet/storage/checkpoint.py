@@ -41,6 +41,12 @@ MAX_HEADER_BYTES = 16 << 20
 """Longest header of ``model.safetensors`` that is read; 1000 layers have 700 kB."""
 FLOATS = ("F16", "BF16", "F32", "F64")
 """Types of stored tensors, as safetensors calls them."""
+LICENCE_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "ATTRIBUTION")
+LICENCE_FILES = tuple(
+    pattern for name in LICENCE_NAMES for pattern in (name, f"{name}*.txt", f"{name}*.md")
+)
+"""Patterns of the texts that accompany weights wherever they go."""
+MAX_LICENCE_BYTES, MAX_LICENCES = 1 << 20, 32
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 """What ``dtype`` in ``config.json`` may say."""
 
@@ -57,8 +63,9 @@ def write_checkpoint(
     tensors: Mapping[str, Tensor],
     provenance: dict[str, Any] | None = None,
     dtype: str | None = None,
+    licences: Mapping[str, str] | None = None,
 ) -> None:
-    """Write both files into a folder, which is made if it is missing.
+    """Write both files, and licences beside them, into a folder that is made if it is missing.
 
     Args:
         folder: where they go.
@@ -67,6 +74,7 @@ def write_checkpoint(
         tensors: weights and buffers, on any device.
         provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
         dtype: what the caller has narrowed the parameters to, one of ``HALVES``.
+        licences: texts of licence and attribution by file name, as ``read_licences`` gives them.
 
     Raises:
         ValueError: if the values take more than ``MAX_CONFIG_BYTES``.
@@ -92,6 +100,34 @@ def write_checkpoint(
         config_path.write_text(text, encoding="utf-8")
         with atomic_write(folder / WEIGHTS_NAME) as weights_path:
             weights_path.write_bytes(weights)
+            for name, licence in (licences or {}).items():
+                with atomic_write(folder / name) as path:
+                    path.write_text(licence, encoding="utf-8")
+
+
+def licence_files(folder: Path) -> list[Path]:
+    """Texts of licence and attribution in a folder, sorted by name."""
+    found = {path for pattern in LICENCE_FILES for path in folder.glob(pattern) if path.is_file()}
+    return sorted(found)
+
+
+def read_licences(folder: str | Path) -> dict[str, str]:
+    """Texts of licence and attribution beside a checkpoint, by file name.
+
+    Raises:
+        CheckpointError: for more than ``MAX_LICENCES`` files, or one over ``MAX_LICENCE_BYTES``.
+    """
+    found = licence_files(find_checkpoint(folder))
+    if len(found) > MAX_LICENCES:
+        raise CheckpointError(
+            f"{folder} holds {len(found)} texts of licences, more than {MAX_LICENCES}; join them"
+        )
+    texts = {}
+    for path in found:
+        if path.stat().st_size > MAX_LICENCE_BYTES:
+            raise CheckpointError(f"{path} is longer than {MAX_LICENCE_BYTES} bytes; shorten it")
+        texts[path.name] = path.read_text(encoding="utf-8", errors="replace")
+    return texts
 
 
 def find_checkpoint(folder: str | Path) -> Path:

@@ -18,9 +18,12 @@ from typing import Any
 
 from wavenet.storage.checkpoint import (
     CONFIG_NAME,
+    LICENCE_FILES,
+    LICENCE_NAMES,
     WEIGHTS_NAME,
     CheckpointError,
     find_checkpoint,
+    licence_files,
     read_config,
     weights_bytes,
 )
@@ -34,12 +37,6 @@ CARD_NAME = "README.md"
 FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
 ADDRESS = "hf://"
 """Begins a name that stands for a repository of the Hub and never for a folder."""
-
-_LICENCE_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "ATTRIBUTION")
-LICENCE_FILES = tuple(
-    pattern for name in _LICENCE_NAMES for pattern in (name, f"{name}*.txt", f"{name}*.md")
-)
-"""Patterns of the texts that accompany weights wherever they go."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _LICENCE_ID = re.compile(r"LICEN[SC]E-((?:CC-BY|CC0|Apache|MIT|BSD)[\w.-]*)", re.ASCII | re.I)
@@ -131,12 +128,6 @@ def push(
     return str(commit)
 
 
-def licence_files(folder: Path) -> list[Path]:
-    """Texts of licence and attribution in a folder, sorted by name."""
-    found = {path for pattern in LICENCE_FILES for path in folder.glob(pattern) if path.is_file()}
-    return sorted(found)
-
-
 def model_card(name: str, content: dict[str, Any], licences: list[str] | None = None) -> str:
     """The text of a model card, from what ``config.json`` says.
 
@@ -198,7 +189,7 @@ def _front_matter(licences: list[str]) -> str:
             lines.append(f"license: {known[1].lower()}")
             break
     else:
-        named = [file for file in licences if file.startswith(_LICENCE_NAMES[:3])]
+        named = [file for file in licences if file.startswith(LICENCE_NAMES[:3])]
         if named:
             lines += ["license: other", f"license_link: {json.dumps(named[0])}"]
     return "\n".join(["---", *lines, "---", ""])

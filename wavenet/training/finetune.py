@@ -69,6 +69,7 @@ def with_speakers(model: WaveNet, names: Sequence[str]) -> WaveNet:
     middle = table.mean(dim=0) if len(table) else torch.zeros(table.shape[1])
     state[_TABLE] = torch.cat((table, middle.expand(len(names), -1)))
     larger.load_state_dict(state)
+    larger.licences = model.licences
     return larger
 
 
