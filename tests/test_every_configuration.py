@@ -8,11 +8,14 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from configurations import (
     CONFIGURATIONS,
     QUICK,
+    RATE,
     each_but_most_are_slow,
     each_configuration,
     make_model,
@@ -31,6 +34,8 @@ from wavenet.generation.engines.triton import FusedEngine
 from wavenet.generation.randomness import UniformSource
 from wavenet.nn import LiftedFrames, State, flatten_state
 from wavenet.testing import check_causal
+from wavenet.training import TrainingConfig
+from wavenet.training.run import train
 from wavenet.training.window import hidden_of_window
 
 FLOAT64_ERROR, FLOAT32_ERROR = 1e-10, 1e-5
@@ -232,6 +237,49 @@ def test_a_checkpoint_makes_the_same_model(name: str, tmp_path: Path) -> None:
         x = torch.rand(ROWS, 1, N_SAMPLES) * 2 - 1
         rows = [None if part is None else part for part in conditioning]
         assert torch.equal(again(x, *rows), model(x, *rows))
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise of three speakers, a folder each."""
+    folder, generator = tmp_path_factory.mktemp("speech"), np.random.default_rng(0)
+    for speaker in ("anna", "bert", "carl"):
+        (folder / speaker).mkdir()
+        for number in range(4):
+            noise = generator.normal(0, 0.1, RATE)
+            soundfile.write(folder / speaker / f"{number}.wav", noise, RATE)
+    return folder
+
+
+@each_but_most_are_slow
+def test_training_stopped_halfway_and_resumed_ends_with_the_same_bits(
+    name: str, speech: Path, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"speakers": 0, "speaker_names": []}
+    config = TrainingConfig(
+        corpus=str(speech),
+        model=CONFIGURATIONS[name].to_dict() | changes,
+        speakers_by_folder=CONFIGURATIONS[name].speakers > 0,
+        window_s=0.03,
+        batch_size=2,
+        validation_windows=2,
+        max_steps=4,
+        checkpoint_every=2,
+        listen_every=0,
+        trainer={"accelerator": "cpu", "enable_progress_bar": False},
+    )
+    if CONFIGURATIONS[name].features is not None:
+        with pytest.raises(ValueError, match=r"makes mels, not features; set model\.mel"):
+            train(config, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return
+    train(config, tmp_path)
+    whole = (tmp_path / "model" / "model.safetensors").read_bytes()
+    halfway, last = sorted((tmp_path / "checkpoints").iterdir())
+    last.unlink()
+    assert "00000002" in halfway.name
+    assert train(config, tmp_path, resume=True).steps == 4
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == whole
 
 
 @each_configuration
