@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from wavenet.generation.randomness import UniformSource, row_seeds, uniforms
+from wavenet.generation.randomness import (
+    UniformSource,
+    row_seeds,
+    shaped_uniforms,
+    uniforms,
+)
 
 KNOWN = [
     [0.011546790599822998, 0.24154919385910034, 0.11142581701278687, 0.5644146800041199],
@@ -124,3 +130,43 @@ def test_no_seed_draws_another_one_each_time() -> None:
 def test_wrong_seeds_are_named(seed: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         row_seeds(seed, 2)
+
+
+# --- noise shaping ---
+
+
+@pytest.mark.parametrize("per_sample", [1, 2])
+def test_shaping_filters_the_noise_of_the_last_uniform_and_leaves_the_others(
+    per_sample: int,
+) -> None:
+    n, b = 10_000, 0.5
+    plain = shaped_uniforms(4, 0, n, per_sample, 0.0)
+    shaped = shaped_uniforms(4, 0, n, per_sample, b)
+    assert np.array_equal(shaped[:, :-1], plain[:, :-1])
+    assert shaped[0, -1] == plain[0, -1]
+    normal = statistics.NormalDist()
+    z = [normal.inv_cdf(float(u)) for u in plain[:, -1]]
+    expected = [normal.cdf((z[t] - b * z[t - 1]) / (1 + b * b) ** 0.5) for t in range(1, n)]
+    assert np.abs(shaped[1:, -1] - expected).max() <= 2.0**-23
+
+
+def test_shaped_uniforms_are_uniform_and_have_the_correlation_of_the_filter() -> None:
+    n, b = 200_000, 0.5
+    shaped = shaped_uniforms(5, 0, n, 1, b)[:, 0].astype(np.float64)
+    assert 0 < shaped.min() < shaped.max() < 1
+    counts = np.histogram(shaped, bins=100, range=(0, 1))[0]
+    assert float((((counts - n / 100) ** 2) / (n / 100)).sum()) < 150
+    noise = torch.special.ndtri(torch.from_numpy(shaped)).numpy()
+    for lag, expected in ((1, -b / (1 + b * b)), (2, 0.0), (3, 0.0)):
+        assert np.corrcoef(noise[lag:], noise[:-lag])[0, 1] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("cut", [[1] * 50, [10_000], [4096, 4096, 1], [3, 4093, 4100, 7], [0, 5]])
+def test_shaped_uniforms_do_not_depend_on_how_they_are_cut_or_where_one_begins(
+    cut: list[int],
+) -> None:
+    whole = shaped_uniforms(9, 0, 15_000, 2, 0.7)
+    for begin in (0, 1, 777, 4095, 4096):
+        source = UniformSource([9], 2, [begin], shaping=0.7)
+        joined = torch.cat([source.take(n) for n in cut], dim=-1)
+        assert np.array_equal(joined[0].T.numpy(), whole[begin : begin + sum(cut)])
