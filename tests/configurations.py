@@ -118,6 +118,7 @@ CONFIGURATIONS: dict[str, WaveNetConfig] = {
         speaker_names=("anna", "bert"),
         cond_channels=3,
         temperature=0.9,
+        noise_shaping=0.5,
     ),
     "predictor with pitch taps": WaveNetConfig(
         **SMALL,

@@ -35,6 +35,7 @@ ADDED_KEYS = (
     "unconditional",
     "temperature",
     "refinement_passes",
+    "noise_shaping",
 )
 """Settings that older checkpoints do not name; their defaults say what was before."""
 
@@ -130,6 +131,9 @@ class WaveNetConfig:
             validation sentences; training and likelihoods know nothing of it.
         refinement_passes: passes of ``MelRefinement`` that bring what is generated from a mel
             nearer to it, unless another number is asked for; 0 for none. Without a mel unused.
+        noise_shaping: coefficient b, from -1 to 1, of the filter of the sampling noise unless
+            another is asked for (``wavenet.generation.randomness.shaped_uniforms``); 0 for white
+            noise.
     """
 
     sample_rate: int = 16000
@@ -152,6 +156,7 @@ class WaveNetConfig:
     unconditional: bool = False
     temperature: float = 1.0
     refinement_passes: int = DEFAULT_PASSES
+    noise_shaping: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
@@ -165,6 +170,11 @@ class WaveNetConfig:
         object.__setattr__(self, "temperature", float(self.temperature))
         passes = as_integer("refinement_passes", self.refinement_passes, least=0)
         object.__setattr__(self, "refinement_passes", passes)
+        if not -1 <= self.noise_shaping <= 1:
+            raise ValueError(
+                f"noise_shaping={self.noise_shaping} must be from -1 to 1, such as 0.5"
+            )
+        object.__setattr__(self, "noise_shaping", float(self.noise_shaping))
         self._check_conditioning()
 
     def _check_network(self) -> None:
