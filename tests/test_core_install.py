@@ -11,6 +11,7 @@ import pytest
 
 import wavenet
 from wavenet.audio import read_audio, write_audio
+from wavenet.benchmark.doctor.runner import run_doctor
 from wavenet.cli.main import main
 
 # Hides every distribution that torch, numpy and safetensors do not bring, as if it were not
@@ -143,3 +144,21 @@ def test_without_extras_a_command_works_or_names_the_extra(
         if remedy is not None:
             assert said.count("\n") == 1, (command, said)
             assert remedy in said, (command, said)
+
+
+@pytest.mark.slow
+def test_without_extras_the_doctor_runs_what_it_can_and_names_what_is_missing(
+    tmp_path: Path, repository: Path
+) -> None:
+    hiding = WITHOUT_EXTRAS.partition("from wavenet.cli.main")[0]
+    run = "from wavenet.benchmark.doctor.parts import main\nsys.exit(main(sys.argv[1:]))"
+    names = ("blocks", "engines", "sampling_voice", "training", "resumed_training")
+    found = run_doctor("cpu", tmp_path, parts=names, command=(sys.executable, "-c", hiding + run))[
+        "parts"
+    ]
+    states = {name: found[name]["status"] for name in names}
+    missing = dict.fromkeys(("training", "resumed_training"), "missing")
+    assert states == {**dict.fromkeys(names, "ok"), **missing}, found
+    assert "lightning" in found["training"]["missing"]
+    assert "needs numba" in found["engines"]["checks"]["mel cpu"]["refused"]
+    assert [row["engine"] for row in found["sampling_voice"]["rows"]] == ["eager"]

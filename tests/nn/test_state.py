@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
-from wavenet import DilatedStack
+from wavenet import DilatedStack, MelConfig
 from wavenet.nn import (
+    Causal,
+    CausalSTFT,
+    LinearPrediction,
+    MelRefinement,
     clone_state,
     detach_state,
     flatten_state,
@@ -81,3 +87,23 @@ def test_a_detached_state_cuts_the_gradient_at_the_chunk() -> None:
     (gradient,) = torch.autograd.grad(skip.sum(), x)
     assert float(gradient[..., :6].abs().max()) == 0
     assert float(gradient[..., 6:].abs().min()) > 0
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        LinearPrediction(3, pitch_taps=1, min_lag_samples=4, max_lag_samples=9),
+        MelRefinement(MelConfig(n_fft=16, win_samples=8, hop_samples=2, n_mels=3), 2),
+        CausalSTFT(16, 4),
+    ],
+    ids=lambda block: type(block).__name__,
+)
+def test_a_block_of_buffers_alone_makes_its_states_where_they_are(block: Causal) -> None:
+    block = copy.deepcopy(block).double()
+    cond = None
+    if block.cond_channels is not None:
+        cond = torch.zeros(2, block.cond_channels, 1, dtype=torch.float64)
+    for state in (block.init_state(2), block.warm_state(2, cond)):
+        assert {part.dtype for part in flatten_state(state)} == {torch.float64}
+    elsewhere = block.to("meta").init_state(2)
+    assert {part.device.type for part in flatten_state(elsewhere)} == {"meta"}

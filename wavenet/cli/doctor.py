@@ -9,21 +9,28 @@ from pathlib import Path
 from wavenet.cli.options import device
 
 WHEELS = """\
-A machine with torch alone runs every part but those of training. To run them too, bring wheels of:
-  safetensors numpy numba llvmlite            (the compiled CPU engine and training step)
+The command itself needs torch, numpy and safetensors. A part that misses another package says so
+in the report, and the others run. To run every part on a machine without a network, bring wheels of
+  numpy safetensors
+  numba llvmlite          (the compiled CPU engine and training step)
   soundfile cffi pycparser soxr tqdm          (audio files)
   lightning lightning-utilities torchmetrics pytorch-lightning fsspec packaging pyyaml
   jsonargparse docstring-parser typeshed-client tensorboard matplotlib   (training)
-and install them with `pip install --no-index --find-links FOLDER 'wavenet-audio[train]'`.
-A part that misses a package says so in the report, and the others run.
+and what these need in turn (`pip download 'wavenet-audio[train]'` fetches all), and install them:
+  pip install --no-index --find-links FOLDER 'wavenet-audio[train]'
+Triton, for the engine gpu-fused, comes with torch on Linux and needs a C compiler (gcc).
 """
+
+DEVICES = ("cpu", "cuda")
 
 
 def add_arguments(doctor: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     doctor.formatter_class = argparse.RawDescriptionHelpFormatter
     doctor.epilog = WHEELS
-    doctor.add_argument("--device", default="cuda", help="cuda (default), cuda:1 or cpu")
+    doctor.add_argument(
+        "--device", default="cuda", help="Check this device: cuda (default), cuda:1 or cpu."
+    )
     doctor.add_argument(
         "--out", type=Path, metavar="REPORT", help="Folder to write report.json and report.md to."
     )
@@ -37,7 +44,11 @@ def add_arguments(doctor: argparse.ArgumentParser) -> None:
         help="Run only this part; may be given several times.",
     )
     doctor.add_argument(
-        "--table", type=Path, metavar="REPORT", help="Print the tables of a report and stop."
+        "--table",
+        type=Path,
+        metavar="REPORT",
+        help="Print the tables of a report, or of all reports in the folders below a folder, and "
+        "stop.",
     )
 
 
@@ -51,14 +62,15 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
         ValueError: for a device that is not here, an unknown part, or no report.
     """
     from wavenet.benchmark.doctor.parts import PARTS
-    from wavenet.benchmark.doctor.report import markdown, read_report, tables
+    from wavenet.benchmark.doctor.report import markdown, published
     from wavenet.benchmark.doctor.runner import run_doctor
 
     if options.table is not None:
-        return "\n".join(tables(read_report(options.table))), 0
+        return "\n".join(published(options.table)).rstrip(), 0
     if options.out is None:
         raise ValueError("--out is missing; name the folder for the report")
-    device(options.device)
+    if device(options.device).type not in DEVICES:
+        raise ValueError(f"--device={options.device} is not checked; choose cpu, cuda or cuda:1")
     report = run_doctor(
         options.device,
         options.out,

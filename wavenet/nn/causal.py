@@ -17,6 +17,7 @@ block, too. A forward hook then gets what ``stream`` returns, ``(y, state')``.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -181,11 +182,12 @@ class Causal(nn.Module):
     def _factory(
         self, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> dict[str, Any]:
-        """Where the block's parameters live, unless the caller says otherwise."""
+        """Device and type of the block's parameters, or else buffers, unless others are given."""
         if device is None or dtype is None:
-            for parameter in self.parameters():
-                device = parameter.device if device is None else device
-                dtype = parameter.dtype if dtype is None else dtype
+            buffers = (one for one in self.buffers() if one.is_floating_point())
+            for own in itertools.chain(self.parameters(), buffers):
+                device = own.device if device is None else device
+                dtype = own.dtype if dtype is None else dtype
                 break
         return {"device": device, "dtype": dtype}
 

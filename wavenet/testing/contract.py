@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ Check = Callable[[Probe], Iterator[Comparison]]
 """Yields what must be equal of a block."""
 
 
-def check_causal(module: Causal, *, seed: int = 0) -> None:
+def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = "cpu") -> None:
     """Raise unless the block keeps the law of causal blocks, listed at the top of this module.
 
     The block itself is not changed: the check works on a float64 copy in evaluation mode whose
@@ -55,6 +56,7 @@ def check_causal(module: Causal, *, seed: int = 0) -> None:
     Args:
         module: any ``Causal`` block, for ``[B, in_channels, T]``.
         seed: of the random weights, inputs and chunk lengths.
+        device: on which the copy is checked, such as ``"cuda"``; it must know float64.
 
     Raises:
         ContractError: if a part of the law is broken; the message names it.
@@ -65,7 +67,7 @@ def check_causal(module: Causal, *, seed: int = 0) -> None:
             f"check_causal takes a Causal block, not {type(module).__name__}; derive it from "
             "wavenet.nn.Causal and define past, init_state and stream"
         )
-    probe = Probe.of(module, seed)
+    probe = Probe.of(module, seed, torch.device(device))
     for check in (_values, _chunks, _no_future, _rows):
         _require(check, probe)
     _check_past(probe, module, seed)
@@ -170,7 +172,7 @@ class _Stream:
     def _weighed(self, parts: list[Tensor]) -> Tensor:
         if not self._weights:
             self._weights = [self.probe.randn(*part.shape) for part in parts]
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=self.probe.device)
         for part, weight in zip(parts, self._weights, strict=True):
             total = total + (part * weight).sum()
         return total
@@ -234,7 +236,7 @@ def _check_past(probe: Probe, module: Causal, seed: int) -> None:
     for attempt in range(1, _REACH_ATTEMPTS):
         if reach >= past:
             break
-        other = Probe.of(module, seed + attempt)
+        other = Probe.of(module, seed + attempt, probe.device)
         reach = max(reach, _reach_of_changes(other) if quantized else _reach(other))
     if quantized and reach > past:
         raise ContractError(f"past is {past}, but samples before that change the output")
@@ -247,7 +249,7 @@ def _reach(probe: Probe) -> int:
     """How far back the gradient of x reaches from the outputs of one period; -1 if it is zero."""
     block, step = probe.block, probe.block.step
     period = max(1, int(step * block.rate))
-    start = block.init_state(period, dtype=torch.float64)
+    start = probe.fresh_state(period)
     # Long enough to see a reach beyond `past`, as far back as the state can remember.
     remembered = sum(max(part.shape[1:], default=0) for part in flatten_state(start))
     n = (max(math.ceil(block.past / step), remembered) + STREAMED_STEPS) * step
@@ -279,7 +281,7 @@ def _reach_of_changes(probe: Probe) -> int:
     n = (math.ceil(past / block.step) + STREAMED_STEPS) * block.step
     x, cond = probe.inputs(1, n)
     noise = probe.randn(*x.shape)
-    start = block.init_state(1, dtype=torch.float64)
+    start = block.init_state(1, device=probe.device, dtype=torch.float64)
 
     def differs(begin: int, end: int, at: int) -> bool:
         changed = torch.cat([x[..., :begin], noise[..., begin:end], x[..., end:]], dim=-1)
@@ -304,21 +306,22 @@ def _reach_of_changes(probe: Probe) -> int:
 def _warm_state(probe: Probe) -> Iterator[Comparison]:
     """``warm_state`` equals the state after streaming silence, and then silence with cond."""
     block, batch = probe.block, 2
+    factory: dict[str, Any] = {"device": probe.device, "dtype": torch.float64}
     n = (2 * math.ceil(block.past / block.step) + STREAMED_STEPS) * block.step
     more = 2 * block.step
     channels = block.cond_channels
     cond = None if channels is None else probe.randn(batch, channels, more)
     first = None if cond is None else cond[..., :1]
-    silence = torch.zeros(batch, block.in_channels, n, dtype=torch.float64)
-    start = block.init_state(batch, dtype=torch.float64)
+    silence = torch.zeros(batch, block.in_channels, n, **factory)
+    start = probe.fresh_state(batch)
     streamed = block.stream(silence, start, first)[1]
-    warm = block.warm_state(batch, first, dtype=torch.float64)
+    warm = block.warm_state(batch, first, **factory)
     yield from compare_states(
         warm, streamed, f"warm_state against streaming {n} samples of silence"
     )
     if cond is not None:
         streamed = block.stream(silence[..., :more], streamed, cond)[1]
-        warm = block.warm_state(batch, cond, dtype=torch.float64)
+        warm = block.warm_state(batch, cond, **factory)
         yield from compare_states(warm, streamed, f"warm_state with {more} columns of cond")
 
 
@@ -332,7 +335,7 @@ def _forward(probe: Probe) -> Iterator[Comparison]:
     if others not in ([], ["cond"], ["cond", "state"]):
         return
     x, cond = probe.inputs(BATCH, STREAMED_STEPS * block.step)
-    streamed = block.stream(x, block.init_state(BATCH, dtype=torch.float64), cond)[0]
+    streamed = block.stream(x, probe.fresh_state(BATCH), cond)[0]
     whole = block(x) if cond is None else block(x, cond)
     for i, (a, b) in enumerate(zip(outputs_of(whole), outputs_of(streamed), strict=True)):
         yield Comparison(f"output {i} of forward against stream from init_state", a, b)
@@ -341,11 +344,11 @@ def _forward(probe: Probe) -> Iterator[Comparison]:
 def _check_wrong_state(probe: Probe) -> None:
     """A state of wrong shapes raises ValueError, and the message shows the right code."""
     block = probe.block
-    right = block.init_state(BATCH, dtype=torch.float64)
+    right = probe.fresh_state(BATCH)
     if not list(flatten_state(right)):
         return
     wrong: dict[str, State] = {
-        "for another batch size": block.init_state(BATCH + 1, dtype=torch.float64),
+        "for another batch size": probe.fresh_state(BATCH + 1),
         "of one sample more": map_state(lambda part: F.pad(part, (0, 1)), right),
         "that is empty": (),
     }

@@ -66,7 +66,7 @@ class Rounding(TorchDispatchMode):
         if not isinstance(value, Tensor) or value.dtype != torch.float64:
             return value
         error = torch.randn(value.shape, generator=self._generator, dtype=value.dtype)
-        return value * (1 + NOISE * error)
+        return value * (1 + NOISE * error.to(value.device))
 
 
 @dataclass(frozen=True)
@@ -107,21 +107,23 @@ class Probe:
 
     Attributes:
         block: the copy.
-        generator: of all that is drawn.
+        generator: of all that is drawn, on the CPU: every device sees the same numbers.
+        device: of the copy and its inputs.
     """
 
     block: Causal
     generator: torch.Generator
+    device: torch.device
 
     @classmethod
-    def of(cls, module: Causal, seed: int) -> Probe:
+    def of(cls, module: Causal, seed: int, device: torch.device) -> Probe:
         """A probe of this block, which stays as it is, with weights that answer noise with numbers.
 
         Where signals are multiplied in layer after layer they may grow beyond all that float64
         can hold: then all weights are drawn smaller.
         """
         for gain in _GAINS:
-            probe = cls._drawn(module, seed, gain)
+            probe = cls._drawn(module, seed, gain, device)
             with torch.no_grad():
                 answer = probe.copy(probe.generator.get_state()).answer()
             if all(float(part.abs().max()) < _MODERATE for part in answer if part.numel()):
@@ -134,31 +136,31 @@ class Probe:
         return outputs_of(self.block.stream(x, self.random_state(BATCH), cond)[0])
 
     @classmethod
-    def _drawn(cls, module: Causal, seed: int, gain: float) -> Probe:
+    def _drawn(cls, module: Causal, seed: int, gain: float, device: torch.device) -> Probe:
         # A weight that a hook has computed is no leaf of the graph, and torch copies none.
         computed = (value for part in module.modules() for value in vars(part).values())
         memo: dict[int, Any] = {
             id(value): value.detach().clone() for value in computed if isinstance(value, Tensor)
         }
-        block = copy.deepcopy(module, memo).to("cpu", torch.float64).eval()
+        block = copy.deepcopy(module, memo).to(device, torch.float64).eval()
         generator = torch.Generator().manual_seed(seed)
         for parameter in block.parameters():
             fan_in = max(1, parameter.numel() // max(1, parameter.shape[0]))
             values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             values = values / math.sqrt(fan_in) if parameter.ndim > 1 else 0.1 * values
-            parameter.data = gain * values
+            parameter.data = (gain * values).to(device)
             parameter.requires_grad_(True)
-        return cls(block, generator)
+        return cls(block, generator, device)
 
     def copy(self, generator_state: Tensor) -> Probe:
         """The same block, and the same draws from a state of the generator on."""
         generator = torch.Generator()
         generator.set_state(generator_state)
-        return Probe(copy.deepcopy(self.block), generator)
+        return Probe(copy.deepcopy(self.block), generator, self.device)
 
     def randn(self, *shape: int) -> Tensor:
         """Noise of this shape, in float64."""
-        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.device)
 
     def inputs(self, batch: int, n: int) -> tuple[Tensor, Tensor | None]:
         """x ``[batch, C, n]`` and, where the block takes it, cond of the same time."""
@@ -168,10 +170,14 @@ class Probe:
 
     def random_state(self, batch: int) -> State:
         """The shapes of ``init_state``, filled with noise (counters stay as they are)."""
-        fresh = self.block.init_state(batch, dtype=torch.float64)
+        fresh = self.fresh_state(batch)
         return map_state(
             lambda part: self.randn(*part.shape) if part.is_floating_point() else part, fresh
         )
+
+    def fresh_state(self, batch: int) -> State:
+        """``init_state`` in float64 on the device."""
+        return self.block.init_state(batch, device=self.device, dtype=torch.float64)
 
     def split(self, n: int) -> list[int]:
         """Random lengths, multiples of ``step``, that add up to n."""

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +15,71 @@ import torch
 from torch import Tensor
 
 import wavenet
-from wavenet.benchmark.doctor.part import is_short, require
+from wavenet.benchmark.doctor.part import Values, attempt, is_short, require
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
+WINDOWS = (32, 16, 8, 4)
+"""Batches of a training step: the first for which the memory of the device is enough."""
 
-def training(device: torch.device) -> dict[str, Any]:
+
+def training(device: torch.device) -> Iterator[Values]:
     """Samples a second of a training step in bfloat16, with ``torch.compile`` and without."""
     require("lightning", "jsonargparse")  # the defaults of training are read from its settings
+    preset, window_s = ("tiny", 0.1) if is_short(device) else ("medium", 1.0)
+    rows: list[Values] = []
+    failures: dict[str, Values] = {}
+    for compiled in (False,) if is_short(device) else (False, True):
+        found = attempt(partial(_step, device, preset, window_s, compiled))
+        if "samples_per_second" in found:
+            rows.append(found)
+        else:
+            failures["with torch.compile" if compiled else "without torch.compile"] = found
+        yield {"rows": rows, "checks": failures, "preset": preset, "window_s": window_s}
+
+
+def _step(device: torch.device, preset: str, window_s: float, compiled: bool) -> Values:
+    """Measure a step with the largest batch that the memory allows."""
+    batches = (1,) if is_short(device) else WINDOWS
+    for batch in batches:
+        try:
+            return _step_of(device, preset, window_s, compiled, batch)
+        except torch.OutOfMemoryError:
+            if batch == batches[-1]:
+                raise
+        torch.cuda.empty_cache()
+    raise AssertionError
+
+
+def _step_of(
+    device: torch.device, preset: str, window_s: float, compiled: bool, batch: int
+) -> Values:
     from wavenet.benchmark.training_speed import measure_training
 
-    preset, window_s, batch = ("tiny", 0.1, 1) if is_short(device) else ("medium", 1.0, 32)
-    rows = []
-    for compiled in (False, True):
-        if compiled and is_short(device):
-            continue
-        speed = measure_training(
-            wavenet.WaveNetConfig.preset(preset),
-            precision="bf16",
-            window_s=window_s,
-            batch_size=batch,
-            rounds=2 if is_short(device) else 5,
-            device=str(device),
-            compiled=compiled,
-        )
-        rows.append(
-            {
-                "compile": compiled,
-                "samples_per_second": speed.samples_per_second.median,
-                "plain_samples_per_second": speed.plain.median,
-                "peak_bytes": speed.peak_bytes,
-            }
-        )
-    return {"rows": rows, "preset": preset, "batch_size": batch, "window_s": window_s}
+    speed = measure_training(
+        wavenet.WaveNetConfig.preset(preset),
+        precision="bf16",
+        window_s=window_s,
+        batch_size=batch,
+        rounds=2 if is_short(device) else 5,
+        device=str(device),
+        compiled=compiled,
+    )
+    return {
+        "compile": compiled,
+        "batch_size": batch,
+        "samples_per_second": speed.samples_per_second.median,
+        "plain_samples_per_second": speed.plain.median,
+        "peak_bytes": speed.peak_bytes,
+    }
 
 
-def resumed_training(device: torch.device) -> dict[str, Any]:
+def resumed_training(device: torch.device) -> Iterator[Values]:
     """A run from the shipped voice that is killed at its half and resumed, beside one that is not.
 
     On a CPU both end with the same weights, bit for bit; on a GPU the difference is reported.
     """
     require("lightning", "jsonargparse", "soundfile")
-    steps, batch = (4, 1) if is_short(device) else (400, 16)
+    steps, batch = (4, 1) if is_short(device) else (200, 16)
     with tempfile.TemporaryDirectory() as folder:
         _write_noise_corpus(Path(folder) / "corpus" / "en")
         command = [
@@ -67,27 +93,42 @@ def resumed_training(device: torch.device) -> dict[str, Any]:
             "--validation_windows=1",
             "--listen_every=0",
             f"--cache={folder}/cache",
-            f"--trainer.accelerator={'cpu' if device.type == 'cpu' else 'gpu'}",
-            "--trainer.devices=1",
-            *(() if is_short(device) else ("--trainer.precision=bf16-mixed",)),
+            *_trainer_arguments(device),
         ]
         whole, halved = Path(folder) / "whole", Path(folder) / "halved"
         begin = time.perf_counter()
-        _run([*command, f"--out={whole}"])
-        seconds = time.perf_counter() - begin
-        _run_until_half([*command, f"--out={halved}"], halved / "checkpoints")
-        _run([*command, f"--out={halved}", "--resume"])
+        uninterrupted = _Run([*command, f"--out={whole}"], Path(folder) / "whole.log")
+        try:
+            if not is_short(device):  # elsewhere the two runs share the cores
+                uninterrupted.wait()
+            values: Values = {"steps": steps, "run_seconds": time.perf_counter() - begin}
+            yield values
+            command.append(f"--out={halved}")
+            half = _Run(command, Path(folder) / "half.log")
+            half.kill_after_checkpoint(halved / "checkpoints")
+            _Run([*command, "--resume"], Path(folder) / "resumed.log").wait()
+            uninterrupted.wait()
+        finally:
+            uninterrupted.kill()
         parts = [_weights(out / "model") for out in (whole, halved)]
         differences = [float((a - b).abs().max()) for a, b in zip(*parts, strict=True)]
-    values: dict[str, Any] = {
-        "steps": steps,
-        "run_seconds": seconds,
-        "largest_difference": max(differences),
-    }
+    values["largest_difference"] = max(differences)
     if device.type == "cpu":
         passed = max(differences) == 0
         values["checks"] = {"killed and resumed equals uninterrupted": {"passed": passed}}
-    return values
+    yield values
+
+
+def _trainer_arguments(device: torch.device) -> list[str]:
+    """Arguments of Lightning's trainer for one device."""
+    if is_short(device):
+        return ["--trainer.accelerator=cpu", "--trainer.devices=1"]
+    devices: Any = 1 if device.index is None else [device.index]
+    return [
+        "--trainer.accelerator=gpu",
+        f"--trainer.devices={devices}",
+        "--trainer.precision=bf16-mixed",
+    ]
 
 
 def _write_noise_corpus(folder: Path) -> None:
@@ -102,18 +143,30 @@ def _write_noise_corpus(folder: Path) -> None:
         soundfile.write(folder / f"{i}.wav", 0.1 * envelope * draw.normal(size=32000), 16000)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:5])} failed: {done.stderr.strip()[-400:]}")
+class _Run:
+    """A command in a process of its own; the file ``log`` has its output."""
 
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command, self._log = command, log
+        with open(log, "w") as file:
+            self._process = subprocess.Popen(command, stdout=file, stderr=file)
 
-def _run_until_half(command: list[str], checkpoints: Path) -> None:
-    """Run a command and kill it as soon as it has written a checkpoint."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        while run.poll() is None and not any(checkpoints.glob("*.ckpt")):
+    def wait(self) -> None:
+        """Wait for its end; raise RuntimeError with its last lines if it fails."""
+        if self._process.wait():
+            said = self._log.read_text(errors="replace").strip()[-400:]
+            raise RuntimeError(f"{' '.join(self._command[1:5])} failed: {said}")
+
+    def kill_after_checkpoint(self, folder: Path) -> None:
+        """Kill it as soon as it has written a checkpoint."""
+        while self._process.poll() is None and not any(folder.glob("*.ckpt")):
             time.sleep(0.02)
-        run.kill()
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        self._process.kill()
+        self._process.wait()
 
 
 def _weights(folder: Path) -> list[Tensor]:
