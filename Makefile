@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@rm -f $(UNFINISHED)
 	@touch $@
 
-demo: install  ## hear the voice, train a tiny network and hear it: at most 10 minutes on 2 cores
+demo: install  ## vocode with the voice, train a vocoder for a minute and hear it: at most 5 minutes on 2 cores
 	$(BIN)/python recipes/demo/demo.py --out demo-out
 
 test: install  ## the quick tests

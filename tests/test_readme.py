@@ -88,7 +88,7 @@ def test_commands_run_one_after_another(
     monkeypatch.setattr(training_speed, "_MATRIX", 256)  # and 2048 in slow tests
     monkeypatch.setattr(training_speed, "_COPIED_BYTES", 2**20)
     given = commands(repository)
-    assert len(given) == 30
+    assert len(given) == 32
     for arguments in given:
         if arguments[:2] == ["bench", "train"]:
             assert arguments[2:4] == ["--preset", "medium"]

@@ -1,7 +1,7 @@
 """The demo: what the voice in the package makes of speech, and what a fresh network learns.
 
-``make demo`` runs it: the voice speaks sentences again that it never heard, to be listened to on a
-page; then a tiny network says how far it hears, learns for minutes, and babbles.
+``make demo`` runs it: the voice vocodes sentences that it was not trained on, to be listened to on
+a page; then a new network is trained for a minute, and vocodes sentences that were held out.
 
     python recipes/demo/demo.py --out demo-out
 """
@@ -16,17 +16,19 @@ from pathlib import Path
 
 from wavenet.audio import read_audio
 from wavenet.cli.main import main as command_line
+from wavenet.data import find_corpus, read_cached
 from wavenet.features.plots import plot_comparison
 from wavenet.storage.pretrained import DEFAULT_VOICE, voice_names
+from wavenet.training.config import parse_training
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent.parent / "samples"
 CORPUS = SAMPLES / "prompts-en"
 HELD_OUT = SAMPLES / "voice" / "reference"
 """A sentence of each of the voice's speakers that it was not trained on."""
-SPOKEN_SECONDS = 3.0
-QUIETER = ("--temperature", "0.85")
-"""A network that has learnt for minutes is unsure, and unsure is noisy."""
+BASELINES = ("--baselines", "griffin_lim,world")
+SHOWN_S = 3.0
+"""So much of a sentence is in the picture."""
 
 
 def run(*arguments: str) -> None:
@@ -42,41 +44,79 @@ def speak_again(report: Path) -> bool:
     if DEFAULT_VOICE not in voice_names():
         print(f"the voice {DEFAULT_VOICE} is not in this package: the demo goes on without it")
         return False
-    run("evaluate", DEFAULT_VOICE, str(HELD_OUT), "--out", str(report))
+    run("evaluate", DEFAULT_VOICE, str(HELD_OUT), "--out", str(report), *BASELINES)
     return True
 
 
-def draw(spoken: str, seconds: float, picture: Path) -> None:
-    """What the fresh network says, beside real speech."""
-    babble, rate = read_audio(spoken)
-    real = max(CORPUS.glob("*.flac"), key=lambda path: path.stat().st_size)
-    speech = read_audio(real, rate)[0][: int(seconds * rate)]
-    plot_comparison({"real speech": speech, "what the network says": babble}, rate, picture)
+def held_out(training: Sequence[str]) -> list[Path]:
+    """The recordings of the corpus that the training does not hear, the longest one first."""
+    config, _, _ = parse_training(training)
+    corpus = read_cached(
+        find_corpus(str(CORPUS)),
+        config.model_config().sample_rate,
+        cache=config.cache,
+        trim_db=config.trim_db,
+    )
+    _, part = corpus.split(config.validation_fraction)
+    longest_first = sorted(part.utterances, key=lambda each: -len(each.samples))
+    return [CORPUS / utterance.name for utterance in longest_first]
+
+
+def copy_into(folder: Path, recordings: Sequence[Path]) -> None:
+    """Put copies of recordings into a folder, and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for recording in recordings:
+        shutil.copyfile(recording, folder / recording.name)
+
+
+def precision() -> tuple[str, ...]:
+    """The arguments for bfloat16 products where the CPU has instructions for them."""
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text().split() if cpu.is_file() else []
+    fast = not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    return ("--trainer.precision", "bf16-mixed") if fast else ()
+
+
+def draw(recording: Path, spoken: Path, picture: Path) -> None:
+    """The beginning of what the fresh network says, beside the recording."""
+    made, rate = read_audio(spoken)
+    n = round(SHOWN_S * rate)
+    speech = read_audio(recording, rate)[0]
+    signals = {"recording, held out": speech[:n], "the fresh network, from its mel": made[:n]}
+    plot_comparison(signals, rate, picture)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Everything into one folder."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        epilog="Other arguments are those of wavenet train, such as --minutes 3.",
+    )
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
-    parser.add_argument("--seconds", type=float, default=SPOKEN_SECONDS)
     options, training = parser.parse_known_args(arguments)
-    for earlier in ("model", "logs", "checkpoints"):  # of the demo before; other files stay
+    for earlier in ("model", "logs", "checkpoints", "fresh", "spoken"):  # of an earlier demo
         shutil.rmtree(options.out / earlier, ignore_errors=True)
-    corpus, config = str(CORPUS), str(HERE / "config.yaml")
-    model, spoken = str(options.out / "model"), str(options.out / "generated.wav")
-    picture, report = options.out / "generated.png", options.out / "voice"
+    settings = [str(HERE / "config.yaml"), "--corpus", str(CORPUS), *precision(), *training]
+    sentences = held_out(settings)
+    model, fresh, report = str(options.out / "model"), options.out / "fresh", options.out / "voice"
+    recorded, spoken = options.out / "held-out", options.out / "spoken"
+    picture = options.out / "spoken.png"
 
     has_voice = speak_again(report)
-    run("receptive-field", config)
-    run("train", config, "--corpus", corpus, "--out", str(options.out), *training)
-    seconds = str(options.seconds)
-    run("generate", spoken, "--model", model, "--seconds", seconds, "--seed", "0", *QUIETER)
-    draw(spoken, options.seconds, picture)
+    run("receptive-field", settings[0])
+    run("train", *settings, "--out", str(options.out))
+    copy_into(recorded, sentences)
+    run("evaluate", model, str(recorded), "--out", str(fresh), *BASELINES)
+    run("vocode", str(recorded), str(spoken), "--model", model)
+    draw(sentences[0], (spoken / sentences[0].name).with_suffix(".wav"), picture)
     if has_voice:
         page = report / "index.html"
-        print(f"\nthe voice in the package, saying sentences that it never heard\nlisten: {page}")
-    print(f"\na network that has learnt for minutes\nlisten: {spoken}\nlook:   {picture}")
-    print(f"model:  {model}")
+        print(
+            f"\nthe voice in the package, on sentences that it was not trained on\nlisten: {page}"
+        )
+    print("\na network that has learnt for a minute, on sentences that it was not trained on")
+    print(f"listen: {fresh / 'index.html'}\nlook:   {picture}\nmodel:  {model}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import soundfile
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
+from wavenet.data import Corpus, find_corpus
 from wavenet.storage import pretrained as voices
 from wavenet.training.config import TrainingConfig, parse_training
 
@@ -127,7 +128,9 @@ def test_the_commands_of_a_recipe_train_and_speak(
     lay_out(recipe, write)
     text = page(repository, recipe)
     given = commands(text, "sh")
-    assert {"train", "generate"} <= {arguments[0] for arguments in given}
+    names = {arguments[0] for arguments in given}
+    assert "train" in names
+    assert names & {"generate", "vocode"}
     for arguments in given:
         assert main(brief(arguments)) == 0, arguments
     for arguments in commands(text, "bash"):  # on a GPU
@@ -318,29 +321,59 @@ def test_the_demo_lets_the_voice_say_a_sentence_of_each_speaker_again(
     assert Path("report/index.html").read_text().count("data:audio/flac") >= 2 * len(heard)
 
 
+def test_the_demo_trains_on_none_of_the_sentences_that_it_speaks(
+    demo: ModuleType, repository: Path, samples: Path
+) -> None:
+    spoken = demo.held_out([str(repository / "recipes" / "demo" / "config.yaml")])
+    names = [path.name for path in spoken]
+    assert names == ["vm-tempgreeting2.flac", "conf-onlyperson.flac", "dir-nomore.flac"]
+    config = read_recipe(repository, "demo")
+    corpus = Corpus.read(find_corpus(str(samples / "prompts-en")), 16000)
+    trained, _ = corpus.split(config.validation_fraction)
+    assert not {utterance.name for utterance in trained.utterances} & set(names)
+
+
+def test_the_sentences_of_the_demo_before_do_not_stay(
+    demo: ModuleType, samples: Path, tmp_path: Path
+) -> None:
+    for name in ("invalid.flac", "agent-user.flac"):
+        demo.copy_into(tmp_path / "held-out", [samples / "prompts-en" / name])
+    (only,) = (tmp_path / "held-out").iterdir()
+    assert only.read_bytes() == (samples / "prompts-en" / "agent-user.flac").read_bytes()
+
+
 @pytest.mark.slow
 def test_the_demo_trains_speaks_draws_and_says_where(repository: Path, tmp_path: Path) -> None:
     brief = "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 2"
-    (tmp_path / "out" / "model").mkdir(parents=True)
-    (tmp_path / "out" / "model" / "config.json").write_text("of an earlier demo")
-    (tmp_path / "out" / "notes.txt").write_text("not the demo's")
+    small = json.dumps({**read_recipe(repository, "demo").model, **SMALLER})
+    for name in ("model/config.json", "fresh/notes.txt", "notes.txt"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("of an earlier demo, or the user's")
     script = str(repository / "recipes" / "demo" / "demo.py")
     done = subprocess.run(
-        [sys.executable, script, "--out", "out", "--seconds", "0.2", *brief.split()],
+        [sys.executable, script, "--out", "out", "--model", small, *brief.split()],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "receptive field: 1023 samples = 63.938 ms at 16000 Hz" in done.stdout
+    assert "receptive field: 745 samples = 46.562 ms at 16000 Hz" in done.stdout
     assert "validation before training: " in done.stderr
     assert "trained for 2 steps: " in done.stdout
-    assert "generated.wav: 0.200 s at 16000 Hz" in done.stdout
     assert ("\nlisten: out/voice/index.html\n" in done.stdout) == bool(wavenet.voice_names())
     assert done.stdout.endswith(
-        "listen: out/generated.wav\nlook:   out/generated.png\nmodel:  out/model\n"
+        "listen: out/fresh/index.html\nlook:   out/spoken.png\nmodel:  out/model\n"
     )
-    assert soundfile.info(tmp_path / "out" / "generated.wav").frames == 3200
-    assert (tmp_path / "out" / "generated.png").read_bytes().startswith(b"\x89PNG")
-    assert wavenet.load(tmp_path / "out" / "model").config.sample_rate == 16000
-    assert (tmp_path / "out" / "notes.txt").read_text() == "not the demo's"
+    for recorded in (tmp_path / "out" / "held-out").iterdir():
+        made = tmp_path / "out" / "spoken" / f"{recorded.stem}.wav"
+        assert soundfile.info(made).frames == soundfile.info(recorded).frames
+    assert (tmp_path / "out" / "spoken.png").read_bytes().startswith(b"\x89PNG")
+    assert wavenet.load(tmp_path / "out" / "model").config.linear_prediction == 20
+    report = json.loads((tmp_path / "out" / "fresh" / "report.json").read_text())
+    heard = [Path(one["name"]).name for one in report["utterances"]]
+    assert heard == ["conf-onlyperson.flac", "dir-nomore.flac", "vm-tempgreeting2.flac"]
+    for system in ("model", "network"):  # refined, and as the network generates it
+        values = report["summary"][system]
+        assert all(key in values or key in report["unavailable"] for key in ("pesq", "stoi"))
+        assert values["log_mel_l1"]["mean"] > 0
+    assert (tmp_path / "out" / "notes.txt").is_file()

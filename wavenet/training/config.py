@@ -75,10 +75,13 @@ class TrainingConfig:
         window_s: compute the loss on windows of this many seconds; warm-up samples come before.
         batch_size: put this many windows into a step, over all devices and accumulated batches.
         max_steps: make this many optimiser steps.
+        minutes: train for about this many minutes, and make at most max_steps; the learning rate
+            falls over the last decay_fraction of them, which must be below 1. 0: as max_steps says.
         learning_rate: set the peak learning rate of Adam.
         warmup_steps: raise the learning rate over this many steps; then it falls as a cosine to 0.
         decay: shape of its decay to 0 afterwards: cosine or linear.
-        decay_fraction: share of ``max_steps``, at their end, over which it decays; 0 for no decay.
+        decay_fraction: share of the steps, or of ``minutes``, at their end, over which it decays; 0
+            for no decay.
         adam_beta2: of Adam, the decay of its average of squared gradients.
         gradient_clip: clip the gradient to this norm; 0 clips nothing.
         ema_decay: average the weights with this decay, and validate and export the average; 0
@@ -114,6 +117,7 @@ class TrainingConfig:
     window_s: float = 0.5
     batch_size: int = 8
     max_steps: int = 10_000
+    minutes: float = 0.0
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     decay: Literal["cosine", "linear"] = "cosine"
@@ -153,6 +157,13 @@ class TrainingConfig:
         for name in ("seed", "warmup_steps", "gradient_clip", "listen_every", "workers"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
+        if not 0 <= self.minutes < math.inf:
+            raise ConfigError(f"minutes={self.minutes} must be finite and not negative")
+        if self.minutes and self.decay_fraction == 1:
+            raise ConfigError(
+                f"minutes={self.minutes:g} needs a decay_fraction below 1, such as 0.3: the steps "
+                "before the decay say how many there is time for"
+            )
         if not 0 <= self.feedback_noise < math.inf:
             raise ConfigError(
                 f"feedback_noise={self.feedback_noise} must be finite and not negative"

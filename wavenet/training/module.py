@@ -29,6 +29,10 @@ class WaveNetTraining(lightning.LightningModule):
         plan: of the windows.
         config: learning rate and steps.
         averaging: the callback that averages the weights, if they are averaged.
+
+    Attributes:
+        decays_over: the steps from and to which the learning rate decays, where the time of a run
+            has set them; None: as the configuration says.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class WaveNetTraining(lightning.LightningModule):
         super().__init__()
         self.model, self.plan, self.config = model, plan, config
         self._averaging = averaging
+        self.decays_over: tuple[int, int] | None = None
         self._log_prob: LogProb = partial(window_log_prob, recompute=config.recompute)
         if config.compile:
             self._log_prob = torch.compile(window_log_prob)
@@ -164,9 +169,14 @@ class WaveNetTraining(lightning.LightningModule):
         config = self.config
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
-        total = config.max_steps
-        begin = max(config.warmup_steps, total * (1 - config.decay_fraction))
+        begin, total = self.decays_over or self._default_decay()
         fallen = min(1.0, max(0.0, (step - begin) / max(1, total - begin)))
         if config.decay == "linear":
             return 1 - fallen
         return 0.5 * (1 + math.cos(math.pi * fallen))
+
+    def _default_decay(self) -> tuple[float, int]:
+        """The steps from and to which the learning rate decays by the configuration."""
+        config = self.config
+        total = config.max_steps
+        return max(config.warmup_steps, total * (1 - config.decay_fraction)), total

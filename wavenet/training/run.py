@@ -48,6 +48,7 @@ from wavenet.training.module import WaveNetTraining
 from wavenet.training.preview_clips import choose_pieces, corpus_level_db
 from wavenet.training.sample_logger import Listening
 from wavenet.training.sizes import check_sizes
+from wavenet.training.time_limit import TimeLimit
 from wavenet.training.trainer import (
     full_disk_in_one_line,
     is_writer,
@@ -209,6 +210,7 @@ def _run(
         mistakes_in_one_line(config),
     ):
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
+        callbacks += [TimeLimit(config, checkpoints)] if config.minutes else []
         callbacks += _watching(checkpoints, constant, valid_part, plan, config, out)
         trainer = make_trainer(config, out, callbacks, step)
         n_train = config.max_steps * config.batch_size

@@ -38,13 +38,22 @@ def is_writer() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-class _Progress(TQDMProgressBar):
+class StepBar(TQDMProgressBar):
     """Closes its bars also when training ends early: what is said then begins a new line."""
+
+    _total: float | None = None
 
     @property
     def total_train_batches(self) -> int | float:
         """What it counts to: batches, of which a step may accumulate several."""
-        return self.trainer.num_training_batches
+        return self.trainer.num_training_batches if self._total is None else self._total
+
+    def count_to(self, batches: float) -> None:
+        """Count to this many batches, or without an end to infinity."""
+        self._total = batches
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.total = None if math.isinf(batches) else int(batches)
+            self._train_progress_bar.refresh()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Called by Lightning: a resumed run counts what remains of it."""
@@ -95,7 +104,7 @@ def make_trainer(
         if key in settings:
             raise ConfigError(f"trainer.{key} is the run's own business; drop the key")
     if config.trainer.get("enable_progress_bar", True):
-        callbacks.append(_Progress(refresh_rate=10))
+        callbacks.append(StepBar(refresh_rate=10))
     strategy = str(config.trainer.get("strategy", ""))
     if any(way in strategy for way in ("spawn", "fork", "notebook")):
         raise ConfigError(f"trainer.strategy={strategy} copies this process; use ddp")
