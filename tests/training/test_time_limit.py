@@ -91,6 +91,35 @@ def test_a_run_that_is_killed_while_its_rate_falls_ends_with_the_same_bits(
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == whole
 
 
+def test_the_last_step_is_saved_before_any_step_that_depends_on_it(
+    config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a checkpoint of the same step was written just before."""
+    whole, saved = WaveNetTraining.training_step, []
+
+    def step(self: WaveNetTraining, batch: dict[str, Tensor], index: int) -> Tensor:
+        if self.decays_over is not None:
+            found = find_last(tmp_path / "checkpoints")
+            assert found is not None
+            content = torch.load(found.path, weights_only=True)
+            saved.append((content["time"]["decays_over"], list(self.decays_over)))
+        return whole(self, batch, index)
+
+    monkeypatch.setattr(WaveNetTraining, "training_step", step)
+    train(replace(config, checkpoint_every=1), tmp_path)
+    assert saved
+    assert all(in_file == known for in_file, known in saved)
+
+
+def test_a_run_whose_time_is_over_makes_no_more_steps(
+    config: TrainingConfig, tmp_path: Path, slow_steps: list[float]
+) -> None:
+    steps = train(config, tmp_path).steps
+    assert train(config, tmp_path, resume=True).steps == steps == len(slow_steps)
+    with pytest.raises(ConfigError, match=r"minutes=0.0\d+, but the .* says minutes=5"):
+        train(replace(config, minutes=5.0), tmp_path, resume=True)
+
+
 def test_the_time_before_a_run_was_killed_counts(
     config: TrainingConfig, tmp_path: Path, slow_steps: list[float]
 ) -> None:

@@ -164,14 +164,18 @@ class Checkpoints(Callback):
         if between_steps(trainer, trainer.fit_loop.batch_idx + 1):
             self.save(trainer)
 
-    def save(self, trainer: lightning.Trainer) -> None:
+    def save(self, trainer: lightning.Trainer, *, again: bool = False) -> None:
         """Write the state of this step, unless it is there.
+
+        Args:
+            trainer: of the run.
+            again: write it also if it is there, as something of it has changed.
 
         Raises:
             TrainingError: if a loss so far, a weight or a moment of the optimiser is not finite.
         """
         step, module = trainer.global_step, trainer.lightning_module
-        if step == self._saved:
+        if step == self._saved and not again:
             return
         assert isinstance(module, WaveNetTraining)
         module.require_finite()

@@ -77,7 +77,7 @@ class TimeLimit(Callback):
         set_last_step(trainer, pl_module, step, last)
         self._show(trainer, last)
         logger.info("%.0f s passed: the run ends after step %d", elapsed_s, last)
-        self.checkpoints.save(trainer)
+        self.checkpoints.save(trainer, again=True)
 
     def _anywhere(self, trainer: lightning.Trainer, due: bool) -> bool:
         """Whether it is due in any process; several ask each other at steps that log."""
