@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import speaker_indices
+from wavenet.generation.arguments import condition_rows
 from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.frames import encode_blocks
 from wavenet.generation.options import SamplingOptions
@@ -21,6 +21,7 @@ from wavenet.generation.prompts import listen
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.refining import RowRefiner
 from wavenet.model import WaveNet
+from wavenet.model.conditioner import named_conditions
 from wavenet.nn import select_rows
 from wavenet.values.integers import as_integer
 
@@ -76,9 +77,13 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         self._hop = model.config.local.hop_samples
         self._size, self._chunk = batch_size, chunk_samples
         self._seed = row_seeds(options.seed, 1)[0]
-        names = None if options.speaker is None else speaker_indices(model, options.speaker)
+        others = named_conditions(None, options.speaker, options.conditions)
+        given = condition_rows(model, others)
         like = model.input_projection.weight
-        self._speaker = None if names is None else torch.tensor(names, device=like.device)
+        self._others = {
+            name: torch.cat(values).to(like if values[0].is_floating_point() else like.device)
+            for name, values in given.items()
+        }
         self._lengths = n_samples
         self._waiting = enumerate(mels)
         self._rows: list[_Row] = []
@@ -132,7 +137,7 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
             length = None if self._lengths is None else self._lengths[number]
             refiner = RowRefiner(self._sampling.refinement, length)
             mel = _handed_on(mel, refiner)
-        return _Row(number, encode_blocks(self._model, mel, self._speaker), refiner)
+        return _Row(number, encode_blocks(self._model, mel, self._others), refiner)
 
     def _remaining(self) -> list[GenerationState]:
         """The state of the rows that go on; the others leave."""

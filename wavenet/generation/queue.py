@@ -10,18 +10,19 @@ Every utterance sounds as if it had been generated alone with its seed, on every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import mel_rows, row_lengths, speaker_indices
+from wavenet.generation.arguments import condition_rows, row_lengths
 from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.options import SamplingOptions
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.refining import RowRefiner, make_refinement, passes_of
 from wavenet.model import WaveNet
+from wavenet.model.conditioner import named_conditions
 from wavenet.values.integers import as_integer
 
 _UNIT = 256
@@ -37,12 +38,14 @@ class Utterance:
         speaker: index or name.
         seed: None draws one.
         n_samples: length; default, that of the mel.
+        conditions: further conditions, by name.
     """
 
     mel: Tensor | None = None
     speaker: int | str | None = None
     seed: int | None = None
     n_samples: int | None = None
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def generate_queue(
@@ -177,14 +180,17 @@ class _Row:
     ) -> None:
         self.number, self.parts = number, list[Tensor]()
         weight = model.input_projection.weight
-        mels = None if utterance.mel is None else mel_rows(utterance.mel)
+        named = named_conditions(utterance.mel, utterance.speaker, utterance.conditions)
+        given = condition_rows(model, named)
+        mels = given.get("mel")
         if mels is not None and len(mels) != 1:
             raise ValueError(f"utterance {number} has {len(mels)} mels, expected one [M, F]")
-        speaker = None
-        if utterance.speaker is not None:
-            indices = speaker_indices(model, utterance.speaker)
-            speaker = torch.tensor(indices, device=weight.device)
-        cond = model.condition_frames(None if mels is None else mels[0].to(weight), speaker)
+        cond = model.condition_frames(
+            conditions={
+                name: value.to(weight if value.is_floating_point() else weight.device)
+                for name, (value, *_) in given.items()
+            }
+        )
         self.frames = None if cond is None else cond[0]
         asked = None if utterance.n_samples is None else [utterance.n_samples]
         lengths = row_lengths(model, None, asked, mels, 1, 0)
