@@ -64,13 +64,18 @@ def encode_blocks(
 @torch.inference_mode()
 def encoded(model: WaveNet, given: Mapping[str, Tensor]) -> Tensor | None:
     """All frames ``[C, F]`` of one row's conditions ``[1, ...]``; None for no conditioning."""
-    like = model.input_projection.weight
-    given = {
-        name: value.to(like if value.is_floating_point() else like.device)
-        for name, value in given.items()
-    }
+    given = on_device(model, given)
     if "mel" in given and model.config.local is not None:
         others = {name: value for name, value in given.items() if name != "mel"}
         return torch.cat(list(encode_blocks(model, [given["mel"][0]], others)), dim=-1)
     frames = model.condition_frames(conditions=given)
     return None if frames is None else frames[0]
+
+
+def on_device(model: WaveNet, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values of conditions where the model's weights are, floats in the weights' type."""
+    like = model.input_projection.weight
+    return {
+        name: value.to(like if value.is_floating_point() else like.device)
+        for name, value in given.items()
+    }
