@@ -99,6 +99,8 @@ def begin(
 def test_the_list_has_every_option_of_a_configuration() -> None:
     used = CONFIGURATIONS.values()
     for field in dataclasses.fields(WaveNetConfig):
+        if field.name == "conditions":  # of classes that are not part of the package
+            continue  # see tests/model/test_conditioner.py
         values = {repr(getattr(config, field.name)) for config in used}
         assert values - {repr(field.default)}, f"no configuration sets {field.name}"
     for predicted in (True, False):

@@ -42,14 +42,14 @@ def main() -> None:
     model.no_features.requires_grad_(True)
     optimizer = torch.optim.Adam([model.no_features], lr=LEARNING_RATE)
     n_windows = options.steps * options.batch_size
-    windows = Windows(learnt, plan, n_windows=n_windows, seed=0, drop_mel=1.0, drop_speaker=0.5)
-    before = without_mel(model, Windows(held_out, plan, n_windows=16, seed=1, drop_mel=1.0))
+    windows = Windows(learnt, plan, n_windows=n_windows, seed=0, drop={"mel": 1.0, "speaker": 0.5})
+    before = without_mel(model, Windows(held_out, plan, n_windows=16, seed=1, drop={"mel": 1.0}))
     for first in tqdm(range(0, n_windows, options.batch_size), "fitting", disable=None):
         indices = range(first, first + options.batch_size)
         optimizer.zero_grad()
         bits_per_sample(model, collate(windows.__getitems__(indices)), plan).backward()
         optimizer.step()
-    after = without_mel(model, Windows(held_out, plan, n_windows=16, seed=1, drop_mel=1.0))
+    after = without_mel(model, Windows(held_out, plan, n_windows=16, seed=1, drop={"mel": 1.0}))
     print(f"without a mel: {before:.2f} -> {after:.2f} bits per sample")
     model.save(options.out, provenance=read_config(options.model)["provenance"])
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 import wavenet
 from wavenet import MelConfig, WaveNet, WaveNetConfig, generate, log_mel, refine, stream
-from wavenet.generation import Utterance, generate_queue
-from wavenet.generation.batched_vocoder import BatchedVocoder, SamplingOptions
+from wavenet.generation import BatchedVocoder, SamplingOptions, Utterance, generate_queue
 
 MEL = MelConfig(
     sample_rate=2000, n_fft=64, win_samples=32, hop_samples=8, n_mels=6, f_max_hz=1000.0

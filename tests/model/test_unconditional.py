@@ -45,7 +45,7 @@ def corpus() -> Corpus:
 
 
 def windows(model: WaveNet, n: int = 400, **drop: float) -> Windows:
-    return Windows(corpus(), WindowPlan.of(model, 0.02), n_windows=n, seed=3, **drop)
+    return Windows(corpus(), WindowPlan.of(model, 0.02), n_windows=n, seed=3, drop=drop)
 
 
 def test_without_mel_it_speaks_the_same_for_any_duration_and_engine() -> None:
@@ -83,7 +83,7 @@ def test_a_model_of_speakers_alone_may_speak_as_none() -> None:
 def test_dropped_rows_hear_what_a_call_without_their_conditioning_hears() -> None:
     model, mel, speaker = make_model(), torch.randn(2, 8, 3), torch.tensor([0, 1])
     kept = torch.tensor([False, True])
-    mixed = model.condition_frames(mel, speaker, mel_kept=kept, speaker_kept=kept)
+    mixed = model.condition_frames(mel, speaker, kept={"mel": kept, "speaker": kept})
     alone = model.condition_frames()
     whole = model.condition_frames(mel, speaker)
     assert torch.allclose(mixed[0], alone[0].expand_as(mixed[0]))
@@ -92,7 +92,7 @@ def test_dropped_rows_hear_what_a_call_without_their_conditioning_hears() -> Non
 
 def test_a_dropped_mel_has_no_influence_on_the_loss() -> None:
     model = make_model()
-    made = windows(model, drop_mel=1.0, drop_speaker=1.0)
+    made = windows(model, mel=1.0, speaker=1.0)
     batch = made.__getitems__(list(range(8))).whole
     assert not batch["mel_kept"].any()
     assert not batch["speaker_kept"].any()
@@ -105,7 +105,7 @@ def test_a_dropped_mel_has_no_influence_on_the_loss() -> None:
 
 def test_what_is_dropped_is_a_function_of_seed_and_index_alone() -> None:
     model = make_model()
-    made = windows(model, drop_mel=0.3, drop_speaker=0.5)
+    made = windows(model, mel=0.3, speaker=0.5)
     together = made.__getitems__(list(range(400))).whole
     for index in (0, 7, 399):
         alone = made[index]
@@ -122,7 +122,7 @@ def test_what_is_dropped_is_a_function_of_seed_and_index_alone() -> None:
 
 def test_models_that_need_their_conditioning_get_no_word_of_dropping() -> None:
     model = make_model(CONFIG.replace(unconditional=False))
-    assert "mel_kept" not in windows(model, drop_mel=0.5)[0]
+    assert "mel_kept" not in windows(model, mel=0.5)[0]
 
 
 @pytest.mark.parametrize(

@@ -271,17 +271,16 @@ def _begin(
     model: WaveNet, engine: str, weights: str, batch: int, chunk_samples: int, chunks: int
 ) -> SampleStream:
     """A stream of so many chunks, of noise where the model wants features."""
-    local, mel = model.config.local, None
+    local, given = model.config.local, model.example_conditions()
     if local is not None:
         frames = -(-chunk_samples * chunks // local.hop_samples)
         noise = torch.Generator().manual_seed(0)
-        mel = torch.randn(local.channels, frames, generator=noise)
+        given["mel"] = torch.randn(local.channels, frames, generator=noise)
     return stream(
         model,
         chunk_samples=chunk_samples,
         n_samples=chunk_samples * chunks,
-        mel=mel,
-        speaker=0 if model.config.speakers else None,
+        conditions=given,
         seed=0,
         batch_size=batch,
         engine=engine,

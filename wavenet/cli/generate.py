@@ -26,7 +26,7 @@ from wavenet.cli.progress import seconds_bar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wavenet.generation.batched_vocoder import SamplingOptions
+    from wavenet.generation.options import SamplingOptions
     from wavenet.generation.prompts import Prompt
     from wavenet.model import WaveNet
 
@@ -99,7 +99,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 
 def manner(options: argparse.Namespace, model: WaveNet) -> SamplingOptions:
     """Return the sampling options that ``add_sampling_options`` has parsed."""
-    from wavenet.generation.batched_vocoder import SamplingOptions
+    from wavenet.generation.options import SamplingOptions
 
     return SamplingOptions(
         speaker=_speaker(options.speaker, model),
@@ -160,7 +160,7 @@ def _is_copy(options: argparse.Namespace) -> bool:
 
 def _from_mel(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[Tensor]]:
     """How many samples a mel gives, and these, ``[n]`` each; frames are read when needed."""
-    from wavenet.generation.batched_vocoder import BatchedVocoder
+    from wavenet.generation.batching import BatchedVocoder
     from wavenet.generation.mel_sources import open_source
 
     source = open_source(Path(options.mel_from), model)

@@ -11,7 +11,7 @@ Window i is a pure function of (seed, i): the same on any number of workers, ran
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from wavenet.data.recordings import CorpusError
 from wavenet.features import log_mel_rows, mel_filterbank
 from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
+from wavenet.model.conditioner import Condition
 
 _DROPPING, _AUGMENTATION, _DITHER, _FEEDBACK_NOISE = 1, 2, 3, 4
 """Second word of the key that each draws by; places have 0, so none of them moves another."""
@@ -42,6 +43,7 @@ class WindowPlan:
         mel: settings, or None for a model without.
         speakers: names in the order of their indices; empty for a model without.
         unconditional: whether the conditioning of some windows may be dropped.
+        conditions: those of the model that have one value for a whole recording.
     """
 
     length: int
@@ -51,6 +53,7 @@ class WindowPlan:
     mel: MelConfig | None
     speakers: tuple[str, ...]
     unconditional: bool = False
+    conditions: tuple[Condition, ...] = ()
 
     @classmethod
     def of(cls, model: WaveNet, window_s: float) -> WindowPlan:
@@ -79,6 +82,9 @@ class WindowPlan:
             mel=config.mel,
             speakers=config.speaker_names,
             unconditional=config.unconditional,
+            conditions=tuple(
+                one for name, one in model.conditions.items() if one.used and name != "mel"
+            ),
         )
 
 
@@ -128,9 +134,9 @@ class Windows(Dataset[dict[str, Tensor]]):
     - ``mel`` ``[M, frames]``: rows of the whole file's mel, ``context_frames`` more on each side;
     - ``frame`` ``[frames]``: the column of mel that is heard at each place: its own, and outside
       the recording the first or last one of the recording;
-    - ``speaker`` ``[]``: index;
-    - ``mel_kept``, ``speaker_kept`` ``[]``: whether the model is to hear them, where it could do
-      without (``plan.unconditional``);
+    - ``speaker`` ``[]``: index; other conditions of the model likewise by their names;
+    - ``mel_kept``, ``speaker_kept`` ... ``[]``: whether the model is to hear them, where it could
+      do without (``plan.unconditional``);
     - ``feedback_noise`` ``[1, warm_up + length]``: noise for the network's input, where
       ``feedback_noise`` is not 0 (``wavenet.training.loss.noisy_inputs``).
 
@@ -139,8 +145,8 @@ class Windows(Dataset[dict[str, Tensor]]):
         plan: see ``WindowPlan``.
         n_windows: how many there are.
         seed: of the draws.
-        drop_mel: share of the windows without their mel.
-        drop_speaker: share of the windows without their speaker, whether or not the mel is dropped.
+        drop: shares of the windows without a condition, by its name; each is dropped whether or not
+            the others are.
         augment: share of the windows whose audio is augmented (``wavenet.data.augmentation``);
             a model that can do without speakers trains on these without their speaker.
         feedback_noise: mean amplitude of the noise, over windows.
@@ -153,19 +159,20 @@ class Windows(Dataset[dict[str, Tensor]]):
         *,
         n_windows: int,
         seed: int,
-        drop_mel: float = 0.0,
-        drop_speaker: float = 0.0,
+        drop: Mapping[str, float] | None = None,
         augment: float = 0.0,
         feedback_noise: float = 0.0,
     ) -> None:
         self.corpus, self.plan = corpus, plan
         self.n_windows, self.seed = n_windows, seed
-        self.drop_mel, self.drop_speaker = drop_mel, drop_speaker
+        names = dict.fromkeys(("mel", "speaker", *(one.name for one in plan.conditions)), 0.0)
+        self.drop = names | dict(drop or {})
+        if len(self.drop) > len(names):
+            raise ValueError(f"drop={drop} names a condition that is none of {list(names)}")
         self.augment, self.feedback_noise = augment, feedback_noise
         self._ends = np.cumsum([len(utterance.samples) for utterance in corpus.utterances])
-        self._speakers = {name: i for i, name in enumerate(plan.speakers)}
         for name in corpus.speakers if plan.speakers else ():
-            if name not in self._speakers:
+            if name not in plan.speakers:
                 raise CorpusError(
                     f"speaker {name!r} of the corpus is none of the model's {list(plan.speakers)}"
                 )
@@ -185,11 +192,11 @@ class Windows(Dataset[dict[str, Tensor]]):
             n_hops = (plan.warm_up + plan.length) // plan.hop
             rows = [self._mel(u, (at - plan.warm_up) // plan.hop, n_hops) for u, at in places]
             whole |= {key: torch.stack([row[key] for row in rows]) for key in ("mel", "frame")}
-        if plan.speakers:
-            whole["speaker"] = torch.tensor([self._speakers[u.speaker] for u, _ in places])
+        for one in plan.conditions:
+            whole[one.name] = torch.stack([one.of_recording(u) for u, _ in places])
         if plan.unconditional:
             kept = torch.from_numpy(np.stack([self._kept(index) for index in indices]))
-            whole |= {"mel_kept": kept[:, 0], "speaker_kept": kept[:, 1]}
+            whole |= {f"{name}_kept": kept[:, i] for i, name in enumerate(self.drop)}
         if self.feedback_noise:
             noise = np.stack([self._noise(index) for index in indices])
             whole["feedback_noise"] = torch.from_numpy(noise)
@@ -251,12 +258,12 @@ class Windows(Dataset[dict[str, Tensor]]):
         return noise.astype(np.float32)
 
     def _kept(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Whether window ``index`` keeps its mel, and its speaker."""
+        """Whether window ``index`` keeps each condition, in the order of ``drop``."""
         draw = np.random.Generator(np.random.Philox(key=[self.seed, _DROPPING], counter=index))
         kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
-        kept = draw.random(2) >= (self.drop_mel, self.drop_speaker)
+        kept = draw.random(len(self.drop)) >= tuple(self.drop.values())
         if self.augmentation(index) is not None:
-            kept[1] = False  # at another pitch it is somebody else
+            kept[list(self.drop).index("speaker")] = False  # at another pitch it is somebody else
         return kept
 
     def n_heard(self, index: int) -> int:

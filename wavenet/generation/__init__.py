@@ -5,11 +5,10 @@ utterances through a few rows, and their engines.
 import warnings
 from typing import Any
 
-from wavenet.generation.batched_vocoder import AudioChunk, BatchedVocoder
+from wavenet.generation.batching import AudioChunk, BatchedVocoder, Utterance, generate_queue
 from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import Prompt
-from wavenet.generation.queue import Utterance, generate_queue
 from wavenet.generation.sampling import generate, stream
 
 __all__ = [

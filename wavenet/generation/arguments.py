@@ -6,8 +6,7 @@ Each function raises ValueError in one line that names the argument, its value a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,24 +16,17 @@ from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.prompts import Prompt
 from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
+from wavenet.model.conditioner import require_known
 from wavenet.nn import flatten_state
 from wavenet.values.integers import as_integer
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
 
 
-def mel_rows(mel: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """One ``[1, M, F]`` per row."""
-    if isinstance(mel, Tensor):
-        mel = list(mel) if mel.ndim == 3 else [mel]
-    if not isinstance(mel, Sequence) or not all(isinstance(row, Tensor) for row in mel):
-        raise ValueError(f"mel is a {type(mel).__name__}, expected a tensor or a list of tensors")
-    if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
-        shapes = [tuple(row.shape) for row in mel]
-        raise ValueError(f"mel has rows of shape {shapes}, expected [M, F] with at least one frame")
-    if not all(bool(row.isfinite().all()) for row in mel):
-        raise ValueError("mel has values that are not finite; was it made from a damaged file?")
-    return [row[None] for row in mel]
+def condition_rows(model: WaveNet, given: Mapping[str, Any]) -> dict[str, list[Tensor]]:
+    """Values of conditions as the model takes them, ``[1, ...]`` for each row or one for all."""
+    require_known(model.conditions, given)
+    return {name: model.conditions[name].rows(value) for name, value in given.items()}
 
 
 def prime_rows(prime: Tensor | Prompt) -> list[Prompt]:
@@ -65,8 +57,7 @@ def count_rows(
     batch_size: int,
     n_samples: list[int] | None,
     seed: int | Sequence[int] | None,
-    speakers: list[int] | None,
-    mels: list[Tensor] | None,
+    conditions: Mapping[str, list[Tensor]],
     primes: list[Prompt] | None,
     state: GenerationState | None,
 ) -> int:
@@ -75,8 +66,7 @@ def count_rows(
         "batch_size": as_integer("batch_size", batch_size),
         "n_samples": 1 if n_samples is None else len(n_samples),
         "seed": 1 if seed is None else len(integers("seed", seed)),
-        "speaker": 1 if speakers is None else len(speakers),
-        "mel": 1 if mels is None else len(mels),
+        **{name: len(values) for name, values in conditions.items()},
         "prime": 1 if primes is None else len(primes),
         "state": 1 if state is None else len(state.time),
     }
@@ -85,27 +75,6 @@ def count_rows(
         found = ", ".join(f"{name} {n}" for name, n in counts.items() if n != 1)
         raise ValueError(f"arguments disagree on the number of rows: {found}; give one, or equals")
     return max(counts.values())
-
-
-def speaker_indices(model: WaveNet, speaker: int | str | Sequence[int | str] | Tensor) -> list[int]:
-    """One index, or one for each row; names are looked up in the configuration."""
-    names = model.config.speaker_names
-    if not model.config.speakers:
-        raise ValueError(f"speaker={speaker!r}, but this model takes no speaker; leave it out")
-    listed: Any = speaker.tolist() if isinstance(speaker, Tensor) else speaker
-    several = isinstance(listed, Sequence) and not isinstance(listed, str)
-    given: list[Any] = list(listed) if several else [listed]
-    if not given or not all(isinstance(one, Integral | str) for one in given):
-        raise ValueError(f"speaker={speaker} must be an index or a name, or one for each row")
-    indices = []
-    for one in given:
-        if isinstance(one, str) and one not in names:
-            known = f"one of {', '.join(names)}" if names else "an index, the model has no names"
-            raise ValueError(f"speaker={one!r} is unknown; give {known}")
-        indices.append(names.index(one) if isinstance(one, str) else int(one))
-        if model.config.speakers and not 0 <= indices[-1] < model.config.speakers:
-            raise ValueError(f"speaker={one} must lie within 0 to {model.config.speakers - 1}")
-    return indices
 
 
 def row_lengths(

@@ -6,7 +6,7 @@ and each is encoded from itself and the frames on either side that it hears, how
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ BLOCK = 256
 
 @torch.inference_mode()
 def encode_blocks(
-    model: WaveNet, pieces: Iterable[Tensor], speaker: Tensor | None = None
+    model: WaveNet, pieces: Iterable[Tensor], others: Mapping[str, Tensor] | None = None
 ) -> Iterator[Tensor]:
     """What ``model.condition_frames`` says of a mel that comes in pieces, as soon as it is known.
 
@@ -28,7 +28,7 @@ def encode_blocks(
     Args:
         model: one with local features.
         pieces: ``[M, F_i]`` each, one after another.
-        speaker: index ``[1]``.
+        others: the conditions beside the mel, ``[1, ...]`` by name.
 
     Yields:
         ``[C, BLOCK]``; the last may be shorter. Features with an ``upsampling`` of their own give
@@ -54,8 +54,28 @@ def encode_blocks(
         stop = min(begin + BLOCK, first + window.shape[-1])
         heard = window[None, :, : stop + margin - first].to(like, copy=True).contiguous()
         if stop > begin:
-            frames = model.condition_frames(heard, speaker)
+            frames = model.condition_frames(conditions={**(others or {}), "mel": heard})
             assert frames is not None  # the mel is given
             yield frames[0, :, columns * (begin - first) : columns * (stop - first)]
         kept = max(first, stop - margin)
         window, first, begin = window[:, kept - first :], kept, stop
+
+
+@torch.inference_mode()
+def encoded(model: WaveNet, given: Mapping[str, Tensor]) -> Tensor | None:
+    """All frames ``[C, F]`` of one row's conditions ``[1, ...]``; None for no conditioning."""
+    given = on_device(model, given)
+    if "mel" in given and model.config.local is not None:
+        others = {name: value for name, value in given.items() if name != "mel"}
+        return torch.cat(list(encode_blocks(model, [given["mel"][0]], others)), dim=-1)
+    frames = model.condition_frames(conditions=given)
+    return None if frames is None else frames[0]
+
+
+def on_device(model: WaveNet, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values of conditions where the model's weights are, floats in the weights' type."""
+    like = model.input_projection.weight
+    return {
+        name: value.to(like if value.is_floating_point() else like.device)
+        for name, value in given.items()
+    }

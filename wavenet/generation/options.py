@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class SamplingOptions:
         engine: one of ``ENGINES``.
         weights: one of ``WEIGHTS``, what the weights are rounded to.
         refine: passes of refinement towards the mel; None for the model's own.
+        conditions: further conditions, by name.
     """
 
     speaker: int | str | Sequence[int | str] | Tensor | None = None
@@ -42,6 +44,7 @@ class SamplingOptions:
     engine: str = "auto"
     weights: str = "float32"
     refine: int | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self, model: WaveNet, *, from_mel: bool) -> Sampling:
         """Return what the options mean for a model; those that are None are the model's own.

@@ -8,7 +8,7 @@ sample is drawn, heard together with its own conditioning, and gives the paramet
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,19 +18,19 @@ from torch import Tensor
 from wavenet.generation.arguments import (
     STATE_REMEDY,
     check_state,
+    condition_rows,
     count_rows,
-    mel_rows,
     prime_rows,
     row_lengths,
-    speaker_indices,
 )
 from wavenet.generation.engines.base import Engine, GenerationState
-from wavenet.generation.frames import encode_blocks
+from wavenet.generation.frames import encoded
 from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import Prompt, listen
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.generation.refining import RefinedRows
 from wavenet.model import WaveNet
+from wavenet.model.conditioner import named_conditions
 from wavenet.nn import flatten_state, unflatten_state
 from wavenet.values.integers import as_integer
 
@@ -48,6 +48,7 @@ def generate(
     n_samples: int | Sequence[int] | None = None,
     mel: Tensor | Sequence[Tensor] | None = None,
     speaker: int | str | Sequence[int | str] | Tensor | None = None,
+    conditions: Mapping[str, Any] | None = None,
     seed: int | Sequence[int] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -71,6 +72,7 @@ def generate(
         mel: local features, ``[M, F]``, ``[B, M, F]``, or one ``[M, F_i]`` per row. Frame 0 stands
             at the first sample: of the prime where there is one, else of the output.
         speaker: index or name, one for all rows or one each.
+        conditions: values of further conditions by name, tensors of one row or one each.
         seed: an int s gives row i the seed s + i; or one per row; None draws one.
         temperature: below 1 less noisy, see ``Distribution.sample``; default, the configuration's.
         top_p: nucleus sampling, mu-law models only.
@@ -97,6 +99,7 @@ def generate(
         refine = 0
     options = SamplingOptions(
         speaker=speaker,
+        conditions=conditions or {},
         seed=seed,
         temperature=temperature,
         top_p=top_p,
@@ -126,6 +129,7 @@ def stream(
     n_samples: int | Sequence[int] | None = None,
     mel: Tensor | Sequence[Tensor] | None = None,
     speaker: int | str | Sequence[int | str] | Tensor | None = None,
+    conditions: Mapping[str, Any] | None = None,
     seed: int | Sequence[int] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -156,6 +160,7 @@ def stream(
     """
     options = SamplingOptions(
         speaker=speaker,
+        conditions=conditions or {},
         seed=seed,
         temperature=temperature,
         top_p=top_p,
@@ -187,16 +192,16 @@ def _stream(
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
     if state is not None and options.refine is None:
         options = replace(options, refine=0)
-    mels = None if content.mel is None else mel_rows(content.mel)
+    given = named_conditions(content.mel, options.speaker, options.conditions)
+    conditions = condition_rows(model, given)
+    mels = conditions.get("mel")
     sampling = options.resolve(model, from_mel=mels is not None)
     samples = None if content.n_samples is None else integers("n_samples", content.n_samples)
     primes = None if content.prime is None else prime_rows(content.prime)
-    names = None if options.speaker is None else speaker_indices(model, options.speaker)
-    rows = count_rows(content.batch_size, samples, options.seed, names, mels, primes, state)
+    rows = count_rows(content.batch_size, samples, options.seed, conditions, primes, state)
     seeds = row_seeds(options.seed, rows)
-    speakers = None if names is None else torch.tensor(names * (rows // len(names)))
     with torch.inference_mode():
-        frames = _condition_rows(model, mels, speakers, rows)
+        frames = _encoded_rows(model, conditions, rows)
         n_prime = 0 if primes is None else primes[0].n_samples
         lengths = row_lengths(model, content.duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
@@ -292,25 +297,17 @@ class SampleStream(Iterator[Tensor]):
         return self.engine.dump()
 
 
-def _condition_rows(
-    model: WaveNet, mels: list[Tensor] | None, speakers: Tensor | None, rows: int
+def _encoded_rows(
+    model: WaveNet, conditions: Mapping[str, list[Tensor]], rows: int
 ) -> list[Tensor] | None:
     """``[C, F]`` for each row, computed row by row so that no row depends on another's length."""
-    like = model.input_projection.weight
-    if mels is not None and len(mels) < rows:
-        mels = mels * rows
     frames = []
     for row in range(rows):
-        mel = None if mels is None else mels[row].to(like)
-        speaker = None if speakers is None else speakers[row : row + 1].to(like.device)
-        if mel is not None and model.config.local is not None:
-            blocks = encode_blocks(model, [mel[0]], speaker)
-            frames.append(torch.cat(list(blocks), dim=-1))
-            continue
-        conditioned = model.condition_frames(mel, speaker)
-        if conditioned is None:
+        given = {name: values[row % len(values)] for name, values in conditions.items()}
+        own = encoded(model, given)
+        if own is None:
             return None
-        frames.append(conditioned[0])
+        frames.append(own)
     return frames
 
 

@@ -16,8 +16,9 @@ from wavenet.audio.writing import open_writer
 from wavenet.data.recordings import AUDIO_SUFFIXES, walk_files
 from wavenet.features.mel_config import MelConfig
 from wavenet.features.mel_files import MelFileError
-from wavenet.generation.batched_vocoder import BatchedVocoder, SamplingOptions
+from wavenet.generation.batching import BatchedVocoder
 from wavenet.generation.mel_sources import Source, open_source
+from wavenet.generation.options import SamplingOptions
 from wavenet.model import WaveNet
 from wavenet.storage.paths import is_inside, is_same_file
 

@@ -6,7 +6,7 @@
 The conditioning is there where the model has any, and is ``[B, C, 1]`` where it knows speakers
 alone. A second program makes it:
 
-    features [B, M, F], speaker [B] (int64)  ->  conditioning [B, C, F * hop]
+    features [B, M, F], speaker [B] (int64), ...  ->  conditioning [B, C, F * hop]
 
 B, T and F are free, from 1 on. States of zeros are ``init_state``; streaming ``past`` samples of
 silence from there gives ``warm_state``, where generation begins. Layers that remember nothing (with
@@ -69,9 +69,11 @@ class Conditioning(nn.Module):
         needed = {name: part for name, part in model.named_children() if name not in _SAMPLE_RATE}
         self.model._modules = dict(needed)
 
-    def forward(self, features: Tensor | None, speaker: Tensor | None) -> Tensor:
-        """``[B, C, F * hop]``, or ``[B, C, 1]`` without features."""
-        cond = self.model.condition(features, speaker)
+    def forward(self, *values: Tensor | None) -> Tensor:
+        """Values of the model's conditions in their order: ``[B, C, F * hop]`` or ``[B, C, 1]``."""
+        pairs = zip(self.model.conditions, values, strict=True)
+        given = {name: value for name, value in pairs if value is not None}
+        cond = self.model.condition(conditions=given)
         assert cond is not None
         return cond
 
@@ -106,22 +108,14 @@ def trace_conditioning(model: WaveNet) -> tuple[ExportedProgram, list[str], list
     if model.cond_channels is None:
         return None
     batch, frames = Dim("batch", min=1), Dim("frames", min=1)
-    features = speaker = None
-    inputs = []
-    if model.config.local is not None:
-        features = torch.zeros(2, model.config.local.channels, 5)
-        inputs.append("features")
-    if model.config.speakers:
-        speaker = torch.zeros(2, dtype=torch.int64)
-        inputs.append("speaker")
+    examples = model.example_conditions(2, 5)
+    dims = {name: {0: batch, 2: frames} if name == "mel" else {0: batch} for name in examples}
     program = torch.export.export(
         Conditioning(model).eval(),
-        (features, speaker),
-        dynamic_shapes=(
-            None if features is None else {0: batch, 2: frames},
-            None if speaker is None else {0: batch},
-        ),
+        tuple(examples.get(name) for name in model.conditions),
+        dynamic_shapes=(tuple(dims.get(name) for name in model.conditions),),
     )
+    inputs = ["features" if name == "mel" else name for name in examples]
     return program, inputs, ["conditioning"]
 
 

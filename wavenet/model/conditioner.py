@@ -1,85 +1,373 @@
-"""What a model's conditioning is made by, and what it is made of: mels and speakers that fit it."""
+"""Named conditions: what is given under a name, encoded, left out, and learnt.
+
+A model adds the frames of all its conditions. ``mel`` (or other local features) has a column for
+each frame of the audio; every other condition is constant in time. A condition of your own is a
+subclass of ``Condition`` with ``register_condition``, named in ``WaveNetConfig.conditions``. A
+model takes its value as ``model(x, conditions={name: value})``, ``wavenet.generate`` likewise, and
+training asks it for the value of each recording.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from wavenet.model.config import FeatureConfig, WaveNetConfig
-from wavenet.nn import FrameEncoder, FrameLift, UpsamplingEncoder
+import torch
+from torch import Tensor, nn
 
+from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding, UpsamplingEncoder
 
-def make_encoder(
-    config: WaveNetConfig, cond_channels: int
-) -> tuple[FrameEncoder | UpsamplingEncoder, FrameLift]:
-    """From local features to frames of the conditioning, and from these to samples.
+if TYPE_CHECKING:
+    from wavenet.model.config import WaveNetConfig
+    from wavenet.model.wavenet import WaveNet
 
-    Args:
-        config: of a model with local features.
-        cond_channels: of the frames.
-    """
-    local = config.local
-    assert local is not None
-    if not isinstance(local, FeatureConfig) or local.upsampling is None:
-        lift = FrameLift(local.hop_samples, centre_samples=local.centre_samples)
-        return FrameEncoder(local.channels, cond_channels), lift
-    encoder = UpsamplingEncoder(
-        local.channels,
-        cond_channels,
-        local.upsampling.scales,
-        context=local.upsampling.context_frames,
-        band_kernel_size=local.upsampling.band_kernel_size,
-    )
-    return encoder, FrameLift(1, centre_samples=0)
+Draw = Callable[[nn.Module, float], None]
+"""Draws weights of a gain and sets the bias to zero; see ``initialise``."""
 
 
-def check_conditioning(config: WaveNetConfig, mel: Tensor | None, speaker: Tensor | None) -> None:
-    """Raise unless a model of this configuration takes the two.
+class Recording(Protocol):
+    """What a condition may ask of a recording: its speaker, its length and its samples."""
+
+    @property
+    def speaker(self) -> str: ...
+    @property
+    def n_samples(self) -> int: ...
+    def audio(self, first: int, stop: int) -> Tensor: ...
+
+
+class Condition(ABC):
+    """One condition of a model; its values are tensors ``[B, ...]``.
 
     Args:
         config: of the model.
-        mel: ``[B, M, F]`` or None.
-        speaker: indices ``[B]`` or None.
 
-    Raises:
-        ValueError: if one is missing, unexpected or of a wrong shape, or their rows differ.
+    Attributes:
+        name: under which values are given.
+        encoder: attribute of the model that holds the encoder, and so in the names of its weights.
     """
-    _check_mel(config, mel)
-    _check_speaker(config, speaker)
-    if mel is None or speaker is None:
+
+    name: ClassVar[str]
+    encoder: ClassVar[str]
+
+    def __init__(self, config: WaveNetConfig) -> None:
+        self.config = config
+
+    @property
+    def used(self) -> bool:
+        """Whether the model has this condition: those that ``config.conditions`` names."""
+        return True
+
+    @abstractmethod
+    def make_encoder(self, channels: int) -> nn.Module:
+        """Return the module that makes frames ``[B, channels, 1]`` of values."""
+
+    @abstractmethod
+    def example(self, rows: int, n_frames: int) -> Tensor:
+        """Return valid values of some rows, and of so many frames where there are frames."""
+
+    def parts(self, channels: int) -> dict[str, nn.Module | nn.Parameter]:
+        """Return what the model holds for this condition, by attribute."""
+        return {self.encoder: self.make_encoder(channels)}
+
+    def initialise(self, model: WaveNet, draw: Draw) -> None:
+        """Draw the encoder's weights; here they stay as the encoder made them."""
         return
-    rows = speaker.shape[0]  # not `len`: a trace shall leave the number of rows open
-    if mel.shape[0] != rows and mel.shape[0] != 1 and rows != 1:
-        raise ValueError(
-            f"speaker has {len(speaker)} rows and mel {len(mel)}; give one for each row"
+
+    def check(self, value: Tensor | None) -> None:
+        """Raise ValueError unless the value is of the example's shape, or may be left out."""
+        wanted = self.example(1, 1).shape[1:]
+        if value is None and self.config.unconditional:
+            return
+        if value is None or value.shape[1:] != wanted:
+            found = "None" if value is None else f"shape {tuple(value.shape)}"
+            expected = ", ".join(["B", *map(str, wanted)])
+            raise ValueError(f"{self.name} is {found}, but this model takes [{expected}]")
+
+    def rows(self, value: Any) -> list[Tensor]:
+        """Return what a user gave for one row or for each, ``[1, ...]`` for each row."""
+        if not isinstance(value, Tensor) or not value.ndim:
+            raise ValueError(f"{self.name} is a {type(value).__name__}, expected a tensor of rows")
+        return list(value.split(1))
+
+    def of_recording(self, recording: Recording) -> Tensor:
+        """Return the value of a recording, without the dimension of rows, for training."""
+        raise ValueError(f"the condition {self.name!r} does not say its value for a recording")
+
+    def encode(self, model: WaveNet, value: Tensor) -> Tensor:
+        """Return the frames ``[B, C, F]`` of values."""
+        frames: Tensor = getattr(model, self.encoder)(value)
+        return frames
+
+    def null(self, model: WaveNet) -> Tensor:
+        """Return the frames ``[1, C, 1]`` that stand for no value: zeros."""
+        assert self.config.conditioning_channels is not None
+        return next(model.parameters()).new_zeros(1, self.config.conditioning_channels, 1)
+
+    def frames(self, model: WaveNet, value: Tensor | None, kept: Tensor | None) -> Tensor:
+        """Return the frames of values, or of no value in rows that are not ``kept`` ``[B]``."""
+        if value is None:
+            return self.null(model)
+        frames = self.encode(model, value)
+        if kept is None:
+            return frames
+        return torch.where(kept[:, None, None], frames, self.null(model).to(frames.dtype))
+
+
+class LocalFeatures(Condition):
+    """The condition ``mel``: a log-mel spectrogram or other features, ``[B, M, F]``."""
+
+    name = "mel"
+    encoder = "frame_encoder"
+
+    @property
+    def used(self) -> bool:
+        """Whether the model has local features."""
+        return self.config.local is not None
+
+    def make_encoder(self, channels: int) -> FrameEncoder | UpsamplingEncoder:
+        """Return the encoder of frames, nonlinear or of learnt linear steps to samples."""
+        local = self.config.local
+        assert local is not None
+        steps = getattr(local, "upsampling", None)
+        if steps is None:
+            return FrameEncoder(local.channels, channels)
+        return UpsamplingEncoder(
+            local.channels,
+            channels,
+            steps.scales,
+            context=steps.context_frames,
+            band_kernel_size=steps.band_kernel_size,
         )
 
+    def parts(self, channels: int) -> dict[str, nn.Module | nn.Parameter]:
+        """Return the encoder, the lift to samples, and what is learnt to stand for no features."""
+        local = self.config.local
+        assert local is not None
+        lift = FrameLift(local.hop_samples, centre_samples=local.centre_samples)
+        if getattr(local, "upsampling", None) is not None:
+            lift = FrameLift(1, centre_samples=0)
+        parts = super().parts(channels) | {"frame_lift": lift}
+        if self.config.unconditional:
+            parts["no_features"] = nn.Parameter(torch.empty(channels))
+        return parts
 
-def _check_mel(config: WaveNetConfig, mel: Tensor | None) -> None:
-    local = config.local
-    if (mel is None) != (local is None) and not (mel is None and config.unconditional):
-        expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
-        found = "None" if mel is None else f"shape {tuple(mel.shape)}"
-        raise ValueError(f"mel is {found}, but this model takes {expected}")
-    if mel is None or local is None:
-        return
-    if mel.ndim != 3 or mel.shape[-1] == 0:
-        raise ValueError(
-            f"mel has shape {tuple(mel.shape)}, expected [B, {local.channels}, F] with at "
-            "least one frame"
-        )
-    if mel.shape[1] != local.channels:
-        raise ValueError(
-            f"mel has {mel.shape[1]} channels, but this model was built for {local.channels}; "
-            "make it with the model's own settings, log_mel(x, model.config.mel)"
-        )
+    def initialise(self, model: WaveNet, draw: Draw) -> None:
+        """Draw convolutions; smoothing kernels begin as a mean."""
+        encoder = model.frame_encoder
+        draw(encoder.conv, 1.0)
+        if isinstance(encoder, FrameEncoder):
+            draw(encoder.projection, 1.0)
+            return
+        for smoothing in cast(list[nn.Conv2d], list(encoder.smoothings)):
+            nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
+
+    def check(self, value: Tensor | None) -> None:
+        """Raise ValueError unless the model takes such features, or may do without."""
+        local = self.config.local
+        if (value is None) == self.used and not (value is None and self.config.unconditional):
+            expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
+            found = "None" if value is None else f"shape {tuple(value.shape)}"
+            raise ValueError(f"mel is {found}, but this model takes {expected}")
+        if value is None or local is None:
+            return
+        if value.ndim != 3 or value.shape[-1] == 0:
+            raise ValueError(
+                f"mel has shape {tuple(value.shape)}, expected [B, {local.channels}, F] with at "
+                "least one frame"
+            )
+        if value.shape[1] != local.channels:
+            raise ValueError(
+                f"mel has {value.shape[1]} channels, but this model was built for "
+                f"{local.channels}; make it with the model's own settings, "
+                "log_mel(x, model.config.mel)"
+            )
+
+    def rows(self, value: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """Return one ``[1, M, F]`` per row, of ``[M, F]``, ``[B, M, F]`` or a list of the first."""
+        mel = value
+        if isinstance(mel, Tensor):
+            mel = list(mel) if mel.ndim == 3 else [mel]
+        if not isinstance(mel, Sequence) or not all(isinstance(row, Tensor) for row in mel):
+            kind = type(mel).__name__
+            raise ValueError(f"mel is a {kind}, expected a tensor or a list of tensors")
+        if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
+            shapes = [tuple(row.shape) for row in mel]
+            raise ValueError(
+                f"mel has rows of shape {shapes}, expected [M, F] with at least one frame"
+            )
+        if not all(bool(row.isfinite().all()) for row in mel):
+            raise ValueError("mel has values that are not finite; was it made from a damaged file?")
+        return [row[None] for row in mel]
+
+    def example(self, rows: int, n_frames: int) -> Tensor:
+        """Return zeros ``[rows, M, n_frames]``."""
+        assert self.config.local is not None
+        return torch.zeros(rows, self.config.local.channels, n_frames)
+
+    def encode(self, model: WaveNet, value: Tensor) -> Tensor:
+        """Return the encoded features; a mel is normalised first."""
+        mel = self.config.mel
+        return super().encode(model, value if mel is None else mel.normalised(value))
+
+    def null(self, model: WaveNet) -> Tensor:
+        """Return what is learnt to stand for no features."""
+        return model.no_features[None, :, None]
 
 
-def _check_speaker(config: WaveNetConfig, speaker: Tensor | None) -> None:
-    speakers, optional = config.speakers, config.unconditional
-    if (speaker is None) != (speakers == 0) and not (speaker is None and optional):
-        expected = f"speaker indices [B] from 0 to {speakers - 1}" if speakers else "no speaker"
-        raise ValueError(f"speaker is {speaker}, but this model takes {expected}")
-    if speaker is None:
-        return
-    if not isinstance(speaker, Tensor) or speaker.ndim != 1 or speaker.is_floating_point():
-        raise ValueError(f"speaker is {speaker}, expected a tensor of indices [B]")
+class Speaker(Condition):
+    """The condition ``speaker``: one of the configuration's, by index ``[B]``."""
+
+    name = "speaker"
+    encoder = "speaker_embedding"
+
+    @property
+    def used(self) -> bool:
+        """Whether the model tells speakers apart."""
+        return self.config.speakers > 0
+
+    def make_encoder(self, channels: int) -> SpeakerEmbedding:
+        """Return the table of the speakers."""
+        return SpeakerEmbedding(self.config.speakers, channels)
+
+    def initialise(self, model: WaveNet, draw: Draw) -> None:
+        """Draw the table."""
+        nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
+
+    def check(self, value: Tensor | None) -> None:
+        """Raise ValueError unless the model takes such indices, or may do without."""
+        n = self.config.speakers
+        if (value is None) == self.used and not (value is None and self.config.unconditional):
+            expected = f"speaker indices [B] from 0 to {n - 1}" if n else "no speaker"
+            raise ValueError(f"speaker is {value}, but this model takes {expected}")
+        if value is None:
+            return
+        if not isinstance(value, Tensor) or value.ndim != 1 or value.is_floating_point():
+            raise ValueError(f"speaker is {value}, expected a tensor of indices [B]")
+
+    def rows(self, value: int | str | Sequence[int | str] | Tensor) -> list[Tensor]:
+        """Return an index ``[1]`` for each index or name."""
+        if not self.used:
+            raise ValueError(f"speaker={value!r}, but this model takes no speaker; leave it out")
+        names, n = self.config.speaker_names, self.config.speakers
+        listed: Any = value.tolist() if isinstance(value, Tensor) else value
+        several = isinstance(listed, Sequence) and not isinstance(listed, str)
+        given: list[Any] = list(listed) if several else [listed]
+        if not given or not all(isinstance(one, Integral | str) for one in given):
+            raise ValueError(f"speaker={value} must be an index or a name, or one for each row")
+        indices = []
+        for one in given:
+            if isinstance(one, str) and one not in names:
+                known = (
+                    f"one of {', '.join(names)}" if names else "an index, the model has no names"
+                )
+                raise ValueError(f"speaker={one!r} is unknown; give {known}")
+            indices.append(names.index(one) if isinstance(one, str) else int(one))
+            if not 0 <= indices[-1] < n:
+                raise ValueError(f"speaker={one} must lie within 0 to {n - 1}")
+        return [torch.tensor([index]) for index in indices]
+
+    def of_recording(self, recording: Recording) -> Tensor:
+        """Return the index of who speaks."""
+        return torch.tensor(self.config.speaker_names.index(recording.speaker))
+
+    def example(self, rows: int, n_frames: int) -> Tensor:
+        """Return the first speaker for every row."""
+        return torch.zeros(rows, dtype=torch.int64)
+
+
+_BUILT_IN: tuple[type[Condition], ...] = (LocalFeatures, Speaker)
+_REGISTRY: dict[str, type[Condition]] = {}
+
+
+def register_condition(kind: type[Condition]) -> type[Condition]:
+    """Make a condition of your own known by its ``name``; usable as a class decorator.
+
+    A configuration may then name it in ``conditions``, and its checkpoints load wherever it is
+    registered. It is made with the configuration alone, so its sizes are those of the class.
+
+    Raises: ValueError for a name that another condition has.
+    """
+    taken = kind.name in (one.name for one in _BUILT_IN)
+    if taken or _REGISTRY.setdefault(kind.name, kind) is not kind:
+        raise ValueError(f"name={kind.name!r} is taken by another condition")
+    return kind
+
+
+def check_registered(names: Sequence[str]) -> None:
+    """Raise ValueError unless each name is that of a registered condition, once."""
+    for name in names:
+        if name not in _REGISTRY or names.count(name) > 1:
+            known = ", ".join(_REGISTRY) or "none"
+            raise ValueError(
+                f"conditions={list(names)}: {name!r} is unknown or named twice; registered by "
+                f"wavenet.model.conditioner.register_condition: {known}"
+            )
+
+
+def make_conditions(config: WaveNetConfig) -> dict[str, Condition]:
+    """Return the conditions by name, in the order in which their frames are added.
+
+    ``mel`` and ``speaker`` are always there, to say whether the model takes them.
+    """
+    kinds = (*_BUILT_IN, *(_REGISTRY[name] for name in config.conditions))
+    return {kind.name: kind(config) for kind in kinds}
+
+
+def named_conditions(
+    mel: Any = None, speaker: Any = None, others: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return one mapping of all that is given, by name."""
+    given = {"mel": mel, "speaker": speaker, **(others or {})}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def check_conditions(conditions: Mapping[str, Condition], given: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if a value is missing, unexpected or does not fit, or rows differ."""
+    require_known(conditions, given)
+    for name, condition in conditions.items():
+        condition.check(given.get(name))
+    # Not `len`: a trace shall leave the number of rows open.
+    rows = {name: given[name].shape[0] for name in conditions if name in given}
+    for (a, n), (b, m) in combinations(rows.items(), 2):
+        if n != m and n != 1 and m != 1:
+            raise ValueError(f"{b} has {m} rows and {a} {n}; give one for each row")
+
+
+def require_known(conditions: Mapping[str, Condition], given: Mapping[str, Any]) -> None:
+    """Raise ValueError for a name that is none of the model's."""
+    for name in given:
+        if name not in conditions:
+            raise ValueError(f"conditions has {name!r}, but this model takes {list(conditions)}")
+
+
+def encode_conditions(
+    model: WaveNet, given: Mapping[str, Tensor], kept: Mapping[str, Tensor]
+) -> Tensor | None:
+    """Return the frames of all conditions, see ``WaveNet.condition_frames``."""
+    check_conditions(model.conditions, given)
+    frames: Tensor | None = None
+    for name, condition in model.conditions.items():
+        if condition.used:
+            own = condition.frames(model, given.get(name), kept.get(name))
+            frames = own if frames is None else frames + own
+    if frames is None or model.predictor is None:
+        return frames
+    columns = _predictor_frames(model, given.get("mel"), kept.get("mel"))
+    # Neither the larger of two lengths, which an export would fix, nor broadcast_shapes, which
+    # imports torch's compiler.
+    rows = torch.broadcast_tensors(frames[:, :1], columns[:, :1])[0].shape[0]
+    return torch.cat([frames.expand(rows, -1, -1), columns.expand(rows, -1, -1)], dim=1)
+
+
+def _predictor_frames(model: WaveNet, mel: Tensor | None, kept: Tensor | None) -> Tensor:
+    """Return the predictor's conditioning at frame rate, a neutral one where there is no mel."""
+    assert model.predictor is not None
+    # Whatever makes the conditioning stands without the rest of the model in an export.
+    neutral = model.mel_predictor.neutral()[None, :, None].to(model.frame_encoder.conv.weight)
+    columns = neutral if mel is None else model.mel_predictor(mel)
+    if mel is not None and kept is not None:
+        columns = torch.where(kept[:, None, None], columns, neutral)
+    return columns[:, : model.predictor.cond_channels]

@@ -9,6 +9,7 @@ from typing import Any
 from wavenet.distributions import make_distribution
 from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
+from wavenet.model.conditioner import check_registered
 from wavenet.nn import LinearPrediction
 from wavenet.nn.causal import check_positive
 from wavenet.nn.refinement import DEFAULT_PASSES
@@ -36,11 +37,12 @@ ADDED_KEYS = (
     "temperature",
     "refinement_passes",
     "noise_shaping",
+    "conditions",
 )
 """Settings that older checkpoints do not name; their defaults say what was before."""
 
 DEFAULT_SPEAKER_CHANNELS = 32
-"""Width of the conditioning of a model that knows speakers but no local features."""
+"""Width of the conditioning of a model that has no local features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ class WaveNetConfig:
         noise_shaping: coefficient b, from -1 to 1, of the filter of the sampling noise unless
             another is asked for (``wavenet.generation.randomness.shaped_uniforms``); 0 for white
             noise.
+        conditions: names of further conditions; see ``model.conditioner.register_condition``.
     """
 
     sample_rate: int = 16000
@@ -157,9 +160,12 @@ class WaveNetConfig:
     temperature: float = 1.0
     refinement_passes: int = DEFAULT_PASSES
     noise_shaping: float = 0.0
+    conditions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
+        object.__setattr__(self, "conditions", tuple(self.conditions))
+        check_registered(self.conditions)
         self._check_network()
         self._check_memory()
         self._check_features()
@@ -241,7 +247,7 @@ class WaveNetConfig:
 
     def _check_conditioning(self) -> None:
         """Raise ValueError unless something conditions where that is asked for, and has room."""
-        nothing = self.local is None and not self.speakers
+        nothing = self.conditioning_channels is None
         if self.cond_channels is not None and nothing:
             raise ValueError(
                 f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
@@ -302,7 +308,7 @@ class WaveNetConfig:
     @property
     def conditioning_channels(self) -> int | None:
         """Width of ``cond`` as the blocks take it, or None for an unconditional model."""
-        if self.local is None and not self.speakers:
+        if self.local is None and not self.speakers and not self.conditions:
             return None
         if self.cond_channels is not None:
             return self.cond_channels

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn import FrameEncoder, GatedResidualBlock
+from wavenet.nn import GatedResidualBlock
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -59,16 +59,9 @@ def initialise(model: WaveNet) -> None:
     assert last.bias is not None
     with torch.no_grad():
         last.bias.copy_(_initial_params(model))
-    if hasattr(model, "frame_encoder"):
-        encoder = model.frame_encoder
-        draw(encoder.conv, 1.0)
-        if isinstance(encoder, FrameEncoder):
-            draw(encoder.projection, 1.0)
-        else:
-            for smoothing in cast(list[nn.Conv2d], list(encoder.smoothings)):
-                nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
-    if hasattr(model, "speaker_embedding"):
-        nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
+    for condition in model.conditions.values():
+        if condition.used:
+            condition.initialise(model, draw)
     if hasattr(model, "no_features"):
         nn.init.normal_(model.no_features, std=0.1)
 

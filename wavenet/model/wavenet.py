@@ -26,15 +26,17 @@ from torch import Tensor, nn
 from wavenet.distributions import Distribution, MuLaw, make_distribution
 from wavenet.features import mel_filterbank
 from wavenet.features.linear_prediction import MelPredictor
-from wavenet.model.conditioner import check_conditioning, make_encoder
+from wavenet.model.conditioner import encode_conditions, make_conditions, named_conditions
 from wavenet.model.config import WaveNetConfig
 from wavenet.model.initialisation import initialise
 from wavenet.nn import (
     Causal,
     DilatedStack,
     FrameEncoder,
+    FrameLift,
     SpeakerEmbedding,
     State,
+    UpsamplingEncoder,
 )
 from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.hooks import has_hooks
@@ -72,12 +74,17 @@ class WaveNet(Causal):
         distribution: of one sample given params; see ``wavenet.distributions``.
         licences: texts of licence and attribution of the weights by file name; ``load`` fills it,
             ``save`` and ``push`` put them beside the weights.
+        conditions: what it can be conditioned on, by name; see ``wavenet.model.conditioner``.
 
     Args:
         config: see ``WaveNetConfig``.
     """
 
     mel_filterbank: Tensor
+    frame_encoder: FrameEncoder | UpsamplingEncoder
+    frame_lift: FrameLift
+    no_features: nn.Parameter
+    speaker_embedding: SpeakerEmbedding
 
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__()
@@ -107,12 +114,11 @@ class WaveNet(Causal):
             nn.ReLU(),
             nn.Conv1d(config.skip_channels, self.distribution.n_params, 1),
         )
-        if width is not None and config.local is not None:
-            self.frame_encoder, self.frame_lift = make_encoder(config, width)
-            if config.unconditional:
-                self.no_features = nn.Parameter(torch.empty(width))
-        if width is not None and config.speakers:
-            self.speaker_embedding = SpeakerEmbedding(config.speakers, width)
+        self.conditions = make_conditions(config)
+        for condition in self.conditions.values():
+            if width is not None and condition.used:
+                for name, part in condition.parts(width).items():
+                    setattr(self, name, part)
         if config.mel is not None:
             self.register_buffer("mel_filterbank", mel_filterbank(config.mel))
         self.cond_channels = width
@@ -198,6 +204,7 @@ class WaveNet(Causal):
         mel: Tensor | None = None,
         speaker: Tensor | None = None,
         *,
+        conditions: Mapping[str, Tensor] | None = None,
         cond: Tensor | None = None,
         state: State | None = None,
     ) -> Any:
@@ -209,7 +216,8 @@ class WaveNet(Causal):
             x: ``[B, 1, T]`` in [-1, 1].
             mel: ``[B, M, F]``, the local features, F * hop_samples >= T.
             speaker: indices ``[B]``.
-            cond: ``[B, cond_channels, T]``, in the place of mel and speaker where a state is given.
+            conditions: the others by name, or these two as well.
+            cond: ``[B, cond_channels, T]``, in the place of all these where a state is given.
             state: see ``Causal.stream``.
 
         Returns:
@@ -225,8 +233,9 @@ class WaveNet(Causal):
             raise ValueError(
                 "cond is given without a state; pass mel and speaker, or call model.stream"
             )
-        cond = self.condition(mel, speaker, n_samples=x.shape[-1])
-        if cond is not None and mel is None and speaker is None:
+        given = named_conditions(mel, speaker, conditions)
+        cond = self.condition(conditions=given, n_samples=x.shape[-1])
+        if cond is not None and not given:
             cond = cond.expand(x.shape[0], -1, -1)  # what stands for nothing is one row
         first = None if cond is None else cond[..., :1]
         state = self.warm_state(x.shape[0], first, device=x.device, dtype=x.dtype)
@@ -237,6 +246,7 @@ class WaveNet(Causal):
         mel: Tensor | None = None,
         speaker: Tensor | None = None,
         *,
+        conditions: Mapping[str, Tensor] | None = None,
         n_samples: int | None = None,
     ) -> Tensor | None:
         """The conditioning as the blocks take it.
@@ -247,6 +257,7 @@ class WaveNet(Causal):
         Args:
             mel: ``[B, M, F]``; or None, for a model that is ``unconditional`` too.
             speaker: indices ``[B]``; or None, likewise.
+            conditions: the others by name, or these two as well.
             n_samples: T; default, F * hop_samples.
 
         Returns:
@@ -256,62 +267,33 @@ class WaveNet(Causal):
         Raises:
             ValueError: if a conditioning is missing, unexpected or does not fit.
         """
-        frames = self.condition_frames(mel, speaker)
-        return frames if frames is None or mel is None else self.frame_lift(frames, n_samples)
+        given = named_conditions(mel, speaker, conditions)
+        frames = self.condition_frames(conditions=given)
+        if frames is None or "mel" not in given:
+            return frames
+        return self.frame_lift(frames, n_samples)
 
     def condition_frames(
         self,
         mel: Tensor | None = None,
         speaker: Tensor | None = None,
         *,
-        mel_kept: Tensor | None = None,
-        speaker_kept: Tensor | None = None,
+        conditions: Mapping[str, Tensor] | None = None,
+        kept: Mapping[str, Tensor] | None = None,
     ) -> Tensor | None:
         """The conditioning at frame rate, before the linear lift: ``[B, cond_channels, F]``.
 
         F is 1 where there is no mel. Features with an ``upsampling`` of their own come at the rate
-        of the audio, and the lift is none. Rows of an ``unconditional`` model whose ``mel_kept``
-        or ``speaker_kept`` (``[B]``, bool) is false are as if theirs had not been given. Raises as
+        of the audio, and the lift is none. Rows of an ``unconditional`` model whose ``kept[name]``
+        (``[B]``, bool) is false are as if that condition had not been given. Raises as
         ``condition``.
         """
-        check_conditioning(self.config, mel, speaker)
-        frames = self._local_frames(mel, mel_kept)
-        if speaker is not None:
-            embedded = self.speaker_embedding(speaker)
-            if speaker_kept is not None:
-                embedded = embedded * speaker_kept[:, None, None]
-            frames = embedded if frames is None else frames + embedded
-        elif frames is None and self.config.speakers:  # of no speaker, in a model of speakers alone
-            frames = torch.zeros_like(self.speaker_embedding.table.weight[:1, :, None])
-        if frames is None or self.predictor is None:
-            return frames
-        columns = self._predictor_frames(mel, mel_kept)
-        # Neither the larger of two lengths, which an export would fix, nor broadcast_shapes, which
-        # imports torch's compiler.
-        rows = torch.broadcast_tensors(frames[:, :1], columns[:, :1])[0].shape[0]
-        return torch.cat([frames.expand(rows, -1, -1), columns.expand(rows, -1, -1)], dim=1)
+        return encode_conditions(self, named_conditions(mel, speaker, conditions), kept or {})
 
-    def _local_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor | None:
-        """The encoded mel ``[B, C, F]``, or what is learnt to stand for none ``[1, C, 1]``."""
-        if mel is None:
-            return self.no_features[None, :, None] if self.config.local is not None else None
-        if self.config.mel is not None:
-            mel = self.config.mel.normalised(mel)
-        frames = self.frame_encoder(mel)
-        if kept is None:
-            return frames
-        none = self.no_features[None, :, None].to(frames.dtype)
-        return torch.where(kept[:, None, None], frames, none)
-
-    def _predictor_frames(self, mel: Tensor | None, kept: Tensor | None) -> Tensor:
-        """The predictor's conditioning at frame rate, a neutral one where there is no mel."""
-        assert self.predictor is not None
-        # Whatever makes the conditioning stands without the rest of the model in an export.
-        neutral = self.mel_predictor.neutral()[None, :, None].to(self.frame_encoder.conv.weight)
-        columns = neutral if mel is None else self.mel_predictor(mel)
-        if mel is not None and kept is not None:
-            columns = torch.where(kept[:, None, None], columns, neutral)
-        return columns[:, : self.predictor.cond_channels]
+    def example_conditions(self, rows: int = 1, n_frames: int = 1) -> dict[str, Tensor]:
+        """Return valid values of all conditions that the model takes, of so many rows."""
+        used = {name: one for name, one in self.conditions.items() if one.used}
+        return {name: one.example(rows, n_frames) for name, one in used.items()}
 
     def project_input(
         self, x: Tensor, state: State, columns: Tensor | None

@@ -178,21 +178,19 @@ def _conditioning(module: Any, audio: Tensor, start: int, length: int) -> Tensor
     if not hasattr(module, "condition") or config is None:
         like = next(module.parameters())
         return torch.zeros(1, width, 1, device=like.device, dtype=like.dtype)
-    speaker = torch.zeros(1, dtype=torch.long) if config.speakers else None
     with torch.no_grad():
         if config.local is None:
-            cond: Tensor = model.condition(None, speaker, n_samples=length)
+            cond: Tensor = model.condition(conditions=model.example_conditions(), n_samples=length)
             return cond
         hop, n_fft = config.local.hop_samples, getattr(config.mel, "n_fft", 0)
         margin = hop * (model.context_frames + math.ceil(n_fft / hop) + 1)
         begin = max(0, (start - margin) // hop * hop)  # frames stay where they are in the whole
         around = audio[:, begin : start + length + margin]
         n_samples = around.shape[-1]
+        given = model.example_conditions(1, math.ceil(n_samples / hop))
         if config.mel is not None:
-            mel = log_mel(around, config.mel, model.mel_filterbank)
-        else:
-            mel = torch.zeros(1, config.local.channels, math.ceil(n_samples / hop))
-        cond = model.condition(mel, speaker, n_samples=n_samples)
+            given["mel"] = log_mel(around, config.mel, model.mel_filterbank)
+        cond = model.condition(conditions=given, n_samples=n_samples)
     return cond[..., start - begin : start - begin + length]
 
 

@@ -47,8 +47,8 @@ class ShuffledConditioning:
     """Collects, over a validation, what windows need with their own conditioning and another's.
 
     Each window hears the mel of the window before it, be that in the batch before; without a mel,
-    its speaker, and those whose speaker is the same do not count. The very first window hears the
-    last one of its batch.
+    its speaker or another condition, and those that have the same do not count. The very first
+    window hears the last one of its batch.
 
     Args:
         plan: of the windows: what they are conditioned on.
@@ -58,9 +58,13 @@ class ShuffledConditioning:
 
     def __init__(self, plan: WindowPlan, warmup_steps: int = 0) -> None:
         self.earliest = max(EARLIEST_STEP, warmup_steps)
-        self.name = "mel" if plan.mel is not None else "speaker"
-        self._keys = ("mel", "frame") if plan.mel is not None else ("speaker",)
-        self.applies = plan.mel is not None or len(plan.speakers) > 1
+        constant = [one.name for one in plan.conditions if one.name != "speaker"]
+        if plan.mel is not None:
+            self.name = "mel"
+        else:
+            self.name = "speaker" if len(plan.speakers) > 1 or not constant else constant[0]
+        self._keys = ("mel", "frame") if self.name == "mel" else (self.name,)
+        self.applies = self.name != "speaker" or len(plan.speakers) > 1
         self._said = False
         self.start(torch.device("cpu"))
 
@@ -91,8 +95,9 @@ class ShuffledConditioning:
             before = self._before
         other = {key: torch.cat([before[key], value[:-1]]) for key, value in given.items()}
         differs = torch.ones_like(count)
-        if self.name == "speaker":
-            differs = (other["speaker"] != given["speaker"]).to(count)
+        if self.name != "mel":
+            unequal = other[self.name] != given[self.name]
+            differs = unequal.reshape(len(count), -1).any(-1).to(count)
         shuffled = nats({**batch, **other})
         self.sums = self.sums + torch.stack(
             [(own * differs).sum(), (shuffled * differs).sum(), (count * differs).sum()]
@@ -113,7 +118,7 @@ class ShuffledConditioning:
                 self.name,
                 gain_bits,
                 step,
-                _REMEDIES[self.name],
+                _REMEDIES.get(self.name, "train longer"),
             )
         self._said = ignored
 

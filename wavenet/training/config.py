@@ -66,6 +66,7 @@ class TrainingConfig:
             its mel.
         drop_speaker: the same for the speaker, drawn apart: half, as somebody else's speech has
             none of the corpus' speakers.
+        drop_conditions: the same for further conditions of the model, by name; 0 for the others.
         augment: share of the windows whose audio is augmented: resampled by 0.75 to 1.35, filtered,
             at another level and sign; an ``unconditional`` model trains on these without a speaker.
         feedback_noise: mean amplitude of the noise that is added to the network's input, but not to
@@ -111,6 +112,7 @@ class TrainingConfig:
     speakers_by_folder: bool = False
     drop_mel: float = 0.1
     drop_speaker: float = 0.5
+    drop_conditions: dict[str, float] = field(default_factory=dict)
     augment: float = 0.0
     feedback_noise: float = 0.0
     seed: int = 0
@@ -176,6 +178,9 @@ class TrainingConfig:
         for name in ("drop_mel", "drop_speaker", "augment", "decay_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must lie within 0 to 1")
+        for name, share in self.drop.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"drop_conditions: {name}={share} must lie within 0 to 1")
         if self.seed >= 2**63:
             raise ConfigError(f"seed={self.seed} must be less than 2**63")
         if not 0 < self.validation_fraction < 1:
@@ -194,6 +199,11 @@ class TrainingConfig:
                     f"{each.name}={_shown(value)} holds a character that no name of a file has; "
                     "remove it"
                 )
+
+    @property
+    def drop(self) -> dict[str, float]:
+        """Shares of the windows without a condition, by its name."""
+        return {"mel": self.drop_mel, "speaker": self.drop_speaker, **self.drop_conditions}
 
     @property
     def trim_db(self) -> float | None:

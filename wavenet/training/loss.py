@@ -90,12 +90,9 @@ def _conditioning(
     model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, n_samples: int
 ) -> LiftedFrames | None:
     """That of the first ``n_samples`` samples of the windows."""
-    frames = model.condition_frames(
-        batch.get("mel"),
-        batch.get("speaker"),
-        mel_kept=batch.get("mel_kept"),
-        speaker_kept=batch.get("speaker_kept"),
-    )
+    given = {name: batch[name] for name in model.conditions if name in batch}
+    kept = {name: batch[f"{name}_kept"] for name in given if f"{name}_kept" in batch}
+    frames = model.condition_frames(conditions=given, kept=kept)
     if frames is None:
         return None
     if "mel" not in batch:

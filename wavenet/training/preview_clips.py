@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class Piece:
         mel: settings of the reference's mel, from which a model speaks it again; None: what it
             generates has nothing to do with the reference.
         speaker: index, for a model that knows speakers.
+        conditions: values of the model's further conditions, by name.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Piece:
     reference: Tensor
     mel: MelConfig | None
     speaker: int | None
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def choose_pieces(corpus: Corpus, plan: WindowPlan, seconds: float) -> list[Piece]:
@@ -75,7 +78,9 @@ def _piece(i: int, utterance: Utterance, plan: WindowPlan, n_samples: int) -> Pi
         shown = utterance.speaker if plan.speakers else "free"
     name = re.sub(r"[^\w.-]+", "-", f"{i + 1}-{shown}", flags=re.ASCII)[:60]
     reference = utterance.audio(0, min(n_samples, len(utterance.samples)))
-    return Piece(name, utterance.name, reference, plan.mel, speaker)
+    further = [one for one in plan.conditions if one.name != "speaker"]
+    conditions = {one.name: one.of_recording(utterance) for one in further}
+    return Piece(name, utterance.name, reference, plan.mel, speaker, conditions)
 
 
 def corpus_level_db(corpus: Corpus) -> float:

@@ -219,8 +219,7 @@ def _run(
             plan,
             n_windows=n_train,
             seed=config.seed,
-            drop_mel=config.drop_mel,
-            drop_speaker=config.drop_speaker,
+            drop=config.drop,
             augment=config.augment,
             feedback_noise=config.feedback_noise,
         )

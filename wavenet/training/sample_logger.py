@@ -173,6 +173,10 @@ def speak(
         n_samples=lengths,
         mel=None if mel is None else [log_mel(p.reference, mel, filterbank) for p in pieces],
         speaker=speakers or None,
+        conditions={
+            name: torch.stack([piece.conditions[name] for piece in pieces])
+            for name in pieces[0].conditions
+        },
         seed=SEED,
         refine=0,  # what the network has learnt, not what can be mended afterwards
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.model import WaveNet
-from wavenet.nn import State, flatten_state, unflatten_state
+from wavenet.nn import State, flatten_state, select_rows, unflatten_state
 
 
 class GenerationState(NamedTuple):
@@ -45,6 +45,10 @@ class GenerationState(NamedTuple):
         joined = iter([torch.cat(part) for part in parts])
         params, model = unflatten_state((states[0].params, states[0].model), joined)
         return cls(params, model, torch.cat([one.time for one in states]))
+
+    def select(self, rows: list[int]) -> GenerationState:
+        """Some of the rows."""
+        return GenerationState(self.params[rows], select_rows(self.model, rows), self.time[rows])
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,21 @@ class Engine(Protocol):
     def dump(self) -> GenerationState:
         """The canonical state after the samples so far."""
 
-    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
-        """Let some rows begin other sequences with the next sample; the others go on.
+    def replace(
+        self,
+        rows: list[int],
+        frames: list[Tensor] | None,
+        start: GenerationState | None,
+        *,
+        first_frame: int = 0,
+    ) -> None:
+        """Give some rows other frames, and let them begin other sequences; the others go on.
 
         Args:
             rows: which.
-            frames: as in the request, one for each of these rows; their frame 0 stands at the
-                next sample.
-            start: of so many rows.
+            frames: as in the request, one for each of these rows.
+            start: of so many rows; None where they go on from their own state.
+            first_frame: the frame that begins at the next sample.
 
         Raises:
             ValueError: where the next sample does not begin a frame of the rows that go on.

@@ -119,8 +119,8 @@ class ConditioningWindow:
         around = self.columns[lift.places]  # [n, 2, B, C]
         return (lift.shares[:, :, None, None] * around).sum(1)
 
-    def replace(self, rows: list[int], frames: list[Tensor] | None) -> None:
-        """Other frames for some rows; their frame 0 stands at the next sample.
+    def replace(self, rows: list[int], frames: list[Tensor] | None, first_frame: int) -> None:
+        """Other frames for some rows; ``first_frame`` of them begins at the next sample.
 
         Raises:
             ValueError: unless that is where a frame begins.
@@ -129,7 +129,7 @@ class ConditioningWindow:
             return
         if self.hop and self._position % self.hop:
             raise ValueError(f"position {self._position} lies within a frame: {ALIGNED}")
-        self._put(rows, frames, self._position // self.hop if self.hop else 0)
+        self._put(rows, frames, self._position // self.hop - first_frame if self.hop else 0)
 
     def _put(self, rows: list[int], frames: list[Tensor], origin: int) -> None:
         index = torch.tensor(rows, device=self._last.device)

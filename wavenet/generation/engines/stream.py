@@ -76,9 +76,18 @@ class StreamEngine:
         )
 
     @torch.inference_mode()
-    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
+    def replace(
+        self,
+        rows: list[int],
+        frames: list[Tensor] | None,
+        start: GenerationState | None,
+        *,
+        first_frame: int = 0,
+    ) -> None:
         """See ``Engine.replace``."""
-        self._conditioning.replace(rows, frames)
+        self._conditioning.replace(rows, frames, first_frame)
+        if start is None:
+            return
         self._time[rows] = start.time - self._n_samples
         before = self._copied((self._params, self._state))
         for kept, new in zip(
@@ -132,7 +141,7 @@ class _Conditioning:
         lifted = self._model.frame_lift(around[None])[0]
         return lifted[:, offset : offset + n]
 
-    def replace(self, rows: list[int], frames: list[Tensor] | None) -> None:
+    def replace(self, rows: list[int], frames: list[Tensor] | None, first_frame: int) -> None:
         """See ``Engine.replace``."""
         if frames is None or self._frames is None:
             return
@@ -140,4 +149,4 @@ class _Conditioning:
             raise ValueError(f"position {self._position} lies within a frame: {ALIGNED}")
         for row, given in zip(rows, frames, strict=True):
             self._frames[row] = given
-            self._origins[row] = self._position // self._hop if self._hop else 0
+            self._origins[row] = self._position // self._hop - first_frame if self._hop else 0

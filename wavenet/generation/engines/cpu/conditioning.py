@@ -77,8 +77,8 @@ class CpuConditioning:
         self._frame = frame
         return phase, self._hop - phase
 
-    def replace(self, rows: list[int], frames: list[Tensor] | None) -> None:
-        """Other frames for some rows; their frame 0 stands at the next sample.
+    def replace(self, rows: list[int], frames: list[Tensor] | None, first_frame: int) -> None:
+        """Other frames for some rows; ``first_frame`` of them begins at the next sample.
 
         Raises:
             ValueError: unless that is where a frame begins.
@@ -89,7 +89,7 @@ class CpuConditioning:
         if phase:
             raise ValueError(f"position {self.position} lies within a frame: {ALIGNED}")
         for row, given in zip(rows, frames, strict=True):
-            self._frames[row], self._origins[row] = _columns(given), frame
+            self._frames[row], self._origins[row] = _columns(given), frame - first_frame
         self._frame = -2
         if not self._hop:
             self._project(0, 0)

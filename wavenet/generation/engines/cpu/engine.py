@@ -155,9 +155,18 @@ class CpuEngine:
             return GenerationState(params, state, self._time + self._n_samples)
 
     @torch.inference_mode()
-    def replace(self, rows: list[int], frames: list[Tensor] | None, start: GenerationState) -> None:
+    def replace(
+        self,
+        rows: list[int],
+        frames: list[Tensor] | None,
+        start: GenerationState | None,
+        *,
+        first_frame: int = 0,
+    ) -> None:
         """See ``Engine.replace``."""
-        self._conditioning.replace(rows, frames)
+        self._conditioning.replace(rows, frames, first_frame)
+        if start is None:
+            return
         self._time[rows] = start.time - self._n_samples
         self._load(rows, start)
 
