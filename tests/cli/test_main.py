@@ -175,6 +175,15 @@ def test_top_p_leaves_the_likeliest_out_of_doubt(run: Run, model: Path, tmp_path
     assert torch.equal(narrow, again)  # one class is left: chance has no say
 
 
+def test_noise_shaping_is_that_of_generate(run: Run, model: Path, tmp_path: Path) -> None:
+    shaped = generate(run, tmp_path / "a.wav", model, "--noise-shaping", "0.5")
+    direct = wavenet.generate(
+        wavenet.load(model), n_samples=400, seed=0, noise_shaping=0.5, engine="eager"
+    )
+    assert torch.equal(shaped[None], direct)
+    assert not torch.equal(shaped, generate(run, tmp_path / "b.wav", model))
+
+
 def test_a_prime_is_heard_and_is_not_in_the_file(
     run: Run, model: Path, tones: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +253,7 @@ def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
         ("a.wav --model MODEL --seed -1", "seed=-1 must not be negative"),
         ("a.wav --model MODEL --temperature 0", "temperature must be above 0, such as 0.9 or 1.0"),
         ("a.wav --model MODEL --top-p 2", "top_p must lie in (0, 1]"),
+        ("a.wav --model MODEL --noise-shaping 2", "noise_shaping=2.0 must be from -1 to 1"),
         (
             "a.wav --model MODEL --engine warp",
             "engine='warp' is unknown; choose one of auto, stream",

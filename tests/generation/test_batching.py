@@ -38,6 +38,7 @@ VOCODER = WaveNetConfig(
     linear_prediction=4,
     pitch_taps=3,
     speakers=2,
+    noise_shaping=0.5,
 )
 HEARD: list[WaveNetConfig] = [
     WaveNetConfig(**SIZES, residual_channels=7, features=FeatureConfig(channels=3, hop_samples=7)),

@@ -165,6 +165,18 @@ def test_a_temperature_towards_zero_takes_the_most_probable_and_no_chance(name: 
     assert not torch.equal(cold[0], generate(model, **given))
 
 
+def test_noise_is_shaped_as_the_model_or_the_request_says() -> None:
+    plain, shaped = build("speakers"), build("speakers")
+    shaped.config = shaped.config.replace(noise_shaping=0.5)
+    given = request("speakers")
+    asked = generate(plain, **given, noise_shaping=0.5)
+    assert torch.equal(asked, generate(shaped, **given))
+    assert torch.equal(generate(plain, **given), generate(shaped, **given, noise_shaping=0))
+    assert not torch.equal(asked, generate(plain, **given))
+    joined = torch.cat(list(stream(shaped, chunk_samples=7, **given)), dim=1)
+    assert torch.equal(joined, asked)
+
+
 def test_a_smallest_nucleus_is_the_most_probable_class() -> None:
     model = build("plain")
     narrow = [generate(model, n_samples=40, seed=seed, top_p=1e-6) for seed in range(2)]
@@ -388,6 +400,7 @@ PRIME = torch.zeros(4)
         ("plain", {"n_samples": 5, "temperature": 0}, "temperature must be above 0"),
         ("plain", {"n_samples": 5, "temperature": math.nan}, "temperature must be above 0"),
         ("plain", {"n_samples": 5, "top_p": 0}, "top_p must lie in (0, 1]"),
+        ("plain", {"n_samples": 5, "noise_shaping": 1.5}, "noise_shaping=1.5 must be from -1 to 1"),
         ("plain", {"n_samples": 5, "top_p": 1.1}, "top_p must lie in (0, 1]"),
         ("speakers", {"n_samples": 5, "speaker": 0, "top_p": 0.9}, "needs classes and gaussian"),
         ("plain", {"n_samples": 5, "engine": "fast"}, "engine='fast' is unknown; choose one of "),

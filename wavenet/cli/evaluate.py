@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wavenet.evaluation.evaluate import Evaluation, Measured, Settings
     from wavenet.evaluation.page import Heard
     from wavenet.model import WaveNet
+    from wavenet.model.config import WaveNetConfig
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -140,7 +141,7 @@ def answer(
     require_template_engine()
     model = load_model(options.model)
     require_own_report(out, weights_sha256(model))
-    settings = _settings(options, model.config.temperature)
+    settings = _settings(options, model.config)
     if options.speaker is not None and not model.config.speakers:
         raise ValueError(f"--speaker={options.speaker}, but {options.model} takes no speaker")
     evaluation = Evaluation(model, portable_model(options.model), settings)
@@ -201,7 +202,12 @@ def _measure(
     return measured, heard
 
 
-def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:
+def _or_own(given: float | None, own: float) -> float:
+    """Return the value that was given, or the model's own."""
+    return own if given is None else given
+
+
+def _settings(options: argparse.Namespace, config: WaveNetConfig) -> Settings:
     from wavenet.evaluation.evaluate import Settings
 
     baselines: tuple[str, ...] | None = None
@@ -210,8 +216,9 @@ def _settings(options: argparse.Namespace, own_temperature: float) -> Settings:
         baselines = tuple(dict.fromkeys(filter(None, names.split(","))))
     return Settings(
         seed=options.seed,
-        temperature=own_temperature if options.temperature is None else options.temperature,
+        temperature=_or_own(options.temperature, config.temperature),
         top_p=options.top_p,
+        noise_shaping=_or_own(options.noise_shaping, config.noise_shaping),
         weights=options.weights,
         engine=options.engine,
         refine=options.refine,

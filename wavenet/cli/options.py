@@ -142,7 +142,7 @@ def add_model(arguments: Arguments) -> None:
 
 
 def add_drawing(arguments: Arguments) -> None:
-    """``--temperature`` and ``--top-p``: how a sample is drawn."""
+    """``--temperature``, ``--top-p`` and ``--noise-shaping``: how a sample is drawn."""
     arguments.add_argument(
         "--temperature",
         type=number,
@@ -156,6 +156,13 @@ def add_drawing(arguments: Arguments) -> None:
         metavar="P",
         help="draw only from the most probable values whose probabilities sum to P (nucleus "
         "sampling; mu-law models only)",
+    )
+    arguments.add_argument(
+        "--noise-shaping",
+        type=number,
+        metavar="B",
+        help="filter the sampling noise by 1 - B z^-1 with B from -1 to 1; above 0 it has less "
+        "power at low frequencies (default: the model's own value)",
     )
 
 

@@ -45,6 +45,7 @@ class Settings:
         seed: of the copies.
         temperature: of sampling.
         top_p: of sampling, mu-law models only.
+        noise_shaping: of sampling, see ``generate``.
         weights: what the weights are rounded to while the model speaks.
         engine: as for ``generate``.
         refine: passes of refinement; None for the model's own.
@@ -54,6 +55,7 @@ class Settings:
     seed: int = 0
     temperature: float = 1.0
     top_p: float | None = None
+    noise_shaping: float = 0.0
     weights: str = "float32"
     engine: str = "auto"
     refine: int | None = None
@@ -224,6 +226,7 @@ class Evaluation:
             seed=[self.settings.seed] * len(audio),
             temperature=self.settings.temperature,
             top_p=self.settings.top_p,
+            noise_shaping=self.settings.noise_shaping,
             engine=self.settings.engine,
             weights=self.settings.weights,
             refine=0,

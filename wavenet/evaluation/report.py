@@ -5,8 +5,9 @@
     format, format_version   "wavenet-evaluation", 1
     model                    name, parameters, sample_rate, config, provenance (null where the
                              model's folder is not known), weights_sha256: of all tensors, by name
-    settings                 folder, listed, measured, choice, seed, temperature, top_p, weights,
-                             engine, rows, longest_s, f0_tracker, intervals, command
+    settings                 folder, listed, measured, choice, seed, temperature, top_p,
+                             noise_shaping, weights, engine, rows, longest_s, f0_tracker, intervals,
+                             command
     software                 versions of packages (null: not installed), processor, cores
     metrics                  by key: title, unit, higher_is_better, definition
     systems                  in the order of the tables, the model first: key, title, note
@@ -240,6 +241,7 @@ def _settings(
         "seed": settings.seed,
         "temperature": settings.temperature,
         "top_p": settings.top_p,
+        "noise_shaping": settings.noise_shaping,
         "weights": settings.weights,
         "engine": settings.engine,
         "rows": ROWS,
@@ -302,6 +304,7 @@ def _counted(report: dict[str, Any]) -> str:
         f"{code_span(settings['folder'])}, seed {settings['seed']}, "
         f"temperature {settings['temperature']:g}"
         + ("" if settings["top_p"] is None else f", top-p {settings['top_p']:g}")
+        + (f", noise shaping {settings['noise_shaping']:g}" if settings["noise_shaping"] else "")
         + f", {settings['weights']} weights"
     )
 

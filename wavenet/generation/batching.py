@@ -71,6 +71,7 @@ def generate_queue(
     chunk_samples: int = 2048,
     temperature: float | None = None,
     top_p: float | None = None,
+    noise_shaping: float | None = None,
     engine: str = "auto",
     weights: str = "float32",
     refine: int | None = None,
@@ -97,7 +98,12 @@ def generate_queue(
     rows = as_integer("rows", rows)
     chunk_samples = as_integer("chunk_samples", chunk_samples)
     options = SamplingOptions(
-        temperature=temperature, top_p=top_p, engine=engine, weights=weights, refine=refine
+        temperature=temperature,
+        top_p=top_p,
+        noise_shaping=noise_shaping,
+        engine=engine,
+        weights=weights,
+        refine=refine,
     )
     sampling = options.resolve(model, from_mel=model.config.mel is not None or refine is not None)
 
@@ -132,7 +138,8 @@ def _row_of(
         raise ValueError(f"utterance {number}: how long? give n_samples or a mel")
     if mels is None:
         passes_of(model, refine, from_mel=False)
-    row = _Row(model, number, *row_seeds(one.seed, 1))
+    (seed,) = row_seeds(one.seed, 1)
+    row = _Row(model, number, seed, sampling.noise_shaping)
     others = {name: values[0] for name, values in given.items()}
     row.begin(sampling, None if mels is None else [mels[0][0]], others, lengths[0])
     row.left = lengths[0]
@@ -179,7 +186,7 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
 
         def begun() -> Iterator[_Row]:
             for number, mel in enumerate(mels):
-                row = _Row(model, number, seed)
+                row = _Row(model, number, seed, sampling.noise_shaping)
                 row.begin(sampling, mel, others, None if n_samples is None else n_samples[number])
                 yield row
 
@@ -311,9 +318,10 @@ class _Row:
     start: GenerationState | None
     known: Tensor | None
 
-    def __init__(self, model: WaveNet, number: int, seed: int) -> None:
+    def __init__(self, model: WaveNet, number: int, seed: int, noise_shaping: float) -> None:
         self._model, self.number = model, number
-        self.uniforms = UniformSource([seed], model.distribution.uniforms_per_sample)
+        per_sample = model.distribution.uniforms_per_sample
+        self.uniforms = UniformSource([seed], per_sample, shaping=noise_shaping)
         self.left, self.span, self._handed = math.inf, 0.0, 0  # frames of the span
         self.dropped = self._complete = False
         self._blocks: Iterator[Tensor] | None = None

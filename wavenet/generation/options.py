@@ -31,6 +31,7 @@ class SamplingOptions:
         seed: of the first row, or one per row; None draws one.
         temperature: below 1 less noisy; None for the model's own.
         top_p: nucleus sampling, mu-law models only.
+        noise_shaping: filter of the sampling noise; None for the model's own.
         engine: one of ``ENGINES``.
         weights: one of ``WEIGHTS``, what the weights are rounded to.
         refine: passes of refinement towards the mel; None for the model's own.
@@ -41,6 +42,7 @@ class SamplingOptions:
     seed: int | Sequence[int] | None = None
     temperature: float | None = None
     top_p: float | None = None
+    noise_shaping: float | None = None
     engine: str = "auto"
     weights: str = "float32"
     refine: int | None = None
@@ -62,9 +64,13 @@ class SamplingOptions:
         own = model.config.temperature
         temperature = own if self.temperature is None else self.temperature
         _check_draw(model, temperature, self.top_p)
+        shaping = model.config.noise_shaping if self.noise_shaping is None else self.noise_shaping
+        if not -1 <= shaping <= 1:
+            raise ValueError(f"noise_shaping={shaping} must be from -1 to 1, such as 0.5")
         return Sampling(
             temperature=temperature,
             top_p=self.top_p,
+            noise_shaping=shaping,
             engine=engine_class(self.engine, model),
             weights=WEIGHTS[self.weights],
             refinement=make_refinement(model, passes_of(model, self.refine, from_mel=from_mel)),
@@ -78,6 +84,7 @@ class Sampling:
     Attributes:
         temperature: see ``Distribution.sample``.
         top_p: see ``Distribution.sample``.
+        noise_shaping: see ``shaped_uniforms``.
         engine: that runs the model.
         weights: type that the weights are rounded to.
         refinement: block that refines the samples, or None.
@@ -85,6 +92,7 @@ class Sampling:
 
     temperature: float
     top_p: float | None
+    noise_shaping: float
     engine: type[Engine]
     weights: torch.dtype
     refinement: MelRefinement | None

@@ -52,6 +52,7 @@ def generate(
     seed: int | Sequence[int] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
+    noise_shaping: float | None = None,
     prime: Tensor | Prompt | None = None,
     state: GenerationState | None = None,
     return_state: bool = False,
@@ -76,6 +77,8 @@ def generate(
         seed: an int s gives row i the seed s + i; or one per row; None draws one.
         temperature: below 1 less noisy, see ``Distribution.sample``; default, the configuration's.
         top_p: nucleus sampling, mu-law models only.
+        noise_shaping: coefficient b of the filter ``z[t] - b z[t - 1]`` of the sampling noise, from
+            -1 to 1; above 0 it has less power at low frequencies. Default, the configuration's.
         prime: audio to carry on, ``[T]``, ``[B, T]`` or ``[B, 1, T]`` in [-1, 1] at the model's
             rate; or a ``Prompt``, which comes in pieces. The output is what follows it.
         state: carry on from what ``return_state=True`` gave; the same seed continues its sequence,
@@ -103,6 +106,7 @@ def generate(
         seed=seed,
         temperature=temperature,
         top_p=top_p,
+        noise_shaping=noise_shaping,
         engine=engine,
         weights=weights,
         refine=refine,
@@ -133,6 +137,7 @@ def stream(
     seed: int | Sequence[int] | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
+    noise_shaping: float | None = None,
     prime: Tensor | Prompt | None = None,
     state: GenerationState | None = None,
     batch_size: int = 1,
@@ -164,6 +169,7 @@ def stream(
         seed=seed,
         temperature=temperature,
         top_p=top_p,
+        noise_shaping=noise_shaping,
         engine=engine,
         weights=weights,
         refine=refine,
@@ -215,7 +221,8 @@ def _stream(
             leads = None if primes is None else _whole(primes).expand(rows, -1)
             refined = RefinedRows(sampling.refinement, targets, lengths, leads)
         running = sampling.start(model, frames, start, first_sample=n_prime)
-    uniforms = UniformSource(seeds, model.distribution.uniforms_per_sample, start.time.tolist())
+    per_sample, times = model.distribution.uniforms_per_sample, start.time.tolist()
+    uniforms = UniformSource(seeds, per_sample, times, shaping=sampling.noise_shaping)
     return SampleStream(running, uniforms, lengths, chunk_samples, refined)
 
 
