@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
 if TYPE_CHECKING:
     import torch
+
+
+T = TypeVar("T")
 
 
 class Arguments(Protocol):
@@ -119,6 +123,19 @@ def audio_name(text: str) -> str:
             f"{_shown(text)}: the name is not UTF-8; rename the file"
         ) from None
     return text
+
+
+def by_suffix(file: str, converters: Mapping[str, T]) -> T:
+    """Return what converts a file, by its suffix.
+
+    Raises:
+        ValueError: for another suffix.
+    """
+    suffix = Path(file).suffix.lower()
+    if suffix not in converters:
+        known = ", ".join(sorted(converters))
+        raise ValueError(f"{file} ends in {suffix or 'nothing'}; name a file that ends in {known}")
+    return converters[suffix]
 
 
 def _shown(text: str) -> str:
