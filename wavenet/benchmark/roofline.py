@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def count_weights(model: WaveNet) -> int:
     All matrices, without the column by which the sample enters and without the residual projection
     of the last layer, which nobody hears.
     """
-    last: GatedResidualBlock = model.stack.blocks[-1]  # type: ignore[assignment]
+    last = cast(GatedResidualBlock, model.stack.blocks[-1])
     unheard = last.residual_projection.weight.numel()
     return model.multiply_adds - model.config.residual_channels - unheard
 

@@ -38,12 +38,16 @@ def ceilings(device: torch.device) -> Iterator[Values]:
     rates: dict[str, float] = {}
     failures: dict[str, Values] = {}
     for name, work in works.items():
-        found = attempt(lambda work=work: {"rate": work()})  # type: ignore[misc]
+        found = attempt(partial(_as_values, work))
         if "rate" in found:
             rates[name] = found["rate"]
         else:
             failures[name] = found
         yield {"rates": rates, "checks": failures}
+
+
+def _as_values(work: Callable[[], float]) -> Values:
+    return {"rate": work()}
 
 
 def _copying(device: torch.device, n_bytes: int) -> float:
