@@ -97,6 +97,9 @@ class TrainingConfig:
         recompute: compute the gates of each layer again in the backward pass, which needs less
             memory and more time.
         workers: prepare windows in this many processes; 0 prepares them in the main process.
+        loggers: log to these, too: classes of lightning.pytorch.loggers by their paths, such as
+            [lightning.pytorch.loggers.CSVLogger], or each as path: {argument: value}.
+        callbacks: call these, too: classes of lightning.pytorch.callbacks, in the same way.
         trainer: pass these further arguments to Lightning's ``Trainer``: accelerator, devices,
             precision ...
     """
@@ -133,6 +136,8 @@ class TrainingConfig:
     compile: bool = False
     recompute: bool = False
     workers: int = 0
+    loggers: list[str | dict[str, Any]] = field(default_factory=list)
+    callbacks: list[str | dict[str, Any]] = field(default_factory=list)
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

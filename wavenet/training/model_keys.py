@@ -19,12 +19,17 @@ _TYPES: dict[str, Any] = {
     "FeatureConfig | None": dict[str, Any] | None,
     "bool": bool,
     "float": float,
+    "float | None": float | None,
     "int": int,
     "int | None": int | None,
     "str": str,
+    "str | None": str | None,
+    "tuple[float, ...]": list[float],
+    "tuple[int, ...]": list[int],
     "tuple[str, ...]": list[str],
 }
-"""Types of values in a recipe, by the annotation of the setting."""
+"""Types of values in a recipe, by the annotation of the setting; of others, any value is taken,
+and ``WaveNetConfig.from_dict`` checks it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ def model_keys() -> tuple[ModelKey, ...]:
     documented = parse(ast.get_docstring(config) or "").params
     meanings = {each.arg_name: each.description or "" for each in documented}
     keys = [
-        ModelKey(node.target.id, _TYPES[ast.unparse(node.annotation)], meanings[node.target.id])
+        ModelKey(
+            node.target.id, _TYPES.get(ast.unparse(node.annotation), Any), meanings[node.target.id]
+        )
         for node in config.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]

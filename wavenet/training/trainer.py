@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -65,8 +65,17 @@ class _Progress(TQDMProgressBar):
 
 
 def make_trainer(
-    config: TrainingConfig, out: Path, callbacks: list[Callback], step: int
+    config: TrainingConfig,
+    out: Path,
+    callbacks: list[Callback],
+    step: int,
+    loggers: Sequence[Logger] = (),
 ) -> lightning.Trainer:
+    """Return Lightning's trainer for a run, from a step on; TensorBoard's logger comes first.
+
+    Raises:
+        ConfigError: for settings that Lightning refuses or that the run decides.
+    """
     for key, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
         value = config.trainer.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -83,9 +92,15 @@ def make_trainer(
         "gradient_clip_val": config.gradient_clip or None,
         "enable_checkpointing": False,
         # What was logged beyond the checkpoint that a run goes on from is logged anew.
-        "logger": TensorBoardLogger(
-            out, name="logs", version="", purge_step=step if 0 < step < config.max_steps else None
-        ),
+        "logger": [
+            TensorBoardLogger(
+                out,
+                name="logs",
+                version="",
+                purge_step=step if 0 < step < config.max_steps else None,
+            ),
+            *loggers,
+        ],
         "callbacks": callbacks,
         "plugins": plugins,
         "use_distributed_sampler": False,  # windows are dealt by Batches
