@@ -75,8 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.out is None:
         raise ValueError("--out is missing; name the folder for the report")
-    if device(options.device).type not in DEVICES:
-        raise ValueError(f"--device={options.device} is not checked; choose cpu, cuda or cuda:1")
+    _require_device(options.device)
     report = run_doctor(
         options.device,
         options.out,
@@ -87,3 +86,17 @@ def run(options: argparse.Namespace) -> int:
     states = {part["status"] for part in report["parts"].values()}
     say(markdown(report))
     return int(bool(states & {"failed", "raised", "timeout", "killed"}))
+
+
+def _require_device(name: str) -> None:
+    """Raise ValueError for a device that is not here, or that has no checks."""
+    import torch
+
+    if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "has no CUDA"
+        raise ValueError(
+            f"--device={name}: torch {torch.__version__}, which {built}, sees no GPU here; try "
+            "nvidia-smi, and a torch that fits the driver, or give --device cpu"
+        )
+    if device(name).type not in DEVICES:
+        raise ValueError(f"--device={name} is not checked; choose cpu, cuda or cuda:1")
