@@ -1,4 +1,4 @@
-"""What the machine can do at best, in samples a second.
+"""Limits of the machine, in samples a second.
 
 Every sample uses every weight once, in one multiply-add. So a core is bound by one of two limits:
 
@@ -31,7 +31,7 @@ _ROUND_S = 0.05
 
 @dataclass(frozen=True)
 class Limit:
-    """What binds sampling, and how fast it would be if nothing else did.
+    """Limit of sampling, and the speed if nothing else limited it.
 
     Attributes:
         name: ``reading`` or ``arithmetic``.

@@ -1,4 +1,4 @@
-"""What one core can do at best: read memory again and again, multiply and add within registers.
+"""Loops that show the limits of a core: read memory repeatedly, multiply and add within registers.
 
 ``read`` loads an array, nothing more: four sums of 16 floats each hide the latency of an addition,
 so that only the memory is waited for. More sums, several streams or a prefetch make it no faster on
@@ -14,7 +14,7 @@ from wavenet.simd.compiling import cached, sources_fingerprint
 from wavenet.simd.registers import LANES, fill, fma, load, sum_of
 
 MULTIPLY_ADDS = {6: 6 * LANES, 12: 12 * LANES}
-"""Of one repetition of ``multiply_add[sums]``."""
+"""Multiply-adds of one repetition of ``multiply_add[sums]``."""
 
 
 def _make_read() -> Any:

@@ -173,7 +173,7 @@ def _sample(options: argparse.Namespace) -> str:
 
 
 def _sampling_speed(options: argparse.Namespace, model: WaveNet) -> SamplingSpeed | DeviceSpeed:
-    """Of the engine that was named, where it runs."""
+    """Return the speed of the engine that was named, on its device."""
     from wavenet.benchmark.gpu_speed import BATCHES, DEVICE_ENGINES, measure_on_device
     from wavenet.benchmark.sampling_speed import measure_sampling
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _progress = partial(counted, unit="recording")
 
 DEFAULT_UTTERANCES = 12
-"""Of a report's page."""
+"""Recordings on the page of a report."""
 
 BASELINES = (
     "griffin_lim",
@@ -179,7 +179,7 @@ def _check(options: argparse.Namespace) -> None:
 def _measure(
     evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int
 ) -> tuple[list[Measured], list[Heard]]:
-    """What was measured of every utterance, and what is heard of those on the page, by name."""
+    """Return the measures of every utterance, and the audio of those on the page, by name."""
     from wavenet.evaluation.page import hear, spread
 
     wanted = spread([utterance.name for utterance in utterances], on_page)

@@ -244,7 +244,7 @@ def _first(pieces: Iterable[Tensor], n_samples: int) -> Iterator[Tensor]:
 
 
 def _write(path: str, chunks: Iterator[Tensor], n_samples: int, sample_rate: int) -> None:
-    """Into the file, as they are made."""
+    """Write chunks to the file as they are made."""
     from wavenet.audio.writing import open_writer, require_room
 
     require_room(path, n_samples)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Arguments(Protocol):
-    """What takes a row: a command's parser, or a group of it."""
+    """Parser of a command, or a group of its options."""
 
     def add_argument(self, *names: str, **settings: Any) -> Any: ...
 
@@ -33,7 +33,7 @@ LARGEST_BATCH = 65_536
 """Rows, files or windows at once."""
 
 LARGEST_INTEGER = 2**63 - 1
-"""Of torch and numpy, which count in 64 bits."""
+"""Largest integer of torch and numpy, which count in 64 bits."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(

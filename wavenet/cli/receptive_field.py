@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from wavenet.receptive_fields.field import ReceptiveField
 
 METHODS = ("auto", "trace", "gradient")
-"""Those of ``receptive_field``."""
+"""Methods of ``receptive_field``."""
 
 LARGEST_SIZE = 1_000_000_000_000
-"""Of a dilation and of an input, in samples or values; torch counts bytes in 64 bits."""
+"""Largest dilation and input, in samples or values; torch counts bytes in 64 bits."""
 
 
 def add_arguments(field: argparse.ArgumentParser) -> None:

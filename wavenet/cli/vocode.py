@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str], bool]:
-    """What there is to do, what cannot be done, and whether it is a folder."""
+    """Return the jobs, a line for each file that is refused, and whether the source is a folder."""
     from wavenet.audio import require_extension
     from wavenet.generation.vocode_files import Job, jobs_of_folder
     from wavenet.storage.files import require_writable
@@ -115,7 +115,7 @@ def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str
 def _speak(
     options: argparse.Namespace, model: WaveNet, jobs: list[Job], given: object, is_folder: bool
 ) -> tuple[Outcome, float]:
-    """The work, with two bars: one while files are looked through, one while they are spoken."""
+    """Synthesize with two bars: one while files are read, one while audio is made."""
     from wavenet.features.mel_config import MelConfig
     from wavenet.generation.vocode_files import vocode_files
 

@@ -28,7 +28,7 @@ BASES: dict[str, type] = {"loggers": Logger, "callbacks": Callback}
 
 @dataclass(frozen=True)
 class Extras:
-    """What a run takes beside its own.
+    """Loggers, callbacks and an optimizer of a caller.
 
     Attributes:
         loggers: get all that TensorBoard gets, but for sounds and pictures.

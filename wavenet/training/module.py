@@ -56,7 +56,7 @@ class WaveNetTraining(lightning.LightningModule):
 
     @property
     def learnt(self) -> WaveNet:
-        """What is validated and exported: the averaged model, or else the trained one."""
+        """Model that is validated and exported: the averaged one, or else the trained one."""
         averaged = None if self._averaging is None else self._averaging.model
         return self.model if averaged is None else averaged
 

@@ -76,7 +76,7 @@ VALIDATION_SEED = 1_000_003
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run ends with.
+    """Results of a run.
 
     Attributes:
         model_folder: the checkpoint.
@@ -187,7 +187,7 @@ def fit(
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """One voice for all processes of a run, and no other run in its folder."""
+    """Let one process report, and no other run into the folder."""
     with one_voice(), _only_here(out):
         if is_writer():
             remove_unfinished(out)
@@ -359,7 +359,7 @@ def _watching(
     config: TrainingConfig,
     out: Path,
 ) -> list[Callback]:
-    """What ends a run between two steps, and what shows how it goes."""
+    """Return the callbacks that end a run between two steps and that show its progress."""
     stopping, meters = Stopping(checkpoints), Meters(constant)
     listening = Listening(
         choose_pieces(valid_part, plan, config.listen_s),

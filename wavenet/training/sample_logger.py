@@ -155,7 +155,7 @@ class Listening(Callback):
 def speak(
     model: WaveNet, pieces: list[Piece], stopped: Callable[[], bool] = lambda: False
 ) -> list[Tensor] | None:
-    """What a model generates for each piece, as long as its reference: ``[T]`` in [-1, 1].
+    """Return what a model generates for each piece, as long as its reference: ``[T]`` in [-1, 1].
 
     If that takes longer than ``LONGEST_S``, what there is by then.
 

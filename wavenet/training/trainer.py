@@ -43,7 +43,7 @@ class _Progress(TQDMProgressBar):
 
     @property
     def total_train_batches(self) -> int | float:
-        """What it counts to: batches, of which a step may accumulate several."""
+        """Number of batches that it counts to, of which a step may accumulate several."""
         return self.trainer.num_training_batches
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
@@ -205,7 +205,7 @@ def _loader(
 
 
 def _leave_signals(worker: int) -> None:
-    """What asks to end may reach a loader's worker, too: the main process sees to it.
+    """Ignore signals in a loader's worker: the main process answers them.
 
     It finishes its step and needs windows for that; when it ends, or dies, so do the workers.
     """
@@ -282,7 +282,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Of several processes that train together, only the writer reports."""
+    """Let only the writer report, of several processes that train together."""
     level = logger.level
     if not is_writer():
         logger.setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ from wavenet.generation.engines.base import Engine, GenerationState, Request
 from wavenet.generation.options import WEIGHTS, engine_class
 
 ENGINE_TOLERANCE = 2e-3
-"""Of params against ``stream``, as a share of the largest: float32 sums in another order."""
+"""Largest error of params, as a share of the largest: float32 sums in another order."""
 NARROW_TOLERANCE = 0.1
 """The same with weights in bfloat16 or float16, which have 8 and 11 bits."""
 NARROW_MODELS = ("mu_law", "predictor")
