@@ -182,7 +182,9 @@ def fit(
             )
         _report(corpus)
         learner, corpus = meet_speakers(model.train(), corpus, config)
-        return _begin(learner, corpus, config, where, start_hash, resume, extras)
+        last = _last_checkpoint(where) if resume else None
+        record = _Record.of(learner, corpus, config, last, start_hash=start_hash)
+        return _run(learner, corpus, config, where, record, extras)
 
 
 @contextlib.contextmanager
@@ -230,26 +232,41 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
-    return _begin(model, corpus, config, out, start_hash, resume, extras, recipe)
-
-
-def _begin(
-    model: WaveNet,
-    corpus: Corpus,
-    config: TrainingConfig,
-    out: Path,
-    start_hash: str | None,
-    resume: bool,
-    extras: Extras,
-    recipe: str | None = None,
-) -> TrainingResult:
-    """Begin a run, or go on with one that is the same."""
     last = _last_checkpoint(out) if resume else None
-    run = dependencies(model, corpus, config, start_hash)
-    if last is not None:
-        require_same_run(last.run, run)
-    origin = provenance(corpus, config, run, recipe)
-    return _run(model, corpus, config, out, run, origin, last, extras)
+    record = _Record.of(model, corpus, config, last, start_hash=start_hash, recipe=recipe)
+    return _run(model, corpus, config, out, record, extras)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Facts that a run keeps in its files.
+
+    Attributes:
+        run: all that its weights depend on.
+        origin: where its model comes from.
+        last: the checkpoint to go on from, of a run that is the same; None to begin.
+    """
+
+    run: dict[str, Any]
+    origin: dict[str, Any]
+    last: Checkpoint | None
+
+    @classmethod
+    def of(
+        cls,
+        model: WaveNet,
+        corpus: Corpus,
+        config: TrainingConfig,
+        last: Checkpoint | None,
+        *,
+        start_hash: str | None,
+        recipe: str | None = None,
+    ) -> _Record:
+        """Return the record of a run; raise ConfigError if the checkpoint is another run's."""
+        run = dependencies(model, corpus, config, start_hash)
+        if last is not None:
+            require_same_run(last.run, run)
+        return cls(run, provenance(corpus, config, run, recipe), last)
 
 
 def _run(
@@ -257,9 +274,7 @@ def _run(
     corpus: Corpus,
     config: TrainingConfig,
     out: Path,
-    run: dict[str, Any],
-    origin: dict[str, Any],
-    last: Checkpoint | None,
+    record: _Record,
     extras: Extras,
 ) -> TrainingResult:
     if config.feedback_noise and model.predictor is None:
@@ -275,8 +290,9 @@ def _run(
     logger.info("best constant distribution: %.2f bits per sample", constant)
     averaging = Averaging(config.ema_decay) if config.ema_decay else None
     module = WaveNetTraining(model, plan, config, averaging, extras.optimizer)
-    export = Export(module, out / "model", origin)
-    checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
+    export = Export(module, out / "model", record.origin)
+    checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, record.run)
+    last = record.last
     step = 0 if last is None else last.step
     trainer: Trainer | None = None
 
