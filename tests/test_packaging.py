@@ -108,9 +108,6 @@ def test_loading_a_model_imports_no_compiler(said_by_the_core: list[str]) -> Non
     assert said_by_the_core[1] == "imported:"
 
 
-# The modules of these commands lie in packages that import torch themselves.
-BESIDE_TORCH = {"inspect", "generate", "vocode", "mel", "process", "receptive-field"}
-
 HELP_WITHOUT_TORCH = """
 import contextlib, sys
 from wavenet.cli.main import main
@@ -123,7 +120,7 @@ for arguments in sys.argv[1:]:
 
 
 def test_help_and_version_do_not_wait_for_torch(repository: Path) -> None:
-    commands = [f"{name} --help" for name in COMMANDS if name not in BESIDE_TORCH]
+    commands = [f"{name} --help" for name in COMMANDS]
     more = ["--version", "--help", "", "bench sample --help", "import a.xyz b", "--colour"]
     done = subprocess.run(
         [sys.executable, "-c", HELP_WITHOUT_TORCH, *commands, *more],

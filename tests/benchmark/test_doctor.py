@@ -179,6 +179,17 @@ def test_a_step_that_needs_too_much_memory_is_measured_with_half_the_batch(
     assert (found, tried) == ({"batch_size": 8}, [32, 16, 8])
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_where_torch_sees_no_gpu_the_remedy_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert f"--device=cuda: torch {torch.__version__}, which " in said
+    assert "sees no GPU here; try nvidia-smi" in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("device", "expected"), [("cuda", "--trainer.devices=1"), ("cuda:1", "--trainer.devices=[1]")]
 )

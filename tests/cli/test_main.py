@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -110,6 +111,34 @@ def test_the_package_run_as_a_module_is_the_command(
     with pytest.raises(SystemExit) as stopped:
         runpy.run_module("wavenet", run_name="__main__")
     assert (stopped.value.code, capsys.readouterr().out) == (0, f"wavenet {wavenet.__version__}\n")
+
+
+def test_options_have_hyphens_or_underscores(run: Run, mel_model: Path, tmp_path: Path) -> None:
+    answers = [
+        run(
+            "bench", "train", "--preset", "nothing", f"--batch{sign}size=1", f"--window{sign}s", "1"
+        )
+        for sign in "-_"
+    ]
+    assert answers[0] == answers[1]
+    assert "preset='nothing' is unknown" in answers[0].err
+    message = run.mistake("generate", tmp_path / "a.wav", "--model", mel_model, "--mel_from=no.wav")
+    assert "no.wav" in message
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "bench sample", "bench train", "bench process"])
+def test_options_are_shown_with_hyphens_and_explained(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*name.split(), "--help"])
+    text = capsys.readouterr().out
+    assert not re.search(r"--[\w.]*_", text)
+    rows = re.split(r"\n  (?=-)", text)[1:]
+    assert rows
+    for row in rows:
+        explained = row.replace("\n" + 24 * " ", "  ").partition("  ")[2].strip()
+        assert len(explained) > 8, row
 
 
 # --- generate ---
@@ -612,7 +641,7 @@ def test_a_shortage_of_memory_is_one_line(
     def fail(options: object) -> str:
         raise error
 
-    monkeypatch.setattr(info, "answer", fail)
+    monkeypatch.setattr(info, "run", fail)
     assert "wavenet info: there is not enough memory for this" in run.mistake("info", "model")
 
 

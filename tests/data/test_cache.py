@@ -27,8 +27,9 @@ from wavenet.data import (
     find_corpus,
     read_cached,
 )
-from wavenet.data.cache import INDEX_NAME, SAMPLES_NAME, cache_folder
+from wavenet.data.cache import INDEX_NAME, SAMPLES_NAME
 from wavenet.data.recordings import list_folder
+from wavenet.storage.paths import cache_folder
 
 RATE = 8000
 

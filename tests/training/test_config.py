@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
+from wavenet.model.config import WaveNetConfig
 from wavenet.training import ConfigError, TrainingConfig
 from wavenet.training.config import parse_training
+from wavenet.training.model_keys import model_keys
 
 
 @pytest.fixture
@@ -75,6 +80,37 @@ def test_a_mel_is_given_by_name_or_as_a_whole() -> None:
         assert (mel.hop_samples, mel.power_epsilon) == (hop_samples, epsilon)
 
 
+def test_options_have_hyphens_or_underscores() -> None:
+    words = ("batch{}size=3", "model.residual{}channels=8", "trainer.num{}nodes=2")
+    hyphens, underscores = (
+        parse_training([f"--{word.format(sign)}" for word in words])[0] for sign in "-_"
+    )
+    assert hyphens == underscores
+    assert (hyphens.batch_size, hyphens.model) == (3, {"residual_channels": 8})
+    assert hyphens.trainer == {"num_nodes": 2}
+
+
+def test_keys_of_a_model_are_added_and_a_whole_one_replaces_what_stands_before(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("model: {preset: medium, mel: null}\nseed: 3")
+    recipe = [str(tmp_path / "recipe.yaml"), "--model.stacks", "1"]
+    added, *_ = parse_training(recipe)
+    assert added.model == {"preset": "medium", "mel": None, "stacks": 1}
+    replaced, *_ = parse_training([*recipe, "--model", "{preset: tiny}", "--model.stacks=4"])
+    assert (replaced.model, replaced.seed) == ({"preset": "tiny", "stacks": 4}, 3)
+
+
+def test_every_setting_of_a_model_is_a_key_with_its_type() -> None:
+    hints = get_type_hints(WaveNetConfig)
+    keys = {key.name: key for key in model_keys()}
+    assert set(keys) == {"preset", *hints}
+    for name, hint in hints.items():
+        if hint in (bool, float, int, str, int | None):
+            assert keys[name].type == hint
+        assert keys[name].meaning
+
+
 def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("")
     assert parse_training([str(tmp_path / "empty.yaml")])[0] == TrainingConfig()
@@ -90,6 +126,8 @@ BILLION = "model:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     ("content", "message"),
     [
         ("corpsu: speech", "recipe.yaml: corpsu is unknown; did you mean corpus?"),
+        ("model: {stakcs: 3}", "recipe.yaml: model.stakcs is unknown; did you mean stacks?"),
+        ("model: {stacks: 1.5}", '"model.stacks": Expected a int. Got value: 1.5'),
         ("colour: red", "recipe.yaml: colour is unknown; known: corpus, corpus_root, "),
         ("max_steps: many", '"max_steps": Expected a int. Got value: many'),
         ("max_steps: 1.5", '"max_steps": Expected a int. Got value: 1.5'),
@@ -156,14 +194,21 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--max_stesp 3", "unrecognized arguments: --max_stesp 3"),
-        ("--max_step 3", "unrecognized arguments: --max_step 3"),  # no guessing from a beginning
-        ("--max_steps many", '"max_steps": Expected a int. Got value: many'),
-        ("--max_steps", "argument --max_steps: expected one argument"),
+        ("--max-stesp 3", "unrecognized arguments: --max-stesp 3"),
+        ("--max_stesp 3", "unrecognized arguments: --max-stesp 3"),
+        ("--max-step 3", "unrecognized arguments: --max-step 3"),  # no guessing from a beginning
+        ("--max-steps many", '"max_steps": Expected a int. Got value: many'),
+        ("--max-steps", "argument --max-steps: expected one argument"),
         (
-            "--model.mel.hop_samples 3",
-            "--model.mel.hop_samples: give model.mel as a whole: --model.",
+            "--model.mel.hop-samples 3",
+            "--model.mel.hop-samples: give model.mel as a whole: --model.mel '{key: value, ...}'",
         ),
+        ("--trainer.a.b 3", "--trainer.a.b: give trainer.a as a whole: --trainer.a '{key: "),
+        ("--model.stakcs 3", "--model.stakcs is unknown; did you mean stacks?"),
+        ("--model.stacks two", '"model.stacks": Expected a int. Got value: two'),
+        ("--model tiny", '"model": Expected a dict. Got value: tiny'),
+        ("--model", "argument --model: expected one argument"),
+        ("--model {", "--model: "),
         ("recipe.yaml more", "recipe.yaml: cannot be read"),
         ("--batch_size 0", "batch_size=0 must be at least 1"),
         ("--trim_silence 0", "trim_silence=0.0 must be false or negative, in dB, such as -50"),
@@ -211,6 +256,12 @@ def test_help_lists_every_key(capsys: pytest.CaptureFixture[str]) -> None:
         parse_training(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for key in ("--out", "--from", "--corpus", "--model", "--max_steps", "--trainer"):
+    for key in ("--out", "--from", "--corpus", "--max-steps", "--trainer", "--model "):
         assert key in text
+    options = [f"--{each.name}" for each in fields(TrainingConfig) if each.name != "model"]
+    options += [f"--model.{each.name}" for each in fields(WaveNetConfig)]
+    for option in [*options, "--model.preset"]:
+        assert f"  {option.replace('_', '-')} " in text
+    assert not re.search(r"--[\w.]*_", text)
+    assert "width of the skip sum and of the head. (type: int)" in text
     assert "optimiser steps" in text  # the meaning, from the docstring

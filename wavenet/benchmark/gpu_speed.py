@@ -38,7 +38,7 @@ BATCHES = (1, 16, 64, 256, 512, 1024, 2048)
 """Rows that are tried, unless told otherwise."""
 
 _READ_BYTES = 2**24
-"""Of the array that is read again and again: more than the first level caches hold together."""
+"""Size of the array that is read repeatedly: more than the first level caches hold together."""
 _MATRIX = 4096
 """Rows and columns of the product that the matrix units are measured with."""
 _REPEATS = 20
@@ -55,7 +55,7 @@ class BatchSpeed:
 
 @dataclass(frozen=True)
 class DeviceSpeed:
-    """What ``measure_on_device`` found.
+    """Results of ``measure_on_device``.
 
     Attributes:
         engine: that was asked for; the others are for comparison.

@@ -1,4 +1,4 @@
-"""What was measured on: the processor, and the versions of what the work was done with."""
+"""Description of the machine: its processor, and versions of the packages at work."""
 
 from __future__ import annotations
 

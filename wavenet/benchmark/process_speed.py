@@ -47,7 +47,7 @@ def amplifier() -> Chain:
 
 @dataclass(frozen=True)
 class ProcessingSpeed:
-    """What ``measure_processing`` found: seconds of audio a second, by length of the chunks.
+    """Results of ``measure_processing``: seconds of audio a second, by length of the chunks.
 
     Attributes:
         process: by ``process``.

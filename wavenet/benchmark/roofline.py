@@ -1,4 +1,4 @@
-"""What the machine can do at best, in samples a second.
+"""Limits of the machine, in samples a second.
 
 Every sample uses every weight once, in one multiply-add. So a core is bound by one of two limits:
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _ROUND_S = 0.05
 
 @dataclass(frozen=True)
 class Limit:
-    """What binds sampling, and how fast it would be if nothing else did.
+    """Limit of sampling, and the speed if nothing else limited it.
 
     Attributes:
         name: ``reading`` or ``arithmetic``.
@@ -50,7 +50,7 @@ def count_weights(model: WaveNet) -> int:
     All matrices, without the column by which the sample enters and without the residual projection
     of the last layer, which nobody hears.
     """
-    last: GatedResidualBlock = model.stack.blocks[-1]  # type: ignore[assignment]
+    last = cast(GatedResidualBlock, model.stack.blocks[-1])
     unheard = last.residual_projection.weight.numel()
     return model.multiply_adds - model.config.residual_channels - unheard
 

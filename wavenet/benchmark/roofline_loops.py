@@ -1,4 +1,4 @@
-"""What one core can do at best: read memory again and again, multiply and add within registers.
+"""Loops that show the limits of a core: read memory repeatedly, multiply and add within registers.
 
 ``read`` loads an array, nothing more: four sums of 16 floats each hide the latency of an addition,
 so that only the memory is waited for. More sums, several streams or a prefetch make it no faster on
@@ -14,13 +14,13 @@ from wavenet.simd.compiling import cached, sources_fingerprint
 from wavenet.simd.registers import LANES, fill, fma, load, sum_of
 
 MULTIPLY_ADDS = {6: 6 * LANES, 12: 12 * LANES}
-"""Of one repetition of ``multiply_add[sums]``."""
+"""Multiply-adds of one repetition of ``multiply_add[sums]``."""
 
 
 def _make_read() -> Any:
     fingerprint = sources_fingerprint()
 
-    def read(times, array):  # type: ignore[no-untyped-def]
+    def read(times, array):
         """Load all floats of an array so many times; its end only in whole registers."""
         _ = fingerprint
         a, b, c, d = fill(0.0), fill(0.0), fill(0.0), fill(0.0)
@@ -41,7 +41,7 @@ def _make_read() -> Any:
 def _make_multiply_add_6() -> Any:
     fingerprint = sources_fingerprint()
 
-    def multiply_add_6(times, factor, summand):  # type: ignore[no-untyped-def]
+    def multiply_add_6(times, factor, summand):
         """6 sums, each multiplied by a factor and added to so many times."""
         _ = fingerprint
         x, y = fill(factor), fill(summand)
@@ -57,7 +57,7 @@ def _make_multiply_add_6() -> Any:
 def _make_multiply_add_12() -> Any:
     fingerprint = sources_fingerprint()
 
-    def multiply_add_12(times, factor, summand):  # type: ignore[no-untyped-def]
+    def multiply_add_12(times, factor, summand):
         """As ``multiply_add_6``, with 12 sums."""
         _ = fingerprint
         x, y = fill(factor), fill(summand)

@@ -39,7 +39,7 @@ _FIRST_SAMPLES = 16
 
 @dataclass(frozen=True)
 class SamplingSpeed:
-    """What ``measure_sampling`` found. Samples are those of all rows together.
+    """Results of ``measure_sampling``. Samples are those of all rows together.
 
     Attributes:
         engine: ``cpu`` or ``eager``.
@@ -143,7 +143,7 @@ class SamplingSpeed:
         return name, f"{rate:,.0f}", low, high, f"{rate / self.sample_rate:.2f}", share
 
     def _notes(self) -> list[str]:
-        """What stands below the table."""
+        """Return the lines below the table."""
         rows = "1 row" if self.batch == 1 else f"{self.batch} rows together"
         notes = [
             f"{rows}, {self.weights} weights, {self.weight_bytes:,} bytes used at every sample, "

@@ -41,7 +41,7 @@ _COPIED_BYTES = 2**28
 
 @dataclass(frozen=True)
 class TrainingSpeed:
-    """What ``measure_training`` found. Samples are those that the loss sees, of all rows.
+    """Results of ``measure_training``. Samples are those that the loss sees, of all rows.
 
     Attributes:
         precision: ``32`` or ``bf16``, that is, bfloat16 autocast.
@@ -88,12 +88,12 @@ class TrainingSpeed:
 
     @property
     def share_of_matrix(self) -> float:
-        """Of the multiply-adds that large products reach, how much the step reaches."""
+        """Multiply-adds a second of the step, as a share of those of large products."""
         return self.samples_per_second.median * self.multiply_adds / self.matrix_multiply_adds
 
     @property
     def share_of_bandwidth(self) -> float | None:
-        """Of the bytes a second that a copy reaches: the peak memory, written and read once."""
+        """Peak memory, written and read once a step, as a share of the rate of a copy."""
         if self.peak_bytes is None:
             return None
         steps = self.samples_per_second.median / (self.batch_size * self.window_samples)
@@ -134,7 +134,7 @@ class TrainingSpeed:
         return name, *rates, f"{spread.median / self.plain.median:.2f}", memory
 
     def _notes(self) -> list[str]:
-        """What stands below the table."""
+        """Return the lines below the table."""
         windows = counted(self.batch_size, "window")
         rounds, threads = counted(self.rounds, "round"), counted(self.threads, "thread")
         moved = self.share_of_bandwidth
@@ -263,7 +263,7 @@ class _Step:
 
 
 def _peak(step: _Step) -> int | None:
-    """Of the second step: the first one makes what stays."""
+    """Return the peak memory of the second step: the first one allocates what stays."""
     step()
     return peak_bytes(step, step.device)
 

@@ -1,4 +1,4 @@
-"""``wavenet bench``: what it was asked, measures and answers. Printing is left to the caller."""
+"""``wavenet bench``: measure speed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from wavenet.cli.options import (
     integer_up_to,
     number_up_to,
 )
+from wavenet.cli.standard_streams import say
 
 if TYPE_CHECKING:
     from wavenet.benchmark.gpu_speed import DeviceSpeed
@@ -34,7 +35,7 @@ LONGEST_ROUND_S = 10_000.0
 
 
 def add_arguments(bench: argparse.ArgumentParser) -> None:
-    """The arguments of the command: one of its own for each measure, and those of all."""
+    """Add the arguments of the command: those of each measure, and those of all."""
     measures = bench.add_subparsers(dest="measure", required=True, metavar="MEASURE")
     sample = measures.add_parser(
         "sample",
@@ -148,13 +149,14 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     add_device(train)
 
 
-def answer(options: argparse.Namespace) -> str:
-    """Measure what was asked for, and say it as text or as JSON.
+def run(options: argparse.Namespace) -> int:
+    """Measure what was asked for, and print it as text or as JSON.
 
     Raises:
         ValueError: for whatever cannot be measured; the message is one line.
     """
-    return _MEASURES[options.measure](options)
+    say(_MEASURES[options.measure](options))
+    return 0
 
 
 def _sample(options: argparse.Namespace) -> str:
@@ -171,7 +173,7 @@ def _sample(options: argparse.Namespace) -> str:
 
 
 def _sampling_speed(options: argparse.Namespace, model: WaveNet) -> SamplingSpeed | DeviceSpeed:
-    """Of the engine that was named, where it runs."""
+    """Return the speed of the engine that was named, on its device."""
     from wavenet.benchmark.gpu_speed import BATCHES, DEVICE_ENGINES, measure_on_device
     from wavenet.benchmark.sampling_speed import measure_sampling
 
@@ -226,15 +228,15 @@ def _train(options: argparse.Namespace) -> str:
 
 def _process(options: argparse.Namespace) -> str:
     from wavenet.benchmark.process_speed import measure_processing
-    from wavenet.cli.convert_nam import load_model
 
-    network = None if options.model is None else _network(options.model, load_model)
+    network = None if options.model is None else _network(options.model)
     speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
     return speed.to_json() if options.json else str(speed)
 
 
-def _network(name: str, load_model: Callable[[str], NamWaveNet]) -> NamWaveNet:
+def _network(name: str) -> NamWaveNet:
     """A model, or an untrained network of a size of NAM's: its speed is the same."""
+    from wavenet.cli.nam_models import load_model
     from wavenet.nam import PRESETS, NamWaveNet, preset
 
     if name in PRESETS and not Path(name).exists():
@@ -243,7 +245,7 @@ def _network(name: str, load_model: Callable[[str], NamWaveNet]) -> NamWaveNet:
 
 
 def multiply_adds_per_second(residual_channels: int) -> float:
-    """Of the CPU engine on this machine, with one thread, in a WaveNet of this width."""
+    """Return the speed of the CPU engine with one thread, in a WaveNet of this width."""
     from wavenet.benchmark.sampling_speed import measure_sampling
     from wavenet.model import WaveNet
     from wavenet.model.config import WaveNetConfig

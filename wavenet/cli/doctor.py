@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from wavenet.cli.options import device
+from wavenet.cli.standard_streams import say, tell
 
 WHEELS = """\
 The command itself needs torch, numpy and safetensors. A part that misses another package says so
@@ -16,7 +16,9 @@ in the report, and the others run. To run every part on a machine without a netw
   soundfile cffi pycparser soxr tqdm          (audio files)
   lightning lightning-utilities torchmetrics pytorch-lightning fsspec packaging pyyaml
   jsonargparse docstring-parser typeshed-client tensorboard matplotlib   (training)
-and what these need in turn (`pip download 'wavenet-audio[train]'` fetches all), and install them:
+and what these need in turn. In a checkout, where there is a network, this collects them all:
+  pip wheel --wheel-dir FOLDER '.[train]'
+and this installs them on the other machine:
   pip install --no-index --find-links FOLDER 'wavenet-audio[train]'
 Triton, for the engine gpu-fused, comes with torch on Linux and needs a C compiler (gcc).
 """
@@ -29,34 +31,37 @@ def add_arguments(doctor: argparse.ArgumentParser) -> None:
     doctor.formatter_class = argparse.RawDescriptionHelpFormatter
     doctor.epilog = WHEELS
     doctor.add_argument(
-        "--device", default="cuda", help="Check this device: cuda (default), cuda:1 or cpu."
+        "--device", default="cuda", help="check this device: cuda (default), cuda:1 or cpu"
     )
     doctor.add_argument(
-        "--out", type=Path, metavar="REPORT", help="Folder to write report.json and report.md to."
+        "--out", type=Path, metavar="REPORT", help="write report.json and report.md to this folder"
     )
     doctor.add_argument(
-        "--minutes", type=float, default=8.0, help="Time for all parts together (default 8)."
+        "--minutes",
+        type=float,
+        default=8.0,
+        help="spend about this many minutes on all parts together (default: 8)",
     )
     doctor.add_argument(
         "--part",
         action="append",
         metavar="NAME",
-        help="Run only this part; may be given several times.",
+        help="run only this part; may be given several times",
     )
     doctor.add_argument(
         "--table",
         type=Path,
         metavar="REPORT",
-        help="Print the tables of a report, or of all reports in the folders below a folder, and "
-        "stop.",
+        help="print the tables of a report, or of all reports in the folders below a folder, and "
+        "stop",
     )
 
 
-def answer(options: argparse.Namespace) -> tuple[str, int]:
-    """Run the parts, or read a report.
+def run(options: argparse.Namespace) -> int:
+    """Run the parts and print the report, or print the tables of one.
 
     Returns:
-        What to print, and the exit code: 1 if a check failed, raised, hung or was killed.
+        The exit code: 1 if a check failed, raised, hung or was killed.
 
     Raises:
         ValueError: for a device that is not here, an unknown part, or no report.
@@ -66,17 +71,32 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
     from wavenet.benchmark.doctor.runner import run_doctor
 
     if options.table is not None:
-        return "\n".join(published(options.table)).rstrip(), 0
+        say("\n".join(published(options.table)).rstrip())
+        return 0
     if options.out is None:
         raise ValueError("--out is missing; name the folder for the report")
-    if device(options.device).type not in DEVICES:
-        raise ValueError(f"--device={options.device} is not checked; choose cpu, cuda or cuda:1")
+    _require_device(options.device)
     report = run_doctor(
         options.device,
         options.out,
         minutes=options.minutes,
         parts=options.part or tuple(PARTS),
-        progress=lambda line: print(line, file=sys.stderr, flush=True),
+        progress=tell,
     )
     states = {part["status"] for part in report["parts"].values()}
-    return markdown(report), int(bool(states & {"failed", "raised", "timeout", "killed"}))
+    say(markdown(report))
+    return int(bool(states & {"failed", "raised", "timeout", "killed"}))
+
+
+def _require_device(name: str) -> None:
+    """Raise ValueError for a device that is not here, or that has no checks."""
+    import torch
+
+    if name.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        built = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "has no CUDA"
+        raise ValueError(
+            f"--device={name}: torch {torch.__version__}, which {built}, sees no GPU here; try "
+            "nvidia-smi, and a torch that fits the driver, or give --device cpu"
+        )
+    if device(name).type not in DEVICES:
+        raise ValueError(f"--device={name} is not checked; choose cpu, cuda or cuda:1")

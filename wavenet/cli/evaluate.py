@@ -1,30 +1,30 @@
-"""``wavenet evaluate``: what it was asked, does and answers. Printing is left to the caller.
-
-How a model is loaded is handed in, so that whatever names one elsewhere names one here.
-"""
+"""``wavenet evaluate``: measure the quality of a model, and write a report."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from wavenet.cli.options import MODEL_HELP, add_drawing, add_json, add_weights, any_name, integer
+from wavenet.cli.progress import counted
+from wavenet.cli.standard_streams import say
 
 if TYPE_CHECKING:
     from wavenet.data import Utterance
     from wavenet.evaluation.evaluate import Evaluation, Measured, Settings
     from wavenet.evaluation.page import Heard
-    from wavenet.model import WaveNet
     from wavenet.model.config import WaveNetConfig
 
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+_progress = partial(counted, unit="recording")
 
 DEFAULT_UTTERANCES = 12
-"""Of a report's page."""
+"""Recordings on the page of a report."""
 
 BASELINES = (
     "griffin_lim",
@@ -38,7 +38,7 @@ BASELINES = (
 
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command."""
     evaluate.add_argument(
         "model", type=any_name, metavar="MODEL", help=f"evaluate this model: {MODEL_HELP}"
     )
@@ -103,19 +103,8 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     add_json(evaluate, "the content of report.json")
 
 
-def answer(
-    options: argparse.Namespace,
-    load_model: Callable[[str], WaveNet],
-    progress: Progress,
-    command: str,
-) -> str:
-    """Measure, write the report, and say what the command prints.
-
-    Args:
-        options: parsed from ``add_arguments``.
-        load_model: from what the user named to a model.
-        progress: wraps what is worked through, with a title and how many there are.
-        command: the whole command line, for the report.
+def run(options: argparse.Namespace) -> int:
+    """Measure, write the report, and print its tables.
 
     Raises:
         ValueError: for whatever cannot be evaluated; the message is one line.
@@ -136,10 +125,11 @@ def answer(
     from wavenet.evaluation.report import make_report, markdown, to_json, weights_sha256
     from wavenet.evaluation.text import portable_model
     from wavenet.evaluation.utterances import choose, with_speaker
+    from wavenet.model.from_checkpoint import load
 
     out = require_report_folder(options.out)
     require_template_engine()
-    model = load_model(options.model)
+    model = load(options.model)
     require_own_report(out, weights_sha256(model))
     settings = _settings(options, model.config)
     if options.speaker is not None and not model.config.speakers:
@@ -150,10 +140,10 @@ def answer(
         model.sample_rate,
         options.utterances,
         seed=options.seed,
-        progress=lambda recordings: progress(recordings, "reading", len(recordings)),
+        progress=lambda recordings: _progress(recordings, "reading", len(recordings)),
     )
     utterances = with_speaker(chosen.utterances, options.speaker)
-    measured, heard = _measure(evaluation, utterances, options.page_utterances, progress)
+    measured, heard = _measure(evaluation, utterances, options.page_utterances)
     if not has_pictures():
         evaluation.unavailable["spectrograms"] = f"matplotlib is {INSTALL}"
     report = make_report(
@@ -162,15 +152,17 @@ def answer(
         chosen,
         source=options.model,
         folder=options.folder,
-        command=command,
+        command=shlex.join(["wavenet", *options.given]),
     )
     text = markdown(report)
     page = render(report, heard)
     write_files(out, {JSON_NAME: to_json(report), MARKDOWN_NAME: text, PAGE_NAME: page})
     if options.json:
-        return json.dumps(report, allow_nan=False)
+        say(json.dumps(report, allow_nan=False))
+        return 0
     hint = f"\n{NO_MEL}" if model.config.mel is None else ""
-    return f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}"
+    say(f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -186,15 +178,15 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _measure(
-    evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int, progress: Progress
+    evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int
 ) -> tuple[list[Measured], list[Heard]]:
-    """What was measured of every utterance, and what is heard of those on the page, by name."""
+    """Return the measures of every utterance, and the audio of those on the page, by name."""
     from wavenet.evaluation.page import hear, spread
 
     wanted = spread([utterance.name for utterance in utterances], on_page)
     systems = list(evaluation.systems.values())
     measured, heard = [], []
-    for one in progress(evaluation.run(utterances), "measuring", len(utterances)):
+    for one in _progress(evaluation.run(utterances), "measuring", len(utterances)):
         if one.copied_samples and one.utterance.name in wanted:
             heard.append(hear(one, systems, evaluation.model.sample_rate))
         measured.append(replace(one, copies={}))  # the sounds of all would fill the memory

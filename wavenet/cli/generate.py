@@ -22,6 +22,7 @@ from wavenet.cli.options import (
     seconds,
 )
 from wavenet.cli.progress import seconds_bar
+from wavenet.cli.standard_streams import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ _NAMES_SHOWN = 12
 
 
 def add_arguments(generate: argparse.ArgumentParser) -> None:
-    """The arguments of ``wavenet generate``."""
+    """Add the arguments of the command."""
     generate.add_argument(
         "out",
         type=any_name,
@@ -66,7 +67,7 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """Options of sampling."""
+    """Add the options of sampling."""
     parser.add_argument(
         "--speaker",
         metavar="NAME|INDEX",
@@ -91,7 +92,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         "--refine",
         type=int,
         metavar="N",
-        help="passes that bring the sound nearer to its mel, 0 for none (default: the model's own)",
+        help="refine towards the mel with this many passes (default: the model's own; 0: none)",
     )
     add_weights(parser)
     add_device(parser)
@@ -113,8 +114,8 @@ def manner(options: argparse.Namespace, model: WaveNet) -> SamplingOptions:
     )
 
 
-def run(options: argparse.Namespace) -> str | None:
-    """Make the file, and say which; or fill the pipe, and say nothing."""
+def run(options: argparse.Namespace) -> int:
+    """Write the file and print its name and length; or fill the pipe and print nothing."""
     from wavenet.audio import require_extension
     from wavenet.model.from_checkpoint import load
     from wavenet.storage.files import require_writable
@@ -132,9 +133,10 @@ def run(options: argparse.Namespace) -> str | None:
     n_samples, chunks = _from_mel(options, model) if _is_copy(options) else _stream(options, model)
     if to_pipe:
         _fill_pipe(chunks)
-        return None
+        return 0
     _write(options.out, chunks, n_samples, model.sample_rate)
-    return f"{options.out}: {n_samples / model.sample_rate:.3f} s at {model.sample_rate} Hz"
+    say(f"{options.out}: {n_samples / model.sample_rate:.3f} s at {model.sample_rate} Hz")
+    return 0
 
 
 def _require_mel(options: argparse.Namespace, model: WaveNet) -> None:
@@ -244,7 +246,7 @@ def _first(pieces: Iterable[Tensor], n_samples: int) -> Iterator[Tensor]:
 
 
 def _write(path: str, chunks: Iterator[Tensor], n_samples: int, sample_rate: int) -> None:
-    """Into the file, as they are made."""
+    """Write chunks to the file as they are made."""
     from wavenet.audio.writing import open_writer, require_room
 
     require_room(path, n_samples)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from wavenet.cli.options import MODEL_HELP, add_json, any_name
+from wavenet.cli.standard_streams import say
 from wavenet.values.text import printable
 
 
 def add_arguments(info: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command."""
     info.add_argument(
         "model",
         type=any_name,
@@ -22,8 +23,8 @@ def add_arguments(info: argparse.ArgumentParser) -> None:
     add_json(info)
 
 
-def answer(options: argparse.Namespace) -> str:
-    """Size, receptive field, configuration and provenance, as text or as JSON.
+def run(options: argparse.Namespace) -> int:
+    """Print size, receptive field, configuration and provenance, as text or as JSON.
 
     Raises:
         CheckpointError: the folder holds no model.
@@ -40,14 +41,16 @@ def answer(options: argparse.Namespace) -> str:
         **content,
     }
     if options.json:
-        return json.dumps(facts)
+        say(json.dumps(facts))
+        return 0
     lines = [
         f"{facts['parameters']:,} parameters, {model.multiply_adds:,} multiply-adds per sample",
         f"receptive field: {field.samples} samples = {field.milliseconds:.3f} ms",
     ]
     for title in ("config", "provenance"):
         lines += [f"{title}:", *_tree(content[title], indent="  ")]
-    return "\n".join(lines)
+    say("\n".join(lines))
+    return 0
 
 
 def _read(source: str) -> tuple[Any, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""``wavenet inspect``: what it was asked, what it answers. Printing is left to the caller."""
+"""``wavenet inspect``: summarize a corpus."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 
 from wavenet.cli.options import add_json, any_name
 from wavenet.cli.progress import reading
+from wavenet.cli.standard_streams import say
 
 
 def add_arguments(inspect: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command."""
     inspect.add_argument(
         "corpus",
         type=any_name,
@@ -28,8 +29,8 @@ def add_arguments(inspect: argparse.ArgumentParser) -> None:
     add_json(inspect)
 
 
-def answer(options: argparse.Namespace) -> str:
-    """What the corpus holds, as a table or as JSON.
+def run(options: argparse.Namespace) -> int:
+    """Print what the corpus holds, as a table or as JSON.
 
     Raises:
         ValueError: there is no such corpus, or nothing in it.
@@ -39,4 +40,5 @@ def answer(options: argparse.Namespace) -> str:
 
     listing = find_corpus(options.corpus, root=options.corpus_root)
     found = inspect_corpus(options.corpus, listing, progress=reading)
-    return json.dumps(found.to_dict()) if options.json else str(found)
+    say(json.dumps(found.to_dict()) if options.json else str(found))
+    return 0

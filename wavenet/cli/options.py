@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     import torch
 
 
+T = TypeVar("T")
+
+
 class Arguments(Protocol):
-    """What takes a row: a command's parser, or a group of it."""
+    """Parser of a command, or a group of its options."""
 
     def add_argument(self, *names: str, **settings: Any) -> Any: ...
 
@@ -29,7 +33,7 @@ LARGEST_BATCH = 65_536
 """Rows, files or windows at once."""
 
 LARGEST_INTEGER = 2**63 - 1
-"""Of torch and numpy, which count in 64 bits."""
+"""Largest integer of torch and numpy, which count in 64 bits."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(
@@ -119,6 +123,19 @@ def audio_name(text: str) -> str:
             f"{_shown(text)}: the name is not UTF-8; rename the file"
         ) from None
     return text
+
+
+def by_suffix(file: str, converters: Mapping[str, T]) -> T:
+    """Return what converts a file, by its suffix.
+
+    Raises:
+        ValueError: for another suffix.
+    """
+    suffix = Path(file).suffix.lower()
+    if suffix not in converters:
+        known = ", ".join(sorted(converters))
+        raise ValueError(f"{file} ends in {suffix or 'nothing'}; name a file that ends in {known}")
+    return converters[suffix]
 
 
 def _shown(text: str) -> str:

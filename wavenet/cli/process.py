@@ -1,20 +1,19 @@
-"""``wavenet process``: its arguments, and what it does. Printing is left to the caller."""
+"""``wavenet process``: run audio through an amplifier model."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from wavenet.cli.options import any_name, audio_name, integer
 from wavenet.cli.progress import seconds_bar
+from wavenet.cli.standard_streams import say, tell
 from wavenet.storage.files import require_writable
 from wavenet.storage.paths import require_other_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command."""
     parser.add_argument("source", type=audio_name, metavar="IN", help="read this audio file")
     parser.add_argument(
         "target",
@@ -38,23 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def answer(
-    options: argparse.Namespace, load_model: Callable[[str], Any]
-) -> tuple[str, str, list[str]]:
-    """Run the model over the file.
-
-    Args:
-        options: parsed from ``add_arguments``.
-        load_model: from what names a model to the model.
-
-    Returns:
-        What was made, how fast, and warnings.
+def run(options: argparse.Namespace) -> int:
+    """Run the model over the file; print its length, and on standard error the speed.
 
     Raises:
         ValueError: for whatever cannot be done; the message is one line.
     """
     from wavenet.audio import audio_info
     from wavenet.audio.writing import require_extension
+    from wavenet.cli.nam_models import load_model
     from wavenet.processing.files import FORMATS, process_file
 
     source, target = Path(options.source), Path(options.target)
@@ -65,10 +56,9 @@ def answer(
     model = load_model(options.model)
     with seconds_bar(duration_s, "processing") as bar:
         done = process_file(model, source, target, chunk=options.chunk, progress=bar.update)
-    made = f"{target}: {done.duration_s:.3f} s"
+    say(f"{target}: {done.duration_s:.3f} s")
     how = "compiled" if done.compiled else "by torch"
-    speed = f"{done.elapsed_s:.2f} s, {done.real_time_factor:.1f} x real time, {how}"
-    warnings = []
+    tell(f"{done.elapsed_s:.2f} s, {done.real_time_factor:.1f} x real time, {how}")
     if done.clipped:
-        warnings.append(f"{done.clipped} samples were clipped at full scale; write .wav")
-    return made, speed, warnings
+        tell(f"{done.clipped} samples were clipped at full scale; write .wav")
+    return 0

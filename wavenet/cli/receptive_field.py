@@ -1,7 +1,4 @@
-"""``wavenet receptive-field``: what it was asked, what it answers. Printing is left to the caller.
-
-Models and recipes stand above this package, so how to read them is handed in.
-"""
+"""``wavenet receptive-field``: compute a receptive field, or design a stack for one."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +19,7 @@ from wavenet.cli.options import (
     integer_up_to,
     number_up_to,
 )
+from wavenet.cli.standard_streams import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,14 +27,14 @@ if TYPE_CHECKING:
     from wavenet.receptive_fields.field import ReceptiveField
 
 METHODS = ("auto", "trace", "gradient")
-"""Those of ``receptive_field``."""
+"""Methods of ``receptive_field``."""
 
 LARGEST_SIZE = 1_000_000_000_000
-"""Of a dilation and of an input, in samples or values; torch counts bytes in 64 bits."""
+"""Largest dilation and input, in samples or values; torch counts bytes in 64 bits."""
 
 
 def add_arguments(field: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command."""
     field.add_argument(
         "target",
         nargs="?",
@@ -126,28 +123,19 @@ def add_arguments(field: argparse.ArgumentParser) -> None:
     add_json(field)
 
 
-def answer(
-    options: argparse.Namespace,
-    read_target: Callable[[str], Any],
-    load_model: Callable[[str], Any],
-    read_audio: Callable[[str, int], Any],
-    measure_speed: Callable[[int], float],
-) -> str:
-    """What the command prints.
-
-    Args:
-        options: parsed from ``add_arguments``.
-        read_target: from what names a checkpoint, a recipe or a .nam file to a configuration or a
-            model.
-        load_model: from the path of a checkpoint to a model.
-        read_audio: from a path and a sample rate to samples ``[T]``.
-        measure_speed: from residual channels to multiply-adds per second of the CPU engine here.
+def run(options: argparse.Namespace) -> int:
+    """Print the receptive field, or the proposed stacks.
 
     Raises:
         ValueError: for whatever cannot be answered; the message is one line.
     """
+    say(_answer(options))
+    return 0
+
+
+def _answer(options: argparse.Namespace) -> str:
     if options.target_ms is not None:
-        return _design(options, measure_speed)
+        return _design(options)
     for name in ("max_parameters", "residual_channels", "real_time"):
         if getattr(options, name) not in (None, False):
             raise ValueError(f"--{name.replace('_', '-')} belongs to --target-ms; give both")
@@ -158,8 +146,8 @@ def answer(
             "of your own as package.module:callable"
         )
     if options.effective is not None:
-        return _effective(options, load_model, read_audio)
-    thing = _thing(options, read_target)
+        return _effective(options)
+    thing = _thing(options)
     field = _field(thing, options)
     if _has_no_number(field):
         raise ValueError(f"no finite receptive field: {'; '.join(field.unbounded)}")
@@ -175,7 +163,7 @@ def _has_no_number(field: ReceptiveField) -> bool:
     return all(n is None or math.isinf(n) for n in (field.look_back, field.look_ahead))
 
 
-def _thing(options: argparse.Namespace, read_target: Callable[[str], Any]) -> Any:
+def _thing(options: argparse.Namespace) -> Any:
     if options.target is None:
         return _dilations(options)
     text = options.target
@@ -183,7 +171,30 @@ def _thing(options: argparse.Namespace, read_target: Callable[[str], Any]) -> An
         raise ValueError(f"{text} says its own; leave out --stacks and --kernel-size")
     if ":" in text and not Path(text).exists():
         return _network(text)
-    return read_target(text)
+    return _read_target(text)
+
+
+def _read_target(text: str) -> Any:
+    """The model configuration in a checkpoint folder or a recipe, or the model in a .nam file."""
+    from wavenet.loading import LOADERS, load
+    from wavenet.model.config import WaveNetConfig
+    from wavenet.nam import is_nam
+    from wavenet.storage.checkpoint import CONFIG_NAME, read_config
+    from wavenet.storage.hub import resolve
+    from wavenet.training.config import parse_training
+
+    path = Path(text)
+    if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():
+        path = path / "config.yaml"
+    if path.suffix in (".yaml", ".yml"):
+        return parse_training([str(path)])[0].model_config()
+    if is_nam(path):
+        return load(path)
+    folder = resolve(text)
+    content = read_config(folder)
+    if content.get("architecture") in LOADERS:
+        return load(folder)
+    return WaveNetConfig.from_dict(content["config"])
 
 
 def _dilations(options: argparse.Namespace) -> list[int]:
@@ -270,7 +281,8 @@ def _network(text: str) -> nn.Module:
     return network
 
 
-def _design(options: argparse.Namespace, measure_speed: Callable[[int], float]) -> str:
+def _design(options: argparse.Namespace) -> str:
+    from wavenet.cli.bench import multiply_adds_per_second
     from wavenet.receptive_fields.design import design, table
 
     for name in ("target", "layers", "dilations", "effective", "plot", "input_shape"):
@@ -284,7 +296,7 @@ def _design(options: argparse.Namespace, measure_speed: Callable[[int], float]) 
         options.sample_rate,
         residual_channels=channels,
         max_parameters=options.max_parameters,
-        multiply_adds_per_second=measure_speed(channels) if options.real_time else None,
+        multiply_adds_per_second=multiply_adds_per_second(channels) if options.real_time else None,
     )
     if options.json:
         return json.dumps([proposal.to_dict() for proposal in proposals])
@@ -296,17 +308,15 @@ def _design(options: argparse.Namespace, measure_speed: Callable[[int], float]) 
     )
 
 
-def _effective(
-    options: argparse.Namespace,
-    load_model: Callable[[str], Any],
-    read_audio: Callable[[str, int], Any],
-) -> str:
+def _effective(options: argparse.Namespace) -> str:
+    from wavenet.audio import read_audio
+    from wavenet.loading import load
     from wavenet.receptive_fields.effective import effective_field
 
     if options.target is None or ":" in options.target:
         raise ValueError("--effective asks how much a trained model hears; name its checkpoint")
-    model = load_model(options.target)
-    audio = read_audio(options.effective, model.sample_rate)
+    model = load(options.target)
+    audio, _ = read_audio(options.effective, model.sample_rate)
     effective = effective_field(model, audio)
     if options.plot is not None:
         from wavenet.receptive_fields.plots import plot_effective

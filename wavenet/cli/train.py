@@ -1,46 +1,61 @@
-"""``wavenet train``: its arguments are the configuration's keys, which jsonargparse reads."""
+"""``wavenet train``: train a model; its arguments are the keys of a recipe."""
 
 from __future__ import annotations
 
+import argparse
 import functools
-from collections.abc import Sequence
+from typing import Any
 
+from wavenet.cli.parser import CommandParser
 from wavenet.cli.progress import counted
+from wavenet.cli.signals import INTERRUPTED
+from wavenet.cli.standard_streams import say
 from wavenet.training.config import MISSING_PACKAGES, parse_training
 from wavenet.values.text import printable
 
 
-def run(arguments: Sequence[str]) -> tuple[str | None, bool]:
-    """Train a model.
+def add_arguments(parser: CommandParser) -> None:
+    """Let the settings of training read the arguments: jsonargparse knows their types."""
+    parser.reader = _read
 
-    Args:
-        arguments: all that stands behind ``wavenet train``.
+
+def _read(arguments: list[str]) -> dict[str, Any]:
+    config, out, resume = parse_training(arguments)
+    recipe = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    return {"config": config, "out": out, "resume": resume, "recipe": recipe}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train a model, and print what it has learnt.
 
     Returns:
-        What to say, None in all processes of a run but one; and whether it was interrupted.
+        The exit code; also of a run that was interrupted.
 
     Raises:
         ValueError: for a configuration that cannot be trained.
         ModuleNotFoundError: without the packages that training needs.
         TrainingError: for a run that cannot go on.
     """
-    config, out, resume = parse_training(arguments)
-    if not out:
+    if not options.out:
         raise ValueError("--out is missing; name the folder for the model")
     try:
         from wavenet.training.run import is_writer, train
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{MISSING_PACKAGES} ({error})") from error
 
-    recipe = arguments[0] if arguments and not arguments[0].startswith("-") else None
     progress = functools.partial(counted, title="decoding")
-    result = train(config, out, recipe=recipe, resume=resume, progress=progress)
-    if not is_writer():
-        return None, result.interrupted
-    ended = "interrupted after" if result.interrupted else "trained for"
-    said = (
-        f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} bits "
-        f"per sample (best constant distribution {result.constant_bits:.3f})\n"
-        f"model: {printable(str(result.model_folder))}"
+    result = train(
+        options.config,
+        options.out,
+        recipe=options.recipe,
+        resume=options.resume,
+        progress=progress,
     )
-    return said, result.interrupted
+    if is_writer():  # of several processes one prints
+        ended = "interrupted after" if result.interrupted else "trained for"
+        say(
+            f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} "
+            f"bits per sample (best constant distribution {result.constant_bits:.3f})\n"
+            f"model: {printable(str(result.model_folder))}"
+        )
+    return INTERRUPTED if result.interrupted else 0

@@ -1,4 +1,4 @@
-"""``wavenet vocode`` and ``wavenet mel``: what they were asked, what they say when it is done."""
+"""``wavenet vocode``: synthesize audio from mel spectrograms or recordings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from wavenet.cli.generate import add_sampling_options, manner
 from wavenet.cli.options import (
     LARGEST_BATCH,
-    MODEL_HELP,
     add_model,
     any_name,
     audio_name,
@@ -19,7 +18,7 @@ from wavenet.cli.options import (
     integer_up_to,
 )
 from wavenet.cli.progress import reading, seconds_bar
-from wavenet.storage.pretrained import DEFAULT_VOICE
+from wavenet.cli.standard_streams import say
 
 if TYPE_CHECKING:
     from wavenet.generation.vocode_files import Job, Outcome
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wavenet")
 
 
-def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
-    """The arguments of ``wavenet vocode``."""
+def add_arguments(vocode: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     vocode.add_argument(
         "source",
         type=audio_name,
@@ -61,32 +60,11 @@ def add_vocode_arguments(vocode: argparse.ArgumentParser) -> None:
     add_sampling_options(vocode)
 
 
-def add_mel_arguments(mel: argparse.ArgumentParser) -> None:
-    """The arguments of ``wavenet mel``."""
-    mel.add_argument("source", type=audio_name, metavar="IN", help="read this recording")
-    mel.add_argument(
-        "out", type=any_name, metavar="OUT.npz", help="write the mel and its settings to this file"
-    )
-    which = mel.add_mutually_exclusive_group()
-    which.add_argument(
-        "--mel-config",
-        type=any_name,
-        metavar="NAME|FILE",
-        help="compute the mel with these settings: wavenet-16k, tacotron2, hifigan or a JSON file",
-    )
-    which.add_argument(
-        "--model",
-        type=any_name,
-        metavar="MODEL",
-        help=f"compute the mel with this model's settings: {MODEL_HELP} (default: {DEFAULT_VOICE})",
-    )
-
-
-def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
-    """Speak one file or a folder of them.
+def run(options: argparse.Namespace) -> int:
+    """Synthesize one file or a folder of them, and print the length of the audio.
 
     Returns:
-        What to print, and the exit code: 2 if a file of the folder was left out.
+        The exit code: 2 if a file of the folder was left out.
     """
     from wavenet.features.mel_files import read_mel_config
     from wavenet.model.from_checkpoint import load
@@ -109,12 +87,12 @@ def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
             "%.0f samples/s, %.2f x real time", outcome.n_samples / seconds, made_s / seconds
         )
     files = f" in {outcome.written} files" if is_folder else ""
-    said = f"{options.out}: {made_s:.3f} s at {model.sample_rate} Hz{files}"
-    return said, 2 if refused or outcome.failures else 0
+    say(f"{options.out}: {made_s:.3f} s at {model.sample_rate} Hz{files}")
+    return 2 if refused or outcome.failures else 0
 
 
 def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str], bool]:
-    """What there is to do, what cannot be done, and whether it is a folder."""
+    """Return the jobs, a line for each file that is refused, and whether the source is a folder."""
     from wavenet.audio import require_extension
     from wavenet.generation.vocode_files import Job, jobs_of_folder
     from wavenet.storage.files import require_writable
@@ -137,7 +115,7 @@ def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str
 def _speak(
     options: argparse.Namespace, model: WaveNet, jobs: list[Job], given: object, is_folder: bool
 ) -> tuple[Outcome, float]:
-    """The work, with two bars: one while files are looked through, one while they are spoken."""
+    """Synthesize with two bars: one while files are read, one while audio is made."""
     from wavenet.features.mel_config import MelConfig
     from wavenet.generation.vocode_files import vocode_files
 
@@ -169,33 +147,3 @@ def _speak(
             progress=progress,
         )
     return outcome, time.monotonic() - started
-
-
-def run_mel(options: argparse.Namespace) -> str:
-    """Write a mel, and say what it is."""
-    from wavenet.audio.blocks import count_samples, read_blocks
-    from wavenet.features import mel_filterbank
-    from wavenet.features.mel_files import mel_blocks, read_mel_config, require_npz, write_mel
-    from wavenet.model.from_checkpoint import load
-    from wavenet.storage.files import require_writable
-    from wavenet.storage.paths import require_other_file
-
-    require_npz(options.out)
-    require_other_file(options.out, options.source)
-    require_writable(options.out)
-    if options.mel_config is not None:
-        config = read_mel_config(options.mel_config)
-        filterbank = mel_filterbank(config)
-    else:
-        chosen = options.model or DEFAULT_VOICE
-        model = load(chosen)
-        if model.config.mel is None:
-            raise ValueError(f"{chosen} takes no mel; give --mel-config, such as wavenet-16k")
-        config, filterbank = model.config.mel, model.mel_filterbank
-    n_samples = count_samples(options.source, config.sample_rate)
-    frames = mel_blocks(read_blocks(options.source, config.sample_rate), config, filterbank)
-    n_frames = write_mel(options.out, frames, config, n_samples)
-    return (
-        f"{options.out}: {config.n_mels} bands x {n_frames} frames, "
-        f"{n_samples / config.sample_rate:.3f} s at {config.sample_rate} Hz"
-    )

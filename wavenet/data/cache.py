@@ -38,6 +38,7 @@ from wavenet.audio import AudioError
 from wavenet.data.corpus import SAMPLE_TYPE, Corpus, Progress, map_samples
 from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all
 from wavenet.storage.files import WriteError, atomic_write, locked
+from wavenet.storage.paths import cache_folder
 
 logger = logging.getLogger("wavenet")
 
@@ -53,18 +54,6 @@ ABANDONED_S = 3600.0
 """What another machine writes is taken for left behind after so long a pause."""
 
 Decoded = list[np.ndarray | str]
-
-
-def cache_folder(given: str | Path = "") -> Path:
-    """Where entries lie: as given, or ``$WAVENET_CACHE``, or ``wavenet`` in the user's cache.
-
-    The user's cache is ``$XDG_CACHE_HOME``, or ``~/.cache``.
-    """
-    if given:
-        return Path(os.path.expanduser(given))
-    if os.environ.get("WAVENET_CACHE"):
-        return Path(os.path.expanduser(os.environ["WAVENET_CACHE"]))
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "wavenet"
 
 
 def read_cached(

@@ -149,7 +149,7 @@ def _open(file: IO[bytes], n_bytes: int, *, compressed: bool) -> StoredArray:
 def _read(file: IO[bytes], n_bytes: int) -> np.ndarray[Any, Any]:
     """So many bytes, into memory that is allocated once; ValueError if there are fewer."""
     content = np.empty(n_bytes, np.uint8)
-    left = memoryview(content)  # type: ignore[arg-type]
+    left = memoryview(content.data)
     while len(left):
         n_read = file.readinto(left)  # type: ignore[attr-defined]
         if not n_read:

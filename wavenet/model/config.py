@@ -107,21 +107,23 @@ class WaveNetConfig:
     """Everything that makes one WaveNet differ from another.
 
     Attributes:
-        sample_rate: of the audio, in Hz.
-        layers_per_stack: dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).
-        stacks: how often that cycle is repeated.
+        sample_rate: sample rate of the audio, in Hz.
+        layers_per_stack: layers of a stack, of dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).
+        stacks: number of stacks, each with these dilations.
         kernel_size: taps of the dilated convolutions.
         residual_channels: width of the signal between layers.
-        gate_channels: both halves of the gate together; default, twice the residual channels.
+        gate_channels: width of both halves of the gate together; default, twice the residual
+            channels.
         skip_channels: width of the skip sum and of the head.
-        distribution: ``mu_law``, ``logistic_mixture``, ``gaussian`` or ``gaussian_mixture``.
+        distribution: distribution of a sample: ``mu_law``, ``logistic_mixture``, ``gaussian`` or
+            ``gaussian_mixture``.
         distribution_size: classes of mu_law (default 256), components of a mixture (default 10).
         one_hot_input: the network hears a mu-law class as a vector of its own, not as a number.
         mel: the log-mel spectrogram that conditions the model, if one does.
         features: other local features, instead of a mel.
         cond_channels: width of the conditioning inside the model; default, that of the features.
-        speakers: how many speakers the model tells apart; 0 for none.
-        speaker_names: their names, in the order of their indices; empty, or one for each.
+        speakers: number of speakers that the model tells apart; 0 for none.
+        speaker_names: names of the speakers, in the order of their indices; empty, or one for each.
         linear_prediction: order of a linear predictor that each mel frame gives (LPCNet, Valin and
             Skoglund 2019): the network hears what it predicts, and models what it leaves; 0 for
             none. It needs a mel and one of the mixtures or the gaussian.
@@ -129,8 +131,8 @@ class WaveNetConfig:
             period before the next sample, an odd number; 0 for none.
         unconditional: the model also speaks without a mel and without a speaker: it has learnt to
             where training left them out.
-        temperature: at which it is sampled unless one is asked for, chosen by ear or score on
-            validation sentences; training and likelihoods know nothing of it.
+        temperature: temperature of sampling where none is given, chosen by ear or score on
+            validation sentences; it changes neither training nor likelihoods.
         refinement_passes: passes of ``MelRefinement`` that bring what is generated from a mel
             nearer to it, unless another number is asked for; 0 for none. Without a mel unused.
         noise_shaping: coefficient b, from -1 to 1, of the filter of the sampling noise unless

@@ -81,7 +81,7 @@ _GELU_CUBIC = 0.044715
 
 
 @inlined
-def _tanh(x):  # type: ignore[no-untyped-def]
+def _tanh(x):
     x = maximum(minimum(x, fill(9.0)), fill(-9.0))
     shifted, less_one = exp_parts(x + x)
     power = add_exponent(fill(1.0), shifted)
@@ -90,12 +90,12 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _sigmoid(x):  # type: ignore[no-untyped-def]
+def _sigmoid(x):
     return fill(1.0) / (fill(1.0) + exp(fill(0.0) - x))
 
 
 @inlined
-def _conv_tile(data, weights, w, first, row, step, n_in, taps, b, out, out_row, accumulate):  # type: ignore[no-untyped-def]
+def _conv_tile(data, weights, w, first, row, step, n_in, taps, b, out, out_row, accumulate):
     """4 output channels by 32 samples, all in registers."""
     a0 = fill(weights[b])
     a1 = fill(weights[b + 1])
@@ -142,7 +142,7 @@ def _conv_tile(data, weights, w, first, row, step, n_in, taps, b, out, out_row, 
 
 
 @inlined
-def _remember(op, data, source, source_row, positions, n):  # type: ignore[no-untyped-def]
+def _remember(op, data, source, source_row, positions, n):
     """Append the chunk to the history; returns where the oldest tap of its first sample lies."""
     past = (op[TAPS] - 1) * op[DILATION]
     history, row = op[HISTORY], op[HISTORY_ROW]
@@ -163,7 +163,7 @@ def _remember(op, data, source, source_row, positions, n):  # type: ignore[no-un
 
 
 @inlined
-def _conv(op, data, weights, buffers, positions, n):  # type: ignore[no-untyped-def]
+def _conv(op, data, weights, buffers, positions, n):
     first = buffers[op[SOURCE], START]
     row = buffers[op[SOURCE], ROW]
     if op[HISTORY] >= 0:
@@ -190,7 +190,7 @@ def _conv(op, data, weights, buffers, positions, n):  # type: ignore[no-untyped-
 
 
 @inlined
-def _fast_tanh(x):  # type: ignore[no-untyped-def]
+def _fast_tanh(x):
     size, square = maximum(x, fill(0.0) - x), x * x
     linear = fma(fill(FAST_TANH_LINEAR), size, fill(FAST_TANH_LINEAR))
     over = fma(fma(fill(FAST_TANH_CUBE), size, fill(FAST_TANH_SQUARE)), square, linear)
@@ -199,7 +199,7 @@ def _fast_tanh(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _activate(kind, x, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
+def _activate(kind, x, s0, s1, s2, s3):
     zero, one = fill(0.0), fill(1.0)
     if kind == TANH:
         return _tanh(x)
@@ -233,7 +233,7 @@ def _activate(kind, x, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _pointwise(op, data, weights, buffers, n):  # type: ignore[no-untyped-def]
+def _pointwise(op, data, weights, buffers, n):
     source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
     out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
     half = op[OUT] * row  # of GATE: from the first half of the channels to the second
@@ -261,7 +261,7 @@ def _pointwise(op, data, weights, buffers, n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _move(op, data, buffers, n):  # type: ignore[no-untyped-def]
+def _move(op, data, buffers, n):
     """DECIMATE and INTERLEAVE."""
     source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
     out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
@@ -279,7 +279,7 @@ def _move(op, data, buffers, n):  # type: ignore[no-untyped-def]
 def _make_run() -> Any:
     fingerprint = sources_fingerprint(__file__, graph.__file__, graph_activations.__file__)
 
-    def run(table, buffers, weights, data, positions, n):  # type: ignore[no-untyped-def]
+    def run(table, buffers, weights, data, positions, n):
         """Run all operations on a chunk of n samples of the input."""
         _ = fingerprint
         for i in range(len(table)):

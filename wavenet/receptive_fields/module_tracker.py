@@ -114,7 +114,7 @@ def function_name(function: Callable[..., Any]) -> str:
     """``relu`` for ``relu_``, ``add`` for ``__radd__`` and ``__iadd__``."""
     name = getattr(function, "__name__", type(function).__name__)
     if name in ("__get__", "__set__"):
-        return f"{name}:{getattr(function.__self__, '__name__', '')}"  # type: ignore[attr-defined]
+        return f"{name}:{getattr(getattr(function, '__self__', None), '__name__', '')}"
     if name in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
         return name
     if name.startswith("__") and name.endswith("__"):

@@ -33,7 +33,7 @@ _FLAT = 9.0  # from here on tanh is 1 in float32: 1 - tanh(9) = 3e-8
 
 
 @inlined
-def exp_parts(x):  # type: ignore[no-untyped-def]
+def exp_parts(x):
     """n, in the lowest bits of a float, and e**r - 1."""
     rounding = fill(_ROUNDING)
     shifted = fma(x, fill(_INVERSE_LN2), rounding)
@@ -49,13 +49,13 @@ def exp_parts(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _clipped(x, low, high):  # type: ignore[no-untyped-def]
+def _clipped(x, low, high):
     """Of two, maximum and minimum give the second one where either is no number: x stays NaN."""
     return maximum(fill(low), minimum(fill(high), x))
 
 
 @inlined
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e**x; 0 below -87, and as e**87 above 87."""
     shifted, less_one = exp_parts(_clipped(x, _SMALLEST, _LARGEST))
     y = add_exponent(fill(1.0) + less_one, shifted)
@@ -63,7 +63,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def gate(a, b):  # type: ignore[no-untyped-def]
+def gate(a, b):
     """tanh(a) sigmoid(b)."""
     a = _clipped(a, -_FLAT, _FLAT)
     shifted, less_one = exp_parts(a + a)

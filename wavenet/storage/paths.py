@@ -1,4 +1,4 @@
-"""Whether two paths are one file, and whether one lies in the other, however they are spelled."""
+"""Paths: the cache of this package, and whether two paths are one file or lie in each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import os
 from pathlib import Path
 
 AnyPath = str | os.PathLike[str]
+
+
+def cache_folder(given: str | Path = "") -> Path:
+    """Return the folder of the cache: as given, or ``$WAVENET_CACHE``, or that of the user.
+
+    The user's cache is ``wavenet`` in ``$XDG_CACHE_HOME`` or in ``~/.cache``.
+    """
+    if given:
+        return Path(os.path.expanduser(given))
+    if os.environ.get("WAVENET_CACHE"):
+        return Path(os.path.expanduser(os.environ["WAVENET_CACHE"]))
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "wavenet"
 
 
 def is_same_file(one: AnyPath, other: AnyPath) -> bool:

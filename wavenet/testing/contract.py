@@ -117,7 +117,8 @@ def _values(probe: Probe) -> Iterator[Comparison]:
         if cond is not None and kept[1] is not None:
             yield Comparison("a call changed the cond it was given", cond, kept[1])
         alone.append(outputs_of(y))
-    states, pieces = [state for *_, state in streams], [[], []]  # type: ignore[var-annotated]
+    states = [state for *_, state in streams]
+    pieces: list[list[tuple[Tensor, ...]]] = [[], []]
     for start in range(0, n, block.step):
         for i, (x, cond, _) in enumerate(streams):
             part = slice(start, start + block.step)

@@ -1,9 +1,25 @@
 """Training on Lightning: ``wavenet train`` from Python.
 
-``TrainingConfig`` needs nothing more than the core; ``wavenet.training.run`` imports Lightning.
+``fit`` trains a model of one's own, ``train`` what a recipe describes. Both import Lightning when
+they are first asked for; ``TrainingConfig`` needs nothing more than the core.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.errors import TrainingError
 
-__all__ = ["ConfigError", "TrainingConfig", "TrainingError"]
+if TYPE_CHECKING:
+    from wavenet.training.run import TrainingResult, fit, train
+
+__all__ = ["ConfigError", "TrainingConfig", "TrainingError", "TrainingResult", "fit", "train"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import what needs Lightning when it is first asked for."""
+        if name in ("TrainingResult", "fit", "train"):
+            from wavenet.training import run
+
+            return getattr(run, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

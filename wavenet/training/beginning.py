@@ -9,7 +9,7 @@ from pathlib import Path
 
 SETTINGS_NAME = "config.yaml"
 OWN_FOLDERS = ("model", "checkpoints", "logs", "samples")
-"""What a run makes in its folder, beside its settings."""
+"""Folders that a run makes, beside its settings."""
 
 
 @contextlib.contextmanager

@@ -57,6 +57,7 @@ FREE = frozenset(
         "checkpoint_every",
         "listen_every",
         "listen_s",
+        "loggers",
         "workers",
         "trainer.default_root_dir",
         "trainer.detect_anomaly",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import logging
 import math
@@ -9,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
+
+from wavenet.training.model_keys import model_keys
 
 if not TYPE_CHECKING:
     pass  # jsonargparse runs whatever stands below `if TYPE_CHECKING`, and this imports torch
@@ -62,10 +65,10 @@ class TrainingConfig:
             configuration.
         speakers_by_folder: distinguish speakers: by the first folder below the corpus, by the
             manifest's column, or as a named corpus lists them.
-        drop_mel: share of the windows on which a model that is ``unconditional`` trains without
-            its mel.
-        drop_speaker: the same for the speaker, drawn apart: half, as somebody else's speech has
-            none of the corpus' speakers.
+        drop_mel: share of the windows on which a model that is ``unconditional`` trains without its
+            mel.
+        drop_speaker: share of the windows on which such a model trains without its speaker, drawn
+            independently of the mel: half, as unknown voices have no speaker of the corpus.
         drop_conditions: the same for further conditions of the model, by name; 0 for the others.
         augment: share of the windows whose audio is augmented: resampled by 0.75 to 1.35, filtered,
             at another level and sign; an ``unconditional`` model trains on these without a speaker.
@@ -80,10 +83,10 @@ class TrainingConfig:
             falls over the last decay_fraction of them, which must be below 1. 0: as max_steps says.
         learning_rate: set the peak learning rate of Adam.
         warmup_steps: raise the learning rate over this many steps; then it falls as a cosine to 0.
-        decay: shape of its decay to 0 afterwards: cosine or linear.
-        decay_fraction: share of the steps, or of ``minutes``, at their end, over which it decays; 0
+        decay: shape of the decay of the learning rate to 0: cosine or linear.
+        decay_fraction: share of the steps, or of ``minutes``, at the end, over which it decays; 0
             for no decay.
-        adam_beta2: of Adam, the decay of its average of squared gradients.
+        adam_beta2: decay of Adam's average of squared gradients.
         gradient_clip: clip the gradient to this norm; 0 clips nothing.
         ema_decay: average the weights with this decay, and validate and export the average; 0
             averages nothing.
@@ -98,6 +101,9 @@ class TrainingConfig:
         recompute: compute the gates of each layer again in the backward pass, which needs less
             memory and more time.
         workers: prepare windows in this many processes; 0 prepares them in the main process.
+        loggers: log to these, too: classes of lightning.pytorch.loggers by their paths, such as
+            [lightning.pytorch.loggers.CSVLogger], or each as path: {argument: value}.
+        callbacks: call these, too: classes of lightning.pytorch.callbacks, in the same way.
         trainer: pass these further arguments to Lightning's ``Trainer``: accelerator, devices,
             precision ...
     """
@@ -136,6 +142,8 @@ class TrainingConfig:
     compile: bool = False
     recompute: bool = False
     workers: int = 0
+    loggers: list[str | dict[str, Any]] = field(default_factory=list)
+    callbacks: list[str | dict[str, Any]] = field(default_factory=list)
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -222,11 +230,12 @@ class TrainingConfig:
 
 
 def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None, bool]:
-    """``CONFIG.yaml --out DIR --from MODEL --resume --key value ...``, all of it optional.
+    """Parse ``CONFIG.yaml --out DIR --from MODEL --resume --key value ...``, all of it optional.
 
     With ``--from`` the model is as it is: the keys below ``model`` in CONFIG.yaml are left out.
-    Keys of model and trainer stand behind a dot: ``--model.residual_channels 48``. ``--help``
-    prints every key with its meaning and leaves the program. Values are strictly typed.
+    Keys of model and trainer stand behind a dot: ``--model.residual-channels 48``. Options have
+    hyphens or underscores. ``--help`` prints every key with its meaning and leaves the program.
+    Values are strictly typed.
 
     Returns:
         The configuration, the value of ``--out`` and whether ``--resume`` was given.
@@ -240,10 +249,45 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
         import yaml
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(MISSING_PACKAGES) from error
-    parser = jsonargparse.ArgumentParser(
-        prog="wavenet train [CONFIG.yaml]",
+    parser = _parser()
+    given = [_spelled(argument) for argument in arguments]
+    settings: dict[str, Any] = {}
+    if given and not given[0].startswith("-"):
+        path = given.pop(0)
+        settings = _read_settings(path)
+        if any(argument.split("=")[0] == "--from" for argument in given):
+            _leave_out_model(settings, path)
+    settings, given = _with_whole_model(settings, given)
+    given = [f"--config={yaml.safe_dump(settings)}", *given] if settings else given
+    _check_keys(given)
+    try:
+        parsed = {key: _plain(value) for key, value in vars(parser.parse_args(given)).items()}
+    except (jsonargparse.ArgumentError, OverflowError, RecursionError) as error:
+        message = " ".join(str(error).split()).replace("<class '", "").replace("'>", "")
+        raise ConfigError(_shortened(hyphened(message))) from None
+    if not isinstance(parsed.setdefault("model", {}), dict):
+        raise ConfigError(_shortened(f'"model": Expected a dict. Got value: {parsed["model"]}'))
+    parsed.pop("config")
+    out, start, resume = parsed.pop("out"), parsed.pop("from"), parsed.pop("resume")
+    if start is not None:
+        parsed["init_from"] = start
+    return TrainingConfig(**parsed), out, resume
+
+
+def _parser() -> Any:
+    """A jsonargparse parser of all keys, whose options are shown with hyphens."""
+    import jsonargparse
+
+    class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, unused-ignore]
+        def format_help(self, *arguments: Any) -> str:
+            return hyphened(super().format_help(*arguments)).replace("``", "")
+
+    parser = Parser(
+        prog="wavenet train",
+        usage="wavenet train [RECIPE.yaml] --out DIR [--KEY VALUE ...]",
         parser_mode=_plain_yaml_mode(),
-        description="Train a model on a folder of audio; DIR/model is the checkpoint.",
+        description="Train a model on a folder of audio; DIR/model is the checkpoint. Keys of a "
+        "recipe are options, too, with hyphens or underscores.",
         exit_on_error=False,
         allow_abbrev=False,
     )
@@ -261,30 +305,93 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
         action="store_true",
         help="continue from the last checkpoint in --out, or begin if there is none",
     )
-    parser.add_class_arguments(TrainingConfig)
-    given = list(arguments)
-    if given and not given[0].startswith("-"):
-        path = given.pop(0)
-        settings = _read_settings(path)
-        if any(argument.split("=")[0] == "--from" for argument in given):
-            _leave_out_model(settings, path)
-        given = [f"--config={yaml.safe_dump(settings)}", *given] if settings else given
+    parser.add_class_arguments(TrainingConfig, skip={"model"})
+    group = parser.add_argument_group(
+        "Settings of the model, below `model` in a recipe; --model '{KEY: VALUE, ...}' replaces all"
+    )
+    for key in model_keys():
+        group.add_argument(
+            f"--model.{key.name}", type=key.type, default=argparse.SUPPRESS, help=key.meaning
+        )
+    return parser
+
+
+def _spelled(argument: str) -> str:
+    """An option with the underscores of its key: ``--batch-size`` is ``--batch_size``."""
+    name, equals, value = argument.partition("=")
+    is_option = name.startswith("--")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if is_option else argument
+
+
+def hyphened(text: str) -> str:
+    """Return a text in which every option has hyphens: ``--batch_size`` is ``--batch-size``."""
+    words = text.split("--")
+    shown = [words[0]]
+    for word in words[1:]:
+        end = next((i for i, c in enumerate(word) if not (c.isalnum() or c in "_.")), len(word))
+        shown.append(word[:end].replace("_", "-") + word[end:])
+    return "--".join(shown)
+
+
+def _with_whole_model(
+    settings: dict[str, Any], given: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """``--model '{key: value}'`` in place of all that was said of the model before it."""
+    import yaml
+
+    from wavenet.training.plain_yaml import load_plain
+
+    for i, argument in enumerate(given):
+        name, equals, value = argument.partition("=")
+        if name != "--model":
+            continue
+        rest = given[i + 1 :]
+        if not equals:
+            if not rest:
+                raise ConfigError("argument --model: expected one argument")
+            value = rest.pop(0)
+        try:
+            model = load_plain(value)
+        except (ValueError, yaml.YAMLError) as error:
+            raise ConfigError(_shortened(f"--model: {' '.join(str(error).split())}")) from None
+        before = _without_model_keys(given[:i])
+        return _with_whole_model({**settings, "model": model}, before + rest)
+    return settings, given
+
+
+def _without_model_keys(given: list[str]) -> list[str]:
+    """Arguments without ``--model.key=value`` and ``--model.key value``."""
+    kept, arguments = [], iter(given)
+    for argument in arguments:
+        if not argument.startswith("--model."):
+            kept.append(argument)
+        elif "=" not in argument:
+            next(arguments, None)
+    return kept
+
+
+def _check_keys(given: list[str]) -> None:
+    """Raise ConfigError for an unknown key of a model, and for a key of a key.
+
+    Of several keys of one key, jsonargparse would keep the last.
+    """
     for argument in given:
-        deep = re.match(r"--(\w+\.\w+)\.\w+", argument)
-        if deep:  # of several such, jsonargparse would keep the last
+        name = argument.partition("=")[0]
+        keys = name.removeprefix("--").split(".")
+        if not name.startswith("--") or len(keys) == 1:
+            continue
+        if keys[0] == "model":
+            _require_known(keys[1].removesuffix("+"), _names_of_model_keys(), "--model.")
+        if len(keys) > 2:
+            whole = hyphened(f"--{'.'.join(keys[:2])}")
             raise ConfigError(
-                f"{argument}: give {deep[1]} as a whole: --{deep[1]} '{{key: value, ...}}'"
+                f"{hyphened(argument)}: give {'.'.join(keys[:2])} as a whole: "
+                f"{whole} '{{key: value, ...}}'"
             )
-    try:
-        parsed = {key: _plain(value) for key, value in vars(parser.parse_args(given)).items()}
-    except (jsonargparse.ArgumentError, OverflowError, RecursionError) as error:
-        message = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
-        raise ConfigError(_shortened(message)) from None
-    parsed.pop("config")
-    out, start, resume = parsed.pop("out"), parsed.pop("from"), parsed.pop("resume")
-    if start is not None:
-        parsed["init_from"] = start
-    return TrainingConfig(**parsed), out, resume
+
+
+def _names_of_model_keys() -> list[str]:
+    return [key.name for key in model_keys()]
 
 
 def _read_settings(path: str) -> dict[str, Any]:
@@ -316,13 +423,20 @@ def _read_settings(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected settings, one `key: value` a line")
     known = [*(field.name for field in fields(TrainingConfig)), "out", "from"]
     for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(str(key)[:100], known, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"{path}: {_shown(key)} is unknown; {remedy}")
+        _require_known(key, known, f"{path}: ")
         if settings[key] is None and key not in ("init_from", "out", "from"):
             raise ConfigError(f"{path}: {key} has no value; give one, or drop the key")
+    if isinstance(settings.get("model"), dict):
+        for key in settings["model"]:
+            _require_known(key, _names_of_model_keys(), f"{path}: model.")
     return settings
+
+
+def _require_known(key: Any, known: list[str], where: str) -> None:
+    if key not in known:
+        near = difflib.get_close_matches(str(key)[:100], known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise ConfigError(f"{where}{_shown(key)} is unknown; {remedy}")
 
 
 def _leave_out_model(settings: dict[str, Any], path: str) -> None:

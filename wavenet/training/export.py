@@ -66,7 +66,7 @@ class Export(Callback):
 def dependencies(
     model: WaveNet, corpus: Corpus, config: TrainingConfig, start_hash: str | None = None
 ) -> dict[str, Any]:
-    """What the weights of every step depend on, in plain values, by the configuration's keys.
+    """Return all that the weights depend on, in plain values, by the configuration's keys.
 
     Args:
         model: the model that is trained.
@@ -106,7 +106,7 @@ def weights_hash(model: WaveNet) -> str:
 def provenance(
     corpus: Corpus, config: TrainingConfig, run: dict[str, Any], recipe: str | None
 ) -> dict[str, Any]:
-    """Where a model comes from, for its ``config.json``, beside steps and bits.
+    """Return where a model comes from, for its ``config.json``, beside steps and bits.
 
     Nothing in it is a path of this machine, or a matter of this machine alone: the model may be
     given away as it is.

@@ -74,7 +74,7 @@ def with_speakers(model: WaveNet, names: Sequence[str]) -> WaveNet:
 
 
 def _name_of(corpus: str) -> str:
-    """What a folder or a manifest is called."""
+    """Return the name of a folder or a manifest."""
     path = Path(corpus).resolve()
     return path.stem if path.suffix.lower() in MANIFEST_SUFFIXES else path.name
 

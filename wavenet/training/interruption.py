@@ -22,7 +22,7 @@ from wavenet.training.checkpoints import Checkpoints, between_steps
 from wavenet.training.meters import logging_interval
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
-"""Those that ask a program to end; Windows has no SIGHUP."""
+"""Signals that ask a program to end; Windows has no SIGHUP."""
 
 
 class Stopping(Callback):

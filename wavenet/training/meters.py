@@ -1,4 +1,4 @@
-"""What else a run writes to TensorBoard at the steps that log: speed and norm of the gradient.
+"""Speed and norm of the gradient, which a run logs beside its bits.
 
 Nothing here waits for a GPU at other steps. Lightning's ``LearningRateMonitor`` logs the rate. Its
 ``ThroughputMonitor`` counts batches and items; here a step's windows may hold less than they have

@@ -16,6 +16,7 @@ from wavenet.training.averaging import Averaging
 from wavenet.training.conditioning import ShuffledConditioning, bits_of
 from wavenet.training.config import TrainingConfig
 from wavenet.training.errors import TrainingError
+from wavenet.training.extras import OptimizerFactory
 from wavenet.training.finite import all_finite
 from wavenet.training.loss import LogProb, bits_per_sample, window_log_prob
 from wavenet.training.meters import logs_now
@@ -29,6 +30,7 @@ class WaveNetTraining(lightning.LightningModule):
         plan: of the windows.
         config: learning rate and steps.
         averaging: the callback that averages the weights, if they are averaged.
+        optimizer: makes another optimizer than Adam, whose learning rate is the peak.
 
     Attributes:
         decays_over: the steps from and to which the learning rate decays, where the time of a run
@@ -41,10 +43,11 @@ class WaveNetTraining(lightning.LightningModule):
         plan: WindowPlan,
         config: TrainingConfig,
         averaging: Averaging | None = None,
+        optimizer: OptimizerFactory | None = None,
     ) -> None:
         super().__init__()
         self.model, self.plan, self.config = model, plan, config
-        self._averaging = averaging
+        self._averaging, self._optimizer = averaging, optimizer
         self.decays_over: tuple[int, int] | None = None
         self._log_prob: LogProb = partial(window_log_prob, recompute=config.recompute)
         if config.compile:
@@ -58,7 +61,7 @@ class WaveNetTraining(lightning.LightningModule):
 
     @property
     def learnt(self) -> WaveNet:
-        """What is validated and exported: the averaged model, or else the trained one."""
+        """Model that is validated and exported: the averaged one, or else the trained one."""
         averaged = None if self._averaging is None else self._averaging.model
         return self.model if averaged is None else averaged
 
@@ -150,10 +153,14 @@ class WaveNetTraining(lightning.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        """Adam (Kingma and Ba 2015), linear warm-up, then decay to zero."""
+        """Adam (Kingma and Ba 2015) or another, linear warm-up, then decay to zero."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
         betas = 0.9, self.config.adam_beta2
-        optimizer = torch.optim.Adam(trained, lr=self.config.learning_rate, betas=betas)
+        optimizer: torch.optim.Optimizer
+        if self._optimizer is None:
+            optimizer = torch.optim.Adam(trained, lr=self.config.learning_rate, betas=betas)
+        else:
+            optimizer = self._optimizer(trained)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,

@@ -1,4 +1,4 @@
-"""What is listened to while a model trains: the same few validation recordings all along."""
+"""Clips that are generated while a model trains: the same few validation recordings all along."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 from wavenet.training import lightning_import  # noqa: F401  # isort: skip  (before Lightning)
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -41,6 +42,7 @@ from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.constant import constant_bits
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export, dependencies, provenance, weights_hash
+from wavenet.training.extras import Extras, OptimizerFactory
 from wavenet.training.finetune import meet_speakers
 from wavenet.training.interruption import Stopping
 from wavenet.training.meters import Meters
@@ -75,7 +77,7 @@ VALIDATION_SEED = 1_000_003
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run ends with.
+    """Results of a run.
 
     Attributes:
         model_folder: the checkpoint.
@@ -129,29 +131,95 @@ def train(
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
     """
-    with one_voice(), _only_here(Path(out)):
-        if is_writer():
-            remove_unfinished(Path(out))
+    with _alone(Path(out)):
         return _train(config, Path(out), recipe, resume, progress)
 
 
-def _train(
-    config: TrainingConfig, out: Path, recipe: str | None, resume: bool, progress: Progress
+def fit(
+    model: WaveNet,
+    data: str | Path | Corpus,
+    out: str | Path,
+    config: TrainingConfig | None = None,
+    *,
+    resume: bool = False,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
+    optimizer: OptimizerFactory | None = None,
+    progress: Progress = iter,
 ) -> TrainingResult:
+    """Train a model of one's own; the folder ``out`` and its guarantees are those of ``train``.
+
+    Args:
+        model: trained in place, unless it learns speakers that it does not know: then a copy is.
+            ``out/model`` has the average of its weights.
+        data: folder of audio, manifest or named corpus, as ``TrainingConfig.corpus``; or a corpus.
+        out: folder that gets the model, logs and checkpoints.
+        config: all other settings; those of model, corpus and first weights are not used.
+        resume: go on from the last good checkpoint, given the same model, data and settings.
+        loggers: of Lightning, beside TensorBoard's.
+        callbacks: of Lightning, after those of the run.
+        optimizer: makes an optimizer of the parameters, such as
+            ``functools.partial(torch.optim.AdamW, lr=1e-3)``; its learning rate is the peak of the
+            schedule. Default, Adam with the configuration's rate.
+        progress: wraps the recordings that are decoded, to show progress.
+
+    Raises:
+        ValueError: as ``train``, and for a corpus at another sample rate than the model's.
+        TrainingError, WriteError, KeyboardInterrupt: as ``train``.
+    """
+    given, where = config or TrainingConfig(), Path(out)
+    name = "corpus" if isinstance(data, Corpus) else str(data)
+    config = replace(given, model=model.config.to_dict(), corpus=name, init_from=None)
+    extras = Extras(tuple(loggers), tuple(callbacks), optimizer).with_recipe(config, where)
+    with _alone(where):
+        _require_place(config, where, resume)
+        check_sizes(config, model.config)
+        start_hash = weights_hash(model)
+        corpus = data if isinstance(data, Corpus) else _open(config, model.sample_rate, progress)
+        if corpus.sample_rate != model.sample_rate:
+            raise ConfigError(
+                f"data is at {corpus.sample_rate} Hz and the model at {model.sample_rate} Hz; "
+                "resample one of them"
+            )
+        _report(corpus)
+        learner, corpus = meet_speakers(model.train(), corpus, config)
+        last = _last_checkpoint(where) if resume else None
+        record = _Record.of(learner, corpus, config, last, start_hash=start_hash)
+        return _run(learner, corpus, config, where, record, extras)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let one process report, and no other run into the folder."""
+    with one_voice(), _only_here(out):
+        if is_writer():
+            remove_unfinished(out)
+        yield
+
+
+def _require_place(config: TrainingConfig, out: Path, resume: bool) -> None:
+    """Raise ConfigError unless the folder may be that of the run."""
     if not resume:
         _require_new(out)
     _require_no_recipe(out)
-    if not config.corpus:
-        raise ConfigError("corpus is not set; name a folder of audio files")
     if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
         raise ConfigError(
             f"out={str(out)!r} lies in corpus={config.corpus!r}, and what the model generates "
             "would become part of it; name a folder outside"
         )
+
+
+def _train(
+    config: TrainingConfig, out: Path, recipe: str | None, resume: bool, progress: Progress
+) -> TrainingResult:
+    if not config.corpus:
+        raise ConfigError("corpus is not set; name a folder of audio files")
+    _require_place(config, out, resume)
     start = None if config.init_from is None else load(config.init_from)
     start_hash = None if start is None else weights_hash(start)
     model_config = config.model_config() if start is None else _continued(start, config)
     check_sizes(config, model_config)
+    extras = Extras().with_recipe(config, out)
     with quiet_lightning():
         make_trainer(config, out, [], 0)  # refuses its settings before a corpus is decoded
     corpus = _open(config, model_config.sample_rate, progress)
@@ -166,10 +234,40 @@ def _train(
         torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
     last = _last_checkpoint(out) if resume else None
-    run = dependencies(model, corpus, config, start_hash)
-    if last is not None:
-        require_same_run(last.run, run)
-    return _run(model, corpus, config, out, run, provenance(corpus, config, run, recipe), last)
+    record = _Record.of(model, corpus, config, last, start_hash=start_hash, recipe=recipe)
+    return _run(model, corpus, config, out, record, extras)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Facts that a run keeps in its files.
+
+    Attributes:
+        run: all that its weights depend on.
+        origin: where its model comes from.
+        last: the checkpoint to go on from, of a run that is the same; None to begin.
+    """
+
+    run: dict[str, Any]
+    origin: dict[str, Any]
+    last: Checkpoint | None
+
+    @classmethod
+    def of(
+        cls,
+        model: WaveNet,
+        corpus: Corpus,
+        config: TrainingConfig,
+        last: Checkpoint | None,
+        *,
+        start_hash: str | None,
+        recipe: str | None = None,
+    ) -> _Record:
+        """Return the record of a run; raise ConfigError if the checkpoint is another run's."""
+        run = dependencies(model, corpus, config, start_hash)
+        if last is not None:
+            require_same_run(last.run, run)
+        return cls(run, provenance(corpus, config, run, recipe), last)
 
 
 def _run(
@@ -177,9 +275,8 @@ def _run(
     corpus: Corpus,
     config: TrainingConfig,
     out: Path,
-    run: dict[str, Any],
-    origin: dict[str, Any],
-    last: Checkpoint | None,
+    record: _Record,
+    extras: Extras,
 ) -> TrainingResult:
     if config.feedback_noise and model.predictor is None:
         raise ConfigError(
@@ -193,9 +290,10 @@ def _run(
     constant = constant_bits(train_part, valid_windows)
     logger.info("best constant distribution: %.2f bits per sample", constant)
     averaging = Averaging(config.ema_decay) if config.ema_decay else None
-    module = WaveNetTraining(model, plan, config, averaging)
-    export = Export(module, out / "model", origin)
-    checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, run)
+    module = WaveNetTraining(model, plan, config, averaging, extras.optimizer)
+    export = Export(module, out / "model", record.origin)
+    checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, record.run)
+    last = record.last
     step = 0 if last is None else last.step
     trainer: Trainer | None = None
 
@@ -212,7 +310,8 @@ def _run(
         callbacks = [export, *([averaging] if averaging else []), checkpoints]
         callbacks += [TimeLimit(config, checkpoints)] if config.minutes else []
         callbacks += _watching(checkpoints, constant, valid_part, plan, config, out)
-        trainer = make_trainer(config, out, callbacks, step)
+        callbacks += extras.callbacks
+        trainer = make_trainer(config, out, callbacks, step, extras.loggers)
         n_train = config.max_steps * config.batch_size
         train_windows = Windows(
             train_part,
@@ -277,7 +376,7 @@ def _watching(
     config: TrainingConfig,
     out: Path,
 ) -> list[Callback]:
-    """What ends a run between two steps, and what shows how it goes."""
+    """Return the callbacks that end a run between two steps and that show its progress."""
     stopping, meters = Stopping(checkpoints), Meters(constant)
     listening = Listening(
         choose_pieces(valid_part, plan, config.listen_s),

@@ -13,11 +13,12 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from wavenet.audio import write_audio
@@ -110,7 +111,7 @@ class Listening(Callback):
         folder = self.folder / f"step-{step:06d}"
         self._write(trainer, "generated", rows, folder)
         self._draw(trainer, rows, folder)
-        trainer.logger.experiment.flush()  # type: ignore[union-attr]
+        _board(trainer).flush()
         warn_of_silence(rows, self._expected_db(), step)
 
     def _expected_db(self) -> float:
@@ -154,7 +155,7 @@ class Listening(Callback):
 def speak(
     model: WaveNet, pieces: list[Piece], stopped: Callable[[], bool] = lambda: False
 ) -> list[Tensor] | None:
-    """What a model generates for each piece, as long as its reference: ``[T]`` in [-1, 1].
+    """Return what a model generates for each piece, as long as its reference: ``[T]`` in [-1, 1].
 
     If that takes longer than ``LONGEST_S``, what there is by then.
 
@@ -215,4 +216,4 @@ def warn_of_silence(rows: list[Tensor], expected_db: float, step: int) -> None:
 def _board(trainer: lightning.Trainer) -> Any:
     """TensorBoard's writer."""
     assert trainer.logger is not None  # as make_trainer gives it one
-    return trainer.logger.experiment  # type: ignore[attr-defined]
+    return cast(TensorBoardLogger, trainer.logger).experiment

@@ -1,4 +1,4 @@
-"""What a run needs at least, computed from its settings before anything is read or written.
+"""Memory and disk that a run needs at least, computed before anything is read or written.
 
 The bounds are lower bounds: weights with their gradients, Adam's moments and average, and what a
 training step keeps of every layer for the backward pass (``training.window.forward``). A run that
@@ -104,7 +104,7 @@ def parameter_count(model: WaveNetConfig) -> int:
 
 
 def step_bytes(config: TrainingConfig, model: WaveNetConfig) -> int:
-    """What one device keeps in a step: the input of every layer, and its gates unless recomputed.
+    """Return the bytes that a device keeps in a step: inputs of layers, gates unless recomputed.
 
     Layer by layer, as far back as the end of the window depends on it.
     """
@@ -149,7 +149,7 @@ def _limits() -> Iterator[int]:
 
 
 def _accelerator_bytes(config: TrainingConfig) -> int | None:
-    """Of the largest GPU, where training would use one."""
+    """Return the memory of the largest GPU, where training would use one."""
     wanted = config.trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
     if not wanted or not torch.cuda.is_available():
         return None

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -45,7 +45,7 @@ class StepBar(TQDMProgressBar):
 
     @property
     def total_train_batches(self) -> int | float:
-        """What it counts to: batches, of which a step may accumulate several."""
+        """Number of batches that it counts to, of which a step may accumulate several."""
         return self.trainer.num_training_batches if self._total is None else self._total
 
     def count_to(self, batches: float) -> None:
@@ -74,8 +74,17 @@ class StepBar(TQDMProgressBar):
 
 
 def make_trainer(
-    config: TrainingConfig, out: Path, callbacks: list[Callback], step: int
+    config: TrainingConfig,
+    out: Path,
+    callbacks: list[Callback],
+    step: int,
+    loggers: Sequence[Logger] = (),
 ) -> lightning.Trainer:
+    """Return Lightning's trainer for a run, from a step on; TensorBoard's logger comes first.
+
+    Raises:
+        ConfigError: for settings that Lightning refuses or that the run decides.
+    """
     for key, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
         value = config.trainer.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -92,9 +101,15 @@ def make_trainer(
         "gradient_clip_val": config.gradient_clip or None,
         "enable_checkpointing": False,
         # What was logged beyond the checkpoint that a run goes on from is logged anew.
-        "logger": TensorBoardLogger(
-            out, name="logs", version="", purge_step=step if 0 < step < config.max_steps else None
-        ),
+        "logger": [
+            TensorBoardLogger(
+                out,
+                name="logs",
+                version="",
+                purge_step=step if 0 < step < config.max_steps else None,
+            ),
+            *loggers,
+        ],
         "callbacks": callbacks,
         "plugins": plugins,
         "use_distributed_sampler": False,  # windows are dealt by Batches
@@ -199,7 +214,7 @@ def _loader(
 
 
 def _leave_signals(worker: int) -> None:
-    """What asks to end may reach a loader's worker, too: the main process sees to it.
+    """Ignore signals in a loader's worker: the main process answers them.
 
     It finishes its step and needs windows for that; when it ends, or dies, so do the workers.
     """
@@ -276,7 +291,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Of several processes that train together, only the writer reports."""
+    """Let only the writer report, of several processes that train together."""
     level = logger.level
     if not is_writer():
         logger.setLevel(logging.ERROR)

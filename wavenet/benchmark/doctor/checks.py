@@ -28,7 +28,7 @@ from wavenet.nn import (
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.1}
 """Largest difference of chunks and whole, as a share of the largest output."""
 REFINEMENT_TOLERANCE = 1e-2
-"""Of refined audio in float32 against float64: phases of faint bins amplify rounding."""
+"""Largest error of refined audio in float32: phases of faint bins amplify rounding."""
 
 
 def exact_products() -> None:

@@ -1,4 +1,4 @@
-"""What the parts of ``wavenet doctor`` share."""
+"""Definitions that the parts of ``wavenet doctor`` share."""
 
 from __future__ import annotations
 

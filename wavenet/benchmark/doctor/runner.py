@@ -29,7 +29,7 @@ LEAST_SECONDS = 30.0
 AT_ONCE_ON_A_CPU = 2
 """Parts that run at a time on a CPU, where they are checked and not timed; on a GPU one."""
 _KEPT_CHARACTERS = 4000
-"""Of what a part that fails has written to standard error; the end is kept."""
+"""Length of the standard error that is kept of a part that fails, its end."""
 _ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")
 
 

@@ -7,6 +7,7 @@ that as well.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,9 +42,13 @@ def accumulated(call: Call, heard: Heard, axis: int, why: str) -> Heard:
             if reach.folded is not None:
                 raise CannotTrace(f"{call.place}: {call.name} along a flattened axis")
             inner: Reach = reach
-            reach = placed(call, lambda r=inner: r.accumulated(call.endless(why)))  # type: ignore[misc]
+            reach = placed(call, partial(_accumulated, inner, call, why))
         reaches.append(reach)
     return Heard(tuple(reaches), heard.mixed)
+
+
+def _accumulated(reach: Reach, call: Call, why: str) -> Reach:
+    return reach.accumulated(call.endless(why))
 
 
 @rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp")

@@ -34,7 +34,7 @@ _STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float
 
 
 @inlined
-def _take(address, n, narrow):  # type: ignore[no-untyped-def]
+def _take(address, n, narrow):
     """16 numbers, or n of them."""
     if n >= LANES:
         return read_bfloat16(address) if narrow else read(address)
@@ -42,7 +42,7 @@ def _take(address, n, narrow):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _give(address, x, n, narrow):  # type: ignore[no-untyped-def]
+def _give(address, x, n, narrow):
     """Write 16 numbers, or n of them."""
     if n >= LANES:
         if narrow:
@@ -56,7 +56,7 @@ def _give(address, x, n, narrow):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _gate_parts(a, b):  # type: ignore[no-untyped-def]
+def _gate_parts(a, b):
     """tanh(a / 2) and sigmoid(b)."""
     one, two = fill(1.0), fill(2.0)
     shifted, less_one = exp_parts(maximum(fill(-_FLAT), minimum(fill(_FLAT), a)))
@@ -71,9 +71,7 @@ def _gate_parts(a, b):  # type: ignore[no-untyped-def]
 def _make_gate() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def gate(  # type: ignore[no-untyped-def]
-        z, z_row, gates, gates_row, gated, gated_row, half, n, narrow
-    ):
+    def gate(z, z_row, gates, gates_row, gated, gated_row, half, n, narrow):
         """See ``Elementwise``; addresses, and bytes from one channel to the next."""
         _ = fingerprint
         size = 2 if narrow else 4
@@ -97,7 +95,7 @@ def _make_gate() -> Any:
 def _make_slopes() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def slopes(  # type: ignore[no-untyped-def]
+    def slopes(
         gates, gates_row, slope, slope_row, z_slope, z_row, gated, gated_row, half, n, narrow
     ):
         """See ``Elementwise``; addresses, and bytes from one channel to the next."""
@@ -123,9 +121,7 @@ def _make_slopes() -> Any:
 def _make_add() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def add(  # type: ignore[no-untyped-def]
-        total, total_row, product, product_row, copy, copy_row, channels, n, narrow
-    ):
+    def add(total, total_row, product, product_row, copy, copy_row, channels, n, narrow):
         """See ``Elementwise``; addresses, and bytes from one channel to the next; copy may be 0."""
         _ = fingerprint
         size = 2 if narrow else 4
@@ -144,9 +140,7 @@ def _make_add() -> Any:
 def _make_copy() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def copy(  # type: ignore[no-untyped-def]
-        target, target_row, to_narrow, source, source_row, from_narrow, channels, n
-    ):
+    def copy(target, target_row, to_narrow, source, source_row, from_narrow, channels, n):
         """See ``Elementwise``; addresses, and bytes from one channel to the next."""
         _ = fingerprint
         to_size, from_size = 2 if to_narrow else 4, 2 if from_narrow else 4

@@ -7,6 +7,7 @@ the layout that the loop reads.
 from __future__ import annotations
 
 import sys
+from typing import cast
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ class CpuConditioning:
     """
 
     def __init__(self, model: WaveNet, request: Request, n_rows: int) -> None:
-        blocks: list[GatedResidualBlock] = list(model.stack.blocks)  # type: ignore[arg-type]
+        blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
         extra = -blocks[0].gate_channels % LANES
         biases = [block.conv.bias.detach() for block in blocks]  # type: ignore[union-attr]
         self._bias = torch.nn.functional.pad(torch.stack(biases), (0, extra)).flatten()

@@ -6,7 +6,7 @@ import importlib.util
 import math
 import os
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from wavenet.generation.engines.base import GenerationState, Request
 from wavenet.generation.engines.eager import EagerEngine, check_refusal
 from wavenet.model import WaveNet
 from wavenet.model.exact import model_difference
+from wavenet.nn import GatedResidualBlock
 
 ROWS = 16
 """Rows of a program: the least that a matrix unit multiplies at once."""
@@ -240,7 +241,8 @@ def _launch_samples(model: WaveNet, rows: int) -> int:
     local, block = model.config.local, model.stack.blocks[0]
     if local is None:
         return _LAUNCH_SAMPLES
-    frame_bytes = 4 * len(model.stack.blocks) * rows * int(block.gate_channels)  # type: ignore[arg-type]
+    gate_channels = cast(GatedResidualBlock, block).gate_channels
+    frame_bytes = 4 * len(model.stack.blocks) * rows * gate_channels
     frames = max(1, _WINDOW_BYTES // frame_bytes - 4)
     return min(_LAUNCH_SAMPLES, frames * model.frame_lift.hop_samples)
 

@@ -46,7 +46,7 @@ def _float_of(_: Any, bits: Any) -> Any:
 
 
 @outlined
-def category(work, logits, n, space, constants, mask, u, temperature, top_p):  # type: ignore[no-untyped-def]
+def category(work, logits, n, space, constants, mask, u, temperature, top_p):
     """Index of a class.
 
     Args:
@@ -81,7 +81,7 @@ def category(work, logits, n, space, constants, mask, u, temperature, top_p):  #
 
 
 @inlined
-def _weights(work, logits, blocks, space, sums, constants, mask, temperature):  # type: ignore[no-untyped-def]
+def _weights(work, logits, blocks, space, sums, constants, mask, temperature):
     """exp((logit - largest) / temperature) of every class, the sums of sixteens, and the total."""
     largest = fill(-np.inf)
     for block in range(blocks):
@@ -98,7 +98,7 @@ def _weights(work, logits, blocks, space, sums, constants, mask, temperature):  
 
 
 @inlined
-def _sum_blocks(work, space, blocks, sums):  # type: ignore[no-untyped-def]
+def _sum_blocks(work, space, blocks, sums):
     total = np.float32(0)
     for block in range(blocks):
         work[sums + block] = sum_of(load(work, space + block * LANES))
@@ -107,7 +107,7 @@ def _sum_blocks(work, space, blocks, sums):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _sum_from(work, space, blocks, threshold):  # type: ignore[no-untyped-def]
+def _sum_from(work, space, blocks, threshold):
     """The sum of all weights of at least the threshold."""
     least, total = fill(threshold), fill(0.0)
     for block in range(blocks):
@@ -117,7 +117,7 @@ def _sum_from(work, space, blocks, threshold):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _keep_nucleus(work, space, blocks, limit):  # type: ignore[no-untyped-def]
+def _keep_nucleus(work, space, blocks, limit):
     """Set to zero what is not needed to reach the limit, the smallest weights first."""
     low, high = 0, _BITS_OF_ONE + 1  # the largest weight is 1
     while high - low > 1:
@@ -139,7 +139,7 @@ def _keep_nucleus(work, space, blocks, limit):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def standard_logistic(u):  # type: ignore[no-untyped-def]
+def standard_logistic(u):
     """Quantile of the logistic distribution: log(u / (1 - u))."""
     return math.log(u / (1 - u))
 
@@ -178,7 +178,7 @@ _MIDDLE_ALL, _TAIL_ALL, _BEYOND_ALL = _joined(_MIDDLE), _joined(_TAIL), _joined(
 
 
 @inlined
-def _ratio(coefficients, x):  # type: ignore[no-untyped-def]
+def _ratio(coefficients, x):
     above, below = 0.0, 0.0
     for i in range(8):
         above = above * x + coefficients[i]
@@ -187,7 +187,7 @@ def _ratio(coefficients, x):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def standard_normal(u):  # type: ignore[no-untyped-def]
+def standard_normal(u):
     """Quantile of the normal distribution (Wichura 1988, AS 241)."""
     q = u - 0.5
     if abs(q) <= 0.425:
@@ -198,7 +198,7 @@ def standard_normal(u):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def on_grid(mean, log_scale, quantile, temperature):  # type: ignore[no-untyped-def]
+def on_grid(mean, log_scale, quantile, temperature):
     """mean + temperature * scale * quantile on the nearest 16-bit sample, halves to even."""
     mean = min(max(mean, np.float32(-MAX_MEAN)), np.float32(MAX_MEAN))
     log_scale = min(max(log_scale, np.float32(MIN_LOG_SCALE)), np.float32(MAX_LOG_SCALE))

@@ -46,7 +46,7 @@ from wavenet.simd.registers import fill, fma, load, maximum, prefetch, store
 
 
 @inlined
-def _draw(work, row, plan, constants, uniforms, temperature, top_p):  # type: ignore[no-untyped-def]
+def _draw(work, row, plan, constants, uniforms, temperature, top_p):
     """The next sample of a row from its parameters, and what the network hears of it."""
     params = row + plan.params_at
     k = 0
@@ -72,7 +72,7 @@ def _draw(work, row, plan, constants, uniforms, temperature, top_p):  # type: ig
 
 
 @inlined
-def _hear(work, row, plan, constants, heard):  # type: ignore[no-untyped-def]
+def _hear(work, row, plan, constants, heard):
     """Begin a step: the sample as the first layer's input, and the biases of the skip sum."""
     signal = row + plan.signal_at
     if plan.order > 0:
@@ -94,7 +94,7 @@ def _hear(work, row, plan, constants, heard):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _gather(work, row, plan, constants, layer, number, rings, ring_row):  # type: ignore[no-untyped-def]
+def _gather(work, row, plan, constants, layer, number, rings, ring_row):
     """The inputs of a layer, one tap behind the other; and the newest into the ring.
 
     The bias of the projection that made x is added here. A copy may run over its end: into the
@@ -122,7 +122,7 @@ def _gather(work, row, plan, constants, layer, number, rings, ring_row):  # type
 
 
 @inlined
-def _begin_gate(work, row, plan, terms, at, frame_stride, lift, phase):  # type: ignore[no-untyped-def]
+def _begin_gate(work, row, plan, terms, at, frame_stride, lift, phase):
     """Bias and conditioning of a layer, as what its products are added to."""
     z = row + plan.gate_at
     if lift.size == 0:
@@ -139,7 +139,7 @@ def _begin_gate(work, row, plan, terms, at, frame_stride, lift, phase):  # type:
 
 
 @inlined
-def _apply_gate(work, row, plan):  # type: ignore[no-untyped-def]
+def _apply_gate(work, row, plan):
     half = plan.gate // 2
     z = row + plan.gate_at
     for i in range(0, half, LANES):
@@ -147,13 +147,13 @@ def _apply_gate(work, row, plan):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _rectify(work, source, target, n):  # type: ignore[no-untyped-def]
+def _rectify(work, source, target, n):
     for i in range(0, n, LANES):
         store(work, target + i, maximum(load(work, source + i), fill(0.0)))
 
 
 @inlined
-def _fetch(array, at, n):  # type: ignore[no-untyped-def]
+def _fetch(array, at, n):
     """Ask for n floats that are needed one layer later.
 
     All sums of a product wait for what they begin with, and while they wait the weights do too.
@@ -163,7 +163,7 @@ def _fetch(array, at, n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _step(weights, constants, plan, layers, work, rings, terms, lift, phase, tile, n_rows):  # type: ignore[no-untyped-def]
+def _step(weights, constants, plan, layers, work, rings, terms, lift, phase, tile, n_rows):
     """One step of the network: from the signal of the first layer to the params."""
     n_layers = len(layers)
     width = (plan.residual + LANES - 1) // LANES * LANES
@@ -213,7 +213,7 @@ def _step(weights, constants, plan, layers, work, rings, terms, lift, phase, til
 
 
 @inlined
-def _head(weights, at, constants, plan, work, tile, n_rows):  # type: ignore[no-untyped-def]
+def _head(weights, at, constants, plan, work, tile, n_rows):
     """ReLU, 1x1, ReLU, 1x1: from the skip sum to the params."""
     for r in range(n_rows):
         row = r * plan.row_stride
@@ -237,7 +237,7 @@ def _head(weights, at, constants, plan, work, tile, n_rows):  # type: ignore[no-
 def _compile(fingerprint: str) -> Any:
     """The loop, under a key that changes with any of the kernels' sources."""
 
-    def advance(  # type: ignore[no-untyped-def]
+    def advance(
         weights,
         constants,
         plans,

@@ -7,6 +7,8 @@ values, so that one compiled loop serves every model.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 
@@ -77,7 +79,7 @@ LAYER = np.dtype([(name, np.int64) for name in ("ring_at", "past", "dilation", "
 
 def make_layers(model: WaveNet) -> Array:
     """One ``LAYER`` for each layer, at the beginning of time."""
-    blocks: list[GatedResidualBlock] = list(model.stack.blocks)  # type: ignore[arg-type]
+    blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
     layers = np.zeros(len(blocks), LAYER)
     layers["past"] = [block.past for block in blocks]
     layers["dilation"] = [block.conv.dilation for block in blocks]
@@ -103,7 +105,8 @@ def _of_predictor(predictor: LinearPrediction | None) -> dict[str, int]:
 
 def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Array:
     """The ``PLAN``, an array of one record."""
-    block: GatedResidualBlock = model.stack.blocks[0]  # type: ignore[assignment]
+    blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
+    block = blocks[0]
     residual, gate, skip = block.residual_channels, block.gate_channels, block.skip_channels
     kernel_size = block.conv.kernel_size
     distribution = model.distribution
@@ -150,9 +153,7 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         at += (registers(size) + 1) * LANES
     # Rows an odd number of cache lines apart do not meet in one set of the cache.
     values["row_stride"] = at + LANES * (1 - registers(at) % 2)
-    values["ring_stride"] = sum(block.past for block in model.stack.blocks) * (  # type: ignore[misc]
-        registers(residual) * LANES
-    )
+    values["ring_stride"] = sum(each.past for each in blocks) * registers(residual) * LANES
     names = (
         "entry_at",
         "residual_bias_at",

@@ -26,7 +26,7 @@ _EXCITATION, _PREDICTION = np.float32(HEARD_EXCITATION), np.float32(HEARD_PREDIC
 
 
 @inlined
-def lift_columns(work, row, plan, columns, at, stride, lift, phase):  # type: ignore[no-untyped-def]
+def lift_columns(work, row, plan, columns, at, stride, lift, phase):
     """The predictor's conditioning between the frames around; held where there is one frame."""
     target = row + plan.columns_at
     if lift.size == 0:
@@ -42,7 +42,7 @@ def lift_columns(work, row, plan, columns, at, stride, lift, phase):  # type: ig
 
 
 @inlined
-def _append(work, at, n, value):  # type: ignore[no-untyped-def]
+def _append(work, at, n, value):
     """Move n values one place towards the beginning, and put a new one at the end.
 
     Copies may run over the end by less than a register, into room that is not read.
@@ -53,7 +53,7 @@ def _append(work, at, n, value):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def asinh(x):  # type: ignore[no-untyped-def]
+def asinh(x):
     """log(|x| + sqrt(x^2 + 1)) with the sign of x, exact near 0."""
     size = abs(np.float64(x))
     y = math.log1p(size + size * size / (1.0 + math.sqrt(size * size + 1.0)))
@@ -61,7 +61,7 @@ def asinh(x):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def hear_excitation(work, row, plan, sound):  # type: ignore[no-untyped-def]
+def hear_excitation(work, row, plan, sound):
     """From a sample to what the network hears of it, and to where the next one lies."""
     columns, history = row + plan.columns_at, row + plan.history_at
     order = plan.order
@@ -85,7 +85,7 @@ def hear_excitation(work, row, plan, sound):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _hear_pitch(work, row, plan, excitation):  # type: ignore[no-untyped-def]
+def _hear_pitch(work, row, plan, excitation):
     """The taps around one period before the next sample."""
     past, reach = row + plan.excitation_at, plan.excitation_past
     _append(work, past, reach + 1, excitation)
@@ -103,7 +103,7 @@ def _hear_pitch(work, row, plan, excitation):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def relocate(work, row, plan):  # type: ignore[no-untyped-def]
+def relocate(work, row, plan):
     """The params of the excitation as those of the sample."""
     n = plan.categories
     means = row + plan.params_at + plan.params - 2 * n

@@ -169,7 +169,7 @@ _panel_1, _panel_2, _panel_3, _panel_4, _panel_5 = map(_panel, range(1, PANEL_RE
 
 
 @outlined
-def product(weights, at, steps, registers, work, rows, x, y):  # type: ignore[no-untyped-def]
+def product(weights, at, steps, registers, work, rows, x, y):
     """Add to ``work[row + y ..]`` the product of a packed matrix with ``work[row + x ..]``.
 
     Args:

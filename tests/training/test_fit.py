@@ -1,0 +1,153 @@
+"""wavenet.training.fit: a model of one's own, with loggers, callbacks and an optimizer."""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+
+import wavenet
+from wavenet.data import Corpus, find_corpus, read_cached
+from wavenet.training import ConfigError, TrainingConfig, fit, train
+from wavenet.training.config import parse_training
+
+BRIEF: dict[str, Any] = {
+    "window_s": 0.02,
+    "batch_size": 2,
+    "validation_windows": 3,
+    "max_steps": 3,
+    "listen_every": 0,
+    "warmup_steps": 1,
+    "trainer": {"log_every_n_steps": 1, "enable_progress_bar": False},
+}
+CSV = "lightning.pytorch.loggers.CSVLogger"
+
+
+def small_model(**changes: Any) -> wavenet.WaveNet:
+    torch.manual_seed(0)
+    sizes = {"layers_per_stack": 3, "stacks": 1, "residual_channels": 8, "skip_channels": 8}
+    return wavenet.WaveNet(wavenet.WaveNetConfig(**sizes, sample_rate=8000, **changes))
+
+
+class Rates(Callback):
+    """Notes the optimizer and the learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+        self.rates: list[float] = []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        (optimizer,) = trainer.optimizers
+        self.kinds.add(type(optimizer).__name__)
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def logged(path: Path, column: str) -> list[float]:
+    with open(path) as file:
+        return [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+
+
+def test_a_model_is_trained_with_loggers_callbacks_and_an_optimizer(
+    tones: Path, tmp_path: Path
+) -> None:
+    model, rates = small_model(), Rates()
+    before = [parameter.clone() for parameter in model.parameters()]
+    result = fit(
+        model,
+        tones,
+        tmp_path / "run",
+        TrainingConfig(**BRIEF),
+        loggers=[CSVLogger(tmp_path, name="csv", version="")],
+        callbacks=[rates],
+        optimizer=partial(torch.optim.SGD, lr=0.5),
+    )
+    assert (result.steps, result.interrupted) == (3, False)
+    assert rates.kinds == {"SGD"}
+    assert max(rates.rates) <= 0.5
+    assert rates.rates[0] > 0.3  # of the peak, on its way down
+    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert any(changed)
+    assert wavenet.load(result.model_folder).config == model.config
+    assert len(logged(tmp_path / "csv" / "metrics.csv", "train/bits")) == 3
+    assert list((tmp_path / "run" / "logs").glob("events*"))
+
+
+def test_what_fit_learns_is_what_a_recipe_of_the_same_model_learns(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = small_model()
+    model.save(tmp_path / "start")
+    fit(model, tones, tmp_path / "fit", TrainingConfig(**BRIEF))
+    recipe = TrainingConfig(**BRIEF, corpus=str(tones), init_from=str(tmp_path / "start"))
+    train(recipe, tmp_path / "train")
+    found, expected = (wavenet.load(tmp_path / name / "model") for name in ("fit", "train"))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value), name
+
+
+def test_a_corpus_that_was_read_before_is_trained_on_and_a_run_goes_on(
+    tones: Path, tmp_path: Path
+) -> None:
+    corpus: Corpus = read_cached(find_corpus(str(tones)), 8000)
+    brief = {**BRIEF, "checkpoint_every": 1}
+    fit(small_model(), corpus, tmp_path / "run", TrainingConfig(**brief))
+    again = fit(small_model(), corpus, tmp_path / "run", TrainingConfig(**brief), resume=True)
+    assert again.steps == 3
+    with pytest.raises(ConfigError, match="data is at 8000 Hz and the model at 16000 Hz"):
+        fit(
+            small_model().__class__(wavenet.WaveNetConfig.preset("tiny")),
+            corpus,
+            tmp_path / "other",
+            TrainingConfig(**BRIEF),
+        )
+    with pytest.raises(ConfigError, match="already holds a model"):
+        fit(small_model(), corpus, tmp_path / "run", TrainingConfig(**BRIEF))
+
+
+def test_a_recipe_names_loggers_and_callbacks_by_the_paths_of_their_classes(
+    tones: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"loggers: [{CSV}, {{{CSV}: {{name: second}}}}]\n"
+        "callbacks:\n- lightning.pytorch.callbacks.Timer: {duration: '00:01:00:00'}\n"
+    )
+    config, *_ = parse_training([str(tmp_path / "recipe.yaml")])
+    assert config.loggers == [CSV, {CSV: {"name": "second"}}]
+    brief = {**BRIEF, "loggers": config.loggers, "callbacks": config.callbacks}
+    fit(small_model(), tones, tmp_path / "run", TrainingConfig(**brief))
+    for name in ("csv", "second"):
+        found = tmp_path / "run" / "logs" / name / "version_0" / "metrics.csv"
+        assert len(logged(found, "train/bits")) == 3
+    assert f"- {CSV}\n" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loggers": ["os.system"]}, "'os.system' is no class of lightning.pytorch.loggers"),
+        ({"loggers": ["lightning.pytorch.callbacks.Timer"]}, "is no class of lightning.pytorch.l"),
+        ({"callbacks": ["lightning.pytorch.callbacks.Nothing"]}, "is no class of lightning.py"),
+        ({"callbacks": ["lightning.pytorch.callbacks.os"]}, "is no class of lightning.pytorch.c"),
+        ({"loggers": [{CSV: {"colour": 1}}]}, "unexpected keyword argument 'colour'"),
+        ({"loggers": [{CSV: 3}]}, "loggers: give a class's path, or `path: {argument: value}`"),
+    ],
+)
+def test_what_names_no_logger_or_callback_is_refused_before_anything_is_written(
+    changes: dict[str, Any], message: str, tones: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    for run in (
+        lambda config: fit(small_model(), tones, out, config),
+        lambda config: train(config, out),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            run(TrainingConfig(**BRIEF, **changes, corpus=str(tones)))
+        assert message in str(caught.value)
+        assert not out.exists()

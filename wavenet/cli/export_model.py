@@ -1,0 +1,67 @@
+"""``wavenet export``: write a model for another program, by the suffix of the file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from wavenet.cli.options import MODEL_HELP, any_name, by_suffix
+from wavenet.cli.standard_streams import say
+
+Exporter = Callable[[argparse.Namespace], str]
+"""Converts what the options say and returns a line on each file that it has written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    known = ", ".join(sorted(EXPORTERS))
+    parser.add_argument(
+        "folder",
+        type=any_name,
+        metavar="MODEL",
+        help=f"export this model: {MODEL_HELP}, or a .nam file",
+    )
+    parser.add_argument("file", type=any_name, metavar="FILE", help=f"write this file: {known}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read ``options.folder``, write ``options.file`` and print its size.
+
+    Raises:
+        ValueError: for a suffix that is none of ``EXPORTERS``, and as the exporter.
+    """
+    say(by_suffix(options.file, EXPORTERS)(options))
+    return 0
+
+
+def _export_onnx(options: argparse.Namespace) -> str:
+    from wavenet.interop.onnx import export_onnx
+
+    return _written(export_onnx(options.folder, options.file))
+
+
+def _export_program(options: argparse.Namespace) -> str:
+    from wavenet.interop.programs import export_program
+
+    return _written(export_program(options.folder, options.file))
+
+
+def _written(paths: list[Path]) -> str:
+    return "\n".join(f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in paths)
+
+
+def _export_nam(options: argparse.Namespace) -> str:
+    from wavenet.cli.nam_models import load_model, summary
+    from wavenet.nam.writing import write_nam
+
+    model = load_model(options.folder)
+    write_nam(Path(options.file), model)
+    return f"{options.file}: {summary(model)}"
+
+
+EXPORTERS: dict[str, Exporter] = {
+    ".nam": _export_nam,
+    ".onnx": _export_onnx,
+    ".pt2": _export_program,
+}

@@ -1,0 +1,86 @@
+"""Loggers, callbacks and an optimizer that a run takes beside its own.
+
+A recipe names loggers and callbacks by the paths of their classes, those of Lightning alone: a
+recipe from somebody else imports no other code. Python gives ``fit`` any.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from wavenet.training.config import ConfigError, TrainingConfig
+
+OptimizerFactory = Callable[[Sequence[torch.nn.Parameter]], torch.optim.Optimizer]
+"""Makes an optimizer of the parameters that are trained; its learning rate is the peak."""
+
+MODULES = {"loggers": "lightning.pytorch.loggers", "callbacks": "lightning.pytorch.callbacks"}
+BASES: dict[str, type] = {"loggers": Logger, "callbacks": Callback}
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Loggers, callbacks and an optimizer of a caller.
+
+    Attributes:
+        loggers: get all that TensorBoard gets, but for sounds and pictures.
+        callbacks: called by Lightning after those of the run.
+        optimizer: in the place of Adam.
+    """
+
+    loggers: tuple[Logger, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
+    optimizer: OptimizerFactory | None = None
+
+    def with_recipe(self, config: TrainingConfig, out: Path) -> Extras:
+        """Add those that a configuration names.
+
+        Raises:
+            ConfigError: for a path or arguments that make none.
+        """
+        made = {
+            key: [_make(key, entry, out / "logs") for entry in getattr(config, key)]
+            for key in MODULES
+        }
+        return Extras(
+            (*made["loggers"], *self.loggers),
+            (*made["callbacks"], *self.callbacks),
+            self.optimizer,
+        )
+
+
+def _make(key: str, entry: str | dict[str, Any], folder: Path) -> Any:
+    """An object of ``path`` or ``{path: {argument: value}}``; a logger writes to the folder."""
+    path, arguments = (entry, {}) if isinstance(entry, str) else _only_item(key, entry)
+    module, _, name = path.rpartition(".")
+    kind = None
+    if module == MODULES[key]:
+        kind = getattr(importlib.import_module(module), name, None)
+    if not inspect.isclass(kind) or not issubclass(kind, BASES[key]):
+        raise ConfigError(
+            f"{key}: {path[:80]!r} is no class of {MODULES[key]}; name one, or call "
+            "wavenet.training.fit from Python"
+        )
+    if key == "loggers" and "save_dir" in inspect.signature(kind).parameters:
+        arguments = {"save_dir": folder, **arguments}
+        if name == "CSVLogger":
+            arguments = {"name": "csv", **arguments}
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError) as error:
+        raise ConfigError(f"{key}: {path}: {' '.join(str(error).split())}") from None
+
+
+def _only_item(key: str, entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    items = list(entry.items())
+    if len(items) != 1 or not isinstance(items[0][1], dict):
+        raise ConfigError(f"{key}: give a class's path, or `path: {{argument: value}}`")
+    return str(items[0][0]), items[0][1]
