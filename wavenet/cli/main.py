@@ -270,10 +270,12 @@ def _evaluate() -> Parts:
 
     def run(options: argparse.Namespace) -> None:
         from wavenet.cli.progress import counted
-        from wavenet.model.from_checkpoint import load
+        from wavenet.loading import load_wavenet
 
         progress = functools.partial(counted, unit="recording")
-        say(command.answer(options, load, progress, shlex.join(["wavenet", *options.given])))
+        say(
+            command.answer(options, load_wavenet, progress, shlex.join(["wavenet", *options.given]))
+        )
 
     return command.add_arguments, run
 
@@ -330,9 +332,9 @@ def _receptive_field() -> Parts:
 
 def _read_target(text: str) -> Any:
     """The model configuration in a checkpoint folder or a recipe, or the model in a .nam file."""
-    from wavenet.loading import LOADERS, load
+    from wavenet.loading import load
     from wavenet.model.config import WaveNetConfig
-    from wavenet.nam import is_nam
+    from wavenet.nam import ARCHITECTURE, is_nam
     from wavenet.storage.checkpoint import CONFIG_NAME, read_config
     from wavenet.storage.hub import resolve
     from wavenet.training.config import parse_training
@@ -346,7 +348,7 @@ def _read_target(text: str) -> Any:
         return load(path)
     folder = resolve(text)
     content = read_config(folder)
-    if content.get("architecture") in LOADERS:
+    if content["architecture"] == ARCHITECTURE:
         return load(folder)
     return WaveNetConfig.from_dict(content["config"])
 

@@ -89,13 +89,13 @@ def run_vocode(options: argparse.Namespace) -> tuple[str, int]:
         What to print, and the exit code: 2 if a file of the folder was left out.
     """
     from wavenet.features.mel_files import read_mel_config
-    from wavenet.model.from_checkpoint import load
+    from wavenet.loading import load_wavenet
 
     jobs, refused, is_folder = _jobs(
         Path(options.source), Path(options.out), options.mel_config is not None
     )
     given = None if options.mel_config is None else read_mel_config(options.mel_config)
-    model = load(options.model, device=device(options.device))
+    model = load_wavenet(options.model, device=device(options.device))
     if model.config.mel is None:
         raise ValueError(f"{options.model} takes no mel; choose a mel-conditioned model")
     for line in refused:
@@ -176,7 +176,7 @@ def run_mel(options: argparse.Namespace) -> str:
     from wavenet.audio.blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
     from wavenet.features.mel_files import mel_blocks, read_mel_config, require_npz, write_mel
-    from wavenet.model.from_checkpoint import load
+    from wavenet.loading import load_wavenet
     from wavenet.storage.files import require_writable
     from wavenet.storage.paths import require_other_file
 
@@ -188,7 +188,7 @@ def run_mel(options: argparse.Namespace) -> str:
         filterbank = mel_filterbank(config)
     else:
         chosen = options.model or DEFAULT_VOICE
-        model = load(chosen)
+        model = load_wavenet(chosen)
         if model.config.mel is None:
             raise ValueError(f"{chosen} takes no mel; give --mel-config, such as wavenet-16k")
         config, filterbank = model.config.mel, model.mel_filterbank

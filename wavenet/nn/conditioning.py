@@ -44,7 +44,7 @@ class FrameLift(nn.Module):
             )
         # weights[i, r]: what frame f - 1 + i adds to sample hop * f + r; columns sum to one.
         weights = torch.empty(3, hop_samples)
-        if not weights.is_meta:  # there is no memory to fill; see `model_loading`
+        if not weights.is_meta:  # there is no memory to fill; see `model.from_checkpoint`
             distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
             offsets = torch.tensor([-1.0, 0.0, 1.0])
             weights = (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)
