@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class SamplingOptions:
     engine: str = "auto"
     weights: str = "float32"
     refine: int | None = None
-    conditions: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] | None = None
 
     def resolve(self, model: WaveNet, *, from_mel: bool) -> Sampling:
         """Return what the options mean for a model; those that are None are the model's own.

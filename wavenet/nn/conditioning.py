@@ -68,6 +68,14 @@ class FrameLift(nn.Module):
         lifted = neighbours @ self.weights.to(frames.dtype)  # [B, C, F, hop]
         return lifted.flatten(-2)[..., :n_samples]
 
+    def part(self, frames: Tensor, begin: int, n_samples: int) -> Tensor:
+        """Samples ``begin .. begin + n_samples - 1`` of the whole, from the frames around them."""
+        first = max(0, begin // self.hop_samples - 1)
+        last = (begin + n_samples - 1) // self.hop_samples + 1
+        offset = begin - first * self.hop_samples
+        lifted: Tensor = self(frames[..., first : last + 1], offset + n_samples)
+        return lifted[..., offset:]
+
     def matrix(self, n_frames: int) -> Tensor:
         """The same as a matrix ``[F, F * hop_samples]``, with which frames are multiplied."""
         identity = torch.eye(n_frames, device=self.weights.device, dtype=self.weights.dtype)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.generation.engines.base import GenerationState, Request
+from wavenet.generation.engines.base import Frames, GenerationState, Request
 from wavenet.generation.engines.cpu.conditioning import CpuConditioning
 from wavenet.generation.engines.cpu.kernels.packing import (
     LANES,
@@ -156,12 +156,7 @@ class CpuEngine:
 
     @torch.inference_mode()
     def replace(
-        self,
-        rows: list[int],
-        frames: list[Tensor] | None,
-        start: GenerationState | None,
-        *,
-        first_frame: int = 0,
+        self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
         """See ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)
