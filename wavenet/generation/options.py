@@ -56,9 +56,7 @@ class SamplingOptions:
         Raises:
             ValueError: if an option is unknown or does not fit the model.
         """
-        if self.weights not in WEIGHTS:
-            known = ", ".join(WEIGHTS)
-            raise ValueError(f"weights={self.weights!r} is unknown; choose one of {known}")
+        self.require_weights()
         own = model.config.temperature
         temperature = own if self.temperature is None else self.temperature
         _check_draw(model, temperature, self.top_p)
@@ -69,6 +67,12 @@ class SamplingOptions:
             weights=WEIGHTS[self.weights],
             refinement=make_refinement(model, passes_of(model, self.refine, from_mel=from_mel)),
         )
+
+    def require_weights(self) -> None:
+        """Raise ValueError unless there are such weights."""
+        if self.weights not in WEIGHTS:
+            known = ", ".join(WEIGHTS)
+            raise ValueError(f"weights={self.weights!r} is unknown; choose one of {known}")
 
 
 @dataclass(frozen=True, kw_only=True)
