@@ -82,10 +82,13 @@ class Condition(ABC):
         if value is None and (not self.used or self.config.unconditional):
             return
         if value is None or not self.used:
-            found = "None" if value is None else f"shape {tuple(value.shape)}"
-            expected = self.expected if self.used else f"no {self.name}"
-            raise ValueError(f"{self.name} is {found}, but this model takes {expected}")
+            raise self._refusal(value)
         self.check_value(value)
+
+    def _refusal(self, value: Tensor | None) -> ValueError:
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        expected = self.expected if self.used else f"no {self.name}"
+        return ValueError(f"{self.name} is {found}, but this model takes {expected}")
 
     @property
     def expected(self) -> str:
@@ -94,10 +97,8 @@ class Condition(ABC):
 
     def check_value(self, value: Tensor) -> None:
         """Raise ValueError unless the value fits; here, unless it is of the example's shape."""
-        if value.shape[1:] != self.example(1, 1).shape[1:]:
-            raise ValueError(
-                f"{self.name} is shape {tuple(value.shape)}, but this model takes {self.expected}"
-            )
+        if not isinstance(value, Tensor) or value.shape[1:] != self.example(1, 1).shape[1:]:
+            raise self._refusal(value)
 
     def rows(self, value: Any) -> list[Tensor]:
         """Return what a user gave for one row or for each, ``[1, ...]`` for each row."""
@@ -264,9 +265,9 @@ class Speaker(Condition):
         if not self.used:
             raise ValueError(f"speaker={value!r}, but this model takes no speaker; leave it out")
         names, n = self.config.speaker_names, self.config.speakers
-        listed: Any = value.tolist() if isinstance(value, Tensor) else value
-        several = isinstance(listed, Sequence) and not isinstance(listed, str)
-        given: list[Any] = list(listed) if several else [listed]
+        given: Any = value.tolist() if isinstance(value, Tensor) else value
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            given = [given]
         if not given or not all(isinstance(one, Integral | str) for one in given):
             raise ValueError(f"speaker={value} must be an index or a name, or one for each row")
         indices = []
