@@ -77,6 +77,11 @@ def read_wavenet(
     folder: str | Path, *, device: torch.device | str = "cpu"
 ) -> tuple[WaveNet, dict[str, Any]]:
     """As ``read_model``, of a model that generates; CheckpointError for any other."""
+    if nam.is_nam(folder):
+        raise CheckpointError(
+            f"{folder} is a network of Neural Amp Modeler, which processes audio and generates "
+            "none; run it with wavenet process"
+        )
     found, content = read_model(folder, device=device)
     if not isinstance(found, WaveNet):
         raise CheckpointError(
