@@ -34,7 +34,7 @@ def launch_of_nv() -> Launches:
     """The arguments of a launch of the nv preset in bfloat16."""
     model = WaveNet(WaveNetConfig.preset("nv")).eval()
     start = GenerationState.after(torch.zeros(16, 256, 1), model.init_state(16))
-    kernel.advance, engine._check = Launches(), lambda model: None
+    kernel.advance, engine.refusal = Launches(), lambda model: None
     request = Request(None, 0, 1.0, None, torch.bfloat16)
     FusedEngine(model, request, start).run(torch.full((16, 1, 4), 0.5))
     return kernel.advance
