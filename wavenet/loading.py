@@ -13,15 +13,19 @@ import torch
 
 from wavenet import nam
 from wavenet.features.mel_config import MelConfig
-from wavenet.model import from_checkpoint as model_loading
+from wavenet.model import ARCHITECTURE, WaveNet
+from wavenet.model.from_checkpoint import from_checkpoint, mel_difference
 from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
 
-Loader = Callable[[str | Path, dict[str, Any], torch.device | str], Any]
+Loader = Callable[[Path, dict[str, Any], torch.device | str], Any]
 
-LOADERS: dict[str, Loader] = {nam.ARCHITECTURE: nam.from_checkpoint}
-"""What is no ``WaveNet``, by the architecture's name: from the folder, the content of its
-``config.json`` and a device to the model."""
+LOADERS: dict[str, Loader] = {
+    ARCHITECTURE: from_checkpoint,
+    nam.ARCHITECTURE: nam.from_checkpoint,
+}
+"""By the architecture's name: from the folder, the content of its ``config.json`` and a device to
+the model."""
 
 
 def load(
@@ -51,19 +55,55 @@ def load(
         CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
             package does not know, or does not fit ``sample_rate`` or ``mel``.
     """
+    found, _ = read_model(folder, device=device, revision=revision)
+    if sample_rate not in (None, found.sample_rate):
+        raise CheckpointError(
+            f"{folder} works at {found.sample_rate} Hz, but {sample_rate} Hz was asked for; "
+            "resample the audio or choose another model"
+        )
+    if mel is not None and not isinstance(found, WaveNet):
+        raise CheckpointError(f"{folder} takes audio and no mel, but one was given; leave it out")
+    if mel is not None and mel != found.config.mel:
+        raise CheckpointError(f"{folder}: {mel_difference(found.config.mel, mel)}")
+    return found
+
+
+def load_wavenet(folder: str | Path, *, device: torch.device | str = "cpu") -> WaveNet:
+    """As ``load``, of a model that generates; CheckpointError for any other."""
+    return read_wavenet(folder, device=device)[0]
+
+
+def read_wavenet(
+    folder: str | Path, *, device: torch.device | str = "cpu"
+) -> tuple[WaveNet, dict[str, Any]]:
+    """As ``read_model``, of a model that generates; CheckpointError for any other."""
+    if nam.is_nam(folder):
+        raise CheckpointError(
+            f"{folder} is a network of Neural Amp Modeler, which processes audio and generates "
+            "none; run it with wavenet process"
+        )
+    found, content = read_model(folder, device=device)
+    if not isinstance(found, WaveNet):
+        raise CheckpointError(
+            f"{folder} has architecture {content['architecture']!r}, expected {ARCHITECTURE!r}; "
+            "only that one generates"
+        )
+    return found, content
+
+
+def read_model(
+    folder: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """As ``load``, with what ``config.json`` says of the model, or would say of a ``.nam`` file."""
     if nam.is_nam(folder):
         if revision is not None:
             raise ValueError(f"revision={revision!r} of {folder}: a file has no revisions")
-        folder = Path(folder)
-        found = nam.read_nam(folder).to(device)
-    else:
-        folder = resolve(folder, revision)
-        content = read_config(folder)
-        loader = LOADERS.get(str(content.get("architecture")))
-        if loader is None:
-            return model_loading.load(folder, device=device, sample_rate=sample_rate, mel=mel)
-        found = loader(folder, content, device)
-    model_loading.require_sample_rate(folder, found.sample_rate, sample_rate)
-    if mel is not None:
-        raise CheckpointError(f"{folder} takes audio and no mel, but one was given; leave it out")
-    return found
+        network = nam.read_nam(Path(folder))
+        return network.to(device), network.description()
+    folder = resolve(folder, revision)
+    content = read_config(folder)
+    architecture = content["architecture"]
+    if architecture not in LOADERS:
+        known = " or ".join(map(repr, LOADERS))
+        raise CheckpointError(f"{folder} has architecture {architecture!r}, expected {known}")
+    return LOADERS[architecture](folder, content, device), content

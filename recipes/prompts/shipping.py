@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from wavenet.loading import load_wavenet
 from wavenet.model import ARCHITECTURE, WaveNet
-from wavenet.model.from_checkpoint import load
 from wavenet.storage.checkpoint import read_config, write_checkpoint
 from wavenet.storage.files import atomic_write
 from wavenet.storage.pretrained import CARD_NAME
@@ -48,7 +48,7 @@ def write_voice(
         VoiceError: if a weight does not fit the type, a licence is missing, or the files are more
             than ``LARGEST_BYTES``.
     """
-    folder, model = Path(folder), load(checkpoint)
+    folder, model = Path(folder), load_wavenet(checkpoint)
     texts = {Path(path).name: _text(path) for path in licences}
     if not any(Path(name).match("LICENSE*.txt") for name in texts):  # what the wheel takes along
         raise VoiceError(f"{folder.name}: the licence is missing; name a file LICENSE*.txt")

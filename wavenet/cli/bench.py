@@ -160,14 +160,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> str:
+    from wavenet.loading import load_wavenet
     from wavenet.model import WaveNet
     from wavenet.model.config import WaveNetConfig
-    from wavenet.model.from_checkpoint import load
 
     if options.model is None:
         name, model = options.preset, WaveNet(WaveNetConfig.preset(options.preset)).eval()
     else:
-        name, model = options.model, load(options.model)
+        name, model = options.model, load_wavenet(options.model)
     speed = _sampling_speed(options, model)
     return json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}"
 

@@ -125,11 +125,11 @@ def run(options: argparse.Namespace) -> int:
     from wavenet.evaluation.report import make_report, markdown, to_json, weights_sha256
     from wavenet.evaluation.text import portable_model
     from wavenet.evaluation.utterances import choose, with_speaker
-    from wavenet.model.from_checkpoint import load
+    from wavenet.loading import load_wavenet
 
     out = require_report_folder(options.out)
     require_template_engine()
-    model = load(options.model)
+    model = load_wavenet(options.model)
     require_own_report(out, weights_sha256(model))
     settings = _settings(options, model.config)
     if options.speaker is not None and not model.config.speakers:

@@ -117,7 +117,7 @@ def manner(options: argparse.Namespace, model: WaveNet) -> SamplingOptions:
 def run(options: argparse.Namespace) -> int:
     """Write the file and print its name and length; or fill the pipe and print nothing."""
     from wavenet.audio import require_extension
-    from wavenet.model.from_checkpoint import load
+    from wavenet.loading import load_wavenet
     from wavenet.storage.files import require_writable
     from wavenet.storage.paths import require_other_file
 
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         require_extension(options.out)
         require_other_file(options.out, options.prime, options.mel_from)
         require_writable(options.out)
-    model = load(options.model, device=device(options.device))
+    model = load_wavenet(options.model, device=device(options.device))
     _require_mel(options, model)
     n_samples, chunks = _from_mel(options, model) if _is_copy(options) else _stream(options, model)
     if to_pipe:

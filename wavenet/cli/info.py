@@ -29,9 +29,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CheckpointError: the folder holds no model.
     """
+    from wavenet.loading import read_model
     from wavenet.receptive_fields import receptive_field
 
-    model, content = _read(options.model)
+    model, content = read_model(options.model)
     field = receptive_field(model)
     facts = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -51,20 +52,6 @@ def run(options: argparse.Namespace) -> int:
         lines += [f"{title}:", *_tree(content[title], indent="  ")]
     say("\n".join(lines))
     return 0
-
-
-def _read(source: str) -> tuple[Any, dict[str, Any]]:
-    """The model, and what ``config.json`` says or would say of it."""
-    from wavenet.loading import load
-    from wavenet.nam import is_nam, read_nam
-    from wavenet.storage.checkpoint import read_config
-    from wavenet.storage.hub import resolve
-
-    if is_nam(source):
-        model = read_nam(source)
-        return model, model.description()
-    folder = resolve(source)
-    return load(folder), read_config(folder)
 
 
 def _tree(values: dict[str, Any], indent: str) -> Iterator[str]:

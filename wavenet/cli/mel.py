@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from wavenet.audio.blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
     from wavenet.features.mel_files import mel_blocks, read_mel_config, require_npz, write_mel
-    from wavenet.model.from_checkpoint import load
+    from wavenet.loading import load_wavenet
     from wavenet.storage.files import require_writable
     from wavenet.storage.paths import require_other_file
 
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         filterbank = mel_filterbank(config)
     else:
         chosen = options.model or DEFAULT_VOICE
-        model = load(chosen)
+        model = load_wavenet(chosen)
         if model.config.mel is None:
             raise ValueError(f"{chosen} takes no mel; give --mel-config, such as wavenet-16k")
         config, filterbank = model.config.mel, model.mel_filterbank

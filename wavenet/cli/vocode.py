@@ -67,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
         The exit code: 2 if a file of the folder was left out.
     """
     from wavenet.features.mel_files import read_mel_config
-    from wavenet.model.from_checkpoint import load
+    from wavenet.loading import load_wavenet
 
     jobs, refused, is_folder = _jobs(
         Path(options.source), Path(options.out), options.mel_config is not None
     )
     given = None if options.mel_config is None else read_mel_config(options.mel_config)
-    model = load(options.model, device=device(options.device))
+    model = load_wavenet(options.model, device=device(options.device))
     if model.config.mel is None:
         raise ValueError(f"{options.model} takes no mel; choose a mel-conditioned model")
     for line in refused:

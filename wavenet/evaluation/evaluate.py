@@ -22,7 +22,7 @@ from wavenet.evaluation.likelihood import file_bits, whole_mel
 from wavenet.evaluation.metrics import Instruments, Reference, Scores
 from wavenet.evaluation.utterances import speaker_index
 from wavenet.generation import generate
-from wavenet.generation.options import WEIGHTS
+from wavenet.generation.options import SamplingOptions
 from wavenet.generation.refining import passes_of
 from wavenet.model import WaveNet
 from wavenet.nn.refine import refine
@@ -38,36 +38,25 @@ NO_MEL = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(SamplingOptions):
     """What the numbers depend on besides the model and the recordings.
 
     Attributes:
         seed: of the copies.
         temperature: of sampling.
-        top_p: of sampling, mu-law models only.
-        noise_shaping: of sampling, see ``generate``.
-        weights: what the weights are rounded to while the model speaks.
-        engine: as for ``generate``.
-        refine: passes of refinement; None for the model's own.
+        noise_shaping: of sampling.
         baselines: keys of ``baseline_systems``; None for all of them.
     """
 
     seed: int = 0
     temperature: float = 1.0
-    top_p: float | None = None
     noise_shaping: float = 0.0
-    weights: str = "float32"
-    engine: str = "auto"
-    refine: int | None = None
     baselines: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} must not be negative")
-        if self.weights not in WEIGHTS:
-            raise ValueError(
-                f"weights={self.weights!r} is unknown; choose one of {', '.join(WEIGHTS)}"
-            )
+        self.require_weights()
 
 
 @dataclass(frozen=True)

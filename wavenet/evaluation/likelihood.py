@@ -92,14 +92,4 @@ def _conditioning(
         if frames is None or mel is None:
             yield frames
         else:
-            yield _lifted(model, frames, start, count)
-
-
-def _lifted(model: WaveNet, frames: Tensor, start: int, count: int) -> Tensor:
-    """Samples ``start .. start + count - 1`` of the lift, which hears a frame on either side."""
-    assert model.config.local is not None
-    hop = model.config.local.hop_samples
-    low = max(0, start // hop - 1)
-    high = (start + count - 1) // hop + 2
-    begin = start - low * hop
-    return model.frame_lift(frames[..., low:high], begin + count)[..., begin:]
+            yield model.frame_lift.part(frames, start, count)

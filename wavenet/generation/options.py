@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class SamplingOptions:
     engine: str = "auto"
     weights: str = "float32"
     refine: int | None = None
-    conditions: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] | None = None
 
     def resolve(self, model: WaveNet, *, from_mel: bool) -> Sampling:
         """Return what the options mean for a model; those that are None are the model's own.
@@ -58,9 +58,7 @@ class SamplingOptions:
         Raises:
             ValueError: if an option is unknown or does not fit the model.
         """
-        if self.weights not in WEIGHTS:
-            known = ", ".join(WEIGHTS)
-            raise ValueError(f"weights={self.weights!r} is unknown; choose one of {known}")
+        self.require_weights()
         own = model.config.temperature
         temperature = own if self.temperature is None else self.temperature
         _check_draw(model, temperature, self.top_p)
@@ -75,6 +73,12 @@ class SamplingOptions:
             weights=WEIGHTS[self.weights],
             refinement=make_refinement(model, passes_of(model, self.refine, from_mel=from_mel)),
         )
+
+    def require_weights(self) -> None:
+        """Raise ValueError unless there are such weights."""
+        if self.weights not in WEIGHTS:
+            known = ", ".join(WEIGHTS)
+            raise ValueError(f"weights={self.weights!r} is unknown; choose one of {known}")
 
 
 @dataclass(frozen=True, kw_only=True)

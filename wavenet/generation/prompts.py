@@ -81,9 +81,4 @@ def _conditioning(
     """``[1, C, n_samples]`` of samples from ``begin`` on, lifted from the frames around them."""
     if frames is None or frames.shape[-1] == 1:  # a single frame is held anyway
         return None if frames is None else frames[None]
-    hop = model.frame_lift.hop_samples
-    first = max(0, begin // hop - 1)  # a sample lies between its own frame and a neighbour
-    last = (begin + n_samples - 1) // hop + 1
-    offset = begin - first * hop
-    lifted = model.frame_lift(frames[None, :, first : last + 1], offset + n_samples)
-    return lifted[..., offset:]
+    return model.frame_lift.part(frames[None], begin, n_samples)

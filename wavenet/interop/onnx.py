@@ -23,9 +23,7 @@ from wavenet.interop.programs import (
     trace_step,
     write_all,
 )
-from wavenet.model.from_checkpoint import load
-from wavenet.storage.checkpoint import read_config
-from wavenet.storage.hub import resolve
+from wavenet.loading import read_wavenet
 from wavenet.storage.sharing import shareable
 
 
@@ -51,10 +49,10 @@ def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
             raise ModuleNotFoundError(
                 f"exporting to ONNX needs {package}; pip install 'wavenet-audio[onnx]'"
             )
-    source = resolve(folder)
-    model, target = load(source), Path(file)
+    model, content = read_wavenet(folder)
+    target = Path(file)
     metadata = {
-        "config": json.dumps(shareable(read_config(source))),
+        "config": json.dumps(shareable(content)),
         "sample_rate": str(model.sample_rate),
         "past": str(model.past),
     }

@@ -25,12 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from wavenet.loading import read_wavenet
 from wavenet.model import WaveNet
-from wavenet.model.from_checkpoint import load
 from wavenet.nn import State, flatten_state, map_state
-from wavenet.storage.checkpoint import read_config
 from wavenet.storage.files import atomic_write
-from wavenet.storage.hub import resolve
 from wavenet.storage.sharing import shareable
 
 CONDITION_SUFFIX = ".condition"
@@ -135,9 +133,9 @@ def export_program(folder: str | Path, file: str | Path) -> list[Path]:
     Raises:
         CheckpointError, WriteError: as ``load`` and ``atomic_write``.
     """
-    source = resolve(folder)
-    model, target = load(source), Path(file)
-    extra = {"config.json": json.dumps(shareable(read_config(source)))}
+    model, content = read_wavenet(folder)
+    target = Path(file)
+    extra = {"config.json": json.dumps(shareable(content))}
     traced = {target: trace_step(model), condition_path(target): trace_conditioning(model)}
     written = {}
     for path, one in traced.items():

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding, UpsamplingEncoder
 
 if TYPE_CHECKING:
-    from wavenet.model.config import WaveNetConfig
+    from wavenet.features.mel_config import MelConfig
+    from wavenet.model.config import FeatureConfig, WaveNetConfig
     from wavenet.model.wavenet import WaveNet
 
 Draw = Callable[[nn.Module, float], None]
@@ -77,14 +78,27 @@ class Condition(ABC):
         return
 
     def check(self, value: Tensor | None) -> None:
-        """Raise ValueError unless the value is of the example's shape, or may be left out."""
-        wanted = self.example(1, 1).shape[1:]
-        if value is None and self.config.unconditional:
+        """Raise ValueError if a value is missing or unexpected, or does not fit the model."""
+        if value is None and (not self.used or self.config.unconditional):
             return
-        if value is None or value.shape[1:] != wanted:
-            found = "None" if value is None else f"shape {tuple(value.shape)}"
-            expected = ", ".join(["B", *map(str, wanted)])
-            raise ValueError(f"{self.name} is {found}, but this model takes [{expected}]")
+        if value is None or not self.used:
+            raise self._refusal(value)
+        self.check_value(value)
+
+    def _refusal(self, value: Tensor | None) -> ValueError:
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        expected = self.expected if self.used else f"no {self.name}"
+        return ValueError(f"{self.name} is {found}, but this model takes {expected}")
+
+    @property
+    def expected(self) -> str:
+        """What a value is, for messages."""
+        return f"[{', '.join(['B', *map(str, self.example(1, 1).shape[1:])])}]"
+
+    def check_value(self, value: Tensor) -> None:
+        """Raise ValueError unless the value fits; here, unless it is of the example's shape."""
+        if not isinstance(value, Tensor) or value.shape[1:] != self.example(1, 1).shape[1:]:
+            raise self._refusal(value)
 
     def rows(self, value: Any) -> list[Tensor]:
         """Return what a user gave for one row or for each, ``[1, ...]`` for each row."""
@@ -127,15 +141,18 @@ class LocalFeatures(Condition):
         """Whether the model has local features."""
         return self.config.local is not None
 
+    @property
+    def _local(self) -> MelConfig | FeatureConfig:
+        assert self.config.local is not None
+        return self.config.local
+
     def make_encoder(self, channels: int) -> FrameEncoder | UpsamplingEncoder:
         """Return the encoder of frames, nonlinear or of learnt linear steps to samples."""
-        local = self.config.local
-        assert local is not None
-        steps = getattr(local, "upsampling", None)
+        steps = getattr(self._local, "upsampling", None)
         if steps is None:
-            return FrameEncoder(local.channels, channels)
+            return FrameEncoder(self._local.channels, channels)
         return UpsamplingEncoder(
-            local.channels,
+            self._local.channels,
             channels,
             steps.scales,
             context=steps.context_frames,
@@ -144,12 +161,10 @@ class LocalFeatures(Condition):
 
     def parts(self, channels: int) -> dict[str, nn.Module | nn.Parameter]:
         """Return the encoder, the lift to samples, and what is learnt to stand for no features."""
-        local = self.config.local
-        assert local is not None
-        lift = FrameLift(local.hop_samples, centre_samples=local.centre_samples)
-        if getattr(local, "upsampling", None) is not None:
-            lift = FrameLift(1, centre_samples=0)
-        parts = super().parts(channels) | {"frame_lift": lift}
+        hop, centre = self._local.hop_samples, self._local.centre_samples
+        if getattr(self._local, "upsampling", None) is not None:  # it comes to samples by itself
+            hop, centre = 1, 0
+        parts = super().parts(channels) | {"frame_lift": FrameLift(hop, centre_samples=centre)}
         if self.config.unconditional:
             parts["no_features"] = nn.Parameter(torch.empty(channels))
         return parts
@@ -164,15 +179,14 @@ class LocalFeatures(Condition):
         for smoothing in cast(list[nn.Conv2d], list(encoder.smoothings)):
             nn.init.constant_(smoothing.weight, 1 / smoothing.weight.numel())
 
-    def check(self, value: Tensor | None) -> None:
-        """Raise ValueError unless the model takes such features, or may do without."""
-        local = self.config.local
-        if (value is None) == self.used and not (value is None and self.config.unconditional):
-            expected = "no mel" if local is None else f"mel [B, {local.channels}, F]"
-            found = "None" if value is None else f"shape {tuple(value.shape)}"
-            raise ValueError(f"mel is {found}, but this model takes {expected}")
-        if value is None or local is None:
-            return
+    @property
+    def expected(self) -> str:
+        """What a value is, for messages."""
+        return f"mel [B, {self._local.channels}, F]"
+
+    def check_value(self, value: Tensor) -> None:
+        """Raise ValueError unless there are frames of the model's channels."""
+        local = self._local
         if value.ndim != 3 or value.shape[-1] == 0:
             raise ValueError(
                 f"mel has shape {tuple(value.shape)}, expected [B, {local.channels}, F] with at "
@@ -191,8 +205,9 @@ class LocalFeatures(Condition):
         if isinstance(mel, Tensor):
             mel = list(mel) if mel.ndim == 3 else [mel]
         if not isinstance(mel, Sequence) or not all(isinstance(row, Tensor) for row in mel):
-            kind = type(mel).__name__
-            raise ValueError(f"mel is a {kind}, expected a tensor or a list of tensors")
+            raise ValueError(
+                f"mel is a {type(mel).__name__}, expected a tensor or a list of tensors"
+            )
         if not mel or any(row.ndim != 2 or row.shape[-1] == 0 for row in mel):
             shapes = [tuple(row.shape) for row in mel]
             raise ValueError(
@@ -204,8 +219,7 @@ class LocalFeatures(Condition):
 
     def example(self, rows: int, n_frames: int) -> Tensor:
         """Return zeros ``[rows, M, n_frames]``."""
-        assert self.config.local is not None
-        return torch.zeros(rows, self.config.local.channels, n_frames)
+        return torch.zeros(rows, self._local.channels, n_frames)
 
     def encode(self, model: WaveNet, value: Tensor) -> Tensor:
         """Return the encoded features; a mel is normalised first."""
@@ -236,14 +250,13 @@ class Speaker(Condition):
         """Draw the table."""
         nn.init.normal_(model.speaker_embedding.table.weight, std=0.1)
 
-    def check(self, value: Tensor | None) -> None:
-        """Raise ValueError unless the model takes such indices, or may do without."""
-        n = self.config.speakers
-        if (value is None) == self.used and not (value is None and self.config.unconditional):
-            expected = f"speaker indices [B] from 0 to {n - 1}" if n else "no speaker"
-            raise ValueError(f"speaker is {value}, but this model takes {expected}")
-        if value is None:
-            return
+    @property
+    def expected(self) -> str:
+        """What a value is, for messages."""
+        return f"speaker indices [B] from 0 to {self.config.speakers - 1}"
+
+    def check_value(self, value: Tensor) -> None:
+        """Raise ValueError unless these are indices."""
         if not isinstance(value, Tensor) or value.ndim != 1 or value.is_floating_point():
             raise ValueError(f"speaker is {value}, expected a tensor of indices [B]")
 
@@ -252,9 +265,9 @@ class Speaker(Condition):
         if not self.used:
             raise ValueError(f"speaker={value!r}, but this model takes no speaker; leave it out")
         names, n = self.config.speaker_names, self.config.speakers
-        listed: Any = value.tolist() if isinstance(value, Tensor) else value
-        several = isinstance(listed, Sequence) and not isinstance(listed, str)
-        given: list[Any] = list(listed) if several else [listed]
+        given: Any = value.tolist() if isinstance(value, Tensor) else value
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            given = [given]
         if not given or not all(isinstance(one, Integral | str) for one in given):
             raise ValueError(f"speaker={value} must be an index or a name, or one for each row")
         indices = []
@@ -324,18 +337,6 @@ def named_conditions(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def check_conditions(conditions: Mapping[str, Condition], given: Mapping[str, Tensor]) -> None:
-    """Raise ValueError if a value is missing, unexpected or does not fit, or rows differ."""
-    require_known(conditions, given)
-    for name, condition in conditions.items():
-        condition.check(given.get(name))
-    # Not `len`: a trace shall leave the number of rows open.
-    rows = {name: given[name].shape[0] for name in conditions if name in given}
-    for (a, n), (b, m) in combinations(rows.items(), 2):
-        if n != m and n != 1 and m != 1:
-            raise ValueError(f"{b} has {m} rows and {a} {n}; give one for each row")
-
-
 def require_known(conditions: Mapping[str, Condition], given: Mapping[str, Any]) -> None:
     """Raise ValueError for a name that is none of the model's."""
     for name in given:
@@ -347,7 +348,14 @@ def encode_conditions(
     model: WaveNet, given: Mapping[str, Tensor], kept: Mapping[str, Tensor]
 ) -> Tensor | None:
     """Return the frames of all conditions, see ``WaveNet.condition_frames``."""
-    check_conditions(model.conditions, given)
+    require_known(model.conditions, given)
+    for name, condition in model.conditions.items():
+        condition.check(given.get(name))
+    # Not `len`: a trace shall leave the number of rows open.
+    rows = {name: given[name].shape[0] for name in model.conditions if name in given}
+    for (a, n), (b, m) in combinations(rows.items(), 2):
+        if n != m and n != 1 and m != 1:
+            raise ValueError(f"{b} has {m} rows and {a} {n}; give one for each row")
     frames: Tensor | None = None
     for name, condition in model.conditions.items():
         if condition.used:
@@ -358,8 +366,8 @@ def encode_conditions(
     columns = _predictor_frames(model, given.get("mel"), kept.get("mel"))
     # Neither the larger of two lengths, which an export would fix, nor broadcast_shapes, which
     # imports torch's compiler.
-    rows = torch.broadcast_tensors(frames[:, :1], columns[:, :1])[0].shape[0]
-    return torch.cat([frames.expand(rows, -1, -1), columns.expand(rows, -1, -1)], dim=1)
+    n_rows = torch.broadcast_tensors(frames[:, :1], columns[:, :1])[0].shape[0]
+    return torch.cat([frames.expand(n_rows, -1, -1), columns.expand(n_rows, -1, -1)], dim=1)
 
 
 def _predictor_frames(model: WaveNet, mel: Tensor | None, kept: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A ``WaveNet`` from its checkpoint, if the two fit each other and what it is wanted for."""
+"""A ``WaveNet`` from its checkpoint, if configuration and weights fit each other."""
 
 from __future__ import annotations
 
@@ -12,55 +12,27 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from wavenet.features.mel_config import MelConfig
-from wavenet.model import ARCHITECTURE, WaveNet
+from wavenet.model import WaveNet
 from wavenet.model.config import ADDED_KEYS, FeatureConfig, WaveNetConfig
-from wavenet.storage import hub
-from wavenet.storage.checkpoint import (
-    CheckpointError,
-    load_weights,
-    read_config,
-    read_licences,
-    weights_bytes,
-)
+from wavenet.storage.checkpoint import CheckpointError, load_weights, read_licences, weights_bytes
 
 LEAST_LAYER_BYTES = 256
 """Of a layer in ``model.safetensors``: six tensors, each with its name and shape in the header."""
 
 
-def load(
-    folder: str | Path,
-    *,
-    device: torch.device | str = "cpu",
-    sample_rate: int | None = None,
-    mel: MelConfig | None = None,
-    revision: str | None = None,
+def from_checkpoint(
+    folder: Path, content: dict[str, Any], device: torch.device | str = "cpu"
 ) -> WaveNet:
-    """Read a model from a checkpoint, in evaluation mode.
+    """The model of a checkpoint, in evaluation mode.
 
     Args:
-        folder: as ``WaveNet.save`` wrote it, the name of a bundled model
-            (``wavenet.storage.pretrained``), or ``owner/name`` on the Hugging Face Hub.
+        folder: as ``WaveNet.save`` wrote it.
+        content: what its ``config.json`` says, by ``wavenet.storage.checkpoint.read_config``.
         device: where the model goes.
-        sample_rate: of the audio it shall work on, in Hz; a model for another rate is refused.
-        mel: the settings of the mels it shall get; a model for others is refused.
-        revision: branch, tag or commit on the Hub.
 
     Raises:
-        CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
-            package does not know, or does not fit ``sample_rate`` or ``mel``.
+        CheckpointError: if the configuration is damaged, or the weights are not its own.
     """
-    if Path(folder).suffix.lower() == ".nam" and Path(folder).is_file():
-        raise CheckpointError(
-            f"{folder} is a network of Neural Amp Modeler, which processes audio and generates "
-            "none; run it with wavenet process"
-        )
-    folder = hub.resolve(folder, revision)
-    content = read_config(folder)
-    if content.get("architecture") != ARCHITECTURE:
-        raise CheckpointError(
-            f"{folder} has architecture {content.get('architecture')!r}, expected "
-            f"{ARCHITECTURE!r}; only that one generates"
-        )
     known = [key for key in WaveNetConfig().to_dict() if key not in ADDED_KEYS]
     missing = [key for key in known if key not in content["config"]]
     if missing:
@@ -71,12 +43,9 @@ def load(
         config = WaveNetConfig.from_dict(content["config"])
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    require_sample_rate(folder, config.sample_rate, sample_rate)
-    if mel is not None and mel != config.mel:
-        raise CheckpointError(f"{folder}: {mel_difference(config.mel, mel)}")
     _require_affordable(config, folder)
     model = WaveNet(config)
-    load_weights(model, folder)
+    load_weights(model, folder, content.get("dtype"))
     model.licences = read_licences(folder)
     return model.to(device).eval()
 
@@ -102,15 +71,6 @@ def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
         raise CheckpointError(
             f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
             "of its weights; the two do not belong together"
-        )
-
-
-def require_sample_rate(folder: Path, own: int, wanted: int | None) -> None:
-    """Raise CheckpointError if the model in a folder works at another rate, in Hz, than wanted."""
-    if wanted not in (None, own):
-        raise CheckpointError(
-            f"{folder} works at {own} Hz, but {wanted} Hz was asked for; "
-            "resample the audio or choose another model"
         )
 
 

@@ -36,7 +36,7 @@ def initialise(model: WaveNet) -> None:
     ======================  ==========================================================
     """
     if model.input_projection.weight.is_meta:
-        return  # there is no memory to fill; see `model_loading`
+        return  # there is no memory to fill; see `model.from_checkpoint`
     n_layers = len(model.config.dilations)
 
     def draw(module: nn.Module, gain: float) -> None:

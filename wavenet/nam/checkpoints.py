@@ -38,7 +38,7 @@ def from_checkpoint(
         )
     metadata = content["provenance"].get("nam_metadata")
     model = NamWaveNet(config, metadata if isinstance(metadata, dict) else None)
-    load_weights(model, folder)
+    load_weights(model, folder, content.get("dtype"))
     return model.to(device).eval()
 
 

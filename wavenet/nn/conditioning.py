@@ -44,7 +44,7 @@ class FrameLift(nn.Module):
             )
         # weights[i, r]: what frame f - 1 + i adds to sample hop * f + r; columns sum to one.
         weights = torch.empty(3, hop_samples)
-        if not weights.is_meta:  # there is no memory to fill; see `model_loading`
+        if not weights.is_meta:  # there is no memory to fill; see `model.from_checkpoint`
             distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
             offsets = torch.tensor([-1.0, 0.0, 1.0])
             weights = (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)
@@ -67,6 +67,14 @@ class FrameLift(nn.Module):
         neighbours = F.pad(frames, (1, 1), mode="replicate").unfold(-1, 3, 1)  # [B, C, F, 3]
         lifted = neighbours @ self.weights.to(frames.dtype)  # [B, C, F, hop]
         return lifted.flatten(-2)[..., :n_samples]
+
+    def part(self, frames: Tensor, begin: int, n_samples: int) -> Tensor:
+        """Samples ``begin .. begin + n_samples - 1`` of the whole, from the frames around them."""
+        first = max(0, begin // self.hop_samples - 1)
+        last = (begin + n_samples - 1) // self.hop_samples + 1
+        offset = begin - first * self.hop_samples
+        lifted: Tensor = self(frames[..., first : last + 1], offset + n_samples)
+        return lifted[..., offset:]
 
     def matrix(self, n_frames: int) -> Tensor:
         """The same as a matrix ``[F, F * hop_samples]``, with which frames are multiplied."""

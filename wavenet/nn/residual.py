@@ -220,11 +220,6 @@ def stack_difference(stack: nn.Module, name: str = "stack") -> str | None:
     return next((text for text in stack_differences(stack, name) if text), None)
 
 
-def block_difference(block: nn.Module, name: str) -> str | None:
-    """Return how a layer differs from a ``GatedResidualBlock``, or None."""
-    return next((text for text in _block_differences(block, name) if text), None)
-
-
 def stack_differences(stack: nn.Module, name: str) -> Iterator[str | None]:
     """Yield for each part of a stack how it differs, or None."""
     yield difference(stack, DilatedStack, name)

@@ -95,14 +95,16 @@ def _sigmoid(x):
 
 
 @inlined
-def _conv_tile(data, weights, w, first, row, step, n_in, taps, b, out, out_row, accumulate):
-    """4 output channels by 32 samples, all in registers."""
+def _conv_tile(op, data, weights, w, b, source, target):
+    """4 output channels by 32 samples, all in registers; source and target: start and row."""
+    (first, row), (out, out_row) = source, target
+    n_in, taps, step = op[IN], op[TAPS], op[DILATION]
     a0 = fill(weights[b])
     a1 = fill(weights[b + 1])
     a2 = fill(weights[b + 2])
     a3 = fill(weights[b + 3])
     c0, c1, c2, c3 = a0, a1, a2, a3
-    if accumulate:
+    if op[ACCUMULATE]:
         a0 = a0 + load(data, out)
         a1 = a1 + load(data, out + out_row)
         a2 = a2 + load(data, out + 2 * out_row)
@@ -173,20 +175,9 @@ def _conv(op, data, weights, buffers, positions, n):
     per_tile = op[IN] * op[TAPS] * OUTPUTS
     for channel in range(0, op[OUT], OUTPUTS):
         for t in range(0, n, 2 * LANES):
-            _conv_tile(
-                data,
-                weights,
-                op[WEIGHT] + channel // OUTPUTS * per_tile,
-                first + t,
-                row,
-                op[DILATION],
-                op[IN],
-                op[TAPS],
-                op[BIAS] + channel,
-                out + channel * out_row + t,
-                out_row,
-                op[ACCUMULATE],
-            )
+            w, b = op[WEIGHT] + channel // OUTPUTS * per_tile, op[BIAS] + channel
+            target = out + channel * out_row + t, out_row
+            _conv_tile(op, data, weights, w, b, (first + t, row), target)
 
 
 @inlined

@@ -195,16 +195,20 @@ def _missing(folder: str | Path) -> str:
     return text if is_path else f"{text}, or a voice: {voices_in_words()}"
 
 
-def load_weights(module: torch.nn.Module, folder: str | Path) -> None:
+def load_weights(module: torch.nn.Module, folder: str | Path, declared: str | None = None) -> None:
     """Fill a module with ``model.safetensors``, strictly: every tensor, every shape, finite values.
 
     The module keeps its own types: what is stored in half precision becomes float32.
+
+    Args:
+        module: to be filled.
+        folder: of the checkpoint.
+        declared: what ``dtype`` in ``config.json`` says.
 
     Raises:
         CheckpointError: if the file is missing or damaged, its tensors are not the module's, or one
             has values that are not finite.
     """
-    declared = read_config(folder).get("dtype")
     path = find_checkpoint(folder) / WEIGHTS_NAME
     weights_bytes(folder)
     try:

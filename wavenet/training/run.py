@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader
 
 from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
 from wavenet.data.corpus import Progress
+from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
-from wavenet.model.from_checkpoint import load
 from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
 from wavenet.storage.files import atomic_write, claimed
 from wavenet.storage.paths import is_inside
@@ -215,7 +215,7 @@ def _train(
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
     _require_place(config, out, resume)
-    start = None if config.init_from is None else load(config.init_from)
+    start = None if config.init_from is None else load_wavenet(config.init_from)
     start_hash = None if start is None else weights_hash(start)
     model_config = config.model_config() if start is None else _continued(start, config)
     check_sizes(config, model_config)

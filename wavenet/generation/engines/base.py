@@ -51,20 +51,24 @@ class GenerationState(NamedTuple):
         return GenerationState(self.params[rows], select_rows(self.model, rows), self.time[rows])
 
 
+Frames = list[Tensor] | None
+"""Of each row the conditioning at frame rate, ``[C, F]`` as ``model.condition_frames`` gives it;
+None for a model without any."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What stays the same while an engine runs.
 
     Attributes:
-        frames: the conditioning of each row at frame rate, ``[C, F]`` as
-            ``model.condition_frames`` gives it; None for an unconditional model.
+        frames: of each row.
         first_sample: sample of the frames' time at which the engine begins.
         temperature: see ``Distribution.sample``.
         top_p: see ``Distribution.sample``.
         weights: type that the weights are rounded to: float32, float16 or bfloat16.
     """
 
-    frames: list[Tensor] | None
+    frames: Frames
     first_sample: int
     temperature: float
     top_p: float | None
@@ -106,12 +110,7 @@ class Engine(Protocol):
         """The canonical state after the samples so far."""
 
     def replace(
-        self,
-        rows: list[int],
-        frames: list[Tensor] | None,
-        start: GenerationState | None,
-        *,
-        first_frame: int = 0,
+        self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
         """Give some rows other frames, and let them begin other sequences; the others go on.
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.generation.engines.base import GenerationState, Request
+from wavenet.generation.engines.base import Frames, GenerationState, Request
 from wavenet.generation.engines.conditioning import ConditioningWindow, Lift
 from wavenet.model import WaveNet
 from wavenet.model.exact import model_difference
@@ -103,12 +103,7 @@ class EagerEngine:
 
     @torch.inference_mode()
     def replace(
-        self,
-        rows: list[int],
-        frames: list[Tensor] | None,
-        start: GenerationState | None,
-        *,
-        first_frame: int = 0,
+        self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
         """See ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)

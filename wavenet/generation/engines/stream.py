@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wavenet.generation.engines.base import GenerationState, Request
+from wavenet.generation.engines.base import Frames, GenerationState, Request
 from wavenet.generation.engines.conditioning import ALIGNED
 from wavenet.model import WaveNet
 from wavenet.nn import State, flatten_state, unflatten_state
@@ -77,12 +77,7 @@ class StreamEngine:
 
     @torch.inference_mode()
     def replace(
-        self,
-        rows: list[int],
-        frames: list[Tensor] | None,
-        start: GenerationState | None,
-        *,
-        first_frame: int = 0,
+        self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
         """See ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)

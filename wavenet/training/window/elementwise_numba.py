@@ -71,16 +71,14 @@ def _gate_parts(a, b):
 def _make_gate() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def gate(z, z_row, gates, gates_row, gated, gated_row, half, n, narrow):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+    def gate(z, gates, gated, half, n, narrow):
+        """See ``Elementwise``; each tensor is a ``_place``."""
         _ = fingerprint
         size = 2 if narrow else 4
         for channel in range(half):
-            upper = z + channel * z_row
-            lower = upper + half * z_row
-            first = gates + channel * gates_row
-            second = first + half * gates_row
-            product = gated + channel * gated_row
+            upper, lower = z[0] + channel * z[1], z[0] + (channel + half) * z[1]
+            first, second = gates[0] + channel * gates[1], gates[0] + (channel + half) * gates[1]
+            product = gated[0] + channel * gated[1]
             for i in range(0, n, LANES):
                 at, left = i * size, n - i
                 a, b = _take(upper + at, left, narrow), _take(lower + at, left, narrow)
@@ -95,18 +93,15 @@ def _make_gate() -> Any:
 def _make_slopes() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def slopes(
-        gates, gates_row, slope, slope_row, z_slope, z_row, gated, gated_row, half, n, narrow
-    ):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+    def slopes(gates, slope, z_slope, gated, half, n, narrow):
+        """See ``Elementwise``; each tensor is a ``_place``."""
         _ = fingerprint
         size, one = 2 if narrow else 4, fill(1.0)
         for channel in range(half):
-            first = gates + channel * gates_row
-            second = first + half * gates_row
-            upper = z_slope + channel * z_row
-            lower = upper + half * z_row
-            product, given = gated + channel * gated_row, slope + channel * slope_row
+            first, second = gates[0] + channel * gates[1], gates[0] + (channel + half) * gates[1]
+            upper = z_slope[0] + channel * z_slope[1]
+            lower = upper + half * z_slope[1]
+            product, given = gated[0] + channel * gated[1], slope[0] + channel * slope[1]
             for i in range(0, n, LANES):
                 at, left = i * size, n - i
                 a, b = _take(first + at, left, narrow), _take(second + at, left, narrow)
@@ -121,18 +116,18 @@ def _make_slopes() -> Any:
 def _make_add() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def add(total, total_row, product, product_row, copy, copy_row, channels, n, narrow):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next; copy may be 0."""
+    def add(total, product, copy, channels, n, narrow):
+        """See ``Elementwise``; each tensor is a ``_place``; that of copy may be ``(0, 0)``."""
         _ = fingerprint
         size = 2 if narrow else 4
         for channel in range(channels):
-            to, of = total + channel * total_row, product + channel * product_row
+            to, of = total[0] + channel * total[1], product[0] + channel * product[1]
             for i in range(0, n, LANES):
                 left = n - i
                 x = _take(to + 4 * i, left, False) + _take(of + size * i, left, narrow)
                 _give(to + 4 * i, x, left, False)
-                if copy != 0:
-                    _give(copy + channel * copy_row + size * i, x, left, narrow)
+                if copy[0] != 0:
+                    _give(copy[0] + channel * copy[1] + size * i, x, left, narrow)
 
     return cached(add)
 
@@ -140,12 +135,12 @@ def _make_add() -> Any:
 def _make_copy() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def copy(target, target_row, to_narrow, source, source_row, from_narrow, channels, n):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+    def copy(target, source, to_narrow, from_narrow, channels, n):
+        """See ``Elementwise``; each tensor is a ``_place``."""
         _ = fingerprint
         to_size, from_size = 2 if to_narrow else 4, 2 if from_narrow else 4
         for channel in range(channels):
-            to, of = target + channel * target_row, source + channel * source_row
+            to, of = target[0] + channel * target[1], source[0] + channel * source[1]
             for i in range(0, n, LANES):
                 x = _take(of + from_size * i, n - i, from_narrow)
                 _give(to + to_size * i, x, n - i, to_narrow)
@@ -162,12 +157,12 @@ class CompiledElementwise:
     def gate(self, z: Piece, gates: Piece, gated: Piece) -> None:
         """See ``Elementwise``."""
         narrow = _is_narrow(z, gates, gated)
-        _gate(*_place(z), *_place(gates), *_place(gated), gated.channels, gated.n, narrow)
+        _gate(_place(z), _place(gates), _place(gated), gated.channels, gated.n, narrow)
 
     def slopes(self, gates: Piece, slope: Piece, z_slope: Piece, gated: Piece) -> None:
         """See ``Elementwise``."""
         narrow, half, n = _is_narrow(gates, slope, z_slope, gated), gated.channels, gated.n
-        places = (*_place(gates), *_place(slope), *_place(z_slope), *_place(gated))
+        places = _place(gates), _place(slope), _place(z_slope), _place(gated)
         _slopes(*places, half, n, narrow)
 
     def add(self, total: Piece, product: Piece, copy: Piece | None = None) -> None:
@@ -175,12 +170,12 @@ class CompiledElementwise:
         assert total.tensor.dtype == torch.float32
         narrow = _is_narrow(product) if copy is None else _is_narrow(product, copy)
         place = (0, 0) if copy is None else _place(copy)
-        _add(*_place(total), *_place(product), *place, total.channels, total.n, narrow)
+        _add(_place(total), _place(product), place, total.channels, total.n, narrow)
 
     def copy(self, target: Piece, source: Piece) -> None:
         """See ``Elementwise``."""
-        to, of = (*_place(target), _is_narrow(target)), (*_place(source), _is_narrow(source))
-        _copy(*to, *of, target.channels, target.n)
+        narrow = _is_narrow(target), _is_narrow(source)
+        _copy(_place(target), _place(source), *narrow, target.channels, target.n)
 
 
 def _place(piece: Piece) -> tuple[int, int]:

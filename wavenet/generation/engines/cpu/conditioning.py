@@ -79,11 +79,7 @@ class CpuConditioning:
         return phase, self._hop - phase
 
     def replace(self, rows: list[int], frames: list[Tensor] | None, first_frame: int) -> None:
-        """Other frames for some rows; ``first_frame`` of them begins at the next sample.
-
-        Raises:
-            ValueError: unless that is where a frame begins.
-        """
+        """See ``ConditioningWindow.replace``."""
         if frames is None:
             return
         frame, phase = divmod(self.position, self._hop) if self._hop else (0, 0)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.generation.engines.base import GenerationState, Request
+from wavenet.generation.engines.base import Frames, GenerationState, Request
 from wavenet.generation.engines.cpu.conditioning import CpuConditioning
 from wavenet.generation.engines.cpu.kernels.packing import (
     LANES,
@@ -156,12 +156,7 @@ class CpuEngine:
 
     @torch.inference_mode()
     def replace(
-        self,
-        rows: list[int],
-        frames: list[Tensor] | None,
-        start: GenerationState | None,
-        *,
-        first_frame: int = 0,
+        self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
         """See ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)
@@ -194,21 +189,15 @@ class CpuEngine:
         layers = make_layers(self.model)
         work = aligned_zeros(width * stride, _FLOAT)
         rings = aligned_zeros(n_rows * int(plan["ring_stride"]), _FLOAT)
+        part = slice(first_row, first_row + n_rows)
+        terms, columns = (x[part].reshape(-1) for x in (conditioning.terms, conditioning.columns))
+        top_p = self.request.top_p
         arguments = (
-            self.weights,
-            self._constants,
-            self._plan,
-            layers,
-            work,
-            rings,
-            conditioning.terms[first_row : first_row + n_rows].reshape(-1),
-            conditioning.columns[first_row : first_row + n_rows].reshape(-1),
+            (self.weights, self._constants, self._plan, layers),
+            (work, rings, terms, columns),
             conditioning.lift,
-            float(self.request.temperature),
-            1.0 if self.request.top_p is None else float(self.request.top_p),
-            tuple(stride * row for row in range(width)),
-            n_rows,
-            first_row,
+            (float(self.request.temperature), 1.0 if top_p is None else float(top_p)),
+            (tuple(stride * row for row in range(width)), n_rows, first_row),
         )
         return _Tile(first_row, n_rows, layers, work, rings, arguments)
 
@@ -246,21 +235,21 @@ class CpuEngine:
         while done < n:
             phase, left = self._conditioning.approach()
             end = min(n, done + left)
-            self._run_tiles(phase, uniforms, heard, samples, done, end)
+            self._run_tiles((uniforms, heard, samples), (phase, done, end))
             self._conditioning.position += end - done
             done = end
         self._n_samples += n
 
-    def _run_tiles(self, phase: int, *call: Any) -> None:
+    def _run_tiles(self, given: tuple[Array, ...], span: tuple[int, int, int]) -> None:
         """Every tile over the samples of one frame; by several threads where that is worth it."""
-        if self._pool is None or self._is_little(*call[-2:]):
+        if self._pool is None or self._is_little(*span[1:]):
             for tile in self._tiles:
-                self._advance(*tile.arguments, phase, *call)
+                self._advance(*tile.arguments, given, span)
             return
 
         def run(share: list[_Tile]) -> None:
             for tile in share:
-                self._advance(*tile.arguments, phase, *call)
+                self._advance(*tile.arguments, given, span)
 
         list(self._pool.map(run, self._shares))
 

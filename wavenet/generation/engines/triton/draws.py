@@ -24,8 +24,8 @@ def _block(logits, closed, largest, temperature, begin, N: tl.constexpr, BLOCK: 
 
 
 @triton.jit
-def _largest(logits, closed, ROWS: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
-    largest = tl.full([ROWS], -float("inf"), tl.float32)
+def _largest(logits, closed, N: tl.constexpr, BLOCK: tl.constexpr):
+    largest = tl.full([logits.shape[0]], -float("inf"), tl.float32)
     for begin in range(0, N, BLOCK):
         k = begin + tl.arange(0, BLOCK)
         shift = tl.load(closed + k, mask=k < N, other=-float("inf"))
@@ -36,17 +36,10 @@ def _largest(logits, closed, ROWS: tl.constexpr, N: tl.constexpr, BLOCK: tl.cons
 
 @triton.jit
 def _sum_from(
-    logits,
-    closed,
-    largest,
-    temperature,
-    least,
-    ROWS: tl.constexpr,
-    N: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    logits, closed, largest, temperature, least, N: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
     """``[ROWS]``, the sum of all weights of at least ``least``."""
-    total = tl.zeros([ROWS], tl.float32)
+    total = tl.zeros_like(largest)
     for begin in range(0, N, BLOCK):
         weight = _block(logits, closed, largest, temperature, begin, N, BLOCK)
         total += tl.sum(tl.where(weight >= least[:, None], weight, 0.0), axis=1)
@@ -55,31 +48,26 @@ def _sum_from(
 
 @triton.jit
 def _nucleus(
-    logits,
-    closed,
-    largest,
-    temperature,
-    top_p,
-    ROWS: tl.constexpr,
-    N: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    logits, closed, largest, temperature, top_p, N: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
     """``(least, spare)``: the least weight that stays, and how much of equals to it is needed."""
-    nothing = tl.zeros([ROWS], tl.float32)
-    limit = top_p * _sum_from(logits, closed, largest, temperature, nothing, ROWS, N, BLOCK)
-    low = tl.zeros([ROWS], tl.int32)
-    high = tl.full([ROWS], 0x3F800001, tl.int32)  # the bits of 1, the largest weight, and one more
+    nothing = tl.zeros_like(largest)
+    limit = top_p * _sum_from(logits, closed, largest, temperature, nothing, N, BLOCK)
+    low = tl.zeros([largest.shape[0]], tl.int32)
+    high = tl.full(
+        [largest.shape[0]], 0x3F800001, tl.int32
+    )  # the bits of 1, the largest weight, and one more
     step = 0
     while step < 31:
         middle = low + (high - low) // 2
         least = middle.to(tl.float32, bitcast=True)
-        total = _sum_from(logits, closed, largest, temperature, least, ROWS, N, BLOCK)
+        total = _sum_from(logits, closed, largest, temperature, least, N, BLOCK)
         enough = (total >= limit) & (high - low > 1)
         high = tl.where((total < limit) & (high - low > 1), middle, high)
         low = tl.where(enough, middle, low)
         step += 1
     above = (low + 1).to(tl.float32, bitcast=True)
-    total = _sum_from(logits, closed, largest, temperature, above, ROWS, N, BLOCK)
+    total = _sum_from(logits, closed, largest, temperature, above, N, BLOCK)
     return low.to(tl.float32, bitcast=True), limit - total
 
 
@@ -95,16 +83,9 @@ def _kept(weight, least, spare, seen):
 
 @triton.jit
 def category(
-    logits,
-    closed,
-    u,
-    temperature,
-    top_p,
-    ROWS: tl.constexpr,
-    N: tl.constexpr,
-    BLOCK: tl.constexpr,
+    logits, closed, u, temperature, top_p, N: tl.constexpr, BLOCK: tl.constexpr,
     NUCLEUS: tl.constexpr,
-):
+):  # fmt: skip
     """``[ROWS]`` indices of classes.
 
     Args:
@@ -112,19 +93,19 @@ def category(
         closed: pointer to N numbers, 0 for a class that can be drawn, else -inf.
         u: ``[ROWS]`` in (0, 1).
     """
-    largest = _largest(logits, closed, ROWS, N, BLOCK)
-    least, spare = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
+    largest = _largest(logits, closed, N, BLOCK)
+    least, spare = tl.zeros_like(u), tl.zeros_like(u)
     if NUCLEUS:
-        least, spare = _nucleus(logits, closed, largest, temperature, top_p, ROWS, N, BLOCK)
-    total, seen = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
+        least, spare = _nucleus(logits, closed, largest, temperature, top_p, N, BLOCK)
+    total, seen = tl.zeros_like(u), tl.zeros_like(u)
     for begin in range(0, N, BLOCK):
         weight = _block(logits, closed, largest, temperature, begin, N, BLOCK)
         if NUCLEUS:
             weight, seen = _kept(weight, least, spare, seen)
         total += tl.max(tl.cumsum(weight, axis=1), axis=1)
     target = u * total
-    before, seen = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
-    index = tl.zeros([ROWS], tl.int32)
+    before, seen = tl.zeros_like(u), tl.zeros_like(u)
+    index = tl.zeros([u.shape[0]], tl.int32)
     for begin in range(0, N, BLOCK):
         weight = _block(logits, closed, largest, temperature, begin, N, BLOCK)
         if NUCLEUS:

@@ -127,9 +127,7 @@ def advance(
             k = tl.zeros([ROWS], tl.int32)
             if KIND < 2:
                 u = tl.load(uniforms + at, mask=alive, other=0.5)
-                k = category(
-                    mine, closed, u, temperature, top_p, ROWS, CATEGORIES, BLOCK, NUCLEUS
-                )  # fmt: skip
+                k = category(mine, closed, u, temperature, top_p, CATEGORIES, BLOCK, NUCLEUS)
             if KIND == 0:
                 value = tl.load(values + k)
                 sound = tl.load(sounds + k)
@@ -150,7 +148,7 @@ def advance(
             far = (far_place * rows + row) * COLUMNS
             e, ahead, log_gain = excite(
                 sound, t, history + row * ORDER, columns, near, far, near_share, far_share, alive,
-                ROWS, ORDER,
+                ORDER,
             )  # fmt: skip
             gain = tl.exp(log_gain)
             location = ahead * gain

@@ -30,24 +30,14 @@ def asinh(x):
 
 @triton.jit
 def excite(
-    x,
-    t,
-    history,
-    columns,
-    near,
-    far,
-    near_share,
-    far_share,
-    alive,
-    ROWS: tl.constexpr,
-    ORDER: tl.constexpr,
-):
+    x, t, history, columns, near, far, near_share, far_share, alive, ORDER: tl.constexpr
+):  # fmt: skip
     """``(e, p / g, log g)``, each ``[ROWS]``, of sample x; see ``wavenet.nn.linear_prediction``.
 
     Args:
         history: pointers ``[ROWS]`` to the last samples of each row, without x.
     """
-    before, ahead = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
+    before, ahead = tl.zeros_like(x), tl.zeros_like(x)
     newer = x
     for k in range(ORDER):
         a = column(columns, k, near, far, near_share, far_share, alive)

@@ -46,20 +46,25 @@ def _float_of(_: Any, bits: Any) -> Any:
 
 
 @outlined
-def category(work, logits, n, space, constants, mask, u, temperature, top_p):
+def category(work, row, plan, constants, u, temperature, top_p):
     """Index of a class.
 
     Args:
-        work: holds the n logits from ``logits`` on, and from ``space`` on room for n weights,
-            filled up to whole registers, and for one sum for each of these.
-        constants: holds from ``mask`` on 0 for a class that can be drawn, else -inf.
+        work: holds the logits of a row from ``params_at`` on, and from ``space_at`` on room for as
+            many weights, filled up to whole registers, and for one sum for each of these.
+        row: where it begins there.
+        plan: see ``plan``.
+        constants: holds from ``mask_at`` on 0 for a class that can be drawn, else -inf.
         u: in (0, 1).
         temperature: divides the logits.
         top_p: 1 for all classes.
     """
+    n, space = plan.categories, row + plan.space_at
     blocks = (n + LANES - 1) // LANES
     sums = space + blocks * LANES
-    total = _weights(work, logits, blocks, space, sums, constants, mask, temperature)
+    total = _weights(
+        work, row + plan.params_at, blocks, space, constants, plan.mask_at, temperature
+    )
     if top_p < 1:
         _keep_nucleus(work, space, blocks, np.float32(top_p) * total)
         total = _sum_blocks(work, space, blocks, sums)
@@ -81,7 +86,7 @@ def category(work, logits, n, space, constants, mask, u, temperature, top_p):
 
 
 @inlined
-def _weights(work, logits, blocks, space, sums, constants, mask, temperature):
+def _weights(work, logits, blocks, space, constants, mask, temperature):
     """exp((logit - largest) / temperature) of every class, the sums of sixteens, and the total."""
     largest = fill(-np.inf)
     for block in range(blocks):
@@ -94,7 +99,7 @@ def _weights(work, logits, blocks, space, sums, constants, mask, temperature):
         if temperature != 1:
             x = x / fill(temperature)
         store(work, space + block * LANES, exp(x))
-    return _sum_blocks(work, space, blocks, sums)
+    return _sum_blocks(work, space, blocks, space + blocks * LANES)
 
 
 @inlined

@@ -34,11 +34,7 @@ from wavenet.generation.engines.cpu.kernels.draws import (
 )
 from wavenet.generation.engines.cpu.kernels.packing import LANES
 from wavenet.generation.engines.cpu.kernels.plan import GAUSSIAN, LOGISTIC_MIXTURE, MU_LAW
-from wavenet.generation.engines.cpu.kernels.prediction import (
-    hear_excitation,
-    lift_columns,
-    relocate,
-)
+from wavenet.generation.engines.cpu.kernels.prediction import hear_excitation, relocate
 from wavenet.generation.engines.cpu.kernels.products import product
 from wavenet.simd.compiling import cached, inlined, sources_fingerprint
 from wavenet.simd.functions import gate
@@ -51,17 +47,7 @@ def _draw(work, row, plan, constants, uniforms, temperature, top_p):
     params = row + plan.params_at
     k = 0
     if plan.kind != GAUSSIAN:
-        k = category(
-            work,
-            params,
-            plan.categories,
-            row + plan.space_at,
-            constants,
-            plan.mask_at,
-            uniforms[0],
-            temperature,
-            top_p,
-        )
+        k = category(work, row, plan, constants, uniforms[0], temperature, top_p)
     if plan.kind == MU_LAW:
         return constants[plan.value_at + k], constants[plan.heard_at + k]
     u = np.float64(uniforms[-1])
@@ -94,12 +80,13 @@ def _hear(work, row, plan, constants, heard):
 
 
 @inlined
-def _gather(work, row, plan, constants, layer, number, rings, ring_row):
+def _gather(memory, row, plan, constants, layer, number, ring_row):
     """The inputs of a layer, one tap behind the other; and the newest into the ring.
 
     The bias of the projection that made x is added here. A copy may run over its end: into the
     next tap, which is copied later.
     """
+    work, rings = memory[0], memory[1]
     width = (plan.residual + LANES - 1) // LANES * LANES
     inputs = row + plan.inputs_at
     ring = ring_row + layer.ring_at
@@ -122,20 +109,29 @@ def _gather(work, row, plan, constants, layer, number, rings, ring_row):
 
 
 @inlined
-def _begin_gate(work, row, plan, terms, at, frame_stride, lift, phase):
-    """Bias and conditioning of a layer, as what its products are added to."""
-    z = row + plan.gate_at
+def _shares(lift, phase):
+    """Frames for which there is room, the first of the two around a sample, and their weights.
+
+    Of three frames one has no weight: the sample lies between two centres.
+    """
     if lift.size == 0:
-        for i in range(0, plan.gate, LANES):
-            store(work, z + i, load(terms, at + i))
-        return
-    # Of the three frames one has no weight: the sample lies between two centres.
+        return 1, 0, np.float32(1), np.float32(0)
     first = 0 if lift[3 * phase + 2] == 0 else 1
-    near, far = fill(lift[3 * phase + first]), fill(lift[3 * phase + first + 1])
-    at += first * frame_stride
-    for i in range(0, plan.gate, LANES):
-        y = fma(far, load(terms, at + frame_stride + i), near * load(terms, at + i))
-        store(work, z + i, y)
+    return 3, first, lift[3 * phase + first], lift[3 * phase + first + 1]
+
+
+@inlined
+def _blend(work, target, n, source, at, stride, shares):
+    """n values between two frames of ``source``, which lie ``stride`` apart; or of one alone."""
+    _, first, near, far = shares
+    at += first * stride
+    if far == 0:
+        for i in range(0, n, LANES):
+            store(work, target + i, fill(near) * load(source, at + i))
+        return
+    for i in range(0, n, LANES):
+        y = fma(fill(far), load(source, at + stride + i), fill(near) * load(source, at + i))
+        store(work, target + i, y)
 
 
 @inlined
@@ -163,13 +159,15 @@ def _fetch(array, at, n):
 
 
 @inlined
-def _step(weights, constants, plan, layers, work, rings, terms, lift, phase, tile, n_rows):
+def _step(model, plan, memory, shares, tile, n_rows):
     """One step of the network: from the signal of the first layer to the params."""
+    weights, constants, _, layers = model
+    work, rings, terms, _ = memory
     n_layers = len(layers)
     width = (plan.residual + LANES - 1) // LANES * LANES
     gate_stride = (plan.gate + LANES - 1) // LANES * LANES
     frame_stride = n_layers * gate_stride
-    term_stride = frame_stride if lift.size == 0 else 3 * frame_stride
+    term_stride = shares[0] * frame_stride
     at = 0
     for number in range(n_layers):
         layer = layers[number]
@@ -184,11 +182,11 @@ def _step(weights, constants, plan, layers, work, rings, terms, lift, phase, til
             if not last:
                 _fetch(rings, ring + oldest, width)
                 _fetch(terms, term + gate_stride, gate_stride)
-                if lift.size > 0:
+                if shares[0] > 1:
                     _fetch(terms, term + gate_stride + frame_stride, gate_stride)
                     _fetch(terms, term + gate_stride + 2 * frame_stride, gate_stride)
-            _gather(work, row, plan, constants, layer, number, rings, ring)
-            _begin_gate(work, row, plan, terms, term, frame_stride, lift, phase)
+            _gather(memory, row, plan, constants, layer, number, ring)
+            _blend(work, row + plan.gate_at, plan.gate, terms, term, frame_stride, shares)
         if layer.past > 0:
             layer.slot = layer.slot + 1 if layer.slot + 1 < layer.past else 0
         columns = (plan.gate + LANES - 1) // LANES
@@ -237,60 +235,45 @@ def _head(weights, at, constants, plan, work, tile, n_rows):
 def _compile(fingerprint: str) -> Any:
     """The loop, under a key that changes with any of the kernels' sources."""
 
-    def advance(
-        weights,
-        constants,
-        plans,
-        layers,
-        work,
-        rings,
-        terms,
-        columns,
-        lift,
-        temperature,
-        top_p,
-        tile,
-        n_rows,
-        first_row,
-        phase,
-        uniforms,
-        heard,
-        samples,
-        begin,
-        end,
-    ):
+    def advance(model, memory, lift, chance, rows, given, span):
         """Samples ``begin .. end - 1`` of the rows of one tile.
 
         Args:
-            weights, constants: see ``packing``.
-            plans, layers: see ``plan``; the layers' slots move on.
-            work, rings, terms: of the rows of this tile, one after the other.
-            columns: of the predictor, of as many frames as ``terms``; empty without one.
-            lift: ``[hop * 3]`` weights of the frames around; empty where ``terms`` holds one frame.
-            tile: offset of each row in ``work``; more than ``n_rows`` where the last are idle.
-            first_row: of this tile in ``uniforms``, ``heard`` and ``samples``.
-            phase: of sample ``begin`` within its frame.
-            uniforms: ``[B, T, U]``.
-            heard: ``[B, T]``, what the network hears instead of what it draws; or ``[B, 0]``.
-            samples: ``[B, T]`` for what is drawn; or ``[B, T, P]``, flat, for all params.
+            model: ``(weights, constants, plans, layers)``; see ``packing`` and ``plan``; the
+                layers' slots move on.
+            memory: ``(work, rings, terms, columns)`` of the rows of this tile, one after the other;
+                columns, of the predictor, of as many frames as terms, are empty without one.
+            lift: ``[hop * 3]`` weights of the frames around; empty where terms hold one frame.
+            chance: ``(temperature, top_p)``.
+            rows: ``(tile, n_rows, first_row)``: offset of each row in work, more than n_rows where
+                the last are idle; and the first one's place in what is given.
+            given: ``(uniforms, heard, samples)``: ``[B, T, U]``; ``[B, T]``, what the network hears
+                instead of what it draws, or ``[B, 0]``; ``[B, T]`` for what is drawn, or
+                ``[B, T, P]``, flat, for all params.
+            span: ``(phase, begin, end)``: phase of sample begin within its frame.
         """
+        constants, plans = model[1], model[2]
+        work, columns = memory[0], memory[3]
+        tile, n_rows, first_row = rows
+        uniforms, heard, samples = given
+        phase, begin, end = span
         plan = plans[0]
         stride = (plan.columns + LANES - 1) // LANES * LANES
-        frames = stride if lift.size == 0 else 3 * stride
         for t in range(begin, end):
-            here = phase + t - begin
+            shares = _shares(lift, phase + t - begin)
             for r in range(n_rows):
                 row = r * plan.row_stride
                 if heard.shape[1] > 0:
                     sound = heard[first_row + r, t]
                 else:
                     drawn = uniforms[first_row + r, t]
-                    value, sound = _draw(work, row, plan, constants, drawn, temperature, top_p)
+                    value, sound = _draw(work, row, plan, constants, drawn, *chance)
                     samples[first_row + r, t] = value
                 if plan.order > 0:
-                    lift_columns(work, row, plan, columns, r * frames, stride, lift, here)
+                    target, at = row + plan.columns_at, r * shares[0] * stride
+                    _blend(work, target, plan.columns, columns, at, stride, shares)
                 _hear(work, row, plan, constants, sound)
-            _step(weights, constants, plan, layers, work, rings, terms, lift, here, tile, n_rows)
+            _step(model, plan, memory, shares, tile, n_rows)
             if heard.shape[1] > 0:
                 for r in range(n_rows):
                     source = r * plan.row_stride + plan.params_at

@@ -20,25 +20,9 @@ import numpy as np
 from wavenet.generation.engines.cpu.kernels.packing import LANES
 from wavenet.nn.linear_prediction import HEARD_EXCITATION, HEARD_PREDICTION
 from wavenet.simd.compiling import inlined, outlined
-from wavenet.simd.registers import fill, fma, load, store
+from wavenet.simd.registers import load, store
 
 _EXCITATION, _PREDICTION = np.float32(HEARD_EXCITATION), np.float32(HEARD_PREDICTION)
-
-
-@inlined
-def lift_columns(work, row, plan, columns, at, stride, lift, phase):
-    """The predictor's conditioning between the frames around; held where there is one frame."""
-    target = row + plan.columns_at
-    if lift.size == 0:
-        for i in range(0, plan.columns, LANES):
-            store(work, target + i, load(columns, at + i))
-        return
-    first = 0 if lift[3 * phase + 2] == 0 else 1
-    near, far = fill(lift[3 * phase + first]), fill(lift[3 * phase + first + 1])
-    at += first * stride
-    for i in range(0, plan.columns, LANES):
-        y = fma(far, load(columns, at + stride + i), near * load(columns, at + i))
-        store(work, target + i, y)
 
 
 @inlined
