@@ -152,7 +152,7 @@ def _span(kernel_size: int, dilation: int) -> int:
 
 
 def _each(function: Callable[..., int], **arguments: Size) -> Size:
-    """The function of one dimension, applied to each; a single integer stands for all of them."""
+    """Apply a function of one dimension to each; a single integer stands for all of them."""
     lengths = {len(value) for value in arguments.values() if isinstance(value, tuple)}
     if not lengths:
         return function(**arguments)

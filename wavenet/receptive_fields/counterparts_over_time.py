@@ -1,4 +1,4 @@
-"""Counterparts of what runs over all of the time: recurrent layers, attention, sums, and masks.
+"""Linear counterparts of functions of all times: recurrent layers, attention, sums, and masks.
 
 A recurrent layer depends on everything that came before, so a running sum stands for it. Attention
 depends on what its mask allows. Masked scores are minus infinity: they carry no gradient, and are
@@ -19,6 +19,10 @@ MASKED = -1e4
 """Scores from here down are none: their exponential is zero in every precision."""
 
 
+DEPENDS_ON_INPUT = "_depends_on_input"
+"""Attribute of tensors that depend on the input without a gradient, such as comparisons."""
+
+
 def with_mask(signals: Tensor, constants: list[Tensor]) -> Tensor:
     """Return the signals, masked wherever one of the constants that were added is a mask."""
     for constant in constants:
@@ -37,9 +41,9 @@ def unmasked(x: Tensor) -> Tensor:
 
 
 def of_signal(tensor: Any) -> bool:
-    """Whether a tensor depends on the input, in its values if not by a gradient."""
+    """Return true if a tensor depends on the input, by a gradient or in its values alone."""
     return isinstance(tensor, Tensor) and (
-        tensor.requires_grad or getattr(tensor, "depends_on_input", False)
+        tensor.requires_grad or getattr(tensor, DEPENDS_ON_INPUT, False)
     )
 
 
@@ -62,7 +66,7 @@ def _where(call: Call) -> Tensor:
 
 
 def _branch(value: Any) -> Any:
-    """A signal as it is; of a constant only whether it masks."""
+    """Return a signal as it is, and of a constant only its mask."""
     if of_signal(value):
         return value
     if isinstance(value, Tensor):
@@ -190,11 +194,11 @@ def _multi_head_attention(call: Call) -> tuple[Tensor, Tensor | None]:
 
 
 def allowed_pairs(mask: Tensor | None) -> Tensor | None:
-    """Return what may look at what, bool ``[..., L, S]``; None where everything may.
+    """Return the pairs that may attend, bool ``[..., L, S]``; None if all may.
 
     Args:
-        mask: as ``scaled_dot_product_attention`` takes it, true or a finite score where one may.
-            One that depends on the input forbids nothing for certain.
+        mask: as ``scaled_dot_product_attention`` takes it: true or a finite score where attention
+            is allowed. A mask that depends on the input is taken to allow everything.
     """
     if mask is None or of_signal(mask):
         return None
@@ -212,7 +216,7 @@ def allowed_by_heads(mask: Tensor | None, n_heads: int) -> Tensor | None:
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """``[..., L, 1]``: each query, and the mean of the keys and values that it may look at."""
+    """``[..., L, 1]``: each query, plus the mean of the keys and values that it attends to."""
     query, key, value = (t.mean(-1, keepdim=True) for t in (query, key, value))
     pairs = key + value
     if pairs.ndim > 2 and pairs.shape[-3] not in (1, query.shape[-3]):  # heads share keys

@@ -1,14 +1,14 @@
-"""Which dilated stacks reach a wanted receptive field, and what each of them costs.
+"""Design of dilated stacks: those that reach a target receptive field, and their costs.
 
 Stacks of gated residual blocks as in ``wavenet.nn.DilatedStack`` (van den Oord et al. 2016):
-dilations 1, 2, 4 .. 2 ** (L - 1), repeated S times, with kernel size k. They hear
+dilations 1, 2, 4 .. 2 ** (L - 1), repeated S times, with kernel size k. Their receptive field is
 
     1 + S (k - 1) (2 ** L - 1) samples.
 
 With R residual and K skip channels a layer has 2 R R k weights in its dilated convolution, R R and
-R K in its projections: so many multiply-adds per sample, and as many parameters, with the biases.
-To stream, each layer keeps its last (k - 1) d inputs of R channels. Counted is the stack alone:
-what a model has before and behind it does not depend on the choice.
+R K in its projections. This is the number of multiply-adds per sample; parameters add the biases.
+For streaming, each layer keeps its last (k - 1) d inputs of R channels. The stack alone is
+counted: the parts of a model before and after it do not depend on the choice.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 from wavenet.nn.causal import check_positive
 
 KERNEL_SIZES = (2, 3, 4, 5)
-"""Those that are tried."""
+"""Kernel sizes that are tried."""
 
 MOST_LAYERS_PER_STACK = 20
-"""That are tried: dilations up to 524288."""
+"""Largest number of layers per stack that is tried: dilations up to 524288."""
 
 MOST_LAYERS = 60
-"""In all; deeper stacks cost more than they save."""
+"""Largest number of layers in total; deeper stacks cost more than they save."""
 
 BYTES_PER_VALUE = 4
 """State is kept in float32."""
@@ -45,7 +45,7 @@ class Proposal:
         milliseconds: the same.
         multiply_adds: per sample.
         parameters: weights and biases.
-        state_bytes: what one stream remembers, in float32.
+        state_bytes: state of one stream, in float32.
         real_time_factor: seconds of sound per second of work, if the machine's speed was given.
         pareto: whether no other proposal is at least as good in every cost and better in one.
     """
@@ -63,12 +63,12 @@ class Proposal:
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """One per layer, in samples."""
+        """Dilations in samples, one per layer."""
         return tuple(2**i for i in range(self.layers_per_stack)) * self.stacks
 
     @property
     def costs(self) -> tuple[int, int, int]:
-        """What should be small: multiply-adds, parameters, state."""
+        """Costs to be minimised: multiply-adds, parameters, state."""
         return self.multiply_adds, self.parameters, self.state_bytes
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def design(
     multiply_adds_per_second: float | None = None,
     kernel_sizes: Sequence[int] = KERNEL_SIZES,
 ) -> list[Proposal]:
-    """Stacks that hear at least ``target_ms``, the cheapest first.
+    """Stacks whose receptive field is at least ``target_ms``, the cheapest first.
 
     For every kernel size and number of layers per stack there is one proposal, with the fewest
-    stacks that reach the target. Those that hear more than twice as far are left out.
+    stacks that reach the target. Fields of more than twice the target are left out.
 
     Args:
-        target_ms: wanted receptive field, in milliseconds.
+        target_ms: target receptive field, in milliseconds.
         sample_rate: in Hz.
         residual_channels: width of the signal between layers.
         skip_channels: width of the skip sum; default, twice the residual channels.
@@ -185,7 +185,7 @@ def _beaten(one: Proposal, others: Iterable[Proposal]) -> bool:
 
 
 def table(proposals: Sequence[Proposal]) -> str:
-    """A line per proposal; those that no other beats are marked ``*``."""
+    """Format one line per proposal; Pareto-optimal ones are marked ``*``."""
     header = ["", "kernel", "layers", "stacks", "samples", "ms", "multiply-adds", "parameters"]
     header += ["state", "real time"]
     rows = [

@@ -1,11 +1,12 @@
-"""Inputs that grow until no output depends on their ends, or it is clear that one always will.
+"""Measurement on longer and longer inputs, until no output depends on their ends.
 
-An output whose first input is the first of all may depend on more: a longer input is tried. One
-that reaches the end of that as well has no end on this side. So a recurrent layer is without end
-before the output's own time and ends there, and a global mean is without end on both sides.
+If an output depends on the very first input, it may depend on more: a longer input is tried. If it
+depends on the first input of that as well, its field is unbounded on this side. So the field of a
+recurrent layer is unbounded before the output's own time and ends there, and that of a global mean
+is unbounded on both sides.
 
 Code that takes positions (a loop over time, a slice) may compute them from the length of its input.
-What it depends on is then compared at two lengths: a field that grows with the input has no end.
+Its field is then compared at two lengths: a field that grows with the input is unbounded.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _OTHER_LENGTHS = {1: (96, 720, 20160), 2: (96, 960), 3: (96,)}
 
 @dataclass(frozen=True)
 class Found:
-    """What the outputs of one run depend on.
+    """Dependencies of the outputs of one run.
 
     Attributes:
         shape: of the input.
@@ -89,9 +90,9 @@ class Growth:
     """Measures one module on inputs that grow from the given shapes.
 
     Attributes:
-        notes: what else the result is to say.
-        reasons: why there is no end, in words.
-        endless: the sides that have none.
+        notes: remarks for the result.
+        reasons: why the field is unbounded.
+        endless: the sides on which it is unbounded.
     """
 
     def __init__(self, module: nn.Module, shapes: list[tuple[int, ...]]) -> None:
@@ -132,7 +133,7 @@ class Growth:
         return found
 
     def sizes_of_longer(self, found: Found) -> Iterator[tuple[int, dict[str, tuple[int, ...]]]]:
-        """Yield by how much an input was made longer, and the shapes of the outputs then."""
+        """Yield the added length of longer inputs, and the shapes of their outputs."""
         for extra in _OTHER_LENGTHS[len(spatial_axes(found.shape))]:
             more = self._with_more(found.shape, extra)
             try:
@@ -237,12 +238,12 @@ class Growth:
         return last
 
     def _declare(self, sides: set[Side], found: Found, why: str) -> None:
-        """Note that these sides have no end."""
+        """Note that the field is unbounded on these sides."""
         self.endless |= sides
         for which, words in (
-            ({BEFORE, AFTER}, "hears both ends of"),
-            ({BEFORE}, "hears back to the start of"),
-            ({AFTER}, "hears on to the end of"),
+            ({BEFORE, AFTER}, "depends on both ends of"),
+            ({BEFORE}, "depends on the start of"),
+            ({AFTER}, "depends on the end of"),
         ):
             if {side for _, _, side in sides} == which:
                 self.reasons.append(f"an output {words} an input of shape {found.shape}{why}")

@@ -1,9 +1,9 @@
 """Fields that follow the length of the input: found by comparing two lengths.
 
 A slice to the middle, a shift by half of the input, the first step minus the last: positions may
-be computed from the length. At the same stride such a field grows with the input, and has no end. A
-layer that divides its input into a fixed number of parts (adaptive pooling, interpolation to a
-size) changes its stride instead: its field is finite at each length, and a note says so.
+be computed from the length. At the same stride such a field grows with the input: it is unbounded.
+A layer that divides its input into a fixed number of parts (adaptive pooling, interpolation to a
+size) changes its stride instead: its field is finite at each length, and is given with a note.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wavenet.receptive_fields.field import (
 from wavenet.receptive_fields.module_tracker import spatial_axes
 
 ENDLESS = (math.inf, math.inf, math.inf, None, None)
-"""Samples, look-back, look-ahead, stride and padding of what has no end on either side."""
+"""Samples, look-back, look-ahead, stride and padding of a field unbounded on both sides."""
 
 
 def with_other_length(

@@ -17,7 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.causal import Causal
-from wavenet.receptive_fields.counterparts_over_time import of_signal, with_mask
+from wavenet.receptive_fields.counterparts_over_time import (
+    DEPENDS_ON_INPUT,
+    of_signal,
+    with_mask,
+)
 from wavenet.receptive_fields.linearized_ops import (
     COUNTERPARTS,
     Call,
@@ -151,7 +155,7 @@ def run_linear(
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a run on the meta device has found: shapes, and the bytes of a run with values.
+    """Results of a run on the meta device: shapes, and the bytes of a run with values.
 
     Attributes:
         outputs: shapes, by name.
@@ -313,7 +317,7 @@ class _Linear(Follower):
         return self._in_double(function, args, kwargs)
 
     def _in_double(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Functions that subtract and round, such as interpolation and Fourier transforms."""
+        """Run functions that subtract and round in float64: interpolation, Fourier transforms."""
         narrow = {t.dtype for t in tensors_in((args, kwargs)) if t.requires_grad}
         args, kwargs = convert((args, kwargs), _as_double)
         result = function(*args, **kwargs)
@@ -343,7 +347,7 @@ def _marked(result: Any) -> Any:
     """Mark what depends on the input without a gradient, such as a comparison."""
     for tensor in tensors_in(result):
         if not tensor.requires_grad:
-            tensor.depends_on_input = True  # type: ignore[attr-defined]
+            setattr(tensor, DEPENDS_ON_INPUT, True)
     return result
 
 

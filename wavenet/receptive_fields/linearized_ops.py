@@ -1,8 +1,8 @@
-"""What stands for a torch function in a linear network with positive coefficients (``linear``).
+"""Linear counterparts of torch functions, with positive coefficients (``linear``).
 
-A counterpart depends on what its function depends on, and computes a sum of it, each term times
-something positive: means over the windows of a convolution or a maximum, and for a normalisation
-its input plus the mean of what it normalises over. Those of recurrent layers, attention and masks
+A counterpart depends on the same inputs as its function, and is a sum of them with positive
+coefficients: means over the windows of a convolution or a maximum, and for a normalisation its
+input plus the mean over the normalised axes. Counterparts of recurrent layers, attention and masks
 are in ``counterparts_over_time``.
 """
 
@@ -25,7 +25,7 @@ from wavenet.receptive_fields.window_sums import (
 )
 
 FLOOR = 1e-9
-"""Of the largest gradient: below lies rounding, such as interpolation weights of 1e-17."""
+"""Fraction of the largest gradient that counts as zero: rounding, such as weights of 1e-17."""
 
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = (
@@ -70,7 +70,7 @@ class Call:
         return self.kwargs.get(name, default)
 
     def named(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Those arguments that were given, by name; `names` are those of the positions."""
+        """Return the given arguments by name; `names` are those of the positions."""
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
 
@@ -176,14 +176,14 @@ def _transposed(call: Call) -> Tensor:
 
 
 def _as_torch_does(call: Call) -> Tensor:
-    """Run the true function, which says what it does not accept."""
+    """Run the real function, whose error names what it does not accept."""
     args, kwargs = convert((call.args, call.kwargs), lambda t: t.detach().float())
     getattr(F, call.name)(*args, **kwargs)
     raise NotImplementedError(f"{call.name} with these arguments")
 
 
 def _with_weight(y: Tensor, weight: Tensor) -> Tensor:
-    """Every output hears the whole of a weight that depends on the input."""
+    """Make every output depend on the whole of a weight that depends on the input."""
     return y + weight.mean() if weight.requires_grad else y
 
 
@@ -212,7 +212,7 @@ def _positive_or_mask(call: Call, constant: Tensor) -> Tensor:
 
 
 def is_triangular(constant: Tensor) -> bool:
-    """Whether a constant multiplies every time with the earlier (or the later) ones alone.
+    """Return true if a constant mixes every time with earlier (or later) ones alone.
 
     Zeros of a parameter are values, which training moves; those of a mask, or of the product of a
     weight and a mask, on one side of the diagonal are not.
@@ -326,7 +326,7 @@ def _glu(call: Call) -> Tensor:
 
 
 def span(call: Call) -> int:
-    """How far a layer looks along its own input, in samples of it; never too few."""
+    """Return an upper bound of the extent of a layer's kernel, in samples of its input."""
     if "conv" in call.name:
         arguments = call.named(_TRANSPOSED if "transpose" in call.name else _CONVOLUTION)
         kernel = arguments["weight"].shape[2:]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 LARGEST_BYTES = 1_500_000_000
-"""Of the tensors of one measurement: with torch itself, a process stays below 2 GB."""
+"""Largest size of the tensors of one measurement: with torch, a process stays below 2 GB."""
 
 _TRIM_EVERY = 200_000_000
 """Bytes that are allocated between two calls of ``_give_back``."""
