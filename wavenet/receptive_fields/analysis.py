@@ -22,7 +22,7 @@ from wavenet.receptive_fields.field import (
     stride_number,
 )
 from wavenet.receptive_fields.inputs import scaled, stretched
-from wavenet.receptive_fields.lengths import ENDLESS, with_other_length
+from wavenet.receptive_fields.lengths import UNBOUNDED, with_other_length
 from wavenet.receptive_fields.linear import CannotMeasure, run_linear
 from wavenet.receptive_fields.measurement import make_field, measured_field, refusal
 from wavenet.receptive_fields.module_tracker import spatial_axes
@@ -259,7 +259,7 @@ def _numbers(field: TensorField) -> tuple[Any, Any, Any, Any, Any]:
     columns: list[tuple[Any, Any, Any, Any, Any]] = []
     for reach in field.reaches:
         if isinstance(reach, str):
-            columns.append(ENDLESS)
+            columns.append(UNBOUNDED)
             continue
         try:
             samples, back, ahead, padding = reach.summary()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.receptive_fields.linearized_ops import Call, counterpart, levelled
+from wavenet.receptive_fields.linearized_ops import Call, counterpart, with_binary_gradient
 from wavenet.receptive_fields.module_tracker import tensors_in
 
 MASKED = -1e4
@@ -108,7 +108,7 @@ def _mean(call: Call) -> Any:
 
 @counterpart("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def _running(call: Call) -> Any:
-    total = levelled(call.x.cumsum(call.get(1, "dim")))
+    total = with_binary_gradient(call.x.cumsum(call.get(1, "dim")))
     if call.name in ("cummax", "cummin"):
         kind = getattr(torch.return_types, call.name)
         return kind((total, torch.zeros_like(total, dtype=torch.long)))
@@ -121,7 +121,7 @@ def _cell(call: Call) -> Any:
     x, state = call.args[0], call.args[1]
     before = state[0] if isinstance(state, tuple | list) else state
     total = x.mean(-1, keepdim=True) + before.mean(-1, keepdim=True)
-    after = levelled(before + total)
+    after = with_binary_gradient(before + total)
     return (after, after.clone()) if call.name == "lstm_cell" else after
 
 
@@ -130,7 +130,7 @@ def _recurrent(call: Call) -> Any:
     """The sum of all that came before, in every unit; and of all that comes after, if both ways."""
     x, settings = call.args[0], RecurrentSettings(call.args)
     axis = settings.axis
-    mean = levelled(x.mean(-1, keepdim=True))
+    mean = with_binary_gradient(x.mean(-1, keepdim=True))
     for state in tensors_in(settings.states):
         if state.requires_grad:
             mean = mean + state.mean()
@@ -139,7 +139,7 @@ def _recurrent(call: Call) -> Any:
     if settings.bidirectional:
         directions.append(mean.flip(axis).cumsum(axis).flip(axis))
     wide = [total.expand(*total.shape[:-1], n_units) for total in directions]
-    output = levelled(torch.cat(wide, -1))
+    output = with_binary_gradient(torch.cat(wide, -1))
     whole = mean.mean() if settings.packed else mean.mean(axis, keepdim=True).movedim(axis, 0)
     return (output, *(torch.zeros_like(state) + whole for state in tensors_in(settings.states)))
 
@@ -224,5 +224,5 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None)
     if allowed is None:
         seen = pairs.mean(-2, keepdim=True)
     else:
-        seen = torch.matmul(allowed.to(pairs.dtype), levelled(pairs)) / pairs.shape[-2]
-    return levelled(query + levelled(seen))
+        seen = torch.matmul(allowed.to(pairs.dtype), with_binary_gradient(pairs)) / pairs.shape[-2]
+    return with_binary_gradient(query + with_binary_gradient(seen))

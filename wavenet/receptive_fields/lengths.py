@@ -22,7 +22,7 @@ from wavenet.receptive_fields.field import (
 )
 from wavenet.receptive_fields.module_tracker import spatial_axes
 
-ENDLESS = (math.inf, math.inf, math.inf, None, None)
+UNBOUNDED = (math.inf, math.inf, math.inf, None, None)
 """Samples, look-back, look-ahead, stride and padding of a field unbounded on both sides."""
 
 
@@ -55,7 +55,7 @@ def with_other_length(
         for d in range(len(rows)):
             a, b = _row(short, d), _row(long, d)
             if a[3] == b[3] and a[0] < b[0] and is_finite(b[0]):
-                rows[d] = ENDLESS
+                rows[d] = UNBOUNDED
         if rows == [_row(output, d) for d in range(len(rows))]:
             notes.append(f"the field depends on the length of the input: {compared}")
         else:

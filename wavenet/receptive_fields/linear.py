@@ -26,15 +26,15 @@ from wavenet.receptive_fields.linearized_ops import (
     COUNTERPARTS,
     Call,
     is_triangular,
-    levelled,
     span,
+    with_binary_gradient,
 )
 from wavenet.receptive_fields.memory import Tally, limit_bytes, shortage
 from wavenet.receptive_fields.module_tracker import (
     ALONG_TIME,
     CONSTANTS,
     TO_VALUES,
-    Follower,
+    ModuleTracker,
     convert,
     describe_error,
     function_name,
@@ -233,7 +233,7 @@ def _precision(module: nn.Module) -> torch.dtype:
     return dtype
 
 
-class _Linear(Follower):
+class _Linear(ModuleTracker):
     """Runs a module so, on inputs of one length.
 
     Args:
@@ -292,7 +292,7 @@ class _Linear(Follower):
             if label in self._keep:
                 self.kept[label] = output
             if name in ALONG_TIME and name not in COUNTERPARTS:
-                levelled(output)
+                with_binary_gradient(output)
         return result if name in CONSTANTS else _marked(result)
 
     def _replaced(self, function: Callable[..., Any], call: Call) -> Any:
@@ -370,7 +370,7 @@ def _combined(name: str, arguments: Any) -> Tensor:
     for signal in signals[2:]:
         total = total + signal
     if len(signals) > 1 and total.numel() <= _SMALL:
-        levelled(total)
+        with_binary_gradient(total)
     if name in _PRODUCTS:
         for constant in constants:
             if is_triangular(constant):

@@ -74,7 +74,7 @@ class Call:
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
 
-def levelled(tensor: Tensor) -> Tensor:
+def with_binary_gradient(tensor: Tensor) -> Tensor:
     """Set the gradient back to 0 and 1 here, so that it neither underflows nor cancels."""
     if tensor.requires_grad:
         tensor.register_hook(_to_zeros_and_ones)
@@ -127,7 +127,7 @@ def _convolution(call: Call) -> Tensor:
     if not fits:
         return _as_torch_does(call)
     narrow = sum_of_groups(x, channels, groups)
-    means = levelled(window_means(narrow, kernel, stride, dilation, pads))
+    means = with_binary_gradient(window_means(narrow, kernel, stride, dilation, pads))
     return _with_weight(repeated_groups(means, channels, weight.shape[0]), weight)
 
 
@@ -171,7 +171,7 @@ def _transposed(call: Call) -> Tensor:
         (span - pad, span - pad + more)
         for span, pad, more in zip(spans, padding, added, strict=True)
     ]
-    means = levelled(window_means(y, kernel, (1,) * n, dilation, pads))
+    means = with_binary_gradient(window_means(y, kernel, (1,) * n, dilation, pads))
     return _with_weight(repeated_groups(means, channels, groups * weight.shape[1]), weight)
 
 
@@ -194,8 +194,8 @@ def _linear(call: Call) -> Tensor:
     if weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return _as_torch_does(call)
     if is_triangular(weight):
-        return levelled(F.linear(x, _positive_or_mask(call, weight)))
-    y = levelled(x.mean(-1, keepdim=True))
+        return with_binary_gradient(F.linear(x, _positive_or_mask(call, weight)))
+    y = with_binary_gradient(x.mean(-1, keepdim=True))
     return _with_weight(y.expand(*y.shape[:-1], weight.shape[0]).clone(), weight)
 
 
@@ -203,7 +203,7 @@ def _linear(call: Call) -> Tensor:
 def _product(call: Call) -> Tensor:
     a, b = (*call.args, *call.kwargs.values())[:2]
     a, b = (t if t.requires_grad else _positive_or_mask(call, t) for t in (a, b))
-    return levelled(torch.matmul(a, b))
+    return with_binary_gradient(torch.matmul(a, b))
 
 
 def _positive_or_mask(call: Call, constant: Tensor) -> Tensor:
@@ -263,7 +263,7 @@ def _mean_over_windows(x: Tensor, sizes: tuple[int, ...], arguments: dict[str, A
     for i in range(n):
         needed = (sizes[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1
         pads.append((padding[i], needed - x.shape[i - n] - padding[i]))
-    return levelled(window_means(x, kernel, stride, dilation, pads))
+    return with_binary_gradient(window_means(x, kernel, stride, dilation, pads))
 
 
 @counterpart("adaptive_max_pool{n}d", "adaptive_max_pool{n}d_with_indices")

@@ -16,7 +16,7 @@ from wavenet.receptive_fields.field import (
     stride_number,
 )
 from wavenet.receptive_fields.gradient import MOST_OUTPUTS, Support
-from wavenet.receptive_fields.growth import AFTER, BEFORE, Found, Growth
+from wavenet.receptive_fields.growth import AFTER, BEFORE, Dependencies, Growth
 from wavenet.receptive_fields.linear import CannotMeasure
 
 
@@ -91,7 +91,7 @@ Numbers = tuple[Any, Any, Any, Any, Any]
 """(samples, look-back, look-ahead, stride, padding) of one output along one dimension."""
 
 
-def _numbers(growth: Growth, found: Found) -> dict[str, list[Numbers]]:
+def _numbers(growth: Growth, found: Dependencies) -> dict[str, list[Numbers]]:
     """The numbers of each output; where two lengths leave the stride open, of further ones."""
     strides: dict[str, list[Fraction | None]] = {n: [None] * len(c) for n, c in found.axes.items()}
     numbers = _with_strides(growth, found, strides)
@@ -108,15 +108,15 @@ def _numbers(growth: Growth, found: Found) -> dict[str, list[Numbers]]:
 
 
 def _with_strides(
-    growth: Growth, found: Found, strides: dict[str, list[Fraction | None]]
+    growth: Growth, found: Dependencies, strides: dict[str, list[Fraction | None]]
 ) -> dict[str, list[Numbers]]:
     return {
         name: [
             _of_support(
                 support,
                 strides[name][d],
-                (name, d, BEFORE) in growth.endless,
-                (name, d, AFTER) in growth.endless,
+                (name, d, BEFORE) in growth.unbounded,
+                (name, d, AFTER) in growth.unbounded,
             )
             for d, support in enumerate(columns)
         ]
@@ -125,7 +125,7 @@ def _with_strides(
 
 
 def _of_support(
-    support: Support, stride: Fraction | None, endless_before: bool, endless_after: bool
+    support: Support, stride: Fraction | None, unbounded_before: bool, unbounded_after: bool
 ) -> Numbers:
     ranges = [
         (n, first, last)
@@ -134,20 +134,20 @@ def _of_support(
     ]
     if not ranges:
         raise ValueError("the output does not depend on the input")
-    if endless_before and endless_after:
+    if unbounded_before and unbounded_after:
         return math.inf, math.inf, math.inf, None, None
     samples: Any = max(last - first + 1 for _, first, last in ranges)
-    if endless_before or endless_after:
+    if unbounded_before or unbounded_after:
         samples = math.inf
-    moving = {n: last if endless_before else first for n, first, last in ranges}
+    moving = {n: last if unbounded_before else first for n, first, last in ranges}
     if stride is None or not _keeps_step(moving, stride):
-        unknown = (math.inf if endless_before else None, math.inf if endless_after else None)
+        unknown = (math.inf if unbounded_before else None, math.inf if unbounded_after else None)
         return samples, *unknown, None, None
     back: Any = max(0, *(math.floor(n * stride) - first for n, first, _ in ranges))
     ahead: Any = max(0, *(last - math.floor(n * stride) for n, _, last in ranges))
-    if endless_before:
+    if unbounded_before:
         return samples, math.inf, ahead, stride_number(stride), None
-    if endless_after:
+    if unbounded_after:
         return samples, back, math.inf, stride_number(stride), _padding(ranges, stride)
     return samples, back, ahead, stride_number(stride), _padding(ranges, stride)
 

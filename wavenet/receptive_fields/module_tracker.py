@@ -1,6 +1,6 @@
 """Tracking a network through one run: every function that it calls, and in which module.
 
-``Follower`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes
+``ModuleTracker`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes
 through it, whoever makes it: a module, the network's own ``forward``, an operator. That is why this
 package runs a network instead of reading it with torch.fx, whose symbolic trace refuses every `if`
 on a shape. The tracer and the measurement by gradient share it, so both name layers alike.
@@ -44,7 +44,7 @@ TO_VALUES = words("__bool__ __complex__ __float__ __index__ __int__ item tolist"
 """Functions that make Python's numbers of a tensor."""
 
 
-class Follower(TorchFunctionMode):
+class ModuleTracker(TorchFunctionMode):
     """Tracks which module runs at every call, and gives each layer a unique name.
 
     Args:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wavenet.receptive_fields.module_tracker import (
     CONSTANTS,
     TO_VALUES,
-    Follower,
+    ModuleTracker,
     convert,
     describe_error,
     function_name,
@@ -105,11 +105,11 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
             found.append((name, field, tuple(tensor.shape)))
     if not found:
         raise CannotTrace("no output depends on the input by any function that was seen")
-    unbounded = dict.fromkeys(why for _, field, _ in found for why in _endless(field))
+    unbounded = dict.fromkeys(why for _, field, _ in found for why in _unbounded_reasons(field))
     return Traced(tuple(shape), tuple(found), tuple(tracer.layers), tuple(unbounded))
 
 
-class Tracer(Follower):
+class Tracer(ModuleTracker):
     """Keeps the receptive field of every tensor while a module runs on shapes."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -232,7 +232,7 @@ class Tracer(Follower):
             if set(_strides(field)) != set(_strides(call.field)) or _is_wide(kernel_size):
                 self.layers.append(TracedLayer(name, kind, kernel_size, dilation, field))
             return
-        if any(why.startswith(call.place) for why in _endless(field)):
+        if any(why.startswith(call.place) for why in _unbounded_reasons(field)):
             name, _, kind = call.place.partition(" (")
             if not any(layer.name == name and layer.field == field for layer in self.layers):
                 self.layers.append(TracedLayer(name, kind.rstrip(")"), None, None, field))
@@ -249,14 +249,16 @@ class Tracer(Follower):
             raise CannotTrace(f"{place}: changes memory in place that other tensors share")
 
 
-def _endless(field: TensorField) -> list[str]:
+def _unbounded_reasons(field: TensorField) -> list[str]:
     """Reasons why dimensions have no first or no last input."""
     found: list[str] = []
     for reach in field.reaches:
         if isinstance(reach, str):
             found.append(reach)
         else:
-            found += [why for why in (reach.endless_before, reach.endless_after) if why is not None]
+            found += [
+                why for why in (reach.unbounded_before, reach.unbounded_after) if why is not None
+            ]
     return found
 
 

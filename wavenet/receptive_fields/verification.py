@@ -109,7 +109,7 @@ def _holding(plans: Plans, traced: Traced) -> Traced:
     for _ in range(_MOST_GROWTH):
         axes = spatial_axes(shape)
         needed = [
-            max((_room(field.reaches[d]) for _, field, _ in traced.outputs), default=1)
+            max((_needed_samples(field.reaches[d]) for _, field, _ in traced.outputs), default=1)
             for d in range(len(axes))
         ]
         grown = list(shape)
@@ -153,14 +153,14 @@ def _holds(traced: Traced) -> bool:
             n = probed_positions(size[reach.axis], reach.period, MOST_PHASES)
             lo, hi = reach.at(np.array(n, np.int64))
             some = lo <= hi
-            begins = reach.endless_before is not None or not bool((lo[some] < 0).any())
+            begins = reach.unbounded_before is not None or not bool((lo[some] < 0).any())
             end = traced.shape[inputs[d]]
-            if not begins or (bool((hi[some] >= end).any()) and reach.endless_after is None):
+            if not begins or (bool((hi[some] >= end).any()) and reach.unbounded_after is None):
                 return False
     return True
 
 
-def _room(reach: Reach | str) -> int:
+def _needed_samples(reach: Reach | str) -> int:
     """Input samples that hold the field of outputs in the middle, from end to end."""
     if isinstance(reach, str):
         return 1
@@ -183,9 +183,9 @@ def _differs(run: Run, tensor: Tensor, field: TensorField) -> str | None:
         end = shape[spatial_axes(shape)[d]] - 1
         lo, hi = reach.at(np.array(support.outputs, np.int64))
         some = lo <= hi
-        if reach.endless_before is not None:
+        if reach.unbounded_before is not None:
             lo = np.where(some, 0, lo)
-        if reach.endless_after is not None:
+        if reach.unbounded_after is not None:
             hi = np.where(some, end, hi)
         rows = zip(support.outputs, lo, hi, support.first, support.last, strict=True)
         for n, a, b, first, last in rows:

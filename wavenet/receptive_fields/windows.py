@@ -119,8 +119,8 @@ class Reach:
         advance: input samples per P outputs; negative where the signal runs backwards.
         folded: (major, size, minor) while the axis is flattened with others around it.
         own: own time of a single position that was picked, in input samples.
-        endless_before: reason why there is no first input; ``lo`` is then meaningless.
-        endless_after: reason why there is no last input; ``hi`` is then meaningless.
+        unbounded_before: reason why there is no first input; ``lo`` is then meaningless.
+        unbounded_after: reason why there is no last input; ``hi`` is then meaningless.
     """
 
     axis: int | None
@@ -129,8 +129,8 @@ class Reach:
     advance: int
     folded: tuple[int, int, int] | None = None
     own: int = 0
-    endless_before: str | None = None
-    endless_after: str | None = None
+    unbounded_before: str | None = None
+    unbounded_after: str | None = None
 
     @classmethod
     def identity(cls, axis: int) -> Reach:
@@ -180,8 +180,8 @@ class Reach:
         lo, hi = self.at(np.asarray(n - before, np.int64))
         both = replace(self, lo=lo.min(axis=1), hi=hi.max(axis=1))
         if self.advance < 0:
-            return replace(both, endless_after=self.endless_after or why)
-        return replace(both, endless_before=self.endless_before or why)
+            return replace(both, unbounded_after=self.unbounded_after or why)
+        return replace(both, unbounded_before=self.unbounded_before or why)
 
     def moved_to(self, axis: int | None) -> Reach:
         """Return this reach along another axis."""
@@ -197,7 +197,10 @@ class Reach:
         """Return true if both are equal for all outputs."""
         if (self.axis, self.stride) != (other.axis, other.stride):
             return False
-        if (self.endless_before, self.endless_after) != (other.endless_before, other.endless_after):
+        if (self.unbounded_before, self.unbounded_after) != (
+            other.unbounded_before,
+            other.unbounded_after,
+        ):
             return False
         n = np.arange(math.lcm(self.period, other.period), dtype=np.int64)
         return all(bool((a == b).all()) for a, b in zip(self.at(n), other.at(n), strict=True))
@@ -219,7 +222,7 @@ class Reach:
         if not connected.any():
             raise CannotTrace("the output does not depend on the input")
         samples: Any = int((self.hi - self.lo)[connected].max()) + 1
-        if self.endless_before is not None or self.endless_after is not None:
+        if self.unbounded_before is not None or self.unbounded_after is not None:
             samples = math.inf
         if self.advance < 0:
             return samples, None, None, None
@@ -228,9 +231,9 @@ class Reach:
         padding = int((own - self.lo)[connected][0])
         return (
             samples,
-            max(0, back) if self.endless_before is None else math.inf,
-            max(0, ahead) if self.endless_after is None else math.inf,
-            padding if self.endless_before is None else None,
+            max(0, back) if self.unbounded_before is None else math.inf,
+            max(0, ahead) if self.unbounded_after is None else math.inf,
+            padding if self.unbounded_before is None else None,
         )
 
 
@@ -261,7 +264,7 @@ def joined(reaches: Sequence[Reach]) -> Reach:
             lo=lo,
             hi=hi,
             advance=advance,
-            endless_before=first.endless_before or other.endless_before,
-            endless_after=first.endless_after or other.endless_after,
+            unbounded_before=first.unbounded_before or other.unbounded_before,
+            unbounded_after=first.unbounded_after or other.unbounded_after,
         )
     return first

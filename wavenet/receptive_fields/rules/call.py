@@ -85,7 +85,7 @@ class Call:
                 )
         return field
 
-    def endless(self, why: str) -> str:
+    def unbounded(self, why: str) -> str:
         """The reason for an unbounded dimension, with the place of the call."""
         text = f"{self.place}: {why}"
         return Maskable(text) if isinstance(why, Maskable) else text
@@ -145,7 +145,7 @@ def aligned(
         if isinstance(reach, Reach) and reach.axis is not None:
             axis = reach.axis
             if tensor.shape[axis] != shape[axis + offset]:
-                reach = call.endless("one position is broadcast to all the others")
+                reach = call.unbounded("one position is broadcast to all the others")
             else:
                 reach = reach.moved_to(axis + offset)
         reaches.append(reach)
@@ -169,17 +169,17 @@ def union(call: Call, parts: Sequence[TensorField]) -> TensorField:
     """The hull of the fields of several tensors of one shape."""
     reaches: list[Reach | str] = []
     for column in zip(*(part.reaches for part in parts), strict=True):
-        endless = [reach for reach in column if isinstance(reach, str)]
+        unbounded = [reach for reach in column if isinstance(reach, str)]
         finite = [reach for reach in column if isinstance(reach, Reach)]
-        if endless:
-            certain = [reach for reach in endless if not isinstance(reach, Maskable)]
-            reaches.append((certain or endless)[0])
+        if unbounded:
+            certain = [reach for reach in unbounded if not isinstance(reach, Maskable)]
+            reaches.append((certain or unbounded)[0])
             continue
         axes = {reach.axis for reach in finite}
         if len(axes) > 1 and None in axes:
-            reaches.append(call.endless("one position is broadcast to all the others"))
+            reaches.append(call.unbounded("one position is broadcast to all the others"))
         elif len({reach.stride > 0 for reach in finite if reach.axis is not None}) > 1:
-            reaches.append(call.endless("a signal is joined with one that runs backwards"))
+            reaches.append(call.unbounded("a signal is joined with one that runs backwards"))
         else:
             reaches.append(placed(call, partial(joined, finite)))
     return TensorField(tuple(reaches), frozenset().union(*(part.mixed for part in parts)))
@@ -222,7 +222,7 @@ def through_windows(
 def whole(call: Call, field: TensorField, axes: set[int], why: str) -> TensorField:
     """Make every entry depend on the whole of these axes: along time the field is unbounded."""
     reaches = tuple(
-        call.endless(why) if isinstance(reach, Reach) and reach.axis in axes else reach
+        call.unbounded(why) if isinstance(reach, Reach) and reach.axis in axes else reach
         for reach in field.reaches
     )
     return TensorField(reaches, field.mixed - axes)

@@ -42,7 +42,7 @@ def accumulated(call: Call, field: TensorField, axis: int, why: str) -> TensorFi
             if reach.folded is not None:
                 raise CannotTrace(f"{call.place}: {call.name} along a flattened axis")
             inner: Reach = reach
-            reach = placed(call, partial(inner.accumulated, call.endless(why)))
+            reach = placed(call, partial(inner.accumulated, call.unbounded(why)))
         reaches.append(reach)
     return TensorField(tuple(reaches), field.mixed)
 
@@ -186,7 +186,7 @@ def _masked(call: Call, field: TensorField, axis: int, allowed: Tensor | None) -
         if isinstance(reach, Reach) and reach.axis == axis:
             inner: Reach = reach
             if before >= n_queries - 1:
-                inner = inner.accumulated(call.endless("attends to all that came before"))
+                inner = inner.accumulated(call.unbounded("attends to all that came before"))
                 inner = inner.through(Window(1, after))
             else:
                 inner = inner.through(Window.convolution(before + after + 1, 1, before, 1))
@@ -209,15 +209,15 @@ def _window(allowed: Tensor) -> tuple[int, int] | None:
 
 @rule("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 def _fused_attention(call: Call) -> TensorField | list[TensorField]:
-    field = endless(call, "attends to every time")
+    field = unbounded(call, "attends to every time")
     n = len(tensors_in(call.result))
     return [field] * n if n > 1 else field
 
 
-def endless(call: Call, why: str) -> TensorField:
+def unbounded(call: Call, why: str) -> TensorField:
     """Make every dimension that any argument depends on unbounded, unless a mask limits it."""
     n = 0
     for tensor in tensors_in((call.args, call.kwargs)):
         field = call.field_of(tensor)
         n = n if field is None else len(field.reaches)
-    return TensorField((Maskable(call.endless(why)),) * n)
+    return TensorField((Maskable(call.unbounded(why)),) * n)

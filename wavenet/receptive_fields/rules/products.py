@@ -14,7 +14,7 @@ from wavenet.receptive_fields.rules.call import (
     union,
     whole,
 )
-from wavenet.receptive_fields.rules.over_time import endless
+from wavenet.receptive_fields.rules.over_time import unbounded
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
 
@@ -22,10 +22,10 @@ from wavenet.receptive_fields.windows import CannotTrace, Reach
 def _linear(call: Call) -> TensorField:
     field = call.sole_field()
     why = "is fully connected along time"
-    return whole(call, field, {call.x.ndim - 1}, _endless_reason(call.get(1, "weight"), why))
+    return whole(call, field, {call.x.ndim - 1}, _unbounded_reason(call.get(1, "weight"), why))
 
 
-def _endless_reason(matrix: Tensor, why: str) -> str:
+def _unbounded_reason(matrix: Tensor, why: str) -> str:
     """Reason why a product with a constant is unbounded; a non-parameter may be a mask."""
     return why if isinstance(matrix, nn.Parameter) else Maskable(why)
 
@@ -45,14 +45,14 @@ def _matmul(call: Call) -> TensorField:
         (field_b, b, b.ndim - 2, a),
     ):
         if field is not None:
-            why = _endless_reason(other, "multiplies matrices over all of the time")
+            why = _unbounded_reason(other, "multiplies matrices over all of the time")
             field = whole(call, field, {contracted}, why)
             parts.append(_aligned_batch(field, tensor, ndim))
     if len(parts) == 2:
         for reach_a, reach_b in zip(parts[0].reaches, parts[1].reaches, strict=True):
             axes = {r.axis for r in (reach_a, reach_b) if isinstance(r, Reach)}
             if len(axes) == 2 or axes & {ndim - 2, ndim - 1}:
-                return endless(call, "multiplies every time with every other (attention)")
+                return unbounded(call, "multiplies every time with every other (attention)")
     return union(call, parts)
 
 
@@ -79,7 +79,7 @@ def _einsum(call: Call) -> TensorField:
         parts.append(moved(field, places.__getitem__))
     for column in zip(*letters, strict=True):
         if len(set(column) - {""}) > 1:
-            return endless(call, "multiplies every time with every other (attention)")
+            return unbounded(call, "multiplies every time with every other (attention)")
     return union(call, parts)
 
 
