@@ -114,7 +114,9 @@ def test_a_wrong_formula_is_caught_at_its_layer(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setitem(rules.RULES, "avg_pool1d", wrong)
     network = nn.Sequential(nn.Conv1d(1, 1, 3), nn.AvgPool1d(2), nn.Conv1d(1, 1, 3))
-    with pytest.raises(VerificationError, match=r"^layer 1 \(AvgPool1d\): output \d+ depends on inputs"):
+    with pytest.raises(
+        VerificationError, match=r"^layer 1 \(AvgPool1d\): output \d+ depends on inputs"
+    ):
         receptive_field(network, input_shape=(1, 1, 50), verify=True)
 
 

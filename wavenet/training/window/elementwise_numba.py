@@ -5,7 +5,7 @@ d = 1 / ((p + 2) (1 + s)):
 
     tanh(a) = p / (p + 2) = p (1 + s) d          sigmoid(b) = 1 / (1 + s) = (p + 2) d
 
-Where something is not a number it stays so: training that runs away must be seen.
+NaN stays NaN, so that diverging training is noticed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wavenet.simd.memory import (
     write_some_bfloat16,
 )
 from wavenet.simd.registers import LANES, add_exponent, fill, fma, maximum, minimum
-from wavenet.training.window.elementwise import Piece
+from wavenet.training.window.elementwise import TensorView
 
 _FLAT = 18.0  # of 2 a: from here on tanh is 1 in float32
 _STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float32
@@ -35,7 +35,7 @@ _STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float
 
 @inlined
 def _take(address, n, narrow):  # type: ignore[no-untyped-def]
-    """16 numbers, or n of them."""
+    """Read 16 numbers, or n of them."""
     if n >= LANES:
         return read_bfloat16(address) if narrow else read(address)
     return read_some_bfloat16(address, n) if narrow else read_some(address, n)
@@ -74,7 +74,7 @@ def _make_gate() -> Any:
     def gate(  # type: ignore[no-untyped-def]
         z, z_row, gates, gates_row, gated, gated_row, half, n, narrow
     ):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        """Implement ``Elementwise.gate`` by addresses and channel strides in bytes."""
         _ = fingerprint
         size = 2 if narrow else 4
         for channel in range(half):
@@ -94,21 +94,21 @@ def _make_gate() -> Any:
     return cached(gate)
 
 
-def _make_slopes() -> Any:
+def _make_gate_backward() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def slopes(  # type: ignore[no-untyped-def]
-        gates, gates_row, slope, slope_row, z_slope, z_row, gated, gated_row, half, n, narrow
+    def gate_backward(  # type: ignore[no-untyped-def]
+        gates, gates_row, grad, grad_row, grad_z, z_row, gated, gated_row, half, n, narrow
     ):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        """Implement ``Elementwise.gate_backward`` by addresses and channel strides in bytes."""
         _ = fingerprint
         size, one = 2 if narrow else 4, fill(1.0)
         for channel in range(half):
             first = gates + channel * gates_row
             second = first + half * gates_row
-            upper = z_slope + channel * z_row
+            upper = grad_z + channel * z_row
             lower = upper + half * z_row
-            product, given = gated + channel * gated_row, slope + channel * slope_row
+            product, given = gated + channel * gated_row, grad + channel * grad_row
             for i in range(0, n, LANES):
                 at, left = i * size, n - i
                 a, b = _take(first + at, left, narrow), _take(second + at, left, narrow)
@@ -117,7 +117,7 @@ def _make_slopes() -> Any:
                 _give(lower + at, g * a * b * (one - b), left, narrow)
                 _give(product + at, a * b, left, narrow)
 
-    return cached(slopes)
+    return cached(gate_backward)
 
 
 def _make_add() -> Any:
@@ -126,7 +126,7 @@ def _make_add() -> Any:
     def add(  # type: ignore[no-untyped-def]
         total, total_row, product, product_row, copy, copy_row, channels, n, narrow
     ):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next; copy may be 0."""
+        """Implement ``Elementwise.add`` by addresses and strides in bytes; copy may be 0."""
         _ = fingerprint
         size = 2 if narrow else 4
         for channel in range(channels):
@@ -147,7 +147,7 @@ def _make_copy() -> Any:
     def copy(  # type: ignore[no-untyped-def]
         target, target_row, to_narrow, source, source_row, from_narrow, channels, n
     ):
-        """See ``Elementwise``; addresses, and bytes from one channel to the next."""
+        """Implement ``Elementwise.copy`` by addresses and channel strides in bytes."""
         _ = fingerprint
         to_size, from_size = 2 if to_narrow else 4, 2 if from_narrow else 4
         for channel in range(channels):
@@ -159,49 +159,51 @@ def _make_copy() -> Any:
     return cached(copy)
 
 
-_gate, _slopes, _add, _copy = _make_gate(), _make_slopes(), _make_add(), _make_copy()
+_gate, _gate_backward, _add, _copy = _make_gate(), _make_gate_backward(), _make_add(), _make_copy()
 
 
 class CompiledElementwise:
-    """For sums in float32, and products that take float32 or bfloat16; one row at a time."""
+    """Compiled operations with sums in float32, products in float32 or bfloat16; single rows."""
 
-    def gate(self, z: Piece, gates: Piece, gated: Piece) -> None:
-        """See ``Elementwise``."""
+    def gate(self, z: TensorView, gates: TensorView, gated: TensorView) -> None:
+        """Implement ``Elementwise.gate``."""
         narrow = _is_narrow(z, gates, gated)
-        _gate(*_place(z), *_place(gates), *_place(gated), gated.channels, gated.n, narrow)
+        _gate(*_address(z), *_address(gates), *_address(gated), gated.channels, gated.n, narrow)
 
-    def slopes(self, gates: Piece, slope: Piece, z_slope: Piece, gated: Piece) -> None:
-        """See ``Elementwise``."""
-        narrow, half, n = _is_narrow(gates, slope, z_slope, gated), gated.channels, gated.n
-        places = (*_place(gates), *_place(slope), *_place(z_slope), *_place(gated))
-        _slopes(*places, half, n, narrow)
+    def gate_backward(
+        self, gates: TensorView, grad: TensorView, grad_z: TensorView, gated: TensorView
+    ) -> None:
+        """Implement ``Elementwise.gate_backward``."""
+        narrow, half, n = _is_narrow(gates, grad, grad_z, gated), gated.channels, gated.n
+        addresses = (*_address(gates), *_address(grad), *_address(grad_z), *_address(gated))
+        _gate_backward(*addresses, half, n, narrow)
 
-    def add(self, total: Piece, product: Piece, copy: Piece | None = None) -> None:
-        """See ``Elementwise``."""
+    def add(self, total: TensorView, product: TensorView, copy: TensorView | None = None) -> None:
+        """Implement ``Elementwise.add``."""
         assert total.tensor.dtype == torch.float32
         narrow = _is_narrow(product) if copy is None else _is_narrow(product, copy)
-        place = (0, 0) if copy is None else _place(copy)
-        _add(*_place(total), *_place(product), *place, total.channels, total.n, narrow)
+        copy_at = (0, 0) if copy is None else _address(copy)
+        _add(*_address(total), *_address(product), *copy_at, total.channels, total.n, narrow)
 
-    def copy(self, target: Piece, source: Piece) -> None:
-        """See ``Elementwise``."""
-        to, of = (*_place(target), _is_narrow(target)), (*_place(source), _is_narrow(source))
+    def copy(self, target: TensorView, source: TensorView) -> None:
+        """Implement ``Elementwise.copy``."""
+        to, of = (*_address(target), _is_narrow(target)), (*_address(source), _is_narrow(source))
         _copy(*to, *of, target.channels, target.n)
 
 
-def _place(piece: Piece) -> tuple[int, int]:
-    """A piece's address, and the bytes from one of its channels to the next."""
-    tensor = piece.tensor
+def _address(view: TensorView) -> tuple[int, int]:
+    """Address of a view, and the bytes from one of its channels to the next."""
+    tensor = view.tensor
     strides, size = tensor.stride(), tensor.element_size()
     assert strides[-1] == 1
     assert tensor.ndim == 2 or len(tensor) == 1
     row = strides[-2] * size
-    return tensor.data_ptr() + piece.channel * row + piece.begin * size, row
+    return tensor.data_ptr() + view.channel * row + view.begin * size, row
 
 
-def _is_narrow(*pieces: Piece) -> bool:
-    """Whether all are bfloat16, as opposed to float32."""
-    dtype = pieces[0].tensor.dtype
+def _is_narrow(*views: TensorView) -> bool:
+    """Return true if all are bfloat16, false if all are float32."""
+    dtype = views[0].tensor.dtype
     assert dtype in (torch.float32, torch.bfloat16)
-    assert all(piece.tensor.dtype == dtype for piece in pieces)
+    assert all(view.tensor.dtype == dtype for view in views)
     return dtype == torch.bfloat16
