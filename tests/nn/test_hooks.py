@@ -153,7 +153,7 @@ def weight_normed(module: nn.Module) -> nn.Module:
 
 
 @old_norms
-def test_the_old_weight_norm_trains_in_a_chain_and_hears_loaded_weights() -> None:
+def test_the_old_weight_norm_trains_in_a_chain_and_uses_loaded_weights() -> None:
     chain = small_chain()
     weight_normed(chain.blocks[2])
     before = chain(noise(1)).detach()
@@ -339,7 +339,7 @@ def test_no_causal_block_is_refused_where_one_stood(make: Callable[[], Causal], 
 def test_a_convolution_put_into_a_built_chain_is_refused() -> None:
     chain = small_chain()
     chain.blocks[1] = nn.Conv1d(4, 4, 3, padding=1).double()
-    with pytest.raises(TypeError, match="Conv1d looks along time and keeps no state here"):
+    with pytest.raises(TypeError, match="Conv1d is not pointwise in time and has no state here"):
         chain(noise(1))
 
 
