@@ -135,7 +135,7 @@ def test_a_speaker_of_vctk_with_one_microphone_is_used_and_told(
     assert sorted(found) == sorted([*expected.values(), "p280", "p280"])
     folder = tmp_path / "VCTK-Corpus-0.92"
     assert caplog.messages == [
-        f"passed over 1 ._* files of macOS in {folder}: they hold no sound",
+        f"ignored 1 ._* files of macOS in {folder}: they contain no audio",
         f"{folder} holds no wav48_silence_trimmed/*/*_mic2.flac of p280; "
         "wav48_silence_trimmed/*/*_mic1.flac is used instead",
     ]
