@@ -478,8 +478,8 @@ G = torch.zeros(2, 2, 5)
         (lambda: MuLaw().sample(P, U[:1]), r"uniforms must be \[B, U, T\] = \[2, 1, 5\] for mu_l"),
         (lambda: MuLaw().sample(P, U, temperature=0.0), "temperature must be above 0, such as"),
         (lambda: MuLaw().sample(P, U, temperature=math.nan), "temperature must be .* got nan"),
-        (lambda: MuLaw().sample(P, U, top_p=0.0), r"top_p must lie in \(0, 1\], or be None"),
-        (lambda: MuLaw().sample(P, U, top_p=1.1), r"top_p must lie in \(0, 1\], .* got 1.1"),
+        (lambda: MuLaw().sample(P, U, top_p=0.0), r"top_p must be in \(0, 1\], or None"),
+        (lambda: MuLaw().sample(P, U, top_p=1.1), r"top_p must be in \(0, 1\], .* got 1.1"),
         (lambda: Gaussian().sample(G, U, top_p=0.9), "gaussian has none: lower temperature inst"),
     ],
 )

@@ -40,9 +40,9 @@ def run_anew() -> bool:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the kernels, empty; messages that are said once are said again."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
-    kernel_cache._say_once.cache_clear()
+    kernel_cache._warn_once.cache_clear()
     yield tmp_path / "numba" / "wavenet"
-    kernel_cache._say_once.cache_clear()
+    kernel_cache._warn_once.cache_clear()
 
 
 def kept(folder: Path, suffix: str) -> Path:
