@@ -176,7 +176,7 @@ def test_wrong_chunks_raise_one_line() -> None:
         processor(torch.zeros(1, 3, 4))
     with pytest.raises(ValueError, match="positive multiple of 2"):
         processor(torch.zeros(1, 2, 3))
-    with pytest.raises(ValueError, match="x has 5 rows, but the state it began with has 1"):
+    with pytest.raises(ValueError, match="x has 5 rows, but the initial state has 1"):
         processor(torch.zeros(5, 2, 4))
 
 
