@@ -169,7 +169,9 @@ def test_its_blocks_keep_the_law_alone_as_well(golden: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "weights"), [("standard", 13802), ("lite", 6554), ("feather", 3026), ("nano", 842)]
 )
-def test_presets_have_the_programs_weight_counts_and_hear_85_ms(name: str, weights: int) -> None:
+def test_presets_have_the_programs_weight_counts_and_a_field_of_85_ms(
+    name: str, weights: int
+) -> None:
     config = preset(name)
     model = NamWaveNet(config)
     assert config.n_weights == weights
@@ -319,7 +321,7 @@ def test_slopes_that_were_trained_are_exported_as_they_are_now(golden: Any, tmp_
 LAYERS = (LayerConfig(3, 2, ActivationConfig("PReLU", (0.1, 0.2))),)
 
 
-def test_heads_that_hear_and_wide_conditions_count_to_the_field() -> None:
+def test_heads_with_several_taps_and_wide_conditions_count_to_the_field() -> None:
     inner = NamConfig((ArrayConfig(1, 1, 2, 2, LAYERS, HeadConfig(3)),))
     head = HeadConfig(2, kernel_size=4, dilation=3)
     arrays = (
@@ -329,7 +331,7 @@ def test_heads_that_hear_and_wide_conditions_count_to_the_field() -> None:
     post = PostHeadConfig(3, 1, (2, 3), ActivationConfig("Tanh"))
     model = NamWaveNet(NamConfig(arrays, 0.5, post, 1, inner))
     # The farthest way: condition 4, head of the first array 9, of the second 1, post head 1 + 2;
-    # the first array's convolution hears x, 4 back, not the condition.
+    # the first array's convolution has a past of 4 samples of x, not of the condition.
     assert model.past == 4 + 9 + 1 + 3
     check_causal(model)
     compiled = Processor(model, model.warm_state(1))
