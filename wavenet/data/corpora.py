@@ -37,7 +37,7 @@ class Layout:
     """Layout of a named corpus on disk.
 
     Attributes:
-        folder: of one part, below the user's; ``{part}`` stands for the part's name.
+        folder: of one part, below the user's; ``{part}`` is replaced by the part's name.
         pattern: of its audio files, below that.
         otherwise: pattern of the files of speakers without files that match ``pattern``.
         speaker: name of the speaker, from the part and the path below ``folder``.

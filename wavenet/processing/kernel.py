@@ -143,7 +143,7 @@ def _conv_tile(data, weights, w, first, row, step, n_in, taps, b, out, out_row, 
 
 @inlined
 def _remember(op, data, source, source_row, positions, n):  # type: ignore[no-untyped-def]
-    """Append the chunk to the history; returns where the oldest tap of its first sample lies."""
+    """Append the chunk to the history; return the index of the oldest tap of its first sample."""
     past = (op[TAPS] - 1) * op[DILATION]
     history, row = op[HISTORY], op[HISTORY_ROW]
     position = positions[op[POSITION]]

@@ -1,8 +1,8 @@
 """Linear counterparts of functions of all times: recurrent layers, attention, sums, and masks.
 
-A recurrent layer depends on everything that came before, so a running sum stands for it. Attention
-depends on what its mask allows. Masked scores are minus infinity: they carry no gradient, and are
-zeros after the softmax, so that ``softmax(q k + mask) v`` written out is measured as it is meant.
+A recurrent layer depends on its whole past, so a running sum replaces it. Attention depends on what
+its mask allows. Masked scores are minus infinity: they carry no gradient, and are zeros after the
+softmax, so that an explicit ``softmax(q k + mask) v`` is measured correctly.
 """
 
 from __future__ import annotations

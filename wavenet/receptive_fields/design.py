@@ -14,7 +14,7 @@ counted: the parts of a model before and after it do not depend on the choice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,22 +112,14 @@ def design(
     check_positive("residual_channels", residual_channels)
     skip_channels = 2 * residual_channels if skip_channels is None else skip_channels
     check_positive("skip_channels", skip_channels)
-    wanted = max(2, math.ceil(target_ms * sample_rate / 1000 - 1e-9))
-    found = []
-    for kernel_size in kernel_sizes:
-        check_positive("kernel_size", kernel_size - 1)
-        for layers in range(1, MOST_LAYERS_PER_STACK + 1):
-            per_stack = (kernel_size - 1) * (2**layers - 1)
-            stacks = math.ceil((wanted - 1) / per_stack)
-            if 1 + stacks * per_stack <= 2 * wanted and layers * stacks <= MOST_LAYERS:
-                found.append(
-                    proposal(
-                        kernel_size, layers, stacks, sample_rate, residual_channels, skip_channels
-                    )
-                )
+    target = max(2, math.ceil(target_ms * sample_rate / 1000 - 1e-9))
+    found = [
+        proposal(*stack, sample_rate, residual_channels, skip_channels)
+        for stack in _stacks_that_reach(target, kernel_sizes)
+    ]
     if not found:
         raise ValueError(
-            f"target_ms={target_ms:g} at {sample_rate} Hz is {wanted} samples, which no stack of "
+            f"target_ms={target_ms:g} at {sample_rate} Hz is {target} samples, which no stack of "
             f"up to {MOST_LAYERS} layers reaches; ask for less or lower the sample rate"
         )
     if max_parameters is not None:
@@ -145,6 +137,17 @@ def design(
         found = [replace(p, real_time_factor=speed / p.multiply_adds) for p in found]
     found.sort(key=lambda p: (p.multiply_adds, p.state_bytes, p.samples))
     return _marked(found)
+
+
+def _stacks_that_reach(target: int, kernel_sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield kernel size, layers per stack and stacks for fields of ``target`` to twice as many."""
+    for kernel_size in kernel_sizes:
+        check_positive("kernel_size", kernel_size - 1)
+        for layers in range(1, MOST_LAYERS_PER_STACK + 1):
+            per_stack = (kernel_size - 1) * (2**layers - 1)
+            stacks = math.ceil((target - 1) / per_stack)
+            if 1 + stacks * per_stack <= 2 * target and layers * stacks <= MOST_LAYERS:
+                yield kernel_size, layers, stacks
 
 
 def proposal(

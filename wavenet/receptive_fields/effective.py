@@ -35,7 +35,7 @@ class EffectiveField:
     """The sensitivity of a network's output to its input, by lag.
 
     Attributes:
-        lags: ``[R]``, samples before the output's own time; negative ones lie after it.
+        lags: ``[R]``, samples before the output's own time; negative ones are after it.
         sensitivity: ``[R]``, mean absolute gradient at each lag, scaled to the sum 1.
         sample_rate: in Hz, or None.
         positions: times t that were averaged over.
@@ -145,18 +145,9 @@ def effective_field(
     module.eval()
     try:
         for t in times:
-            piece = audio[None, :, t - back : t + ahead + 1].detach().clone().requires_grad_()
+            segment = audio[None, :, t - back : t + ahead + 1].detach().clone().requires_grad_()
             cond = _conditioning(module, audio, t - back, length)
-            block: Any = module
-            if cond is None:
-                answer = module(piece)
-            else:  # the segment holds the whole field: the state before it has no effect
-                answer = block.stream(piece, block.init_state(1), cond)[0]
-            _, output = named_outputs(answer)[-1]
-            y = output[0, :, back]
-            signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
-            (gradient,) = torch.autograd.grad((signs * y).sum(), piece)
-            total += gradient[0].abs().sum(0).double()
+            total += _sensitivity(module, segment, cond, back, generator)
     finally:
         module.train(training)
     if not float(total.sum()) > 0:
@@ -165,10 +156,25 @@ def effective_field(
     return EffectiveField(lags, total / total.sum(), field.sample_rate, len(times))
 
 
-def _conditioning(module: Any, audio: Tensor, start: int, length: int) -> Tensor | None:
-    """The conditioning of a piece of the audio, ``[1, cond_channels, length]``, or one column.
+def _sensitivity(
+    module: Any, segment: Tensor, cond: Tensor | None, at: int, generator: torch.Generator
+) -> Tensor:
+    """Absolute gradient ``[T]`` of output ``at``, with random signs over its channels."""
+    if cond is None:
+        result = module(segment)
+    else:  # the segment holds the whole field: the state before it has no effect
+        result = module.stream(segment, module.init_state(1), cond)[0]
+    _, output = named_outputs(result)[-1]
+    y = output[0, :, at]
+    signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
+    (gradient,) = torch.autograd.grad((signs * y).sum(), segment)
+    return gradient[0].abs().sum(0).double()
 
-    Computed on this piece and what surrounds it, so a long recording costs no memory.
+
+def _conditioning(module: Any, audio: Tensor, start: int, length: int) -> Tensor | None:
+    """The conditioning of a segment of the audio, ``[1, cond_channels, length]``, or one column.
+
+    It is computed on the segment and its surroundings, so a long recording costs no memory.
     """
     width = getattr(module, "cond_channels", None)
     if not isinstance(module, Causal) or width is None:

@@ -82,7 +82,7 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
         others: shapes of further inputs, which count as constants.
 
     Raises:
-        CannotTrace: if the formulas do not cover what the module does; the message says what.
+        CannotTrace: if the formulas do not cover an operation of the module; the message names it.
     """
     copied = private_copy(module)
     tracer = Tracer(copied)

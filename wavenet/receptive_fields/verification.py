@@ -189,12 +189,12 @@ def _differs(run: Run, tensor: Tensor, field: TensorField) -> str | None:
             hi = np.where(some, end, hi)
         rows = zip(support.outputs, lo, hi, support.first, support.last, strict=True)
         for n, a, b, first, last in rows:
-            said = None if a > b else (int(a), int(b))
-            seen = None if first is None else (first, last)
-            inside = said is None or (said[0] >= 0 and said[1] <= end)
-            if inside and said != seen:
+            traced = None if a > b else (int(a), int(b))
+            found = None if first is None else (first, last)
+            inside = traced is None or (traced[0] >= 0 and traced[1] <= end)
+            if inside and traced != found:
                 return (
-                    f"output {n} depends on inputs {_span(said)} by formula, {_span(seen)} by "
+                    f"output {n} depends on inputs {_span(traced)} by formula, {_span(found)} by "
                     "gradient"
                 )
     return None
@@ -256,7 +256,7 @@ class _Leaves:
     Args:
         plans: of the block.
         shape: of the input.
-        middle: where the outputs lie that are measured, as a part of all.
+        middle: centre of the measured outputs, as a fraction of all.
     """
 
     def __init__(self, plans: Plans, shape: tuple[int, ...], middle: Fraction) -> None:

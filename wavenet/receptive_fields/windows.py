@@ -41,7 +41,7 @@ _MOST_TAPS = 20_000_000
 
 
 class CannotTrace(Exception):
-    """The network does something that the formulas do not cover; the message says what."""
+    """Raised for an operation that the formulas do not cover; the message names it."""
 
 
 @dataclass(frozen=True)

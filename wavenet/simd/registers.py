@@ -1,7 +1,7 @@
 """16 floats as one value of the compiled language.
 
-Numba knows scalars and arrays; what lies between, a register full of numbers, it leaves to LLVM's
-vectoriser to find. Here it is a type of its own, so that a kernel says what stays in registers:
+Numba has scalars and arrays, and leaves vector registers to LLVM's vectoriser. Here a vector is a
+type of its own, so that a kernel determines which values stay in registers:
 
     a = load(work, at)            16 floats from an array, at any index
     store(work, at, a * b + c)    and back

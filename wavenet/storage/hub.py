@@ -129,11 +129,11 @@ def push(
 
 
 def model_card(name: str, content: dict[str, Any], licences: list[str] | None = None) -> str:
-    """The text of a model card, from what ``config.json`` says.
+    """Write the text of a model card from the content of ``config.json``.
 
     Args:
         name: ``owner/name``.
-        content: as ``read_config`` gives it.
+        content: from ``read_config``.
         licences: names of the texts of licence and attribution beside it.
     """
     settings = "\n".join(

@@ -12,7 +12,7 @@ from typing import Any
 
 _WHOLE = re.compile(r"(?:file://|~[\w.-]*[/\\]|[/\\]|[A-Za-z]:[/\\])(?=.*\S)", re.DOTALL)
 _WITHIN = re.compile(
-    r"""(?<![^\s=:,;'"(\[])"""  # what stands before a path in a command or a sentence
+    r"""(?<![^\s=:,;'"(\[])"""  # what precedes a path in a command or a sentence
     r"""(?:file://|~[\w.-]*[/\\]|(?:[A-Za-z]:)?(?:/(?!/)|\\))(?=\S)"""  # where a path begins
     r"""(?:[^\s'",;:)\]]*[/\\])?([^\s'",;:)\]/\\]*)[/\\]?"""  # its folders, and its name
 )
