@@ -229,7 +229,7 @@ def test_a_wav_whose_writer_left_the_length_open_is_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_samples_that_are_not_finite_are_told_by_number(tmp_path: Path, value: float) -> None:
+def test_the_error_for_nonfinite_samples_has_their_number(tmp_path: Path, value: float) -> None:
     path = tmp_path / "a.wav"
     x = np.zeros((100000, 2))
     x[70001, 1] = x[70005, 0] = value

@@ -56,7 +56,7 @@ def test_the_parts_of_a_step_weigh_its_samples_alike(
     assert np.mean(means) == pytest.approx(float(expected), rel=1e-5)  # sums in float32
 
 
-def test_a_part_without_a_window_is_an_error_that_says_how_many_are_needed(
+def test_a_part_without_a_window_is_an_error_with_the_number_needed(
     windows: Windows,
 ) -> None:
     with pytest.raises(ValueError, match="batch_size=3 leaves a part .* 2 processes in 2 .* to 4"):

@@ -23,7 +23,7 @@ def tone(sample_rate: int, frequency_hz: float = 440) -> np.ndarray:
 
 
 def utterances(*names: str, copies: Mapping[str, str] | None = None) -> Corpus:
-    """Of ten samples each; ``copies`` says which of them sound like another."""
+    """Utterances of ten samples each; ``copies`` maps copies to their originals."""
     parts = []
     for name in names:
         draw = np.random.default_rng(list((copies or {}).get(name, name).encode()))

@@ -85,7 +85,7 @@ def test_the_cache_tells_parts_apart(folder: Path, tmp_path: Path) -> None:
         assert corpus.n_samples == n_samples
 
 
-def test_what_lies_behind_the_end_of_a_file_is_left_out_and_a_rounded_end_is_not(
+def test_a_part_after_the_end_of_a_file_is_skipped_and_a_rounded_end_is_not(
     folder: Path,
 ) -> None:
     path = write_csv(
@@ -100,7 +100,7 @@ def test_what_lies_behind_the_end_of_a_file_is_left_out_and_a_rounded_end_is_not
     )
 
 
-def test_parts_far_into_a_long_file_are_told_apart_by_the_millisecond(tmp_path: Path) -> None:
+def test_parts_far_into_a_long_file_differ_by_the_millisecond(tmp_path: Path) -> None:
     lines = ["path,start,end", "a.wav,12345.671,12345.772", "a.wav,12345.672,12345.773"]
     listing = find_corpus(str(write_csv(tmp_path, *lines)))
     names = [recording.name for recording in listing.recordings]

@@ -153,7 +153,7 @@ def test_less_common_suffixes_of_audio_are_read(tmp_path: Path, suffix: str) -> 
     assert len(decode(path, RATE)) == round(0.8 * RATE)
 
 
-def test_sound_that_cannot_be_decoded_is_told_and_not_passed_over(tmp_path: Path) -> None:
+def test_audio_that_cannot_be_decoded_is_reported(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
     unreadable = ("m4a", "mp4", "webm", "mkv", "wv", "3gp")
     for suffix in unreadable:

@@ -159,7 +159,7 @@ def test_an_index_outside_is_an_index_error() -> None:
 # --- what is in them ---
 
 
-def test_x_is_the_recording_behind_its_past_and_heard_says_where_it_is() -> None:
+def test_x_is_the_recording_after_its_past_and_the_mask_is_one_inside_it() -> None:
     data = windows([300])  # starts 0 to 100; 64 samples of warm-up, 200 to predict
     whole = torch.cat([torch.zeros(64), data.corpus.utterances[0].audio(0, 300), torch.zeros(200)])
     for i in range(30):
@@ -200,8 +200,8 @@ def test_the_mel_of_a_window_is_rows_of_the_whole_files_mel(padding: str, n_samp
         torch.testing.assert_close(
             item["mel"], rows_of_the_whole(whole, first, count), rtol=1e-5, atol=1e-5
         )
-        heard = (item["frame"] + first).tolist()
-        assert heard == np.clip(range(first, first + count), 0, whole.shape[1] - 1).tolist()
+        columns = (item["frame"] + first).tolist()
+        assert columns == np.clip(range(first, first + count), 0, whole.shape[1] - 1).tolist()
 
 
 def test_the_speaker_is_the_index_of_the_folder() -> None:

@@ -489,7 +489,7 @@ def test_a_wrong_value_raises_one_line_that_names_the_remedy(call, message):
     assert "\n" not in str(error.value)
 
 
-def test_integer_samples_raise_and_are_told_to_be_divided():
+def test_integer_samples_raise_with_the_advice_to_divide_them():
     with pytest.raises(TypeError, match=r"x must be floats, got torch.int16: divide 16-bit"):
         MuLaw().quantize(torch.zeros(1, 5, dtype=torch.int16))
 

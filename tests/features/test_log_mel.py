@@ -83,7 +83,7 @@ def test_rows_are_those_of_the_definition(preset: str, length: int) -> None:
         {"win_samples": 701, "hop_samples": 161, "padding": "center", "f_min_hz": 1100.0},
     ],
 )
-def test_every_setting_does_what_the_definition_says(changes: dict[str, Any]) -> None:
+def test_every_setting_follows_its_definition(changes: dict[str, Any]) -> None:
     config = dataclasses.replace(MelConfig(), **changes)
     x = noise(9000)
     np.testing.assert_allclose(log_mel(x, config), by_hand(x, config), rtol=0, atol=ATOL_FLOAT64)

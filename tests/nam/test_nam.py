@@ -90,9 +90,7 @@ def test_a_file_of_the_package_sounds_as_in_the_package(name: str, golden: Any) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_we_write_says_the_same_as_what_we_read(
-    name: str, golden: Any, tmp_path: Path
-) -> None:
+def test_a_written_file_is_read_as_the_same_model(name: str, golden: Any, tmp_path: Path) -> None:
     model = read_nam(golden(name))
     write_nam(tmp_path / "again.nam", model)
     again = read_nam(tmp_path / "again.nam")
@@ -105,7 +103,7 @@ def test_what_we_write_says_the_same_as_what_we_read(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_compiled_engine_says_what_stream_says(name: str, golden: Any) -> None:
+def test_the_compiled_engine_equals_stream(name: str, golden: Any) -> None:
     pytest.importorskip("numba", reason="process is compiled by numba")
     model = read_nam(golden(name))
     state = model.warm_state(2)
@@ -147,8 +145,8 @@ def modulated(condition: NamConfig | None, channels: int) -> NamConfig:
     return NamConfig((array,), head_scale=1.0, sample_rate=48_000, condition=condition)
 
 
-def test_a_network_that_multiplies_layer_after_layer_keeps_the_law() -> None:
-    """With the weights of this seed its outputs grow beyond all numbers."""
+def test_a_network_that_multiplies_layer_after_layer_meets_the_contract() -> None:
+    """Outputs overflow with the weights of this seed."""
     check_causal(NamWaveNet(modulated(modulated(None, 4), 4)), seed=1)
 
 
@@ -181,7 +179,7 @@ def test_presets_have_the_programs_weight_counts_and_a_field_of_85_ms(
     assert wavenet.receptive_field(model).sample_rate == 48000
 
 
-def test_every_file_has_as_many_weights_as_its_configuration_says() -> None:
+def test_every_file_has_the_number_of_weights_of_its_configuration() -> None:
     assert len(NAMES) > 15
     for name in NAMES:
         model = read_nam_content(FILES[name])
@@ -221,7 +219,7 @@ def test_the_oldest_spelling_means_the_same(name: str, golden: Any) -> None:
     require_close(answer(model), ANSWERS[name])
 
 
-def test_the_last_weight_is_the_head_scale_whatever_the_config_says(golden: Any) -> None:
+def test_the_last_weight_overrides_the_head_scale_of_the_config(golden: Any) -> None:
     def change(content: dict[str, Any]) -> None:
         content["config"]["head_scale"] = 123.0
 

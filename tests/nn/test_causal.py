@@ -506,7 +506,7 @@ def test_torch_export_takes_the_parallel_pass(name: str) -> None:
         ({"groups": 3}, "groups=3 must divide in_channels=2 and out_channels=4"),
     ],
 )
-def test_a_convolution_that_cannot_be_built_says_why(
+def test_a_convolution_that_cannot_be_built_is_an_error_with_the_reason(
     arguments: dict[str, object], message: str
 ) -> None:
     given = {"in_channels": 2, "out_channels": 4, "kernel_size": 2} | arguments
@@ -518,7 +518,7 @@ def test_a_convolution_that_cannot_be_built_says_why(
 
 
 @each_block
-def test_each_block_refuses_what_does_not_fit_and_says_what_would(name: str) -> None:
+def test_each_block_refuses_wrong_shapes_with_the_expected_ones(name: str) -> None:
     block = fresh(name)
     kind, channels, step = type(block).__name__, block.in_channels, block.step
     x, cond = inputs(block, 2, 4 * step)
@@ -589,7 +589,7 @@ def test_a_warm_state_refuses_conditioning_that_does_not_fit(name: str) -> None:
         fresh("conv").warm_state(2, torch.zeros(2, 1, 1))
 
 
-def test_a_block_that_defines_nothing_says_what_it_must_define() -> None:
+def test_a_block_that_defines_nothing_names_what_it_must_define() -> None:
     class Empty(Causal):
         in_channels = 1
 

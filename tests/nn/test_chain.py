@@ -88,7 +88,7 @@ def test_past_counts_samples_of_the_first_input() -> None:
     assert Chain(up, CausalConv1d(1, 1, 6)).past == 2
 
 
-def test_a_pointwise_convolution_in_front_says_how_many_channels_x_has() -> None:
+def test_a_pointwise_convolution_in_front_determines_the_channels_of_x() -> None:
     stack = DilatedStack(16, 8, dilations=[1, 2])
     for front in (nn.Conv1d(1, 16, 1), nn.Sequential(nn.Tanh(), nn.Conv1d(1, 16, 1))):
         chain = Chain(front, stack, Select(1), nn.ReLU(), nn.Conv1d(8, 1, 1))

@@ -1,4 +1,4 @@
-"""From frames to samples: linear, the same for every channel, and aligned with the frames."""
+"""Upsampling of frames: linear, the same for every channel, and aligned with the frames."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_centre_outside_of_the_hop_is_refused() -> None:
 
 
 @pytest.mark.parametrize("context", [0, 1, 2])
-def test_an_encoder_looks_as_far_to_both_sides_as_it_says(context: int) -> None:
+def test_an_encoder_has_its_context_on_both_sides(context: int) -> None:
     encoder = FrameEncoder(3, 5, context=context).double()
     frames = torch.randn(1, 3, 11, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(encoder(frames)[0, :, 5].sum(), frames)

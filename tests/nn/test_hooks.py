@@ -50,7 +50,7 @@ def noise(channels: int, n: int = 12) -> Tensor:
 
 
 def chunks_of(block: Causal, x: Tensor) -> Tensor:
-    """What a block streams, in two chunks."""
+    """Outputs of a block that streams two chunks."""
     first, state = block.stream(x[..., :5], block.init_state(len(x)))
     second, _ = block.stream(x[..., 5:], state)
     return torch.cat([first, second], dim=-1)
@@ -307,7 +307,7 @@ def test_a_block_compiled_in_place_runs_compiled() -> None:
     assert runs
 
 
-def test_what_a_chain_says_of_itself_is_asked_afresh() -> None:
+def test_the_attributes_of_a_chain_are_computed_at_every_access() -> None:
     chain = small_chain()
     chain.blocks[2] = CausalConv1d(4, 2, 5, dilation=3, stride=2).double()
     assert (chain.past, chain.step, chain.rate) == (1 + 12, 2, chain.blocks[2].rate)

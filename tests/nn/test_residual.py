@@ -74,7 +74,7 @@ def test_gate_channels_count_both_halves_and_default_to_twice_the_residual_chann
         GatedResidualBlock(6, 3, gate_channels=5)
 
 
-def test_the_conditioning_projection_has_no_bias_and_only_stands_where_it_is_used() -> None:
+def test_the_conditioning_projection_has_no_bias_and_exists_only_where_it_is_used() -> None:
     names = {name for name, _ in GatedResidualBlock(2, 2, cond_channels=1).named_parameters()}
     assert "cond_projection.weight" in names
     assert "cond_projection.bias" not in names

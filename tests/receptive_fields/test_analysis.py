@@ -120,7 +120,7 @@ def test_a_wrong_formula_is_caught_at_its_layer(monkeypatch: pytest.MonkeyPatch)
         receptive_field(network, input_shape=(1, 1, 50), verify=True)
 
 
-def test_look_ahead_says_whether_a_network_is_causal() -> None:
+def test_a_network_is_causal_if_its_look_ahead_is_zero() -> None:
     both = receptive_field(networks.small(), 1000, input_shape=(1, 1, 50))
     assert (both.samples, both.look_back, both.look_ahead, both.padding) == (7, 3, 3, 3)
     assert not both.is_causal
@@ -235,7 +235,7 @@ def test_a_spectrogram_that_is_averaged_over_frequency_keeps_its_time() -> None:
     assert field.samples == (math.inf, 5)
 
 
-def test_code_that_decides_by_values_is_measured_and_says_so() -> None:
+def test_code_that_branches_on_values_is_measured_with_a_note() -> None:
     field = receptive_field(networks.DecidesByValue(), input_shape=(1, 1, 64))
     assert (field.samples, field.look_back, field.look_ahead) == (401, 200, 200)
     assert field.method == "gradient"
@@ -245,7 +245,7 @@ def test_code_that_decides_by_values_is_measured_and_says_so() -> None:
 
 
 def unseen(x: Tensor) -> Tensor:
-    """As an extension would be: no function mode sees it."""
+    """Compute as an extension would, which no function mode intercepts."""
     with torch._C.DisableTorchFunction():
         return torch.roll(x, -1, -1)
 

@@ -78,6 +78,8 @@ def test_conditioning_of_a_piece_is_that_of_the_whole(generator: torch.Generator
         (convolution([0.0, 0.0]), 50, "does not depend on this audio"),
     ],
 )
-def test_what_has_no_effective_field_is_said(module: nn.Module, n: int, message: str) -> None:
+def test_a_network_without_an_effective_field_is_refused(
+    module: nn.Module, n: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         effective_field(module, torch.ones(n))

@@ -151,7 +151,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_where_no_folder_can_be_made_the_kernel_runs_and_one_line_says_so(
+def test_without_a_folder_the_kernel_runs_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -28,8 +28,8 @@ from wavenet.nn.state import State
 from wavenet.values.integers import as_integer, is_integer
 
 EXCITATION_SCALE, PREDICTION_SCALE = 1.5, 0.3
-"""For speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (12 files of
-prompts, order 20): unscaled, the prediction would dominate the network's input."""
+"""Scales for unit variance: asinh(e) of speech has a standard deviation of 0.65 and asinh(p / g) of
+2.9 (12 files of prompts, order 20). Unscaled, the prediction would dominate the network's input."""
 
 
 class LinearPrediction(Causal):

@@ -43,7 +43,7 @@ from wavenet.nn.stft import check_state, overlap_sum, overlaps_enough, transform
 
 DEFAULT_PASSES = 16
 RELAXATION = 1.2
-"""Above 1.3, passes with momentum diverge where the signal is far from its target."""
+"""Default factor of corrections; above 1.3, passes with momentum may diverge."""
 MOMENTUM = 0.8
 LIMIT_NATS = 2.0
 """Largest correction of a band in a pass, 17 dB in magnitude."""

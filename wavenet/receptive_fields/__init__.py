@@ -3,8 +3,8 @@
 - ``arithmetic``: the formulas of one convolution, in one or more dimensions;
 - ``causal``: blocks that declare their receptive field, configurations, lists of dilations;
 - ``tracing`` (with ``rules`` and ``windows``): any module, by formula;
-- ``gradient`` (with ``linear`` and ``linearized_ops``): any module, by measurement; each verifies
-  the other;
+- ``gradient`` (with ``linear``, ``linear_network`` and ``linearized_ops``): any module, by
+  measurement; each verifies the other;
 - ``effective``: how much of the field a trained model uses;
 - ``design``: stacks that reach a target field, and their costs;
 - ``plots``: figures of all of these.

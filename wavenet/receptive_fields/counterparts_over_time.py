@@ -58,7 +58,7 @@ def _masked_fill(call: Call) -> Tensor:
 
 @counterpart("where")
 def _where(call: Call) -> Tensor:
-    """A choice that does not depend on the input; ``linear`` has the sum for one that does."""
+    """Choose by a constant condition; ``linear_network`` sums the branches of any other."""
     condition, a, b = call.get(0, "condition"), call.get(1, "input"), call.get(2, "other")
     if condition.dtype != torch.bool:  # a.where(condition, b)
         condition, a = a, condition

@@ -36,7 +36,7 @@ Its layers do not say how far it reaches, and a loop over time takes long.
 """
 
 _OTHER_LENGTHS = {1: (96, 720, 20160), 2: (96, 960), 3: (96,)}
-"""By how much an input of so many dimensions grows to show the stride: multiples of most."""
+"""Added lengths, by number of dimensions, that show the stride: multiples of most strides."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Linear counterparts of torch functions, with positive coefficients (``linear``).
+"""Linear counterparts of torch functions, with positive coefficients (``linear_network``).
 
 A counterpart depends on the same inputs as its function, and is a sum of them with positive
 coefficients: means over the windows of a convolution or a maximum, and for a normalisation its
@@ -90,7 +90,7 @@ def _to_zeros_and_ones(gradient: Tensor) -> Tensor:
 
 Counterpart = Callable[[Call], Any]
 COUNTERPARTS: dict[str, Counterpart] = {}
-"""By the function's name. Others are linear already, or replaced by ``linear`` itself."""
+"""Counterparts by function name; others are linear, or replaced in ``linear_network`` itself."""
 
 
 def counterpart(*names: str) -> Callable[[Counterpart], Counterpart]:

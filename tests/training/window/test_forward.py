@@ -114,7 +114,7 @@ def test_validation_in_inference_mode_may_use_threads() -> None:
 def test_rows_together_give_what_they_give_one_after_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on a GPU, where all rows are computed at once."""
+    """Compute all rows at once, as on a GPU."""
     monkeypatch.setattr(window_plan.Plan, "parts", lambda _, batch: [[slice(0, batch)]])
     assert_same(make_stack(), *make_input(3, 5), 50)
     assert_same(make_stack(), *make_input(3, 5), 50, recompute=True)
@@ -162,7 +162,7 @@ def test_the_input_need_not_be_contiguous_along_time() -> None:
 
 
 def test_a_sum_has_a_gradient() -> None:
-    """Its own one is a single number, expanded."""
+    """The gradient of a sum is a single number, expanded."""
     stack, (x, _) = make_stack(2, None).float(), make_input(2, None)
     x = x.detach().float()
     grads = []
