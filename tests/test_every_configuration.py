@@ -271,7 +271,7 @@ def test_training_stopped_halfway_and_resumed_ends_with_the_same_bits(
         trainer={"accelerator": "cpu", "enable_progress_bar": False},
     )
     if CONFIGURATIONS[name].features is not None:
-        with pytest.raises(ValueError, match=r"makes mels, not features; set model\.mel"):
+        with pytest.raises(ValueError, match=r"computes mels alone; set model\.mel"):
             train(config, tmp_path / "out")
         assert not (tmp_path / "out").exists()
         return

@@ -119,7 +119,7 @@ def test_a_part_is_that_part_of_the_whole(tmp_path: Path) -> None:
         write_audio(path, GRID, 16000)
         assert torch.equal(read_audio(path, first=30000, count=5000)[0], GRID[30000:35000])
         assert torch.equal(read_audio(path, 16000, first=65535)[0], GRID[65535:])
-        with pytest.raises(AudioError, match="samples 65530 to 65540 were asked for"):
+        with pytest.raises(AudioError, match="samples 65530 to 65540 were requested"):
             read_audio(path, first=65530, count=10)
         with pytest.raises(AudioError, match="part of a file of 16000 Hz cannot be read at 8000"):
             read_audio(path, 8000, first=1)
@@ -207,7 +207,7 @@ def bad_file(tmp_path: Path, kind: str) -> Path:
         ("cut flac", "cut short or damaged: not all of its 50000 samples"),
         ("header of flac", "cut short or damaged"),
         ("cut wav", "cut short or damaged: not all of its 50000 samples"),
-        ("unknown length", "does not say how many samples"),
+        ("unknown length", "the header has no number of samples"),
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, kind: str, reason: str) -> None:
@@ -229,7 +229,7 @@ def test_a_wav_whose_writer_left_the_length_open_is_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_samples_that_are_not_finite_are_told_by_number(tmp_path: Path, value: float) -> None:
+def test_the_error_for_nonfinite_samples_has_their_number(tmp_path: Path, value: float) -> None:
     path = tmp_path / "a.wav"
     x = np.zeros((100000, 2))
     x[70001, 1] = x[70005, 0] = value

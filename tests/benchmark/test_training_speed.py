@@ -42,7 +42,7 @@ def test_the_plain_network_computes_what_the_model_computes(changes: dict[str, A
     plain.load_state_dict(_renamed(model))
     plan = WindowPlan.of(model, 0.05)
     n = plan.warm_up + plan.length
-    batch = {"x": torch.rand(2, 1, n) - 0.5, "heard": torch.ones(2, 1, n)}
+    batch = {"x": torch.rand(2, 1, n) - 0.5, "mask": torch.ones(2, 1, n)}
     if plan.mel is not None:
         frames = n // plan.hop + 2 * plan.context_frames
         batch["mel"] = torch.randn(2, plan.mel.n_mels, frames)

@@ -281,7 +281,7 @@ def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
         ),
         ("a.wav --model MODEL --seed -1", "seed=-1 must not be negative"),
         ("a.wav --model MODEL --temperature 0", "temperature must be above 0, such as 0.9 or 1.0"),
-        ("a.wav --model MODEL --top-p 2", "top_p must lie in (0, 1]"),
+        ("a.wav --model MODEL --top-p 2", "top_p must be in (0, 1]"),
         ("a.wav --model MODEL --noise-shaping 2", "noise_shaping=2.0 must be from -1 to 1"),
         (
             "a.wav --model MODEL --engine warp",

@@ -145,7 +145,7 @@ TABLE = [
     ("receptive-field os:getcwd", "os:getcwd: gives a str, not a torch.nn.Module"),
     ("receptive-field sys:exit", "sys:exit: cannot be made without arguments: SystemExit"),
     ("receptive-field nowhere:x", "nowhere:x: cannot be imported: No module named"),
-    ("receptive-field --layers 3 --plot a.xyz", "a.xyz: a picture's name ends in .png or .svg"),
+    ("receptive-field --layers 3 --plot a.xyz", "a.xyz: unknown image format; use a name that"),
     ("train --corpus tones --out out --colour red", "unrecognized arguments: --colour red"),
     # Words that are no command's.
     ("sing", "invalid choice: 'sing'"),

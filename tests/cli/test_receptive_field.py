@@ -126,7 +126,10 @@ def test_effective_field_of_a_checkpoint_on_audio(
         (["--target-ms", "3"], "--target-ms needs --sample-rate"),
         (["--target-ms", "3", "--sample-rate", "16000", "--layers", "2"], "leave out layers"),
         (["--layers", "3", "--effective", "a.wav"], "name its checkpoint"),
-        (["--layers", "3", "--plot", "fan.jpg"], "fan.jpg: a picture's name ends in .png or .svg"),
+        (
+            ["--layers", "3", "--plot", "fan.jpg"],
+            "fan.jpg: unknown image format; use a name that ends in .png or .svg",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line_and_exit_code_2(

@@ -167,12 +167,12 @@ def test_an_augmented_window_has_the_samples_and_the_mel_of_the_augmented_file(
         first = start - plan.warm_up
         assert torch.equal(item["x"][0], file.audio(first, start + plan.length))
         inside = torch.arange(first, start + plan.length)
-        assert torch.equal(item["heard"][0].bool(), (inside >= 0) & (inside < file.n_samples))
+        assert torch.equal(item["mask"][0].bool(), (inside >= 0) & (inside < file.n_samples))
         rows = log_mel(file.audio(0, file.n_samples), plan.mel)
         wanted = first // plan.hop - plan.context_frames + torch.arange(item["mel"].shape[-1])
         expected = rows[:, wanted.clamp(0, rows.shape[-1] - 1)]
         torch.testing.assert_close(item["mel"][:, item["frame"]], expected, rtol=1e-4, atol=1e-3)
-        assert made.n_heard(index) == int(item["heard"][0, -plan.length :].sum())
+        assert made.n_inside(index) == int(item["mask"][0, -plan.length :].sum())
 
 
 def test_an_augmented_window_has_no_speaker_and_keeps_its_mel() -> None:

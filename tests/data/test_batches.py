@@ -41,7 +41,7 @@ def test_the_parts_of_a_step_weigh_its_samples_alike(
 ) -> None:
     """The mean over parts of (sum / samples) is the sum over the step divided by its samples."""
     (whole,) = (Batches(windows, 20)[i] for i in range(1))
-    inside = whole["heard"][:, 0, -100:]
+    inside = whole["mask"][:, 0, -100:]
     assert inside.sum() == whole["samples"] < 20 * 100
     expected = (whole["x"][:, 0, -100:] * inside).sum() / inside.sum()
     parts = [
@@ -50,13 +50,13 @@ def test_the_parts_of_a_step_weigh_its_samples_alike(
         for turn in range(per_step)
     ]
     means = [
-        float((part["x"][:, 0, -100:] * part["heard"][:, 0, -100:]).sum() / part["samples"])
+        float((part["x"][:, 0, -100:] * part["mask"][:, 0, -100:]).sum() / part["samples"])
         for part in parts
     ]
     assert np.mean(means) == pytest.approx(float(expected), rel=1e-5)  # sums in float32
 
 
-def test_a_part_without_a_window_is_an_error_that_says_how_many_are_needed(
+def test_a_part_without_a_window_is_an_error_with_the_number_needed(
     windows: Windows,
 ) -> None:
     with pytest.raises(ValueError, match="batch_size=3 leaves a part .* 2 processes in 2 .* to 4"):
@@ -66,5 +66,5 @@ def test_a_part_without_a_window_is_an_error_that_says_how_many_are_needed(
 def test_batches_end_with_the_last_whole_step(windows: Windows) -> None:
     batches = Batches(windows, 6, per_step=2)
     for index in (-1, 6):
-        with pytest.raises(IndexError, match=f"index={index} must lie within 0 to 5"):
+        with pytest.raises(IndexError, match=f"index={index} must be within 0 to 5"):
             batches[index]

@@ -76,7 +76,7 @@ def entries(cache: Path) -> list[Path]:
 
 
 def settle(folder: Path) -> None:
-    """As if nothing had changed for a while: a change now may be too recent to be told by time."""
+    """Age all files: a recent change may not be visible in their times."""
     for path in folder.rglob("*.wav"):
         os.utime(path, (path.stat().st_mtime - 100,) * 2)
 
@@ -180,7 +180,7 @@ def test_an_entry_that_is_not_as_it_was_written_is_made_again(
 # --- where it lies ---
 
 
-def test_the_folder_is_as_given_or_as_the_environment_says(
+def test_the_folder_is_as_given_or_that_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WAVENET_CACHE", str(tmp_path / "own"))
@@ -195,7 +195,7 @@ def test_the_folder_is_as_given_or_as_the_environment_says(
     assert cache_folder() == tmp_path / "home" / ".cache" / "wavenet"
 
 
-def test_where_the_cache_cannot_be_written_memory_serves_and_one_line_says_so(
+def test_without_a_writable_cache_samples_are_in_memory_with_one_warning(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")

@@ -123,7 +123,7 @@ def test_torchaudio_finds_as_many_in_the_same_folder(name: str, tmp_path: Path, 
     assert len(find_corpus(name, root=tmp_path).recordings) == theirs > 0
 
 
-def test_a_speaker_of_vctk_with_one_microphone_is_used_and_told(
+def test_a_speaker_of_vctk_with_one_microphone_is_used_and_logged(
     tmp_path: Path, copy: Copy, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = lay_out("VCTK", copy)
@@ -135,7 +135,7 @@ def test_a_speaker_of_vctk_with_one_microphone_is_used_and_told(
     assert sorted(found) == sorted([*expected.values(), "p280", "p280"])
     folder = tmp_path / "VCTK-Corpus-0.92"
     assert caplog.messages == [
-        f"passed over 1 ._* files of macOS in {folder}: they hold no sound",
+        f"ignored 1 ._* files of macOS in {folder}: they contain no audio",
         f"{folder} holds no wav48_silence_trimmed/*/*_mic2.flac of p280; "
         "wav48_silence_trimmed/*/*_mic1.flac is used instead",
     ]
@@ -191,7 +191,7 @@ def test_a_named_corpus_without_audio_is_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture
 def archive(copy: Copy, tmp_path: Path) -> bytes:
-    """What the server of YESNO has."""
+    """Archive on the server of YESNO."""
     lay_out("YESNO", copy)
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
@@ -246,14 +246,14 @@ def test_a_network_that_refuses_is_one_line(
     assert not (tmp_path / "waves_yesno").exists()
 
 
-def test_what_torchaudio_does_not_have_is_said(tmp_path: Path) -> None:
+def test_a_corpus_that_torchaudio_does_not_have_is_an_error_with_its_source(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="corpus=PROMPTS cannot be downloaded; decode Debian's"):
         find_corpus("PROMPTS", root=tmp_path, download=True)
 
 
 @pytest.fixture(params=[ImportError, OSError], ids=["missing", "undefined symbol"])
 def without_torchaudio(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where torchaudio is missing, or was built for another torch."""
+    """Simulate a missing torchaudio, or one built for another torch."""
     real = builtins.__import__
 
     def refuse(name: str, *rest: Any) -> Any:
@@ -279,7 +279,7 @@ def test_a_torch_that_torchaudio_cannot_work_with_is_one_line_that_names_those_t
 
 
 @pytest.mark.usefixtures("without_torchaudio")
-def test_what_lies_there_needs_no_torchaudio(tmp_path: Path, copy: Copy) -> None:
+def test_unpacked_corpora_need_no_torchaudio(tmp_path: Path, copy: Copy) -> None:
     lay_out("YESNO", copy)
     assert len(find_corpus("YESNO", root=tmp_path, download=True).recordings) == 2
 

@@ -23,7 +23,7 @@ def tone(sample_rate: int, frequency_hz: float = 440) -> np.ndarray:
 
 
 def utterances(*names: str, copies: Mapping[str, str] | None = None) -> Corpus:
-    """Of ten samples each; ``copies`` says which of them sound like another."""
+    """Utterances of ten samples each; ``copies`` maps copies to their originals."""
     parts = []
     for name in names:
         draw = np.random.default_rng(list((copies or {}).get(name, name).encode()))
@@ -265,5 +265,5 @@ def test_a_single_file_of_one_sample_cannot_be_split() -> None:
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
 def test_a_fraction_outside_0_to_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match=f"validation_fraction={fraction} must lie between 0 and"):
+    with pytest.raises(ValueError, match=f"validation_fraction={fraction} must be between 0 and"):
         utterances("a.wav", "b.wav").split(fraction)

@@ -117,7 +117,7 @@ def test_the_json_has_every_finding_with_its_count_and_what_training_does(
     assert facts["sample_rates"] == {"16000": 10, "44100": 1}
 
 
-def test_the_table_is_aligned_and_says_what_training_does(found: Inspection) -> None:
+def test_the_table_is_aligned_and_has_the_handling_by_training(found: Inspection) -> None:
     lines = str(found).splitlines()
     head = next(line for line in lines if line.startswith("finding"))
     for kind, names in found.found.items():
@@ -136,7 +136,7 @@ def test_parts_of_a_file_are_judged_apart(tmp_path: Path) -> None:
     assert (found.recordings, found.usable, len(found.found["broken"])) == (3, 1, 1)
 
 
-def test_a_corpus_of_broken_files_alone_and_a_name_that_is_not_utf8_are_told(
+def test_a_corpus_of_broken_files_alone_and_a_name_that_is_not_utf8_are_reported(
     tmp_path: Path,
 ) -> None:
     soundfile.write(tmp_path / "new.wav", noise(0), RATE)

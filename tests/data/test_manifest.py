@@ -85,7 +85,7 @@ def test_the_cache_tells_parts_apart(folder: Path, tmp_path: Path) -> None:
         assert corpus.n_samples == n_samples
 
 
-def test_what_lies_behind_the_end_of_a_file_is_left_out_and_a_rounded_end_is_not(
+def test_a_part_after_the_end_of_a_file_is_skipped_and_a_rounded_end_is_not(
     folder: Path,
 ) -> None:
     path = write_csv(
@@ -94,13 +94,13 @@ def test_what_lies_behind_the_end_of_a_file_is_left_out_and_a_rounded_end_is_not
     corpus = Corpus.read(read_manifest(path), RATE)
     assert [len(part.samples) for part in corpus.utterances] == [4000]
     assert len(corpus.skipped) == 3
-    assert f"{folder}/long.wav: 0.5 to 2 s were asked for; the file holds 1.000 s" in corpus.skipped
+    assert f"{folder}/long.wav: 0.5 to 2 s were requested; the file has 1.000 s" in corpus.skipped
     assert any(
         line.startswith(f"{folder}/no.wav: cannot be read: No such") for line in corpus.skipped
     )
 
 
-def test_parts_far_into_a_long_file_are_told_apart_by_the_millisecond(tmp_path: Path) -> None:
+def test_parts_far_into_a_long_file_differ_by_the_millisecond(tmp_path: Path) -> None:
     lines = ["path,start,end", "a.wav,12345.671,12345.772", "a.wav,12345.672,12345.773"]
     listing = find_corpus(str(write_csv(tmp_path, *lines)))
     names = [recording.name for recording in listing.recordings]
@@ -121,20 +121,23 @@ def test_parts_far_into_a_long_file_are_told_apart_by_the_millisecond(tmp_path: 
         (["path,start", "a.wav,soon"], "line 2: start='soon' must be a time in seconds"),
         (["path,start", "a.wav,-1"], "line 2: start='-1' must be a time in seconds"),
         (["path,end", "a.wav,nan"], "line 2: end='nan' must be a time in seconds"),
-        (["path,start,end", "a.wav,2,1"], "line 2: end=1 must lie behind start=2, in seconds"),
+        (["path,start,end", "a.wav,2,1"], "line 2: end=1 must be after start=2, in seconds"),
         (["path,speaker", ",mary"], "line 2: path is ''; name a file"),
-        (["path", "a.wav", "a.wav"], "line 3: 'a.wav' is listed before; drop one of them"),
+        (["path", "a.wav", "a.wav"], "line 3: 'a.wav' is listed twice; remove one of them"),
         (["path,start", "a.wav,1e308"], "line 2: start='1e308' must be a time in seconds, at most"),
         (["path,start", "a.wav,1e999"], "line 2: start='1e999' must be a time in seconds"),
         (["path,start", "a.wav," + "9" * 999], "line 2: start='99999999"),
         (
             ["path", "a.wav", "b\0.wav"],
-            r"line 3: path='b\x00.wav' holds a character that is no text",
+            r"line 3: path='b\x00.wav' contains NUL or a lone surrogate",
         ),
-        (["path,speaker", "a.wav,\0"], r"line 2: speaker='\x00' holds a character that is no text"),
+        (["path,speaker", "a.wav,\0"], r"line 2: speaker='\x00' contains NUL or a lone surrogate"),
         (["path", "a" * 200_000], "list.csv, line 2: not CSV: field larger than field limit"),
-        (["path,path", "a.wav,b.wav"], "line 1: 'path' is there twice; drop one of them"),
-        (["path", "a.wav,b,c"], "line 2: more values than columns; put a value that holds a comma"),
+        (["path,path", "a.wav,b.wav"], "line 1: 'path' is given twice; remove one of them"),
+        (
+            ["path", "a.wav,b,c"],
+            "line 2: more values than columns; put a value that contains a comma",
+        ),
     ],
 )
 def test_a_mistake_in_a_csv_manifest_is_one_line_that_names_it(
@@ -162,11 +165,11 @@ def test_a_mistake_in_a_csv_manifest_is_one_line_that_names_it(
         ('{"path": ["a.wav"]}', "line 1: path is ['a.wav']; name a file"),
         ('{"path": "a.wav", "speaker": ["x"]}', "line 1: speaker is ['x']; give a name, or"),
         ('{"path": "a.wav", "speaker": true}', "line 1: speaker is True; give a name, or leave"),
-        (r'{"path": "a\u0000"}', r"line 1: path='a\x00' holds a character that is no text"),
-        (r'{"path": "\ud800"}', r"line 1: path='\ud800' holds a character that is no text"),
+        (r'{"path": "a\u0000"}', r"line 1: path='a\x00' contains NUL or a lone surrogate"),
+        (r'{"path": "\ud800"}', r"line 1: path='\ud800' contains NUL or a lone surrogate"),
         (
             r'{"path": "a.wav", "speaker": "\udfff"}',
-            r"line 1: speaker='\udfff' holds a character that is no text",
+            r"line 1: speaker='\udfff' contains NUL or a lone surrogate",
         ),
         ('{"path": ' + "[" * 99_999, "line 1: nested too deeply; keep it flat"),
         (
@@ -198,7 +201,7 @@ def test_what_is_no_file_is_left_out_and_nothing_waits_for_it(folder: Path) -> N
     corpus = read_cached(find_corpus(str(path)), RATE, cache=folder / "cache")
     assert [utterance.name for utterance in corpus.utterances] == ["long.wav"]
     for name in (f"{folder}/pipe.wav", "/dev/zero", f"{folder}/deep"):
-        assert f"{name}: not a file; name files in the manifest" in corpus.skipped
+        assert f"{name}: not a file; list files in the manifest" in corpus.skipped
     assert len(inspect_corpus("list", find_corpus(str(path))).found["broken"]) == 3
 
 

@@ -55,7 +55,7 @@ def test_silence_stays_unless_it_is_asked_to_go(tmp_path: Path) -> None:
 def test_a_file_without_anything_so_loud_is_left_out_with_the_threshold(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", spoken(1.0, 0.6, 0.8), RATE)
     with pytest.raises(
-        CorpusError, match=r"a.wav: nothing in it reaches trim_silence=-5 dB; leave"
+        CorpusError, match=r"a.wav: its level never reaches trim_silence=-5 dB; leave"
     ):
         Corpus.read(tmp_path, RATE, trim_db=-5.0)
 
@@ -153,7 +153,7 @@ def test_less_common_suffixes_of_audio_are_read(tmp_path: Path, suffix: str) -> 
     assert len(decode(path, RATE)) == round(0.8 * RATE)
 
 
-def test_sound_that_cannot_be_decoded_is_told_and_not_passed_over(tmp_path: Path) -> None:
+def test_audio_that_cannot_be_decoded_is_reported(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", spoken(0, 0.1, 0), RATE)
     unreadable = ("m4a", "mp4", "webm", "mkv", "wv", "3gp")
     for suffix in unreadable:
@@ -181,6 +181,4 @@ def test_what_macos_writes_beside_sound_is_counted_in_one_line(
         (tmp_path / name).write_bytes(b"\0\x05\x16\x07")
     with caplog.at_level(logging.INFO, "wavenet"):
         assert len(find_audio(tmp_path)) == 2
-    assert caplog.messages == [
-        f"passed over 2 ._* files of macOS in {tmp_path}: they hold no sound"
-    ]
+    assert caplog.messages == [f"ignored 2 ._* files of macOS in {tmp_path}: they contain no audio"]

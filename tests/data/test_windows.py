@@ -80,7 +80,7 @@ def test_without_a_mel_a_window_may_start_anywhere() -> None:
         (
             {"features": FeatureConfig(channels=3, hop_samples=40)},
             0.1,
-            "training from audio files makes mels, not features; set model.mel",
+            "training from audio files computes mels alone; set model.mel",
         ),
     ],
 )
@@ -112,7 +112,7 @@ def test_any_number_of_workers_makes_the_same_batches(workers: int) -> None:
     shared = list(DataLoader(data, 4, num_workers=workers))
     assert len(alone) == len(shared) == 3
     for one, other in zip(alone, shared, strict=True):
-        assert one.keys() == other.keys() == {"x", "heard", "mel", "frame"}
+        assert one.keys() == other.keys() == {"x", "mask", "mel", "frame"}
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
@@ -152,28 +152,28 @@ def test_windows_made_together_are_those_made_one_by_one(padding: str | None) ->
 def test_an_index_outside_is_an_index_error() -> None:
     data = windows([500], n_windows=3)
     assert len(list(data)) == len(data) == 3  # as iteration over a sequence relies on
-    with pytest.raises(IndexError, match="index=-1 must lie within 0 to 2"):
+    with pytest.raises(IndexError, match="index=-1 must be within 0 to 2"):
         data[-1]
 
 
 # --- what is in them ---
 
 
-def test_x_is_the_recording_behind_its_past_and_heard_says_where_it_is() -> None:
+def test_x_is_the_recording_after_its_past_and_the_mask_is_one_inside_it() -> None:
     data = windows([300])  # starts 0 to 100; 64 samples of warm-up, 200 to predict
     whole = torch.cat([torch.zeros(64), data.corpus.utterances[0].audio(0, 300), torch.zeros(200)])
     for i in range(30):
         start = data.place(i)[1]
         assert torch.equal(data[i]["x"][0], whole[start : start + 264])
         inside = torch.arange(start - 64, start + 200)
-        assert torch.equal(data[i]["heard"][0], ((inside >= 0) & (inside < 300)).float())
+        assert torch.equal(data[i]["mask"][0], ((inside >= 0) & (inside < 300)).float())
 
 
 def test_of_a_file_shorter_than_a_window_all_is_there_and_the_rest_is_marked() -> None:
     data = windows([57])
     for i in range(5):
         assert data.place(i)[1] == 0
-        assert data[i]["heard"].sum() == 57
+        assert data[i]["mask"].sum() == 57
         assert torch.equal(data[i]["x"][0, 64 : 64 + 57], data.corpus.utterances[0].audio(0, 57))
         assert not data[i]["x"][0, 64 + 57 :].any()
 
@@ -200,8 +200,8 @@ def test_the_mel_of_a_window_is_rows_of_the_whole_files_mel(padding: str, n_samp
         torch.testing.assert_close(
             item["mel"], rows_of_the_whole(whole, first, count), rtol=1e-5, atol=1e-5
         )
-        heard = (item["frame"] + first).tolist()
-        assert heard == np.clip(range(first, first + count), 0, whole.shape[1] - 1).tolist()
+        columns = (item["frame"] + first).tolist()
+        assert columns == np.clip(range(first, first + count), 0, whole.shape[1] - 1).tolist()
 
 
 def test_the_speaker_is_the_index_of_the_folder() -> None:
@@ -216,6 +216,6 @@ def test_a_speaker_that_the_model_does_not_know_is_named() -> None:
     model = WaveNet(config(speakers=2, speaker_names=["mary", "john"]))
     parts = (utterance(300, "jane/1", "jane"),)
     with pytest.raises(
-        CorpusError, match=r"speaker 'jane' of the corpus is none of the model's \["
+        CorpusError, match=r"speaker 'jane' of the corpus is not among the model's \["
     ):
         Windows(Corpus(parts, RATE), WindowPlan.of(model, 0.01), n_windows=20, seed=0)

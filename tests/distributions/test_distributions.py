@@ -478,8 +478,8 @@ G = torch.zeros(2, 2, 5)
         (lambda: MuLaw().sample(P, U[:1]), r"uniforms must be \[B, U, T\] = \[2, 1, 5\] for mu_l"),
         (lambda: MuLaw().sample(P, U, temperature=0.0), "temperature must be above 0, such as"),
         (lambda: MuLaw().sample(P, U, temperature=math.nan), "temperature must be .* got nan"),
-        (lambda: MuLaw().sample(P, U, top_p=0.0), r"top_p must lie in \(0, 1\], or be None"),
-        (lambda: MuLaw().sample(P, U, top_p=1.1), r"top_p must lie in \(0, 1\], .* got 1.1"),
+        (lambda: MuLaw().sample(P, U, top_p=0.0), r"top_p must be in \(0, 1\], or None"),
+        (lambda: MuLaw().sample(P, U, top_p=1.1), r"top_p must be in \(0, 1\], .* got 1.1"),
         (lambda: Gaussian().sample(G, U, top_p=0.9), "gaussian has none: lower temperature inst"),
     ],
 )
@@ -489,7 +489,7 @@ def test_a_wrong_value_raises_one_line_that_names_the_remedy(call, message):
     assert "\n" not in str(error.value)
 
 
-def test_integer_samples_raise_and_are_told_to_be_divided():
+def test_integer_samples_raise_with_the_advice_to_divide_them():
     with pytest.raises(TypeError, match=r"x must be floats, got torch.int16: divide 16-bit"):
         MuLaw().quantize(torch.zeros(1, 5, dtype=torch.int16))
 

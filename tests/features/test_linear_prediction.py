@@ -1,4 +1,4 @@
-"""What a mel frame says of the spectrum and the pitch, against signals of known ones."""
+"""Spectrum and pitch from a mel frame, against signals with known ones."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_rows_are_those_of_the_definition(preset: str, length: int) -> None:
         {"win_samples": 701, "hop_samples": 161, "padding": "center", "f_min_hz": 1100.0},
     ],
 )
-def test_every_setting_does_what_the_definition_says(changes: dict[str, Any]) -> None:
+def test_every_setting_follows_its_definition(changes: dict[str, Any]) -> None:
     config = dataclasses.replace(MelConfig(), **changes)
     x = noise(9000)
     np.testing.assert_allclose(log_mel(x, config), by_hand(x, config), rtol=0, atol=ATOL_FLOAT64)
@@ -165,7 +165,7 @@ def test_the_tacotron2_preset_is_nvidias_pipeline() -> None:
     assert torch.allclose(log_mel(x, MelConfig.preset("tacotron2")), expected, rtol=0, atol=1e-5)
 
 
-# --- where and what a frame hears ---
+# --- the position and the samples of a frame ---
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -186,9 +186,9 @@ def test_a_tone_is_loudest_in_the_band_around_it(preset: str, frequency_hz: floa
     band = log_mel(torch.sin(2 * math.pi * frequency_hz * time_s), config)[:, 10].argmax()
     filters = mel_filterbank(config)
     bins_hz = torch.arange(filters.shape[1]) * config.sample_rate / config.n_fft
-    heard = bins_hz[filters[band] > 0]
+    passed = bins_hz[filters[band] > 0]
     resolution_hz = config.sample_rate / config.n_fft
-    assert heard.min() - resolution_hz <= frequency_hz <= heard.max() + resolution_hz
+    assert passed.min() - resolution_hz <= frequency_hz <= passed.max() + resolution_hz
 
 
 def test_digital_silence_is_the_floor() -> None:
@@ -232,16 +232,16 @@ def test_rows_of_a_part_are_the_rows_of_the_whole(preset: str, length: int) -> N
             assert torch.allclose(rows, whole[:, wanted], rtol=0, atol=ATOL_FLOAT64)
 
 
-def test_rows_of_a_part_hear_no_other_samples() -> None:
+def test_rows_of_a_part_depend_on_no_other_samples() -> None:
     config = MelConfig()
     x = noise(20000).requires_grad_()
     (gradient,) = torch.autograd.grad(log_mel_rows(x, config, 40, 3).sum(), x)
-    heard = gradient.nonzero().flatten()
+    nonzero = gradient.nonzero().flatten()
     centres = config.centre_samples + config.hop_samples * torch.tensor([40, 42])
     half = config.win_samples // 2
-    assert heard.min() > centres[0] - half - 1
-    assert heard.max() < centres[1] + half
-    with pytest.raises(ValueError, match="count is 0; ask for at least one frame"):
+    assert nonzero.min() > centres[0] - half - 1
+    assert nonzero.max() < centres[1] + half
+    with pytest.raises(ValueError, match="count is 0; request at least one frame"):
         log_mel_rows(x, config, 40, 0)
 
 
@@ -335,9 +335,9 @@ def test_filters_are_those_of_librosa_and_torchaudio(preset: str, scale: Any, no
     assert (mel_filterbank(config) - theirs).abs().max() < 1e-4 * height
 
 
-def test_bands_that_hear_nothing_are_warned_of() -> None:
+def test_empty_bands_cause_a_warning() -> None:
     config = dataclasses.replace(MelConfig(), n_mels=400)
-    with pytest.warns(UserWarning, match=r"\d+ of 400 mel bands hear nothing; lower n_mels"):
+    with pytest.warns(UserWarning, match=r"\d+ of 400 mel bands are empty; lower n_mels"):
         mel_filterbank(config)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -140,7 +140,7 @@ def test_training_computes_what_stream_defines(name: str) -> None:
     model = FOREIGN[name][0]()
     plan = WindowPlan.of(model, 0.01)
     x = 0.1 * torch.randn(2, 1, plan.warm_up + plan.length)
-    batch = {"x": x, "heard": torch.ones_like(x)}
+    batch = {"x": x, "mask": torch.ones_like(x)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         found, _ = window_log_prob(model, batch, plan)

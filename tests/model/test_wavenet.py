@@ -451,7 +451,7 @@ def test_settings_that_make_no_model_are_named(values: dict[str, Any], message: 
         ("unconditional", {"mel": torch.zeros(2, 3, 6)}, "mel is shape (2, 3, 6), but this model "),
         ("unconditional", {"speaker": torch.zeros(2).long()}, "but this model takes no speaker"),
         ("speakers", {}, "speaker is None, but this model takes speaker indices [B] from 0 to 2"),
-        ("speakers", {"speaker": torch.tensor([0, 3])}, "speaker=[0, 3] must lie within 0 to 2"),
+        ("speakers", {"speaker": torch.tensor([0, 3])}, "speaker=[0, 3] must be within 0 to 2"),
         ("speakers", {"speaker": 1}, "speaker is 1, expected a tensor of indices [B]"),
         ("speakers", {"speaker": torch.tensor(1)}, "expected a tensor of indices [B]"),
         ("speakers", {"speaker": torch.ones(2)}, "expected a tensor of indices [B]"),

@@ -31,7 +31,7 @@ def paired(name: str, primary: str, secondary: str) -> dict[str, str]:
 
 
 def head(out_channels: int, kernel_size: int = 1, bias: bool = True) -> dict[str, Any]:
-    """Of a layer array."""
+    """Head of a layer array."""
     return {"out_channels": out_channels, "kernel_size": kernel_size, "bias": bias}
 
 

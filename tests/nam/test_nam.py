@@ -90,9 +90,7 @@ def test_a_file_of_the_package_sounds_as_in_the_package(name: str, golden: Any) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_we_write_says_the_same_as_what_we_read(
-    name: str, golden: Any, tmp_path: Path
-) -> None:
+def test_a_written_file_is_read_as_the_same_model(name: str, golden: Any, tmp_path: Path) -> None:
     model = read_nam(golden(name))
     write_nam(tmp_path / "again.nam", model)
     again = read_nam(tmp_path / "again.nam")
@@ -105,7 +103,7 @@ def test_what_we_write_says_the_same_as_what_we_read(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_compiled_engine_says_what_stream_says(name: str, golden: Any) -> None:
+def test_the_compiled_engine_equals_stream(name: str, golden: Any) -> None:
     pytest.importorskip("numba", reason="process is compiled by numba")
     model = read_nam(golden(name))
     state = model.warm_state(2)
@@ -147,8 +145,8 @@ def modulated(condition: NamConfig | None, channels: int) -> NamConfig:
     return NamConfig((array,), head_scale=1.0, sample_rate=48_000, condition=condition)
 
 
-def test_a_network_that_multiplies_layer_after_layer_keeps_the_law() -> None:
-    """With the weights of this seed its outputs grow beyond all numbers."""
+def test_a_network_that_multiplies_layer_after_layer_meets_the_contract() -> None:
+    """Outputs overflow with the weights of this seed."""
     check_causal(NamWaveNet(modulated(modulated(None, 4), 4)), seed=1)
 
 
@@ -169,7 +167,9 @@ def test_its_blocks_keep_the_law_alone_as_well(golden: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "weights"), [("standard", 13802), ("lite", 6554), ("feather", 3026), ("nano", 842)]
 )
-def test_presets_have_the_programs_weight_counts_and_hear_85_ms(name: str, weights: int) -> None:
+def test_presets_have_the_programs_weight_counts_and_a_field_of_85_ms(
+    name: str, weights: int
+) -> None:
     config = preset(name)
     model = NamWaveNet(config)
     assert config.n_weights == weights
@@ -179,7 +179,7 @@ def test_presets_have_the_programs_weight_counts_and_hear_85_ms(name: str, weigh
     assert wavenet.receptive_field(model).sample_rate == 48000
 
 
-def test_every_file_has_as_many_weights_as_its_configuration_says() -> None:
+def test_every_file_has_the_number_of_weights_of_its_configuration() -> None:
     assert len(NAMES) > 15
     for name in NAMES:
         model = read_nam_content(FILES[name])
@@ -219,7 +219,7 @@ def test_the_oldest_spelling_means_the_same(name: str, golden: Any) -> None:
     require_close(answer(model), ANSWERS[name])
 
 
-def test_the_last_weight_is_the_head_scale_whatever_the_config_says(golden: Any) -> None:
+def test_the_last_weight_overrides_the_head_scale_of_the_config(golden: Any) -> None:
     def change(content: dict[str, Any]) -> None:
         content["config"]["head_scale"] = 123.0
 
@@ -319,7 +319,7 @@ def test_slopes_that_were_trained_are_exported_as_they_are_now(golden: Any, tmp_
 LAYERS = (LayerConfig(3, 2, ActivationConfig("PReLU", (0.1, 0.2))),)
 
 
-def test_heads_that_hear_and_wide_conditions_count_to_the_field() -> None:
+def test_heads_with_several_taps_and_wide_conditions_count_to_the_field() -> None:
     inner = NamConfig((ArrayConfig(1, 1, 2, 2, LAYERS, HeadConfig(3)),))
     head = HeadConfig(2, kernel_size=4, dilation=3)
     arrays = (
@@ -329,7 +329,7 @@ def test_heads_that_hear_and_wide_conditions_count_to_the_field() -> None:
     post = PostHeadConfig(3, 1, (2, 3), ActivationConfig("Tanh"))
     model = NamWaveNet(NamConfig(arrays, 0.5, post, 1, inner))
     # The farthest way: condition 4, head of the first array 9, of the second 1, post head 1 + 2;
-    # the first array's convolution hears x, 4 back, not the condition.
+    # the first array's convolution has a past of 4 samples of x, not of the condition.
     assert model.past == 4 + 9 + 1 + 3
     check_causal(model)
     compiled = Processor(model, model.warm_state(1))

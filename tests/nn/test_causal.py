@@ -48,7 +48,7 @@ SMALL = {"layers_per_stack": 2, "stacks": 2, "residual_channels": 4, "skip_chann
 
 BLOCKS: dict[str, Causal] = {
     "conv": CausalConv1d(2, 4, 3, dilation=2),
-    "conv that hears the present alone": CausalConv1d(2, 3, 1),
+    "conv of kernel size 1": CausalConv1d(2, 3, 1),
     "conv in groups, without bias": CausalConv1d(4, 6, 2, groups=2, bias=False),
     "strided conv": CausalConv1d(2, 3, 5, stride=3),
     "strided dilated conv": CausalConv1d(2, 3, 2, stride=2, dilation=3),
@@ -276,7 +276,7 @@ def test_a_warm_state_is_where_silence_leads_and_stays(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gated block with cond", "stack with cond", "model of speakers"])
-def test_a_warm_state_hears_the_conditioning_column_after_column(name: str) -> None:
+def test_a_warm_state_depends_on_the_conditioning_column_after_column(name: str) -> None:
     block = fresh(name)
     _, cond = inputs(block, 2, 9)
     assert cond is not None
@@ -288,7 +288,7 @@ def test_a_warm_state_hears_the_conditioning_column_after_column(name: str) -> N
 
 
 def test_a_warm_state_holds_what_a_gap_of_a_transposed_convolution_answers() -> None:
-    # Samples in gaps hear no input: `past` does not count them, but the next layer remembers them.
+    # Samples in gaps depend on no input: `past` does not count them; the next layer keeps them.
     block = Chain(CausalConvTranspose1d(1, 1, 1, stride=4), CausalConv1d(1, 1, 6)).double()
     streamed = block.stream(torch.zeros(1, 1, 9).double(), block.init_state(1))[1]
     assert largest_difference(block.warm_state(1), streamed) < EXACT
@@ -335,7 +335,7 @@ def test_a_causal_transposed_convolution_is_torchs_without_what_is_not_yet_due()
         assert largest_difference(ours(x), torch.cat([due, silent_tail], -1)) < EXACT
 
 
-def test_a_tap_hears_the_sample_that_its_index_says() -> None:
+def test_a_tap_multiplies_the_sample_of_its_index() -> None:
     conv = CausalConv1d(1, 1, 3, dilation=4, bias=False)
     with torch.no_grad():
         conv.weight.copy_(torch.tensor([[[100.0, 10.0, 1.0]]]))  # tap 0 is the oldest
@@ -506,7 +506,7 @@ def test_torch_export_takes_the_parallel_pass(name: str) -> None:
         ({"groups": 3}, "groups=3 must divide in_channels=2 and out_channels=4"),
     ],
 )
-def test_a_convolution_that_cannot_be_built_says_why(
+def test_a_convolution_that_cannot_be_built_is_an_error_with_the_reason(
     arguments: dict[str, object], message: str
 ) -> None:
     given = {"in_channels": 2, "out_channels": 4, "kernel_size": 2} | arguments
@@ -518,7 +518,7 @@ def test_a_convolution_that_cannot_be_built_says_why(
 
 
 @each_block
-def test_each_block_refuses_what_does_not_fit_and_says_what_would(name: str) -> None:
+def test_each_block_refuses_wrong_shapes_with_the_expected_ones(name: str) -> None:
     block = fresh(name)
     kind, channels, step = type(block).__name__, block.in_channels, block.step
     x, cond = inputs(block, 2, 4 * step)
@@ -571,7 +571,7 @@ def test_the_error_for_a_state_of_another_batch_shows_both_shapes_and_the_remedy
         conv.stream(torch.zeros(5, 2, 8), conv.init_state(4))
     assert str(caught.value) == (
         "CausalConv1d: the state is of shape (4, 2, 4), expected (5, 2, 4) for x of shape (5, 2, 8)"
-        "; make it with `state = block.init_state(5)` and carry on with what the call returns: "
+        "; make it with `state = block.init_state(5)` and continue with the returned one: "
         "`y, state = block.stream(x, state)`"
     )
 
@@ -589,7 +589,7 @@ def test_a_warm_state_refuses_conditioning_that_does_not_fit(name: str) -> None:
         fresh("conv").warm_state(2, torch.zeros(2, 1, 1))
 
 
-def test_a_block_that_defines_nothing_says_what_it_must_define() -> None:
+def test_a_block_that_defines_nothing_names_what_it_must_define() -> None:
     class Empty(Causal):
         in_channels = 1
 

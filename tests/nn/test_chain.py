@@ -80,7 +80,7 @@ def test_rate_and_step_follow_from_the_blocks() -> None:
 
 
 def test_past_counts_samples_of_the_first_input() -> None:
-    down = CausalConv1d(1, 1, 2, stride=4)  # hears 1 sample back, one output in 4 samples
+    down = CausalConv1d(1, 1, 2, stride=4)  # past of 1 sample, one output in 4 samples
     assert Chain(down, CausalConv1d(1, 1, 3)).past == 1 + 2 * 4
     up = CausalConvTranspose1d(1, 1, 4, stride=4)  # past 0
     assert Chain(up, CausalConv1d(1, 1, 2)).past == 1
@@ -88,7 +88,7 @@ def test_past_counts_samples_of_the_first_input() -> None:
     assert Chain(up, CausalConv1d(1, 1, 6)).past == 2
 
 
-def test_a_pointwise_convolution_in_front_says_how_many_channels_x_has() -> None:
+def test_a_pointwise_convolution_in_front_determines_the_channels_of_x() -> None:
     stack = DilatedStack(16, 8, dilations=[1, 2])
     for front in (nn.Conv1d(1, 16, 1), nn.Sequential(nn.Tanh(), nn.Conv1d(1, 16, 1))):
         chain = Chain(front, stack, Select(1), nn.ReLU(), nn.Conv1d(8, 1, 1))
@@ -158,13 +158,13 @@ def test_a_block_that_defines_the_three_and_nothing_else_works_in_a_chain() -> N
     ids=str,
 )
 def test_a_module_that_looks_along_time_is_refused(module: nn.Module) -> None:
-    with pytest.raises(TypeError, match="looks along time and keeps no state here; use Causal"):
+    with pytest.raises(TypeError, match="not pointwise in time and has no state here; use Causal"):
         Chain(CausalConv1d(2, 2, 2), module)
 
 
 def test_a_causal_block_hidden_in_a_module_that_keeps_no_state_is_refused() -> None:
     hidden = nn.Sequential(nn.Tanh(), nn.Sequential(CausalConv1d(2, 2, 2)))
-    with pytest.raises(TypeError, match="CausalConv1d would forget its state inside Sequential"):
+    with pytest.raises(TypeError, match="CausalConv1d would lose its state inside Sequential"):
         Chain(CausalConv1d(2, 2, 2), hidden)
 
 

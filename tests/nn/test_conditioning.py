@@ -1,4 +1,4 @@
-"""From frames to samples: linear, the same for every channel, and aligned with the frames."""
+"""Upsampling of frames: linear, the same for every channel, and aligned with the frames."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def test_a_lift_has_nothing_to_store() -> None:
 
 
 def test_a_centre_outside_of_the_hop_is_refused() -> None:
-    with pytest.raises(ValueError, match="centre_samples=5 must lie within the hop, 0 to 4"):
+    with pytest.raises(ValueError, match="centre_samples=5 must be within the hop, 0 to 4"):
         FrameLift(4, centre_samples=5)
     with pytest.raises(ValueError, match="hop_samples=0 must be an integer of at least 1"):
         FrameLift(0)
 
 
 @pytest.mark.parametrize("context", [0, 1, 2])
-def test_an_encoder_looks_as_far_to_both_sides_as_it_says(context: int) -> None:
+def test_an_encoder_has_its_context_on_both_sides(context: int) -> None:
     encoder = FrameEncoder(3, 5, context=context).double()
     frames = torch.randn(1, 3, 11, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(encoder(frames)[0, :, 5].sum(), frames)
-    heard = gradient[0].abs().sum(0).nonzero().flatten().tolist()
-    assert heard == list(range(5 - context, 6 + context))
+    nonzero = gradient[0].abs().sum(0).nonzero().flatten().tolist()
+    assert nonzero == list(range(5 - context, 6 + context))
 
 
 def test_an_encoder_keeps_the_number_of_frames_and_takes_a_single_one() -> None:
@@ -95,14 +95,14 @@ def test_a_speaker_is_one_column_of_the_table() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 4])
 def test_a_speaker_outside_of_the_table_is_refused(wrong: int) -> None:
-    with pytest.raises(ValueError, match=rf"speaker=\[0, {wrong}\] must lie within 0 to 3"):
+    with pytest.raises(ValueError, match=rf"speaker=\[0, {wrong}\] must be within 0 to 3"):
         SpeakerEmbedding(4, 6)(torch.tensor([0, wrong]))
 
 
 # --- upsampling in steps ------------------------------------------------------------------------
 
 
-def test_steps_of_smoothing_that_hear_one_column_alone_hold_each_frame() -> None:
+def test_smoothing_kernels_with_one_tap_hold_each_frame() -> None:
     encoder = UpsamplingEncoder(2, 3, [2, 3])
     with torch.no_grad():
         encoder.conv.weight.copy_(torch.eye(2)[..., None])
@@ -119,7 +119,7 @@ def test_steps_of_smoothing_that_hear_one_column_alone_hold_each_frame() -> None
     ("scales", "context", "reach"),
     [([4, 4, 4, 4], 2, 4), ([5, 4], 0, 2), ([7], 1, 2), ([], 3, 3), ([1, 1], 0, 2)],
 )
-def test_the_context_of_an_upsampling_is_how_far_a_frame_is_heard(
+def test_the_context_of_an_upsampling_is_the_range_of_frames_that_depend_on_a_frame(
     scales: list[int], context: int, reach: int
 ) -> None:
     encoder = UpsamplingEncoder(1, 1, scales, context=context).double()
@@ -129,6 +129,6 @@ def test_the_context_of_an_upsampling_is_how_far_a_frame_is_heard(
         frames = torch.zeros(1, 1, 15, dtype=torch.float64)
         frames[..., 7] = 1
         hop = math.prod(scales)
-        heard = encoder(frames)[0, 0].reshape(15, hop).sum(dim=1).nonzero().flatten().tolist()
+        nonzero = encoder(frames)[0, 0].reshape(15, hop).sum(dim=1).nonzero().flatten().tolist()
     assert encoder.context == reach
-    assert heard == list(range(7 - reach, 8 + reach))
+    assert nonzero == list(range(7 - reach, 8 + reach))

@@ -50,7 +50,7 @@ def noise(channels: int, n: int = 12) -> Tensor:
 
 
 def chunks_of(block: Causal, x: Tensor) -> Tensor:
-    """What a block streams, in two chunks."""
+    """Outputs of a block that streams two chunks."""
     first, state = block.stream(x[..., :5], block.init_state(len(x)))
     second, _ = block.stream(x[..., 5:], state)
     return torch.cat([first, second], dim=-1)
@@ -153,7 +153,7 @@ def weight_normed(module: nn.Module) -> nn.Module:
 
 
 @old_norms
-def test_the_old_weight_norm_trains_in_a_chain_and_hears_loaded_weights() -> None:
+def test_the_old_weight_norm_trains_in_a_chain_and_uses_loaded_weights() -> None:
     chain = small_chain()
     weight_normed(chain.blocks[2])
     before = chain(noise(1)).detach()
@@ -307,7 +307,7 @@ def test_a_block_compiled_in_place_runs_compiled() -> None:
     assert runs
 
 
-def test_what_a_chain_says_of_itself_is_asked_afresh() -> None:
+def test_the_attributes_of_a_chain_are_computed_at_every_access() -> None:
     chain = small_chain()
     chain.blocks[2] = CausalConv1d(4, 2, 5, dilation=3, stride=2).double()
     assert (chain.past, chain.step, chain.rate) == (1 + 12, 2, chain.blocks[2].rate)
@@ -339,7 +339,7 @@ def test_no_causal_block_is_refused_where_one_stood(make: Callable[[], Causal], 
 def test_a_convolution_put_into_a_built_chain_is_refused() -> None:
     chain = small_chain()
     chain.blocks[1] = nn.Conv1d(4, 4, 3, padding=1).double()
-    with pytest.raises(TypeError, match="Conv1d looks along time and keeps no state here"):
+    with pytest.raises(TypeError, match="Conv1d is not pointwise in time and has no state here"):
         chain(noise(1))
 
 

@@ -19,8 +19,8 @@ def by_hand(block: GatedResidualBlock, x: Tensor, cond: Tensor | None) -> tuple[
     padded = F.pad(x, ((kernel_size - 1) * dilation, 0))
     z = weights["conv.bias"][None, :, None].expand(len(x), -1, x.shape[-1])
     for tap in range(kernel_size):
-        heard = padded[..., tap * dilation : tap * dilation + x.shape[-1]]
-        z = z + torch.einsum("oi,bit->bot", weights["conv.weight"][..., tap], heard)
+        delayed = padded[..., tap * dilation : tap * dilation + x.shape[-1]]
+        z = z + torch.einsum("oi,bit->bot", weights["conv.weight"][..., tap], delayed)
     if cond is not None:
         z = z + torch.einsum("oi,bit->bot", weights["cond_projection.weight"][..., 0], cond)
     half = z.shape[1] // 2
@@ -74,14 +74,14 @@ def test_gate_channels_count_both_halves_and_default_to_twice_the_residual_chann
         GatedResidualBlock(6, 3, gate_channels=5)
 
 
-def test_the_conditioning_projection_has_no_bias_and_only_stands_where_it_is_used() -> None:
+def test_the_conditioning_projection_has_no_bias_and_exists_only_where_it_is_used() -> None:
     names = {name for name, _ in GatedResidualBlock(2, 2, cond_channels=1).named_parameters()}
     assert "cond_projection.weight" in names
     assert "cond_projection.bias" not in names
     assert not any("cond" in name for name, _ in GatedResidualBlock(2, 2).named_parameters())
 
 
-def test_a_stack_of_20_layers_hears_2046_samples_back() -> None:
+def test_a_stack_of_20_layers_has_a_past_of_2046_samples() -> None:
     stack = DilatedStack(2, 2, dilations=[2**i for i in range(10)] * 2)
     assert stack.past == 2046
     assert sum(layer[0][0].shape[-1] for layer in stack.init_state(1)) == 2046

@@ -85,7 +85,7 @@ def test_windows_that_hardly_overlap_have_no_inverse() -> None:
         ({"n_fft": 7, "hop_samples": 2}, "n_fft=7 must be even"),
         ({"n_fft": 8, "hop_samples": 0}, "hop_samples=0"),
         ({"n_fft": 8, "hop_samples": 2, "win_samples": 9}, "win_samples=9 must be at most"),
-        ({"n_fft": 8, "hop_samples": 2, "first_sample": 1}, "first_sample=1 must lie within -7"),
+        ({"n_fft": 8, "hop_samples": 2, "first_sample": 1}, "first_sample=1 must be within -7"),
     ],
 )
 def test_wrong_lengths_are_named(arguments: dict[str, int], message: str) -> None:

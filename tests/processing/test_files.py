@@ -88,7 +88,7 @@ def test_memory_does_not_grow_with_the_file(model: NamWaveNet, tmp_path: Path) -
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_flac_cannot_hold_what_is_beyond_full_scale_and_says_so(
+def test_flac_clips_above_full_scale_and_counts_the_samples(
     model: NamWaveNet, tmp_path: Path
 ) -> None:
     model.head_scale.fill_(100.0)
@@ -209,7 +209,7 @@ def test_the_commands_import_export_and_process(
     assert json.loads((tmp_path / "copy.nam").read_text()) == json.loads(nam.read_text())
 
 
-def test_info_says_the_same_of_a_file_and_of_its_import(
+def test_info_is_the_same_for_a_file_and_its_import(
     model: NamWaveNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_nam(tmp_path / "amp.nam", model, {"name": "Loud"})

@@ -143,7 +143,7 @@ def test_process_yields_a_chunk_for_each_chunk() -> None:
     torch.testing.assert_close(torch.cat(got, -1), block(x).detach())
 
 
-def test_it_begins_where_the_given_state_says() -> None:
+def test_processing_starts_at_the_given_state() -> None:
     block = BLOCKS["stack"]
     warm = block.warm_state(1)
     x = torch.randn(1, 16, 50)
@@ -153,7 +153,7 @@ def test_it_begins_where_the_given_state_says() -> None:
     torch.testing.assert_close(got[1], expected[1], rtol=1e-5, atol=1e-5)
 
 
-def test_what_cannot_be_compiled_runs_through_stream_and_says_so() -> None:
+def test_a_module_that_cannot_be_compiled_runs_through_stream_with_a_warning() -> None:
     chain = Chain(CausalConv1d(1, 4, 3), nn.Mish(), CausalConv1d(4, 1, 1))
     with pytest.warns(UserWarning, match="Mish is not compiled"):
         processor = Processor(chain, chain.init_state(1))
@@ -176,7 +176,7 @@ def test_wrong_chunks_raise_one_line() -> None:
         processor(torch.zeros(1, 3, 4))
     with pytest.raises(ValueError, match="positive multiple of 2"):
         processor(torch.zeros(1, 2, 3))
-    with pytest.raises(ValueError, match="x has 5 rows, but the state it began with has 1"):
+    with pytest.raises(ValueError, match="x has 5 rows, but the initial state has 1"):
         processor(torch.zeros(5, 2, 4))
 
 

@@ -19,7 +19,7 @@ class DecidesByValue(nn.Module):
 
 
 class Lying(Causal):
-    """Says that it hears two samples back, and hears four."""
+    """Declares a past of two samples; depends on four."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class Encoder(nn.Module):
 
 
 class TwoOutputs(nn.Module):
-    """Two outputs that hear differently far."""
+    """Two outputs with different fields."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -65,13 +65,13 @@ def test_vgg16_measured_by_gradient_is_212_as_well() -> None:
     assert field.samples == (195, 195)
 
 
-def test_averages_that_hear_far_beyond_the_first_input_are_measured() -> None:
+def test_averages_with_a_field_far_longer_than_the_first_input_are_measured() -> None:
     """Each counts for its width: else the input looks long enough before it is."""
     network = nn.Sequential(*(nn.AvgPool1d(101, 1, padding=50) for _ in range(3)))
     assert receptive_field(network, input_shape=(1, 1, 120), verify=True).samples == 301
 
 
-def test_wav2vec2_feature_encoder_hears_400_samples_every_320() -> None:
+def test_wav2vec2_feature_encoder_has_a_field_of_400_samples_and_stride_320() -> None:
     encoder = networks.Encoder()
     field = receptive_field(encoder, 16000, input_shape=(1, 16000), verify=True)
     assert (field.samples, field.stride, field.milliseconds) == (400, 320, 25.0)
@@ -97,7 +97,7 @@ def test_causal_chain_that_changes_the_rate_is_verified() -> None:
     assert law.look_back == measured.look_back == receptive_field(chain, method="trace").look_back
 
 
-def test_a_block_that_declares_less_than_it_hears_is_named() -> None:
+def test_a_block_that_declares_less_than_its_field_is_named() -> None:
     chain = wavenet.Chain(wavenet.CausalConv1d(1, 1, 2), networks.Lying())
     with pytest.raises(VerificationError, match=r"^layer 1 \(Lying\): it declares a field of 4"):
         receptive_field(chain, verify=True)
@@ -110,15 +110,17 @@ def test_a_wrong_formula_is_caught_at_its_layer(monkeypatch: pytest.MonkeyPatch)
     def wrong(call):
         axis = call.x.ndim - 1
         call.layer.append((2, 1))
-        return rules.seen_through(call, call.heard, {axis: Window.convolution(3, 2, 0, 1)})
+        return rules.through_windows(call, call.field, {axis: Window.convolution(3, 2, 0, 1)})
 
     monkeypatch.setitem(rules.RULES, "avg_pool1d", wrong)
     network = nn.Sequential(nn.Conv1d(1, 1, 3), nn.AvgPool1d(2), nn.Conv1d(1, 1, 3))
-    with pytest.raises(VerificationError, match=r"^layer 1 \(AvgPool1d\): by formula output"):
+    with pytest.raises(
+        VerificationError, match=r"^layer 1 \(AvgPool1d\): output \d+ depends on inputs"
+    ):
         receptive_field(network, input_shape=(1, 1, 50), verify=True)
 
 
-def test_look_ahead_says_whether_a_network_is_causal() -> None:
+def test_a_network_is_causal_if_its_look_ahead_is_zero() -> None:
     both = receptive_field(networks.small(), 1000, input_shape=(1, 1, 50))
     assert (both.samples, both.look_back, both.look_ahead, both.padding) == (7, 3, 3, 3)
     assert not both.is_causal
@@ -188,7 +190,7 @@ def test_functions_along_time(name: str) -> None:
     assert (field.samples, field.look_back, field.look_ahead, field.stride) == expected
 
 
-# Every time hears every other: where, is named with the module's path.
+# Every time depends on every other: the reason is given with the module's path.
 ENDLESS = {
     "attention": (networks.Attention(), "attention (MultiheadAttention): attends"),
     "gru": (networks.Recurrent(), "gru (GRU): is recurrent"),
@@ -205,15 +207,15 @@ ENDLESS = {
     "mean": (Of(lambda self, x: x - x.mean(-1, keepdim=True)), "Of: mean: takes the mean"),
     "cumsum": (Of(lambda self, x: x.cumsum(-1)), "cumsum runs over all"),
     "product of times": (Of(lambda self, x: x.mT @ x), "multiplies every time with every other"),
-    "first sample": (Of(lambda self, x: x - x[..., :1]), "one position is spread"),
+    "first sample": (Of(lambda self, x: x - x[..., :1]), "one position is broadcast"),
     "reversed": (Of(lambda self, x: x + x.flip(-1)), "joined with one that runs backwards"),
-    "filter": (Filter(), "hears back to the start of an input of shape"),
+    "filter": (Filter(), "depends on the start of an input of shape"),
     "statistics": (nn.Sequential(nn.BatchNorm1d(1, track_running_stats=False)), "0 (BatchNorm1d)"),
 }
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_what_hears_without_end_is_named(name: str) -> None:
+def test_the_reason_for_an_unbounded_field_is_named(name: str) -> None:
     network, where = ENDLESS[name]
     field = receptive_field(network, input_shape=(1, 1, 64))
     assert field.samples == math.inf
@@ -233,7 +235,7 @@ def test_a_spectrogram_that_is_averaged_over_frequency_keeps_its_time() -> None:
     assert field.samples == (math.inf, 5)
 
 
-def test_code_that_decides_by_values_is_measured_and_says_so() -> None:
+def test_code_that_branches_on_values_is_measured_with_a_note() -> None:
     field = receptive_field(networks.DecidesByValue(), input_shape=(1, 1, 64))
     assert (field.samples, field.look_back, field.look_ahead) == (401, 200, 200)
     assert field.method == "gradient"
@@ -243,7 +245,7 @@ def test_code_that_decides_by_values_is_measured_and_says_so() -> None:
 
 
 def unseen(x: Tensor) -> Tensor:
-    """As an extension would be: no function mode sees it."""
+    """Compute as an extension would, which no function mode intercepts."""
     with torch._C.DisableTorchFunction():
         return torch.roll(x, -1, -1)
 

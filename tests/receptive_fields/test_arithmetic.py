@@ -32,7 +32,7 @@ def test_output_size_is_torchs(kernel_size: int, dilation: int, stride: int) -> 
         assert output_size(size, kernel_size, **given) == n
 
 
-def test_causal_padding_stands_in_front_alone() -> None:
+def test_causal_padding_is_before_the_input_alone() -> None:
     assert same_padding(2, 512, causal=True) == 512
     assert same_padding((3, 5), (1, 2)) == (1, 4)
 

@@ -1,4 +1,4 @@
-"""The recipes that hear both sides: their networks keep the size, and their scripts run."""
+"""The recipes with context on both sides: their networks keep the size, and their scripts run."""
 
 import json
 import runpy
@@ -14,7 +14,7 @@ RECIPES = {"segment": (1, 1457), "inpaint": (3, 1025)}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_network_keeps_the_size_and_hears_both_sides_alike(repository: Path, name: str) -> None:
+def test_the_network_keeps_the_size_and_its_field_is_symmetric(repository: Path, name: str) -> None:
     channels, samples = RECIPES[name]
     network = runpy.run_path(str(repository / "recipes" / name / f"{name}.py"))["network"]()
     assert network(torch.zeros(1, channels, 700)).shape == (1, 1, 700)

@@ -66,6 +66,6 @@ def test_max_parameters_is_kept_or_the_least_is_named() -> None:
         ((1e9, 16000), "which no stack of up to 60 layers reaches"),
     ],
 )
-def test_what_cannot_be_reached_is_said(arguments, message: str) -> None:
+def test_a_target_that_no_stack_reaches_is_refused(arguments, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         design(*arguments)

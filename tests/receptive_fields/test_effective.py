@@ -75,9 +75,11 @@ def test_conditioning_of_a_piece_is_that_of_the_whole(generator: torch.Generator
     [
         (convolution([1.0] * 9), 5, "audio has 5 samples, fewer than the receptive field of 9"),
         (nn.AdaptiveAvgPool1d(1), 50, "needs a finite field"),
-        (convolution([0.0, 0.0]), 50, "does not answer to this audio at all"),
+        (convolution([0.0, 0.0]), 50, "does not depend on this audio"),
     ],
 )
-def test_what_has_no_effective_field_is_said(module: nn.Module, n: int, message: str) -> None:
+def test_a_network_without_an_effective_field_is_refused(
+    module: nn.Module, n: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         effective_field(module, torch.ones(n))

@@ -19,7 +19,7 @@ networks = SimpleNamespace(**runpy.run_path(str(HERE / "networks.py")))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_tally_counts_what_autograd_keeps_and_forgets_what_nobody_keeps(device: str) -> None:
+def test_a_tally_counts_what_autograd_keeps_and_subtracts_what_is_freed(device: str) -> None:
     x = torch.ones(1000, device=device, requires_grad=True)
     with Tally() as tally:
         y = x * 2
@@ -124,7 +124,7 @@ def test_vision_networks_at_full_width_take_less_than_2_gb(
 
 
 def run_alone(code: str, arguments: list[str]) -> str:
-    """What a process prints; it fails if it takes 2 GB."""
+    """Return the output of a process; it fails if it takes 2 GB."""
     code += "\nfrom peak_memory import peak_kib\nassert peak_kib() * 1024 < 2e9, peak_kib()\n"
     command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,4 +1,4 @@
-"""What runs over all of the time: without end and yet causal, or finite in spite of a loop."""
+"""Functions over the whole time axis: unbounded but causal, or finite in spite of a loop."""
 
 import math
 import runpy
@@ -100,7 +100,7 @@ def test_a_field_that_grows_with_the_input_has_no_end(network: nn.Module, method
     assert field.unbounded
 
 
-def test_a_field_that_depends_on_the_length_is_told_with_it() -> None:
+def test_a_field_that_depends_on_the_length_has_a_note_with_both_lengths() -> None:
     field = receptive_field(nn.AdaptiveAvgPool1d(4), input_shape=(1, 1, 64))
     assert field.samples == 16
     assert "16 samples of an input of 64, 8 of one of 32" in field.notes[0]

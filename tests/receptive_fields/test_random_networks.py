@@ -33,7 +33,7 @@ def test_formula_equals_gradient_in_300_random_networks_of_one_and_two_dimension
     assert [words for words in said_in_words if "cannot trace" not in words] == []
 
 
-def test_the_gradient_alone_measures_what_the_formula_says() -> None:
+def test_the_gradient_alone_measures_the_field_of_the_formula() -> None:
     compared = 0
     for seed in range(0, 40, 2):
         torch.manual_seed(seed)

@@ -30,7 +30,7 @@ CYCLE = [2**i for i in range(10)]
 
 
 def reach_of_gradient(block: Causal) -> int:
-    """Most input samples from the first one heard to the present, over one period of outputs."""
+    """Largest distance from an output back to the first input with a gradient, over one period."""
     block = block.double()
     with torch.no_grad():
         for parameter in block.parameters():
@@ -43,16 +43,16 @@ def reach_of_gradient(block: Causal) -> int:
     fields = []
     for out in range(y.shape[-1] - period, y.shape[-1]):
         (gradient,) = torch.autograd.grad(y[0, :, out].sum(), x, retain_graph=True)
-        heard = gradient[0].abs().sum(0).nonzero()
+        nonzero = gradient[0].abs().sum(0).nonzero()
         present = int(Fraction(out) / block.rate)
-        fields.append(present - int(heard[0]) + 1 if len(heard) else 0)
+        fields.append(present - int(nonzero[0]) + 1 if len(nonzero) else 0)
     return max(fields)
 
 
 # --- by hand ------------------------------------------------------------------------------------
 
 
-def test_ten_layers_three_times_hear_3070_samples_which_are_191_875_ms() -> None:
+def test_ten_layers_three_times_have_a_field_of_3070_samples_which_are_191_875_ms() -> None:
     field = receptive_field(CYCLE * 3, 16000)
     assert (field.samples, field.milliseconds, field.seconds) == (3070, 191.875, 0.191875)
     assert len(field.layers) == 30
@@ -61,7 +61,7 @@ def test_ten_layers_three_times_hear_3070_samples_which_are_191_875_ms() -> None
     assert field.layers[9].milliseconds == 64.0
 
 
-def test_three_taps_with_dilations_1_2_4_hear_3_7_15_samples() -> None:
+def test_three_taps_with_dilations_1_2_4_have_fields_of_3_7_15_samples() -> None:
     field = receptive_field([1, 2, 4], kernel_size=3)
     assert [layer.samples for layer in field.layers] == [3, 7, 15]
     assert [layer.effective_kernel for layer in field.layers] == [3, 5, 9]
@@ -132,7 +132,7 @@ def test_a_layer_that_is_used_twice_counts_twice() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_stacks_hear_as_far_as_the_gradient_reaches(seed: int) -> None:
+def test_the_field_of_random_stacks_is_that_of_the_gradient(seed: int) -> None:
     draw = random.Random(seed)
     dilations = [draw.randint(1, 9) for _ in range(draw.randint(1, 5))]
     stack = DilatedStack(2, 2, kernel_size=draw.randint(1, 4), dilations=dilations)
@@ -140,7 +140,7 @@ def test_random_stacks_hear_as_far_as_the_gradient_reaches(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_chains_hear_as_far_as_the_gradient_reaches(seed: int) -> None:
+def test_the_field_of_random_chains_is_that_of_the_gradient(seed: int) -> None:
     draw = random.Random(seed)
     modules: list[nn.Module] = []
     for _ in range(draw.randint(2, 4)):
@@ -156,14 +156,14 @@ def test_random_chains_hear_as_far_as_the_gradient_reaches(seed: int) -> None:
     assert receptive_field(chain).samples == reach_of_gradient(chain)
 
 
-def test_each_layer_says_what_the_network_up_to_it_hears() -> None:
+def test_each_layer_has_the_field_of_the_network_up_to_it() -> None:
     stack = DilatedStack(2, 2, kernel_size=3, dilations=[1, 4, 2])
     for n_layers, layer in enumerate(receptive_field(stack).layers, start=1):
         upto = DilatedStack(2, 2, kernel_size=3, dilations=[1, 4, 2][:n_layers])
         assert layer.samples == reach_of_gradient(upto)
 
 
-def test_a_model_hears_as_far_as_the_gradient_reaches() -> None:
+def test_the_field_of_a_model_is_that_of_the_gradient() -> None:
     config = WaveNetConfig(layers_per_stack=3, stacks=2, residual_channels=2, skip_channels=2)
     model = WaveNet(config.replace(distribution="gaussian"))
     assert receptive_field(model).samples == reach_of_gradient(model) == 15

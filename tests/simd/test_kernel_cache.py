@@ -40,9 +40,9 @@ def run_anew() -> bool:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the kernels, empty; messages that are said once are said again."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
-    kernel_cache._say_once.cache_clear()
+    kernel_cache._warn_once.cache_clear()
     yield tmp_path / "numba" / "wavenet"
-    kernel_cache._say_once.cache_clear()
+    kernel_cache._warn_once.cache_clear()
 
 
 def kept(folder: Path, suffix: str) -> Path:
@@ -151,7 +151,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_where_no_folder_can_be_made_the_kernel_runs_and_one_line_says_so(
+def test_without_a_folder_the_kernel_runs_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")

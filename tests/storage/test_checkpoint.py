@@ -102,7 +102,7 @@ def test_a_checkpoint_is_two_files_without_a_pickle(folder: Path) -> None:
     assert header_bytes == b"{"  # safetensors: a length, then JSON
 
 
-def test_the_config_says_format_architecture_settings_and_provenance(folder: Path) -> None:
+def test_the_config_has_format_architecture_settings_and_provenance(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
     assert list(content) == ["format_version", "architecture", "config", "provenance"]
     assert (content["format_version"], content["architecture"]) == (1, "wavenet")
@@ -145,7 +145,7 @@ def test_what_the_checkpoint_fits_is_accepted(folder: Path) -> None:
 # --- damage -------------------------------------------------------------------------------------
 
 
-def test_a_missing_checkpoint_is_told_from_a_damaged_one(folder: Path, tmp_path: Path) -> None:
+def test_the_errors_of_missing_and_damaged_checkpoints_differ(folder: Path, tmp_path: Path) -> None:
     remedy = "holds no config.json; name the folder that model.save or training wrote"
     for nothing in (tmp_path / "nowhere", tmp_path, folder / "config.json"):
         assert refusal(nothing) == f"{nothing} {remedy}"

@@ -259,7 +259,7 @@ def _claims(path: Path) -> int:
 
 
 def _in_a_child(call: Callable[[], int]) -> int:
-    """Its exit code; a fork without threads at work, and gone at once."""
+    """Exit code of a forked child without running threads, which exits at once."""
     child = os.fork()
     if child == 0:
         os._exit(call())

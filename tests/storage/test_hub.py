@@ -101,7 +101,7 @@ def test_a_mistyped_folder_is_not_looked_for_on_the_hub(hub_cache: Path, tmp_pat
     assert wavenet.load("ann/voice", revision="v1").config == CONFIG
 
 
-def test_an_address_of_the_hub_never_stands_for_a_folder(hub_cache: Path, tmp_path: Path) -> None:
+def test_an_address_of_the_hub_is_never_a_folder(hub_cache: Path, tmp_path: Path) -> None:
     other = wavenet.WaveNet(CONFIG.replace(residual_channels=5))
     other.save(tmp_path / "ann" / "voice")
     assert wavenet.load("hf://ann/voice").config == CONFIG
@@ -111,7 +111,7 @@ def test_an_address_of_the_hub_never_stands_for_a_folder(hub_cache: Path, tmp_pa
         wavenet.load("hf://ann/nobody")
 
 
-def test_a_line_says_that_a_model_comes_from_the_hub(
+def test_a_log_line_names_the_repository_of_the_hub(
     hub_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", logger="wavenet"):
@@ -120,7 +120,9 @@ def test_a_line_says_that_a_model_comes_from_the_hub(
     assert line.startswith("hf://ann/voice is a model of the Hugging Face Hub, kept in ")
 
 
-def test_what_neither_a_folder_nor_the_hub_has_is_told_in_one_line(hub_cache: Path) -> None:
+def test_a_name_of_neither_a_folder_nor_a_repository_is_an_error_of_one_line(
+    hub_cache: Path,
+) -> None:
     for name, revision in (("ann/nobody", None), ("ann/voice", "v9")):
         with pytest.raises(CheckpointError) as caught:
             wavenet.load(name, revision=revision)
@@ -166,7 +168,7 @@ class Recorder:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
-    """What is pushed, instead of the service."""
+    """Record of pushes, instead of the service."""
     package = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
     monkeypatch.setattr(package, "HfApi", Recorder)
     Recorder.calls, Recorder.sent = [], {}
@@ -184,7 +186,7 @@ def test_what_was_pushed_can_be_loaded_by_its_name(
     assert torch.equal(wavenet.load("ann/other").head[3].weight, saved.head[3].weight)
 
 
-def test_a_model_card_says_how_to_load_the_model_and_where_it_comes_from(
+def test_a_model_card_has_usage_and_provenance(
     service: type[Recorder], tmp_path: Path, saved: wavenet.WaveNet
 ) -> None:
     wavenet.push(tmp_path / "saved", "ann/voice")

@@ -160,7 +160,7 @@ def test_a_voice_has_its_weights_in_half_precision_and_loads_them_as_float32(
         assert torch.equal(after[name], before[name].half().float())
 
 
-def test_a_type_other_than_the_config_says_is_refused_by_both_names(voice: Path) -> None:
+def test_a_dtype_other_than_that_of_the_config_is_refused_by_both_names(voice: Path) -> None:
     tensors = load_file(voice / "model.safetensors")
     tensors["head.1.bias"] = tensors["head.1.bias"].to(torch.bfloat16)
     save_file(tensors, voice / "model.safetensors")
@@ -229,7 +229,7 @@ def test_what_cannot_be_a_voice_is_refused_and_writes_nothing(
     assert not place.exists()
 
 
-def test_ship_makes_a_voice_and_says_what_is_left_to_do(
+def test_ship_makes_a_voice_and_prints_the_remaining_steps(
     repository: Path,
     trained: Path,
     tmp_path: Path,

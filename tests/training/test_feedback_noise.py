@@ -38,7 +38,7 @@ def batch_of(model: WaveNet, scale: float) -> tuple[dict[str, Tensor], WindowPla
     x = 0.2 * torch.randn(2, 1, n_samples, dtype=torch.float64)
     return {
         "x": (x * 32768).round() / 32768,
-        "heard": torch.ones_like(x),
+        "mask": torch.ones_like(x),
         "mel": torch.randn(2, 8, frames, dtype=torch.float64) - 4,
         "frame": torch.arange(frames).expand(2, -1),
         "feedback_noise": scale * torch.randn_like(x),
@@ -118,14 +118,14 @@ def test_the_excitation_is_that_of_the_stream_from_silence() -> None:
     excitation, _ = model.predictor.excitation(x, columns)
     state = model.predictor.init_state(2, dtype=x.dtype)
     (heard, _, _), _ = model.predictor.stream(x, state, columns)
-    scale = model.predictor.heard_scales[0]
+    scale = model.predictor.input_scales[0]
     torch.testing.assert_close(torch.asinh(excitation[:, 0]) * scale, heard[:, 0])
 
 
 def test_silence_before_a_recording_stays_silent() -> None:
     model = make_model()
     batch, plan = batch_of(model, 2.0)
-    batch["heard"][..., : plan.warm_up] = 0
+    batch["mask"][..., : plan.warm_up] = 0
     assert not inputs_of(model, batch, plan)[..., : plan.warm_up].any()
 
 

@@ -136,7 +136,7 @@ def test_the_loss_has_nothing_to_do_with_what_lies_outside_the_recording(distrib
     model = make_model(distribution=distribution)
     windows = windows_of(model, utterance(57))
     clean = in_float64(windows, 0)
-    dirty = {**clean, "x": torch.where(clean["heard"] > 0, clean["x"], 0.7)}
+    dirty = {**clean, "x": torch.where(clean["mask"] > 0, clean["x"], 0.7)}
     assert not torch.equal(clean["x"], dirty["x"])
     with torch.no_grad():
         expected = -whole_log_prob(model, utterance(57)).mean() / math.log(2)
@@ -162,7 +162,7 @@ def test_the_network_hears_quantised_samples_and_predicts_what_was_recorded() ->
     model = make_model(distribution="mu_law")
     windows = windows_of(model, utterance(900))
     batch = in_float64(windows, 0)
-    quantised = {**batch, "x": model.distribution.quantize(batch["x"]) * batch["heard"]}
+    quantised = {**batch, "x": model.distribution.quantize(batch["x"]) * batch["mask"]}
     assert (quantised["x"] - batch["x"]).abs().max() > 0.005
     with torch.no_grad():
         rough, fine = (window_log_prob(model, b, windows.plan)[0] for b in (quantised, batch))

@@ -1,7 +1,7 @@
-"""Audio in blocks: files of any length, read in memory that does not grow with them.
+"""Audio in blocks: files of any length, read in constant memory.
 
-The samples are those of `read_audio`, bit for bit: the same decoder, the same mean of channels, the
-same resampler, which gets block after block instead of all at once.
+The samples are those of `read_audio`, bit for bit: the same decoder, the same mean of channels, and
+the same resampler, applied block by block.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wavenet.audio.resampling import BlockResampler
 
 
 def read_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[Tensor]:
-    """What `read_audio(path, sample_rate)` returns, in pieces of some 65536 samples of the file.
+    """Yield the samples of `read_audio(path, sample_rate)` in blocks of about 65536.
 
     Args:
         path: the file.
@@ -31,7 +31,7 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[Tens
         float32 `[n]` in [-1, 1], n at least 1.
 
     Raises:
-        AudioError: as `read_audio`, when what is wrong with the file is reached.
+        AudioError: as `read_audio`, when reading gets to the defect.
     """
     with open_audio(path) as file:
         rate, length = int(file.samplerate), int(file.frames)
@@ -51,7 +51,7 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int) -> Iterator[Tens
 
 
 def count_samples(path: str | os.PathLike[str], sample_rate: int) -> int:
-    """How many samples `read_blocks` gives: all are read, so the whole file is known to be good.
+    """Count the samples of `read_blocks`; all are read, which checks the whole file.
 
     Raises:
         AudioError: as `read_blocks`.

@@ -1,4 +1,4 @@
-"""soundfile and soxr, imported when first needed; what they must be spared, and their one error."""
+"""soundfile and soxr, imported when first needed; checks of their arguments, and ``AudioError``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCK = 1 << 16
 
 
 class AudioError(ValueError):
-    """An audio file cannot be read or written; the message is one line with path and remedy."""
+    """Raised if an audio file cannot be read or written; one line with path and remedy."""
 
 
 def require_rate(name: str, rate: int) -> int:
@@ -22,7 +22,7 @@ def require_rate(name: str, rate: int) -> int:
 
 
 def import_soundfile() -> Any:
-    """The module soundfile, or ModuleNotFoundError with the remedy."""
+    """Import the module soundfile, or raise ModuleNotFoundError with the remedy."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: soundfile without its libsndfile
@@ -31,7 +31,7 @@ def import_soundfile() -> Any:
 
 
 def import_soxr() -> Any:
-    """The module soxr, or ModuleNotFoundError with the remedy."""
+    """Import the module soxr, or raise ModuleNotFoundError with the remedy."""
     try:
         import soxr
     except ImportError as error:

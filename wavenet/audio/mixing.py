@@ -1,4 +1,4 @@
-"""From the channels of a file to one, block after block, each sample checked on the way."""
+"""Down-mixing of a file to mono, block after block, and checks of its samples."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from wavenet.audio.libraries import AudioError
 logger = logging.getLogger("wavenet")
 
 LARGEST_SAMPLE = 16.0
-"""24 dB beyond full scale. Loud float recordings stay below; integers stored as floats do not."""
+"""Largest plausible sample, 24 dB above full scale: below are loud float recordings, above
+integers that were stored as floats."""
 
 _AUDIBLE_POWER = 1e-8
-"""-80 dB: below, a block does not say how the channels of a file relate."""
+"""Power, -80 dB, below which a block is too quiet to compare channels."""
 _CANCELLED = 0.01
 """Power of the mean of C channels, relative to uncorrelated ones: C for equal channels, 0 for
 two of opposite phase."""
 
 
 class Mixer:
-    """Makes mono of the blocks of one file: the mean of its channels.
+    """Down-mixes the blocks of one file to mono: the mean of its channels.
 
-    Where the channels cancel each other, as in a stereo recording with one channel inverted, it
-    keeps the loudest channel instead and reports so. The first audible block decides.
+    If the channels cancel each other, as in a stereo recording with one channel inverted, it keeps
+    the loudest channel instead, with a warning. The first audible block decides.
 
     Args:
-        path: of the file, for what is reported.
+        path: of the file, for the warning.
         channels: of the file.
     """
 
@@ -60,14 +61,14 @@ class Mixer:
 
 @functools.lru_cache(maxsize=1024)
 def _report_cancelled(path: str, channel: int) -> None:
-    """Once a file: it may be read several times."""
+    """Warn once per file, which may be read several times."""
     logger.warning("%s: its channels cancel each other; channel %d alone is used", path, channel)
 
 
 def require_plausible_samples(
     block: np.ndarray[Any, Any], path: str | os.PathLike[str], first: int, subtype: str
 ) -> None:
-    """Refuse samples that are not finite, or far beyond full scale.
+    """Check that samples are finite, and not far above full scale.
 
     Args:
         block: ``[T, channels]``.

@@ -1,4 +1,4 @@
-"""Pages of an Ogg file (RFC 3533), which are to be the same for the same sound."""
+"""Pages of an Ogg file (RFC 3533), made reproducible: the same audio gives the same bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def set_ogg_serial(pages: bytearray | mmap) -> None:
-    """Give every page of an Ogg file one serial number, where libsndfile draws one at random.
+    """Replace the random serial number that libsndfile writes to every page of an Ogg file.
 
     A page (RFC 3533, section 6) has its serial number at byte 14, a checksum at 22, the number of
-    segments at 26, then their lengths. The checksum is over the page with a checksum of zero, by
-    the polynomial of zlib's CRC-32 but with the bits of bytes and result in the other order,
-    starting from zero instead of from ones.
+    segments at 26, then their lengths. The checksum is that of the page with a checksum of zero, by
+    the polynomial of zlib's CRC-32 but with the bits of bytes and result in reverse order, and
+    starting from zero instead of ones.
     """
     start = 0
     while start < len(pages):

@@ -1,6 +1,6 @@
-"""Opening an audio file: what the system, the header and libsndfile say against it.
+"""Opening an audio file: errors of the system, the header and libsndfile.
 
-All that a header says is bounded here, before anything is allocated for it.
+The values of a header are checked here, before anything is allocated for them.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from wavenet.audio.libraries import AudioError, import_soundfile
 from wavenet.audio.standard_error import silenced_standard_error
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_536_000
-"""Sample rates outside are damage: a second at 1 Hz would be resampled to a model's 16,000."""
+"""Limits of plausible sample rates: a second at 1 Hz would be resampled to a model's 16,000."""
 
 LARGEST_PIPE_BYTES = 1 << 32
-"""A pipe is copied to a temporary file; one that never ends shall not fill the disk."""
+"""Largest size of a pipe, which is copied to a temporary file: it must not fill the disk."""
 
 # Above this a length is a placeholder: libsndfile gives 2^63 - 1 for a FLAC without a sample count.
 _UNKNOWN_LENGTH = 1 << 62
-# In a WAV made by a pipe the writer leaves the greatest length it can, signed or unsigned.
+# In a WAV from a pipe the length is the largest possible one, signed or unsigned.
 _WAV_PLACEHOLDER = 0x7FFFF000
 _COPIED_AT_ONCE = 1 << 20
 
 
 def open_audio(path: str | os.PathLike[str]) -> Any:
-    """Open `path` as a soundfile.SoundFile that has samples, all that its header promises.
+    """Open `path` as a soundfile.SoundFile that has all samples that its header declares.
 
     A pipe, such as /dev/stdin, is copied to a temporary file first, once in this process.
 
@@ -57,10 +57,10 @@ def open_audio(path: str | os.PathLike[str]) -> Any:
 
 @contextlib.contextmanager
 def decoding(file: Any, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Surround calls that seek and decode: whatever is wrong, it is one error.
+    """Convert all errors of seeking and decoding to one.
 
     libmpg123, which reads MP3, prints to standard error. In a damaged file libsndfile may lose its
-    place, and soundfile then raises ValueError for a negative number of samples.
+    position, and soundfile then raises ValueError for a negative number of samples.
 
     Raises:
         AudioError: the samples cannot be decoded.
@@ -74,7 +74,7 @@ def decoding(file: Any, path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def cut_short(path: str | os.PathLike[str], promised: int) -> AudioError:
-    """The error of a file that ends before its samples do, or cannot be decoded to their end."""
+    """Make the error of a file that is truncated, or cannot be decoded to its end."""
     return AudioError(
         f"{path}: cut short or damaged: not all of its {promised} samples can be decoded; "
         "copy or download it again"
@@ -82,7 +82,7 @@ def cut_short(path: str | os.PathLike[str], promised: int) -> AudioError:
 
 
 def _seekable(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The path itself, or that of a copy of a pipe; where libsndfile says "System error", why."""
+    """Return the path, or that of a copy of a pipe; raise AudioError for what cannot be opened."""
     try:
         status = os.stat(path)
         if stat.S_ISFIFO(status.st_mode):
@@ -100,7 +100,7 @@ def _seekable(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
 
 @functools.cache
 def _copy_of_pipe(path: str, device: int, number: int) -> IO[bytes]:
-    """All that comes from a pipe, in a file that is gone when this process ends.
+    """Copy a pipe to a file that is removed when this process ends.
 
     A pipe can be read once, but audio is read twice: to check it, then to use it.
     """
@@ -126,21 +126,19 @@ def _copy_of_pipe(path: str, device: int, number: int) -> IO[bytes]:
 
 
 def _require_plausible(file: Any, path: str | os.PathLike[str]) -> None:
-    """Refuse a file without samples, of unknown length or absurd rate, or a WAV that is cut short.
+    """Refuse a file without samples, of unknown length or implausible rate, or a truncated WAV.
 
-    libsndfile shortens a truncated WAV silently; its log keeps the length that the header promised.
+    libsndfile silently shortens a truncated WAV; its log has the length that the header declares.
     """
     if not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ:
         raise AudioError(
-            f"{path}: the header says {file.samplerate} Hz, and audio has {LOWEST_RATE_HZ} to "
-            f"{HIGHEST_RATE_HZ} Hz; repair the header or leave the file out"
+            f"{path}: the sample rate in the header is {file.samplerate} Hz, not within "
+            f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz; repair the header or leave the file out"
         )
     if file.frames <= 0:
         raise AudioError(f"{path}: the file holds no samples; remove it or make it again")
     if file.frames >= _UNKNOWN_LENGTH:
-        raise AudioError(
-            f"{path}: the header does not say how many samples there are; convert the file anew"
-        )
+        raise AudioError(f"{path}: the header has no number of samples; convert the file again")
     lengths = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if lengths is not None:
         promised, present = int(lengths[1]), int(lengths[2])

@@ -1,4 +1,4 @@
-"""What an audio file holds: its header, and its samples as mono float32."""
+"""Reading an audio file: its header, and its samples as mono float32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wavenet.audio.resampling import resample
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says.
+    """Header of an audio file.
 
     Attributes:
         sample_rate: Hz.
@@ -38,7 +38,7 @@ class AudioInfo:
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
-    """Sample rate, channels and length of an audio file, without decoding all of it.
+    """Read sample rate, channels and length of an audio file, without decoding all of it.
 
     The last sample is decoded, which shows that the file is complete.
 
@@ -66,24 +66,24 @@ def read_audio(
 ) -> tuple[Tensor, int]:
     """Read a file, or a part of it, as mono: the mean of its channels.
 
-    Reads WAV, FLAC, Ogg and what else libsndfile knows, integers of 8 to 32 bits and floats. Values
-    beyond full scale, which float files and resampling can have, are clipped to [-1, 1]; far beyond
-    it they are refused. Channels that cancel each other are not averaged, and a warning says so.
-    WAV and FLAC promise a length and are refused with fewer samples; Ogg is read as far as it goes.
+    Reads WAV, FLAC, Ogg and all other formats of libsndfile, integers of 8 to 32 bits and floats.
+    Values above full scale, in float files or after resampling, are clipped to [-1, 1]; values far
+    above it are refused. Channels that cancel each other are not averaged, with a warning. WAV and
+    FLAC declare a length and are refused with fewer samples; Ogg is read to its end.
 
     Args:
         path: the file.
         sample_rate: resample to this rate in Hz (`resample`); None keeps the rate of the file.
         first: start at this sample of the file.
-        count: read so many samples; None reads to the end. A part can only be read at the rate of
-            the file, since the resampler would hear the edges of the part.
+        count: number of samples; None reads to the end. A part can only be read at the rate of the
+            file, since resampling a part alone has artefacts at its edges.
 
     Returns:
         The samples, float32 `[T]` in [-1, 1], and their sample rate in Hz.
 
     Raises:
-        AudioError: missing, empty, cut short, not audio, holding NaN, infinity or integers stored
-            as floats, or shorter than the part that was asked for.
+        AudioError: missing, empty, cut short, not audio, with NaN, infinity or integers stored as
+            floats, or shorter than the requested part.
     """
     with open_audio(path) as file:
         rate, length = int(file.samplerate), int(file.frames)
@@ -95,7 +95,7 @@ def read_audio(
         stop = length if count is None else first + count
         if not 0 <= first < stop <= length:
             raise AudioError(
-                f"{path}: samples {first} to {stop} were asked for; the file holds 0 to {length}"
+                f"{path}: samples {first} to {stop} were requested; the file has 0 to {length}"
             )
         samples = torch.from_numpy(np.concatenate(list(mono_blocks(file, path, first, stop))))
     if sample_rate is not None and sample_rate != rate:
@@ -112,7 +112,7 @@ def read_audio(
 def mono_blocks(
     file: Any, path: str | os.PathLike[str], first: int, stop: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """Samples `first` to `stop` of an open file as float32 `[n]`, n up to 65536, not yet clipped.
+    """Yield samples `first` to `stop` of an open file as float32 `[n]`, n up to 65536, unclipped.
 
     Raises:
         AudioError: as `checked_blocks`.
@@ -125,12 +125,12 @@ def mono_blocks(
 def checked_blocks(
     file: Any, path: str | os.PathLike[str], first: int, stop: int, most: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """Samples `first` to `stop` of an open file as float32 `[n, channels]`, n up to `most`.
+    """Yield samples `first` to `stop` of an open file as float32 `[n, channels]`, n up to `most`.
 
-    In blocks: a damaged header may promise more than the memory holds.
+    Blocks bound the memory: a damaged header may declare more samples than fit into it.
 
     Raises:
-        AudioError: not all of them are there, or they are no audio.
+        AudioError: if samples are missing, or implausible.
     """
     if first:
         with decoding(file, path):

@@ -1,4 +1,4 @@
-"""From one sample rate to another: of whole signals, and of signals that come in blocks."""
+"""Resampling of whole signals, and of signals that arrive in blocks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from wavenet.audio.libraries import import_soxr, require_rate
 
 LARGEST_RATIO = 2048
-"""Of two sample rates; those of audio files and of any model lie closer."""
+"""Largest ratio of two sample rates; those of audio files and of any model are smaller."""
 
 
 def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Resample by the band-limited, linear-phase SoX resampler at its "HQ" quality.
 
-    Sample n of `x` and sample n * to_rate / from_rate of the result lie at the same time. Not
+    Sample n of `x` and sample n * to_rate / from_rate of the result have the same time. Not
     differentiable; computed on the CPU.
 
     Args:
         x: `[..., T]`, floating point.
         from_rate: the rate of `x`, Hz.
-        to_rate: the rate wanted, Hz.
+        to_rate: the rate of the result, Hz.
 
     Returns:
         `[..., T']`, T' = T * to_rate / from_rate to the nearest integer, with x's dtype and device.
@@ -57,11 +57,11 @@ def require_ratio(from_rate: int, to_rate: int) -> tuple[int, int]:
 
 
 class BlockResampler:
-    """As ``resample``, block after block, without the edges of blocks in the result.
+    """Streaming ``resample``: block after block, without artefacts at their edges.
 
     Args:
-        from_rate: of what comes in, Hz.
-        to_rate: of what goes out, Hz.
+        from_rate: of the input, Hz.
+        to_rate: of the output, Hz.
         channels: of both.
 
     Raises:
@@ -77,11 +77,11 @@ class BlockResampler:
             )
 
     def __call__(self, block: np.ndarray[Any, Any], *, last: bool = False) -> Any:
-        """What is due by now; all the rest at the last.
+        """Resample a block; the last one returns all remaining samples.
 
         Args:
-            block: float32 ``[T, channels]``, or ``[T]`` where there is one channel.
-            last: nothing comes after it.
+            block: float32 ``[T, channels]``, or ``[T]`` for one channel.
+            last: whether it is the last block.
 
         Returns:
             ``[T', channels]`` or ``[T']``.

@@ -1,4 +1,4 @@
-"""A file as libsndfile writes to it: through Python callbacks, which must not be interrupted."""
+"""File object that libsndfile writes to by Python callbacks, which must not be interrupted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -15,22 +16,22 @@ _SIGNALS = tuple(
 
 
 class Sink:
-    """Keeps the system's reason for a refused write, which libsndfile hides.
+    """File object that keeps the error of a failed write, which libsndfile hides.
 
     Attributes:
-        refusal: the first one, or None.
+        refusal: the first error, or None.
     """
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: FileIO) -> None:
         self.refusal: OSError | None = None
         self._raw = raw
-        self.tell, self.readinto = raw.tell, raw.readinto  # type: ignore[attr-defined]
+        self.tell, self.readinto = raw.tell, raw.readinto
 
     def write(self, data: bytes) -> int:
-        """Write all of it, or as much as the system takes; how many bytes that were."""
+        """Write all bytes, or as many as the system accepts; return their number."""
         done = 0
         try:
-            while done < len(data):  # a nearly full disk takes a part, and then refuses
+            while done < len(data):  # a nearly full disk accepts a part before it fails
                 done += self._raw.write(data[done:])
         except OSError as error:
             self.refusal = self.refusal or error
@@ -43,10 +44,10 @@ class Sink:
 
 @contextlib.contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Let Python's handlers of SIGINT, SIGTERM and SIGHUP run when the block has ended.
+    """Defer Python's handlers of SIGINT, SIGTERM and SIGHUP to the end of the block.
 
-    An exception that a handler raises within a callback from C would be printed and lost.
-    Elsewhere than in the main thread, where no handler runs, it changes nothing.
+    An exception that a handler raises within a callback from C would be printed and lost. In other
+    threads than the main one no handler runs, and nothing is deferred.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

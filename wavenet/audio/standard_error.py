@@ -1,4 +1,4 @@
-"""Standard error while a C library runs that prints its own messages there."""
+"""Suppression of messages that a C library prints to standard error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _kept: int | None = None
 
 @contextlib.contextmanager
 def silenced_standard_error() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 within the block, by any thread.
+    """Discard writes to file descriptor 2 within the block, by any thread.
 
-    libmpg123 reports damaged MP3 frames there, some lines a frame. What it means for the caller is
-    reported by an exception, so nothing is lost. Blocks may overlap in several threads.
+    libmpg123 reports damaged MP3 frames there, several lines per frame. Relevant errors are raised
+    as exceptions, so nothing is lost. Blocks may overlap in several threads.
     """
     _enter()
     try:

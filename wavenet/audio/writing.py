@@ -1,4 +1,4 @@
-"""Samples into a file that appears when it is whole: at once, or in pieces as they are made."""
+"""Writing audio files, at once or in chunks; a file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from io import FileIO
 from mmap import mmap
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +22,20 @@ from wavenet.storage.files import WriteError, atomic_write
 
 logger = logging.getLogger("wavenet")
 
-FULL_SCALE = 32768  # 2^15: the 16-bit integer that would mean 1.0
+FULL_SCALE = 32768  # 2^15: the 16-bit integer of 1.0, one above the largest
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
-"""Of a suffix the container and the type of samples, as libsndfile names them."""
-_MOST_IN_WAV = ((1 << 32) - 1024) // 2  # of 16 bits, behind a length of 32 bits
+"""Container and type of samples of each suffix, by libsndfile's names."""
+_MOST_IN_WAV = ((1 << 32) - 1024) // 2  # samples of 16 bits: the length field has 32 bits
 _FULL = "the format takes no more samples; write .wav, or shorter files"
 _VORBIS_RATES = (8000, 192000)  # Hz; libvorbis has no tuning, and libsndfile crashes, far outside
 
 
 def write_audio(path: str | os.PathLike[str], samples: Tensor, sample_rate: int) -> None:
-    """Write mono samples as the extension says: 16-bit `.wav` or `.flac`, Vorbis `.ogg`.
+    """Write mono samples in the format of the extension: 16-bit `.wav` or `.flac`, Vorbis `.ogg`.
 
-    To 16 bits a sample is rounded to the nearest step of 1 / 32768 and clipped at full scale (1.0
-    becomes 32767 / 32768). The same samples give the same bytes. The file appears when it is whole
-    (`wavenet.storage.files.atomic_write`); missing folders are made.
+    For 16 bits a sample is rounded to the nearest step of 1 / 32768 and clipped at full scale (1.0
+    becomes 32767 / 32768). The same samples give the same bytes. The file appears when it is
+    complete (`wavenet.storage.files.atomic_write`); missing folders are made.
 
     Args:
         path: the file; an existing one is replaced.
@@ -43,7 +44,7 @@ def write_audio(path: str | os.PathLike[str], samples: Tensor, sample_rate: int)
 
     Raises:
         AudioError: unknown extension, wrong shape, no samples, NaN or infinity, a rate that the
-            format does not have, or a file that the system refuses to write.
+            format does not have, or a file that cannot be written.
     """
     require_extension(path)
     samples = _require_mono(path, samples)
@@ -59,21 +60,21 @@ def open_writer(
     channels: int = 1,
     formats: Mapping[str, tuple[str, str]] = FORMATS,
 ) -> Iterator[AudioWriter]:
-    """Write samples in pieces; the file appears when the block ends, and is whole then.
+    """Write samples in chunks; the complete file appears when the block ends.
 
-    The file is the one that `write_audio` makes of all samples at once, byte for byte. If ctrl-C or
-    SIGTERM ends the block, the samples so far are kept as a whole file, unless the path held a file
-    before, which then stays as it was; a warning says which. Any other exception leaves nothing.
+    It has the same bytes as `write_audio` of all samples at once. If ctrl-C or SIGTERM ends the
+    block, the samples so far are kept as a valid file, unless the path was a file before, which
+    then stays unchanged; a warning reports either. Any other exception leaves nothing.
 
     Args:
         path: the file; missing folders are made.
         sample_rate: Hz.
         channels: of the file.
-        formats: as `FORMATS`, which of them the path may have.
+        formats: those that the path may have, as `FORMATS`.
 
     Raises:
         AudioError: unknown extension, a rate that the format does not have, too many samples for
-            it, NaN or infinity, or a file that the system refuses to write.
+            it, NaN or infinity, or a file that cannot be written.
     """
     suffix = require_extension(path, formats)
     sample_rate = require_rate("sample_rate", sample_rate)
@@ -109,18 +110,18 @@ def open_writer(
 
 
 class AudioWriter:
-    """Takes samples as they are made; `open_writer` makes one.
+    """Writer of consecutive samples; `open_writer` makes one.
 
     Attributes:
-        n_samples: taken so far, of each channel.
-        clipped: values beyond full scale among them, in a format that cannot hold those.
+        n_samples: written so far, per channel.
+        clipped: values above full scale among them, in a format that clips.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         sample_rate: int,
-        raw: IO[bytes],
+        raw: FileIO,
         channels: int,
         kind: tuple[str, str],
     ) -> None:
@@ -143,7 +144,7 @@ class AudioWriter:
         """Append samples `[T]`, or `[T, channels]`, in [-1, 1].
 
         Raises:
-            AudioError, OSError: NaN or infinity; or the format or the system takes no more.
+            AudioError, OSError: NaN or infinity; or the format or the system accepts no more.
         """
         require_finite(self._path, samples)
         self.n_samples += len(samples)
@@ -154,7 +155,7 @@ class AudioWriter:
             self._pass_on([*whole, rest] if not self._waiting else whole)
 
     def close(self) -> None:
-        """Write what is left; raises as `write`."""
+        """Write the remaining samples; raises as `write`."""
         try:
             self._pass_on(self._waiting and [torch.cat(self._waiting)])
         finally:
@@ -162,7 +163,7 @@ class AudioWriter:
                 self._file.close()
 
     def _pass_on(self, blocks: Iterable[Tensor]) -> None:
-        """Always in the same pieces: a Vorbis encoder's bytes depend on them."""
+        """Pass samples to the encoder in fixed blocks, as the bytes of Vorbis depend on them."""
         with self._explained():
             for block in blocks:
                 if self._subtype != "FLOAT":
@@ -182,14 +183,14 @@ class AudioWriter:
 
 
 def require_room(path: str | os.PathLike[str], n_samples: int) -> None:
-    """Raise AudioError, before hours of work, if such a file cannot hold so many samples."""
+    """Check, before long work, that such a file can hold that many samples."""
     suffix = require_extension(path)
     if suffix == ".wav" and n_samples > _MOST_IN_WAV:
         raise AudioError(f"{path}: {n_samples} samples are more than a WAV holds; write .flac")
 
 
 def require_finite(path: str | os.PathLike[str], samples: Tensor) -> None:
-    """Raise AudioError for samples that no file can hold; `path` is where they were to go."""
+    """Raise AudioError for samples that are NaN or infinite; `path` is their file."""
     if not bool(torch.isfinite(samples).all()):
         bad = int((~torch.isfinite(samples)).sum())
         raise AudioError(
@@ -199,7 +200,7 @@ def require_finite(path: str | os.PathLike[str], samples: Tensor) -> None:
 
 
 def require_vorbis_rate(path: str | os.PathLike[str], sample_rate: int) -> None:
-    """Raise AudioError if `path` is to be Vorbis, and Vorbis does not have this rate."""
+    """Raise AudioError if `path` is a Vorbis file, and Vorbis does not support this rate."""
     low, high = _VORBIS_RATES
     if Path(path).suffix.lower() == ".ogg" and not low <= sample_rate <= high:
         raise AudioError(
@@ -211,7 +212,7 @@ def require_vorbis_rate(path: str | os.PathLike[str], sample_rate: int) -> None:
 def require_extension(
     path: str | os.PathLike[str], formats: Mapping[str, tuple[str, str]] = FORMATS
 ) -> str:
-    """The extension, one that can be written; to be asked before hours of work.
+    """Return the extension, in lower case; a check of the path before long work.
 
     Raises:
         AudioError: unknown extension.
@@ -223,7 +224,7 @@ def require_extension(
 
 
 def stored_values(samples: Tensor, subtype: str) -> np.ndarray[Any, Any]:
-    """Samples as libsndfile takes them: "PCM_16" as int16, others as float32; "FLOAT" unclipped."""
+    """Convert samples for libsndfile: "PCM_16" to int16, others to float32; "FLOAT" unclipped."""
     if subtype == "PCM_16":
         steps = (samples * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1)
         return steps.to(torch.int16).numpy()
@@ -238,7 +239,7 @@ def _report_discarded(path: str | os.PathLike[str], was_there: bool) -> None:
 
 
 def _require_mono(path: str | os.PathLike[str], samples: Tensor) -> Tensor:
-    """The samples `[T]` on the CPU, in a type that holds every step of 16 bits."""
+    """Return the samples `[T]` on the CPU, in a dtype that represents every step of 16 bits."""
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
         kind = samples.dtype if isinstance(samples, Tensor) else type(samples).__name__
         raise AudioError(f"{path}: samples are {kind}; give a floating-point tensor in [-1, 1]")

@@ -273,7 +273,7 @@ def _noise(plan: WindowPlan, batch_size: int) -> dict[str, Tensor]:
     n_samples = plan.warm_up + plan.length
     batch = {
         "x": torch.rand(batch_size, 1, n_samples) - 0.5,
-        "heard": torch.ones(batch_size, 1, n_samples),
+        "mask": torch.ones(batch_size, 1, n_samples),
     }
     if plan.mel is not None:
         n_frames = n_samples // plan.hop + 2 * plan.context_frames

@@ -1,4 +1,4 @@
-"""From audio files to the windows that training sees."""
+"""Corpora of audio files, and training windows cut from them."""
 
 from wavenet.data.batches import Batches
 from wavenet.data.cache import read_cached

@@ -1,6 +1,6 @@
 """Augmented training audio: pitches, levels and frequency responses that a corpus lacks.
 
-An augmented recording y is made of a recording x by these operations, in this order:
+An augmented recording y is computed from a recording x by these operations, in this order:
 
 1. resampling, y[n] = x(rate n) by a Kaiser-windowed sinc: pitch and formants move together, and the
    recording becomes ``rate`` times shorter;
@@ -9,8 +9,8 @@ An augmented recording y is made of a recording x by these operations, in this o
 3. a gain that brings its peak to a level drawn from 40 dB, and a sign;
 4. triangular dither and rounding to 16 bits.
 
-Everything is drawn by one random generator, so that (seed, index) of a window determine it. A
-section of y needs only a section of x: hours of recording cost no more than seconds.
+All random numbers come from one generator, so that (seed, index) of a window determine them. A
+section of y needs only a section of x: long recordings cost no more than short ones.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ RATES = (0.75, 1.35)
 PEAKS_DB = (-40.0, 0.0)
 """Lowest and highest peak level, in dB of full scale."""
 LARGEST_COEFFICIENT = 0.375
-"""Of the second-order filter; its poles stay within a radius of 0.83."""
+"""Largest coefficient of the second-order filter; its poles stay within a radius of 0.83."""
 RESPONSE_SAMPLES = 128
-"""The filter's impulse response is cut off there, more than 200 dB below its beginning."""
+"""Length of the filter's impulse response, truncated more than 200 dB below its beginning."""
 _ZERO_CROSSINGS, _KAISER_BETA, _PASSBAND = 16, 8.0, 0.95
 _PHASES = 256
 """Delays within a sample for which a kernel is tabulated; between them it is interpolated."""
 
 _VALUES_PER_COUNT = 4
-"""Values that Philox makes of one count."""
+"""Values that Philox draws per count."""
 
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -79,7 +79,7 @@ class Augmentation:
         Args:
             samples: of the whole recording, int16 ``[T]``.
             first: in the altered recording; may be negative.
-            stop: behind the last sample.
+            stop: after the last sample.
         """
         response = self._impulse_response()
         before = len(response) - 1
@@ -101,14 +101,14 @@ class Augmentation:
 
 
 class AugmentedUtterance:
-    """A section of an augmented recording, which windows are cut from as from an ``Utterance``.
+    """A section of an augmented recording, used by windows like an ``Utterance``.
 
     Args:
         utterance: the recording.
-        augmentation: how it is altered.
+        augmentation: its alterations.
         first: the section's first sample, in the altered recording.
-        stop: behind its last sample.
-        random: draws the dither; sample n gets the same whatever the section.
+        stop: after its last sample.
+        random: source of the dither; that of sample n does not depend on the section.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class AugmentedUtterance:
         return out
 
     def write_audio(self, first: int, out: np.ndarray) -> None:
-        """Fill out, float32 ``[T]``, with the samples from ``first`` on, as ``audio`` has them.
+        """Fill out, float32 ``[T]``, with the samples from ``first`` on, as ``audio`` does.
 
         Raises:
-            IndexError: if some of them lie in the recording but outside of the section.
+            IndexError: if some of them are in the recording but outside of the section.
         """
         low, high = max(first, 0), min(first + len(out), self.n_samples)
         if high <= low:

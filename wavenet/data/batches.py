@@ -1,9 +1,9 @@
-"""Which windows a step of training sees, and which process computes which of them.
+"""Distribution of windows over training steps and processes.
 
-Step s sees windows s * batch_size ... (s + 1) * batch_size - 1, whoever computes them. They are
-dealt like cards into ``processes * per_step`` parts, one for each process and each batch that a
-step accumulates. So the same windows make the same step on one GPU or on many, and a run that was
-broken off goes on with the very windows that come next: a loader need only begin at that batch.
+Step s uses windows s * batch_size ... (s + 1) * batch_size - 1, whichever process computes them.
+They are dealt in turn to ``processes * per_step`` parts, one for each process and each batch that a
+step accumulates. So a step has the same windows on one GPU or on many, and an interrupted run
+resumes with the next windows: a loader only has to start at that batch.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from wavenet.data.windows import Windows, collate
 class Batches(Dataset[dict[str, Tensor]]):
     """The batches of one process, in their order; item i is part of step ``i // per_step``.
 
-    An item is as ``collate`` makes it of windows, and ``samples`` ``[]``: how many samples
-    inside recordings a batch of this step holds on average. With the sum over its own samples
-    divided by that, the mean over all parts is the mean over all samples of the step; without it,
-    a sample would weigh less where it shares its part with more of them.
+    An item is the batch of ``collate``, and ``samples`` ``[]``: the mean number of samples inside
+    recordings in a batch of this step. If each part divides the sum over its samples by that, the
+    mean over all parts is the mean over all samples of the step; otherwise the samples of parts
+    with many of them would have a smaller weight.
 
     Args:
         windows: of the whole run.
         batch_size: windows of a step, over all processes.
         per_step: batches that a process computes for a step.
-        process, processes: which one this is, and how many there are.
+        process, processes: index of this process, and number of processes.
 
     Raises:
         ValueError: if a step has fewer windows than parts.
@@ -63,7 +63,7 @@ class Batches(Dataset[dict[str, Tensor]]):
     def indices(self, index: int) -> range:
         """The windows of batch ``index`` of this process."""
         if not 0 <= index < len(self):
-            raise IndexError(f"index={index} must lie within 0 to {len(self) - 1}")
+            raise IndexError(f"index={index} must be within 0 to {len(self) - 1}")
         step, turn = divmod(index, self.per_step)
         first, stop = step * self.batch_size, (step + 1) * self.batch_size
         return range(
@@ -71,8 +71,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         )
 
     def _samples(self, step: int) -> int:
-        """Samples of a step that lie inside recordings; found without reading any."""
+        """Count the samples of a step inside recordings, without reading them."""
         if self._counted[0] != step:
             windows = range(step * self.batch_size, (step + 1) * self.batch_size)
-            self._counted = step, sum(self.windows.n_heard(i) for i in windows)
+            self._counted = step, sum(self.windows.n_inside(i) for i in windows)
         return self._counted[1]

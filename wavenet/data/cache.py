@@ -1,19 +1,19 @@
-"""The cache: decoded corpora on disk, so that the next run begins at once.
+"""The cache: decoded corpora on disk, so that the next run starts at once.
 
-An entry is a folder that holds ``samples.i16``, the samples of all recordings one after another,
-and ``index.json``, their lengths and the reasons for those left out. It is addressed by what it was
-made from: a hash over the format's version, the sample rate, the trimming, and of each recording
-the name within the corpus, the part, and the content of its file. A corpus that is copied, moved or
-touched keeps its entry; a file that changes, even behind an unchanged date, makes a new one.
+An entry is a folder with ``samples.i16``, the concatenated samples of all recordings, and
+``index.json``, their lengths and the reasons for skipped ones. Its name is a hash of its inputs:
+the version of the format, the sample rate, the trimming, and for each recording its name in the
+corpus, its part, and the content of its file. A corpus that is copied, moved or touched keeps its
+entry; a file with new content, even with an unchanged date, gets a new one.
 
-Reading every file to know its content would cost minutes on a large corpus, so the hashes are
-remembered for files whose size, times and inode have not changed since (as git's index does); the
-time of the last change (ctime), which no program can set back, is among them.
+Hashing every file would take minutes for a large corpus, so hashes are remembered for files whose
+size, times and inode have not changed (as git's index does); among these is the time of the last
+change (ctime), which no program can set back.
 
-An entry is written beside, flushed to the disk and renamed: it is whole or not there, wherever a
-machine dies. Of several processes that start at once the first decodes and the others wait, where
-the file system has locks; where it has none, all of them decode and the first to end wins. If
-nothing can be written, samples are kept in memory and one warning says so.
+An entry is written to a temporary folder, flushed to the disk and renamed: it is complete or
+absent, even after a crash. If several processes start at once, the first one decodes and the others
+wait; on a file system without locks all of them decode, and the first to finish wins. If the cache
+cannot be written, samples are kept in memory, with one warning.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from wavenet.storage.paths import cache_folder
 logger = logging.getLogger("wavenet")
 
 FORMAT_VERSION = 1
-"""Of an entry, and of how it is decoded: raised whenever other samples come of the same files."""
+"""Version of entries and decoding: increased when the same files give other samples."""
 
 SAMPLES_NAME, INDEX_NAME = "samples.i16", "index.json"
 
@@ -51,7 +51,7 @@ SETTLED_S = 2.0
 """A file that changed less than this ago may change again within one tick of its clock."""
 
 ABANDONED_S = 3600.0
-"""What another machine writes is taken for left behind after so long a pause."""
+"""Pause after which the temporary files of another machine count as abandoned."""
 
 Decoded = list[np.ndarray | str]
 
@@ -64,18 +64,18 @@ def read_cached(
     trim_db: float | None = None,
     progress: Progress = iter,
 ) -> Corpus:
-    """The corpus, mapped from the cache; decoded into it first where it is not there.
+    """Return the corpus mapped from the cache; decode it into the cache first if needed.
 
     Args:
-        listing: what there is to read.
+        listing: the recordings.
         sample_rate: to which everything is resampled, in Hz.
         cache: folder of the cache (``cache_folder``).
         trim_db: as for ``Corpus.read``.
         progress: wraps the recordings while they are decoded.
 
     Raises:
-        CorpusError: if no recording can be used, or they need more memory than there is where the
-            cache cannot be written.
+        CorpusError: if no recording can be used, or if the cache cannot be written and the memory
+            does not suffice.
     """
     folder = cache_folder(cache)
     entry = folder / entry_key(listing, sample_rate, trim_db, folder)
@@ -83,7 +83,7 @@ def read_cached(
     if decoded is None:
         try:
             with locked(folder / f".{entry.name}.lock") as alone:
-                decoded = _read_entry(entry, listing)  # another process may have made it meanwhile
+                decoded = _read_entry(entry, listing)  # another process may have written it
                 if decoded is None:
                     _remove_leftovers(entry, alone)
                     parts = progress(listing.recordings)
@@ -104,12 +104,12 @@ def read_cached(
     except MemoryError:
         raise CorpusError(
             f"the corpus does not fit into memory, and cache={str(folder)!r} cannot be written; "
-            "name a folder with space as cache"
+            "set cache to a folder with space"
         ) from None
 
 
 def entry_key(listing: Listing, sample_rate: int, trim_db: float | None, folder: Path) -> str:
-    """What the entry is called: a hash of all that its samples depend on."""
+    """Name of the entry: a hash of everything that its samples depend on."""
     digests = _digests(listing, folder)
     lines = [
         [recording.name, digests[recording.path], recording.start_s, recording.end_s]
@@ -120,7 +120,7 @@ def entry_key(listing: Listing, sample_rate: int, trim_db: float | None, folder:
 
 
 def _digests(listing: Listing, folder: Path) -> dict[Path, str]:
-    """Of the content of each file; remembered in the cache where it can be written."""
+    """Hash the content of each file; hashes are remembered in the cache if it can be written."""
     whole = str(listing.place.resolve()).encode(errors="surrogateescape")
     memory = folder / f"seen-{hashlib.sha256(whole).hexdigest()[:32]}.json"
     seen = _read_json(memory) or {}
@@ -142,7 +142,7 @@ def _digests(listing: Listing, folder: Path) -> dict[Path, str]:
 
 
 def _facts(path: Path) -> list[int]:
-    """What tells that a file is still the one it was; empty where it cannot be told."""
+    """Size, times and inode, which show that a file is unchanged; empty if they are unknown."""
     try:
         found = path.stat()
     except OSError:
@@ -161,13 +161,13 @@ def _digest(path: Path) -> str:
 
 
 def _read_entry(entry: Path, listing: Listing) -> Decoded | None:
-    """Samples of each recording, or why it has none; None where there is no whole entry."""
+    """Samples of each recording, or why it has none; None if there is no complete entry."""
     index, path = _read_json(entry / INDEX_NAME), entry / SAMPLES_NAME
     lengths, reasons = (index or {}).get("lengths"), (index or {}).get("reasons")
     if not _are_lengths(lengths, len(listing.recordings)) or not isinstance(reasons, dict):
         return None
     try:
-        if path.stat().st_size != sum(lengths) * SAMPLE_TYPE.itemsize:  # not as it was written
+        if path.stat().st_size != sum(lengths) * SAMPLE_TYPE.itemsize:  # damaged
             return None
         samples = map_samples(path) if sum(lengths) else np.zeros(0, SAMPLE_TYPE)
     except OSError:
@@ -182,17 +182,17 @@ def _read_entry(entry: Path, listing: Listing) -> Decoded | None:
 
 
 def _are_lengths(found: Any, count: int) -> TypeGuard[list[int]]:
-    """Whether these are the lengths of so many recordings, as ``_write_entry`` wrote them."""
+    """Return true for lengths of that many recordings, as ``_write_entry`` writes them."""
     if not isinstance(found, list) or len(found) != count:
         return False
     return all(type(length) is int and length >= 0 for length in found)
 
 
 def _write_entry(entry: Path, listing: Listing, decoded: Iterable[np.ndarray | AudioError]) -> None:
-    """Write beside and rename; if another process was faster, its entry stays.
+    """Write a temporary folder and rename it; if another process was faster, its entry is kept.
 
     Raises:
-        OSError: the system refused; nothing is left behind.
+        OSError: if writing fails; no temporary files are left.
     """
     beside = entry.with_name(f"{_leftover_prefix(entry)}{_host()}-{secrets.token_hex(8)}")
     lengths: list[int] = []
@@ -226,7 +226,7 @@ def _flush(file: Any) -> None:
 
 
 def _with_path(recording: Recording, reason: str) -> str:
-    """A reason as it was, with the path that the file has now."""
+    """Prefix a stored reason with the current path of the file."""
     return f"{recording.path}{reason}" if reason.startswith(": ") else reason
 
 
@@ -239,10 +239,10 @@ def _host() -> str:
 
 
 def _remove_leftovers(entry: Path, alone: bool) -> None:
-    """An entry that is damaged, and what processes left behind that died while they wrote it.
+    """Remove a damaged entry, and temporary files of processes that died.
 
-    A lock may hold on one machine alone: what another one writes counts as left behind only when
-    nothing was written for ``ABANDONED_S``.
+    A lock may be valid on one machine alone: temporary files of another one count as abandoned only
+    when nothing was written for ``ABANDONED_S``.
     """
     if not alone:
         return
@@ -252,14 +252,14 @@ def _remove_leftovers(entry: Path, alone: bool) -> None:
         written = max((_facts(part)[1] for part in path.iterdir()), default=0) / 1e9
         if own or time.time() - written > ABANDONED_S:
             shutil.rmtree(path, ignore_errors=True)
-    for path in entry.parent.glob(".*.tmp"):  # a half of a remembered list of hashes
+    for path in entry.parent.glob(".*.tmp"):  # an incomplete list of hashes
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_S:
                 path.unlink()
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None where there is none."""
+    """Read the object in a JSON file; None if there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

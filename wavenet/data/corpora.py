@@ -1,8 +1,8 @@
-"""Which corpora exist, where they lie, and who speaks in them.
+"""Known corpora: their folders, files and speakers.
 
-A corpus is a folder, a manifest, or one of those named here, which lie below a folder of the user's
-as torchaudio.datasets unpacks them. torchaudio is asked to fetch them, nothing else: listing and
-reading what lies there needs no torchaudio, so it works with every torch.
+A corpus is a folder, a manifest, or one of those named here, which are in a folder of the user's as
+torchaudio.datasets unpacks them. torchaudio is used for downloading alone: listing and reading work
+without it, so with every version of torch.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ WORKING_VERSIONS = "torch 2.11.0 and 2.12.1 work with torchaudio 2.11"
 
 @dataclass(frozen=True)
 class Layout:
-    """How a named corpus lies on disk.
+    """Layout of a named corpus on disk.
 
     Attributes:
-        folder: of one part, below the user's; ``{part}`` stands for the part's name.
+        folder: of one part, below the user's; ``{part}`` is replaced by the part's name.
         pattern: of its audio files, below that.
-        otherwise: pattern of the files of those speakers who have none that match ``pattern``.
-        speaker: who speaks, from the part and the path below ``folder``.
-        dataset: the class of torchaudio.datasets that fetches it; empty where none does.
-        parts: those that exist; all that lie there are used unless some are named.
+        otherwise: pattern of the files of speakers without files that match ``pattern``.
+        speaker: name of the speaker, from the part and the path below ``folder``.
+        dataset: the class of torchaudio.datasets that downloads it; empty where none does.
+        parts: existing parts; all that are on disk are used unless some are named.
         held_out: parts for evaluation, used only when they are named.
-        fetched: those that ``download`` fetches unless some are named.
-        option: by which argument of the class a part is chosen.
-        home: where to get a corpus that torchaudio does not fetch.
+        fetched: parts that ``download`` fetches unless some are named.
+        option: argument of the class that chooses a part.
+        home: source of a corpus that torchaudio does not download.
     """
 
     folder: str
@@ -66,7 +66,7 @@ _LIBRITTS = ("train-clean-100", "train-clean-360", "train-other-500")
 
 LAYOUTS = {
     "LJSPEECH": Layout("LJSpeech-1.1", "wavs/*.wav", lambda *_: "LJ", "LJSPEECH"),
-    # Every sentence was recorded by two microphones; torchaudio takes the second, and so do we, but
+    # Every sentence was recorded by two microphones. As torchaudio, this takes the second, except
     # for the speakers who have the first alone (p280, p315), whom torchaudio leaves out.
     "VCTK": Layout(
         "VCTK-Corpus-0.92",
@@ -111,13 +111,13 @@ LAYOUTS = {
 
 
 def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = False) -> Listing:
-    """The recordings of a corpus.
+    """List the recordings of a corpus.
 
     Args:
-        corpus: a folder, an audio file, a manifest, or one of ``LAYOUTS``, with the parts wanted
-            of those that have some: ``LIBRITTS/dev-clean``, ``CMUARCTIC/bdl,slt``.
-        root: folder in which the named corpora lie.
-        download: fetch what does not lie there.
+        corpus: a folder, an audio file, a manifest, or one of ``LAYOUTS``, optionally with parts:
+            ``LIBRITTS/dev-clean``, ``CMUARCTIC/bdl,slt``.
+        root: folder of the named corpora.
+        download: fetch missing ones.
 
     Raises:
         CorpusError: if there is no such corpus, or nothing in it, or it cannot be fetched.
@@ -152,7 +152,7 @@ def _find_named(name: str, asked: tuple[str, ...], root: Path, download: bool) -
     missing = sorted(set(asked) - set(present)) if asked else []
     if missing or not present:
         wanted = _folder(layout, root, (missing or list(layout.fetched))[0])
-        remedy = layout.home or "set download to true, or corpus_root to where it lies"
+        remedy = layout.home or "set download to true, or corpus_root to its folder"
         raise CorpusError(f"corpus={name}: there is no {wanted}; {remedy}")
     found = [recording for part in present for recording in _list_part(layout, root, part)]
     if not found:
@@ -193,7 +193,7 @@ def _list_part(layout: Layout, root: Path, part: str) -> Iterable[Recording]:
 
 
 def _matching(layout: Layout, folder: Path, part: str, pattern: str) -> Iterator[tuple[Path, str]]:
-    """Files of a pattern that are not hidden, with their speakers; those of macOS are counted."""
+    """Yield visible files of a pattern with their speakers; log the number of those of macOS."""
     found = list(folder.glob(pattern))
     tell_of_files_beside(sum(is_beside_sound(path.name) for path in found), folder)
     for path in found:
@@ -202,10 +202,9 @@ def _matching(layout: Layout, folder: Path, part: str, pattern: str) -> Iterator
 
 
 def _fetch(name: str, part: str, root: Path) -> None:
-    """Download and unpack beside, then move: what lies in its place is whole.
+    """Download and unpack to a temporary folder, then move it: the result is always complete.
 
-    The archive is kept until it is unpacked, so that a run that was cut short need not load it
-    again.
+    The archive is kept until it is unpacked, so that an interrupted run does not download it again.
 
     Raises:
         CorpusError: if torchaudio has no such corpus or cannot be used, or the network refuses.
@@ -221,7 +220,7 @@ def _fetch(name: str, part: str, root: Path) -> None:
                 return
             beside.mkdir(exist_ok=True)
             unpacked = _folder(layout, beside, part)
-            shutil.rmtree(unpacked, ignore_errors=True)  # a half of it: whole, it would have moved
+            shutil.rmtree(unpacked, ignore_errors=True)  # incomplete: else it would have been moved
             chosen = {layout.option: part} if layout.option else {}
             getattr(datasets, layout.dataset)(str(beside), download=True, **chosen)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -236,10 +235,10 @@ def _fetch(name: str, part: str, root: Path) -> None:
 
 
 def import_datasets() -> Any:
-    """torchaudio.datasets.
+    """Import torchaudio.datasets.
 
     Raises:
-        ModuleNotFoundError: if torchaudio is missing, or the torch that is here cannot load it.
+        ModuleNotFoundError: if torchaudio is missing, or the installed torch cannot load it.
     """
     import torch
 

@@ -1,8 +1,8 @@
 """A corpus: recordings, decoded once and split by file.
 
-Every recording is mono at one sample rate and kept as 16-bit integers, 2 bytes a sample: in memory,
-or mapped from a file of the cache (``wavenet.data.cache``). One that cannot be read, or holds
-digital silence alone, is left out and reported; the rest is used.
+Every recording is mono at one sample rate and stored as 16-bit integers, 2 bytes a sample: in
+memory, or mapped from a file of the cache (``wavenet.data.cache``). A recording that cannot be
+read, or is digital silence throughout, is skipped and reported; the rest is used.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from wavenet.audio import AudioError
 from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all, list_folder
 
 SAMPLE_TYPE = np.dtype("<i2")
-"""Of the samples in a file: 16-bit integers, little-endian."""
+"""Type of the samples in a file: 16-bit integers, little-endian."""
 
 _STEP = np.float32(1 / 32768)
 
 _GLANCE = 64
-"""Samples in the middle, by which most recordings of one length are told apart."""
+"""Samples in the middle, by which most recordings of one length are distinguished."""
 
 Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
-"""Wraps the recordings that are read, to show how far reading is."""
+"""Wrapper of the recordings that are read, to show progress."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Utterance:
 
     Attributes:
         name: path relative to the corpus, with ``/``.
-        samples: int16 ``[T]``; a part of a mapped file is handed to other processes by its place.
-        speaker: who speaks; empty where the corpus does not say.
+        samples: int16 ``[T]``; a part of a mapped file is pickled as its path and position.
+        speaker: name of the speaker; empty where the corpus has none.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Utterance:
         return out
 
     def write_audio(self, first: int, out: np.ndarray) -> None:
-        """Fill out, float32 ``[T]``, with the samples from ``first`` on, as ``audio`` has them."""
+        """Fill out, float32 ``[T]``, with the samples from ``first`` on, as ``audio`` does."""
         low, high = max(first, 0), min(first + len(out), len(self.samples))
         if high <= low:
             out[:] = 0
@@ -73,7 +73,8 @@ class Utterance:
         samples = self.samples
         if not isinstance(samples, np.memmap):
             return Utterance, (self.name, samples, self.speaker)
-        beginning = np.frombuffer(samples._mmap, np.uint8)  # type: ignore[attr-defined]
+        mapped: Any = samples
+        beginning = np.frombuffer(mapped._mmap, np.uint8)
         first = (_address(samples) - _address(beginning)) // SAMPLE_TYPE.itemsize
         place = str(samples.filename), first, first + len(samples)
         return _mapped_utterance, (self.name, *place, self.speaker)
@@ -87,7 +88,7 @@ class Corpus:
         utterances: in the order of their names.
         sample_rate: in Hz.
         skipped: one line for every file that could not be used.
-        content: hash of all that the samples were made from, where it is known; empty elsewhere.
+        content: hash of everything that the samples depend on; empty where it is unknown.
     """
 
     utterances: tuple[Utterance, ...]
@@ -109,8 +110,8 @@ class Corpus:
         Args:
             source: a folder, searched recursively, or a listing.
             sample_rate: to which everything is resampled, in Hz.
-            trim_db: cut off what is more silent at both ends (``recordings.trim``); None: nothing.
-            progress: wraps the recordings, to show how far reading is.
+            trim_db: threshold of trimming at both ends (``recordings.trim``); None: no trimming.
+            progress: wraps the recordings, to show progress.
 
         Raises:
             CorpusError: if there is no folder, no audio file in it, or none that can be used.
@@ -126,7 +127,7 @@ class Corpus:
         decoded: Iterable[np.ndarray | AudioError | str],
         sample_rate: int,
     ) -> Corpus:
-        """From the samples of each recording, or the reason why it has none.
+        """Make a corpus from the samples of each recording, or the reason why it has none.
 
         Raises:
             CorpusError: if none of them can be used.
@@ -143,26 +144,26 @@ class Corpus:
 
     @property
     def n_samples(self) -> int:
-        """Of all utterances together."""
+        """Total length of all utterances, in samples."""
         return sum(len(utterance.samples) for utterance in self.utterances)
 
     @property
     def duration_s(self) -> float:
-        """Of all utterances together."""
+        """Total length of all utterances, in seconds."""
         return self.n_samples / self.sample_rate
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """Their names, sorted."""
+        """Names of the speakers, sorted."""
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
     def split(self, validation_fraction: float) -> tuple[Corpus, Corpus]:
-        """Training and validation, by file.
+        """Split into training and validation, by file.
 
-        Which side a file falls on depends on its name alone: it stays there when files are added,
-        on every run and machine. Copies of one recording keep together: nothing is validated on
-        that was trained on. Where that would leave a side empty, the files whose hashes lie
-        outermost change sides; a corpus of one recording gives its last part to validation.
+        The side of a file depends on its name alone: it does not change when files are added, on
+        any run or machine. Copies of one recording stay together, so that no recording is in both.
+        If a side would be empty, the files with the outermost hashes change sides; a corpus of one
+        recording uses its last part for validation.
 
         Args:
             validation_fraction: share of the files, within (0, 1).
@@ -172,7 +173,7 @@ class Corpus:
         """
         if not 0 < validation_fraction < 1:
             raise ValueError(
-                f"validation_fraction={validation_fraction} must lie between 0 and 1, such as 0.05"
+                f"validation_fraction={validation_fraction} must be between 0 and 1, such as 0.05"
             )
         ranks = _ranks(self.utterances)
         levels = sorted(set(ranks.values()))
@@ -196,7 +197,7 @@ class Corpus:
 
 @functools.lru_cache(maxsize=8)
 def map_samples(path: str | Path) -> np.memmap[Any, np.dtype[np.int16]]:
-    """The samples in a file, int16 ``[T]``, read when they are touched; once for each process."""
+    """Map the samples in a file, int16 ``[T]``; once per process."""
     return np.memmap(path, SAMPLE_TYPE, mode="r")
 
 
@@ -210,11 +211,11 @@ def _address(array: np.ndarray) -> int:
 
 
 def _ranks(utterances: Iterable[Utterance]) -> dict[str, float]:
-    """A number in [0, 1) for each name; copies of one recording have the highest of theirs.
+    """Return a number in [0, 1) for each name; copies of one recording share their highest.
 
-    So a copy that is added later may fetch a recording over to training, but never one that was
-    trained on over to validation. Reading all of a large corpus would take minutes: only what is
-    as long as another, and sounds like it for a moment in the middle, is compared as a whole.
+    So a copy that is added later may move a recording to training, but never from training to
+    validation. Reading all of a large corpus would take minutes: only recordings of equal length
+    and with equal samples in the middle are compared as a whole.
     """
     alike: dict[tuple[int, bytes], list[Utterance]] = defaultdict(list)
     for each in utterances:
@@ -233,5 +234,5 @@ def _ranks(utterances: Iterable[Utterance]) -> dict[str, float]:
 
 
 def _unit_hash(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+    """Return a number in [0, 1) that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

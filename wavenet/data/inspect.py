@@ -1,7 +1,7 @@
-"""The data doctor: what a corpus holds, what is odd about it, and what training does about that.
+"""Corpus report: contents of a corpus, problems in it, and how training handles them.
 
 Levels are in dB of full scale (dBFS): 20 log10 of the RMS, where 1.0 is full scale. A recording is
-judged as training would hear it: in 16 bits, as mono, its part alone, but at the rate of its file.
+examined as training uses it: in 16 bits, as mono, its part alone, but at the rate of its file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from wavenet.data.recordings import Listing, Recording, cut, decode, require_fil
 from wavenet.values.text import printable
 
 SILENT_DBFS = -60.0
-"""Below: nobody speaks there. Recording noise lies about here, speech at -30 to -15."""
+"""Level below which a recording counts as silent. Noise is about here, speech at -30 to -15."""
 CLIPPED_AT = 32767
-"""At this level, of 32768, a sample lies at full scale."""
+"""Level, of 32768, from which on a sample counts as full scale."""
 CLIPPED_RUN = 3
-"""So many samples in a row at full scale are a peak that was cut off; one alone may be normal."""
+"""Samples in a row at full scale that count as a clipped peak; a single one may be normal."""
 SHIFTED_BY = 0.01
-"""A mean beyond this is a direct current: no sound, and 40 dB below full scale."""
+"""Mean from which on a recording has a DC offset, 40 dB below full scale."""
 SHORT_S = 0.5
-"""Below: shorter than the window that training uses unless told otherwise."""
+"""Duration below which a recording is too short: the default window length of training."""
 PERCENTILES = (5, 50, 95)
 _BLOCK = 1 << 20
-"""Samples looked at together."""
+"""Samples examined at once."""
 
 ADVICE = {
     "broken": "leaves them out, with a warning; copy them again",
@@ -44,17 +44,17 @@ ADVICE = {
     "too_short": f"uses them, padded and masked: shorter than {SHORT_S:g} s",
     "multichannel": "uses the mean of the channels",
 }
-"""What can be found, and what training does about it."""
+"""Kinds of findings, and how training handles them."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a corpus holds.
+    """Contents of a corpus.
 
     Attributes:
         corpus: its name.
-        recordings: how many are listed.
-        usable: how many training would use.
+        recordings: number that are listed.
+        usable: number that training would use.
         hours: of those that can be decoded.
         speakers: recordings and hours of each.
         sample_rates: recordings at each rate, in Hz.
@@ -74,7 +74,7 @@ class Inspection:
     found: dict[str, tuple[str, ...]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; each finding with its count and what training does."""
+        """Return plain values; each finding with its count and how training handles it."""
         found = {
             kind: {"count": len(names), "training": ADVICE[kind], "recordings": list(names)}
             for kind, names in self.found.items()
@@ -82,7 +82,7 @@ class Inspection:
         return {**asdict(self), "found": found}
 
     def __str__(self) -> str:
-        """As tables for people."""
+        """Format as tables."""
         tables = [*_table(self._facts()), "", *_table(self._findings())]
         if any(len(names) > 1 for names in self.found.values()):
             tables += ["", "--json names all of them"]
@@ -115,7 +115,7 @@ _SHOWN_SPEAKERS = 12
 
 @dataclass(frozen=True)
 class _Facts:
-    """Of one recording that could be decoded. The digest is empty if it is digital silence."""
+    """Facts about one decoded recording. The digest is empty if it is digital silence."""
 
     sample_rate: int
     channels: int
@@ -126,12 +126,12 @@ class _Facts:
 
 
 def inspect_corpus(corpus: str, listing: Listing, *, progress: Progress = iter) -> Inspection:
-    """Decode every recording and say what is in the corpus.
+    """Decode every recording and report on the corpus.
 
     Args:
-        corpus: what it is called.
+        corpus: its name.
         listing: of its recordings (``find_corpus``).
-        progress: wraps the recordings, to show how far reading is.
+        progress: wraps the recordings, to show progress.
     """
     found: dict[str, list[str]] = {kind: [] for kind in ADVICE}
     facts: dict[Recording, _Facts] = {}
@@ -145,8 +145,8 @@ def inspect_corpus(corpus: str, listing: Listing, *, progress: Progress = iter) 
         else:
             found["broken"].append(result)
     found["duplicated"] = list(_duplicates(facts))
-    heard = [each.loudness_dbfs for each in facts.values() if each.digest]
-    levels = np.percentile(heard, PERCENTILES).round(2).tolist() if heard else []
+    loudness = [each.loudness_dbfs for each in facts.values() if each.digest]
+    levels = np.percentile(loudness, PERCENTILES).round(2).tolist() if loudness else []
     return Inspection(
         corpus=corpus,
         recordings=len(listing.recordings),
@@ -161,7 +161,7 @@ def inspect_corpus(corpus: str, listing: Listing, *, progress: Progress = iter) 
 
 
 def _examine_all(recordings: Iterable[Recording]) -> Iterator[_Facts | str]:
-    """Facts of each recording in turn, or why it cannot be decoded."""
+    """Yield facts of each recording, or the reason why it cannot be decoded."""
     whole = functools.lru_cache(maxsize=1)(decode)  # neighbouring parts share their file
     for recording in recordings:
         try:
@@ -180,7 +180,7 @@ def _examine_all(recordings: Iterable[Recording]) -> Iterator[_Facts | str]:
 def _examine(samples: np.ndarray, rate: int, channels: int) -> _Facts:
     total = energy = 0
     clipped = False
-    for first in range(0, len(samples), _BLOCK):  # hours of it in little memory
+    for first in range(0, len(samples), _BLOCK):  # long recordings in little memory
         x = samples[first : first + _BLOCK + CLIPPED_RUN - 1].astype(np.int64)
         clipped = clipped or _has_run(np.abs(x) >= CLIPPED_AT, CLIPPED_RUN)
         total += int(x[:_BLOCK].sum())
@@ -210,13 +210,13 @@ def _digest(samples: np.ndarray, rate: int) -> bytes:
 
 
 def _has_run(flags: np.ndarray, length: int) -> bool:
-    """Whether so many in a row are true."""
+    """Return true if that many in a row are true."""
     at = np.flatnonzero(flags)
     return bool((at[length - 1 :] - at[: len(at) - length + 1] == length - 1).any())
 
 
 def _duplicates(facts: dict[Recording, _Facts]) -> Iterator[str]:
-    """Every copy but the first, with the one that it is a copy of."""
+    """Yield every copy but the first, with its original."""
     first: dict[bytes, str] = {}
     for recording, each in facts.items():
         if each.digest:
@@ -242,7 +242,7 @@ def _counts(tally: dict[int, int], unit: str = "") -> str:
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as their widest cell."""
+    """Yield the lines of a table; columns are as wide as their widest cell."""
     cells = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:

@@ -7,8 +7,9 @@ Each line is a file, or a part of one:
     chapter-1.flac,mary,3.25,7.9
     letters/b.wav,john,,
 
-``path`` is relative to the manifest. The others may be left out: speaker is then empty, start 0 and
-end that of the file, in seconds. Further columns, such as a transcript, are passed over.
+``path`` is relative to the manifest. The other columns are optional: speaker defaults to empty,
+start to 0, and end to that of the file, in seconds. Further columns, such as a transcript, are
+ignored.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from wavenet.data.recordings import CorpusError, Listing, Recording
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
 LATEST_S = 1e8
-"""Three years: no file is longer."""
+"""Upper limit of times, three years: no file is longer."""
 COLUMNS = ("path", "speaker", "start", "end")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SHORT = reprlib.Repr()
 
 
 def read_manifest(path: str | Path) -> Listing:
-    """The recordings that a manifest lists, in the order of their names.
+    """Read the recordings of a manifest, in the order of their names.
 
-    Whether the files are there is found when they are decoded.
+    The files are not opened: a missing one is found when it is decoded.
 
     Raises:
         CorpusError: if it cannot be read, lists nothing, or has a line that is no recording.
@@ -50,11 +51,11 @@ def read_manifest(path: str | Path) -> Listing:
         recording = _recording(f"{path}, line {line}", path.parent, row)
         if recording.name in found:
             raise CorpusError(
-                f"{path}, line {line}: {_shown(recording.name)} is listed before; drop one of them"
+                f"{path}, line {line}: {_shown(recording.name)} is listed twice; remove one of them"
             )
         found[recording.name] = recording
     if not found:
-        raise CorpusError(f"{path}: lists no recording; give one a line")
+        raise CorpusError(f"{path}: lists no recording; give one per line")
     return Listing(path, tuple(found[name] for name in sorted(found)))
 
 
@@ -80,7 +81,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             if None in row:
                 raise CorpusError(
                     f"{path}, line {rows.line_num}: more values than columns; put a value that "
-                    'holds a comma in "quotation marks"'
+                    'contains a comma in "quotation marks"'
                 )
             yield rows.line_num, row
     except csv.Error as error:
@@ -105,10 +106,10 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]
 
 
 def _require_columns(where: str, names: list[str]) -> None:
-    """A path, and no name that is nearly one of ours."""
+    """Raise CorpusError without a path column, or for a misspelt one."""
     for name in names:
         if name in COLUMNS and names.count(name) > 1:
-            raise CorpusError(f"{where}: {name!r} is there twice; drop one of them")
+            raise CorpusError(f"{where}: {name!r} is given twice; remove one of them")
         near = difflib.get_close_matches(name[:100], COLUMNS, n=1, cutoff=0.8)
         if near and name not in COLUMNS:
             raise CorpusError(f"{where}: {_shown(name)} is unknown; did you mean {near[0]!r}?")
@@ -131,7 +132,7 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     start_s = start_s or 0.0
     if end_s is not None and not start_s < end_s:
         raise CorpusError(
-            f"{where}: end={end_s:.10g} must lie behind start={start_s:.10g}, in seconds"
+            f"{where}: end={end_s:.10g} must be after start={start_s:.10g}, in seconds"
         )
     name = Path(os.path.normpath(path)).as_posix()
     if start_s or end_s is not None:
@@ -140,9 +141,9 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
 
 
 def _require_text(where: str, key: str, text: str | int | None) -> None:
-    """Refuse what no file system and no encoding takes: NUL and halves of characters."""
+    """Raise CorpusError for text that no file system or encoding accepts: NUL and surrogates."""
     if isinstance(text, str) and _NO_TEXT.search(text):
-        raise CorpusError(f"{where}: {key}={_shown(text)} holds a character that is no text")
+        raise CorpusError(f"{where}: {key}={_shown(text)} contains NUL or a lone surrogate")
 
 
 def _seconds(where: str, key: str, value: Any) -> float | None:
@@ -161,7 +162,7 @@ def _seconds(where: str, key: str, value: Any) -> float | None:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: printable, and of a long or deep one the beginning."""
+    """Format a value for a message: printable, and truncated if long or deep."""
     if isinstance(value, str):
         return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
     return _SHORT.repr(value)

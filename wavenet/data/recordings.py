@@ -1,8 +1,8 @@
-"""Recordings: what a corpus lists before anything is decoded, and how one of them is decoded.
+"""Recordings: listing them without decoding, and decoding one of them.
 
 A recording is a file, or a part of one, with its name and its speaker. Decoded, it is mono, 16-bit,
-at one sample rate. A recording that cannot be decoded, or holds digital silence alone, raises with
-one line that says why.
+at one sample rate. A recording that cannot be decoded, or is digital silence throughout, raises an
+error of one line with the reason.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _UNREADABLE = (
     "3gp aac ac3 amr ape dsf dts g722 gsm m4a m4b mka mkv mov mp4 mpc pcm ra spx tta weba webm "
     "wma wv"
 )
-"""Audio all the same: to pass them over in silence would lose half of somebody's corpus."""
+"""Suffixes of unsupported audio, which are reported: ignoring them could lose half of a corpus."""
 AUDIO_SUFFIXES = frozenset(f".{kind}" for kind in f"{_READABLE} {_UNREADABLE}".split())
-"""Files that are tried; everything else in a folder is not audio."""
+"""Suffixes of the files that are read; other files in a folder are ignored."""
 
 END_TOLERANCE_S = 0.1
-"""A part may end so much behind its file, as rounded manifests have it; it ends with the file."""
+"""Tolerance of a part that ends after its file, for rounded manifests; it is cut to the file."""
 
 TRIM_FRAME_S = 0.02
-"""Loudness is measured over so much when silence is trimmed."""
+"""Length of the frames whose loudness is measured when silence is trimmed."""
 TRIM_MARGIN_S = 0.1
-"""What is left of the silence on either side when it is trimmed: a speaker's breath."""
+"""Silence that trimming leaves on either side, for a speaker's breath."""
 
 
 class CorpusError(ValueError):
-    """A corpus that nothing can be trained on."""
+    """Raised for a corpus that cannot be used for training."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Recording:
     Attributes:
         name: path relative to the corpus, with ``/``; a part adds ``@start-end``.
         path: of the file.
-        speaker: who speaks; empty where the corpus does not say.
-        start_s: where the part begins.
-        end_s: where it ends; None is the end of the file.
+        speaker: name of the speaker; empty where the corpus has none.
+        start_s: start of the part.
+        end_s: end of the part; None is the end of the file.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a corpus consists of.
+    """The recordings of a corpus.
 
     Attributes:
-        place: the folder or manifest that says so.
-        recordings: in the order of their names, which differ.
+        place: the folder or manifest.
+        recordings: in the order of their names, which are unique.
     """
 
     place: Path
@@ -80,7 +80,7 @@ class Listing:
 
 
 def list_folder(folder: str | Path) -> Listing:
-    """All audio files below a folder; the speaker is the first folder of the name.
+    """List all audio files below a folder; the speaker is the first folder of the name.
 
     Raises:
         CorpusError: if there is no such folder or no audio file in it.
@@ -94,7 +94,7 @@ def list_folder(folder: str | Path) -> Listing:
 
 
 def find_audio(folder: str | Path) -> list[Path]:
-    """Audio files below a folder, sorted by path; hidden files and folders are passed over.
+    """Find audio files below a folder, sorted by path; hidden files and folders are ignored.
 
     Raises:
         CorpusError: if there is no such folder or no audio file in it.
@@ -112,15 +112,15 @@ def find_audio(folder: str | Path) -> list[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is no content, such as the `._a.wav` beside an `a.wav`."""
+    """Return true for hidden files and folders, such as the `._a.wav` beside an `a.wav`."""
     return name.startswith(".")
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Files below a folder that are not hidden, in any order; links are followed.
+    """Yield files below a folder that are not hidden, in any order; links are followed.
 
-    A link to a folder through which it was reached leads nowhere new, and is passed over. A folder
-    that cannot be read is a warning; what macOS writes beside a file of sound is counted in a line.
+    A link to a parent folder would be a cycle, and is ignored. A folder that cannot be read causes
+    a warning; the files that macOS writes beside audio files are counted in one line of the log.
     """
 
     def warn(error: OSError) -> None:
@@ -138,21 +138,21 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 
 def is_beside_sound(name: str) -> bool:
-    """Whether macOS wrote a file of this name beside one of sound, for its attributes: ``._a.wav``.
+    """Return true for the attributes that macOS writes beside an audio file: ``._a.wav``.
 
-    It is named like sound and holds none (AppleDouble, RFC 1740).
+    Such a file is named like audio but has none (AppleDouble, RFC 1740).
     """
     return name.startswith("._") and Path(name).suffix.lower() in AUDIO_SUFFIXES
 
 
 def tell_of_files_beside(count: int, folder: Path) -> None:
-    """Say how many such files a folder holds, if it holds any."""
+    """Log the number of such files in a folder, if there are any."""
     if count:
-        logger.info("passed over %d ._* files of macOS in %s: they hold no sound", count, folder)
+        logger.info("ignored %d ._* files of macOS in %s: they contain no audio", count, folder)
 
 
 def _is_passed_over(folder: Path, way: list[Path]) -> bool:
-    """Whether it is hidden, or a link to what holds a folder on the way to it."""
+    """Return true for a hidden folder, and for a link to a folder on the way to it."""
     if is_hidden(folder.name):
         return True
     target = Path(os.path.realpath(folder))
@@ -164,7 +164,7 @@ def _is_passed_over(folder: Path, way: list[Path]) -> bool:
 def decode_all(
     recordings: Iterable[Recording], sample_rate: int, *, trim_db: float | None = None
 ) -> Iterator[np.ndarray | AudioError]:
-    """The samples of every recording in turn, int16 ``[T]``, or why there are none."""
+    """Yield the samples of every recording, int16 ``[T]``, or the reason why there are none."""
     whole = functools.lru_cache(maxsize=1)(decode)  # neighbouring parts share their file
     for recording in recordings:
         try:
@@ -172,15 +172,15 @@ def decode_all(
             yield _usable(recording, samples, trim_db, sample_rate)
         except AudioError as error:
             yield error
-        except UnicodeEncodeError:  # libsndfile cannot be asked for it
+        except UnicodeEncodeError:  # libsndfile takes UTF-8 names alone
             yield AudioError(f"{str(recording.path)!a}: the name is not UTF-8; rename the file")
 
 
 def decode(path: Path, sample_rate: int) -> np.ndarray:
-    """All samples of a file, int16 ``[T]``; hours of it take hardly more memory than that.
+    """Decode all samples of a file, int16 ``[T]``, with hardly more memory than these take.
 
     Raises:
-        AudioError: as ``read_audio``; for what is there and no file, such as a pipe.
+        AudioError: as ``read_audio``; also for a path that is no file, such as a pipe.
     """
     require_file(path)
     content = bytearray()  # grows in place, where a list of blocks would be copied together
@@ -190,20 +190,20 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is there and no file: to open a pipe would wait for somebody to write.
+    """Refuse a path that is no file: opening a pipe would block until another process writes.
 
     Raises:
         AudioError: for a folder, a pipe or a device.
     """
     if path.exists() and not path.is_file():
-        raise AudioError(f"{path}: not a file; name files in the manifest")
+        raise AudioError(f"{path}: not a file; list files in the manifest")
 
 
 def cut(recording: Recording, samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The recording's part of the samples ``[T]`` of its file; a part is a copy.
+    """Cut the recording's part from the samples ``[T]`` of its file; a part is a copy.
 
     Raises:
-        AudioError: if the file ends before.
+        AudioError: if the file is shorter.
     """
     if recording.end_s is None and not recording.start_s:
         return samples
@@ -212,10 +212,10 @@ def cut(recording: Recording, samples: np.ndarray, sample_rate: int) -> np.ndarr
     first, stop = round(recording.start_s * sample_rate), round(end_s * sample_rate)
     if end_s > duration_s + END_TOLERANCE_S or not first < min(stop, len(samples)):
         raise AudioError(
-            f"{recording.path}: {recording.start_s:.10g} to {end_s:.10g} s were asked for; the "
-            f"file holds {duration_s:.3f} s"
+            f"{recording.path}: {recording.start_s:.10g} to {end_s:.10g} s were requested; the "
+            f"file has {duration_s:.3f} s"
         )
-    return samples[first:stop].copy()  # the file's other hours need not stay
+    return samples[first:stop].copy()  # a view would keep the whole file in memory
 
 
 def _usable(
@@ -228,19 +228,19 @@ def _usable(
     trimmed = trim(samples, sample_rate, trim_db)
     if not len(trimmed):
         raise AudioError(
-            f"{recording.path}: nothing in it reaches trim_silence={trim_db:g} dB; leave the file "
-            "out or lower the threshold"
+            f"{recording.path}: its level never reaches trim_silence={trim_db:g} dB; leave the "
+            "file out or lower the threshold"
         )
     return trimmed
 
 
 def trim(samples: np.ndarray, sample_rate: int, threshold_db: float) -> np.ndarray:
-    """Without the silence at both ends, but for ``TRIM_MARGIN_S`` of it.
+    """Remove the silence at both ends, except for ``TRIM_MARGIN_S`` of it.
 
     Args:
         samples: int16 ``[T]``.
         sample_rate: in Hz.
-        threshold_db: frames of ``TRIM_FRAME_S`` whose RMS lies below are silent; 0 dB is the RMS of
+        threshold_db: frames of ``TRIM_FRAME_S`` with an RMS below it are silent; 0 dB is the RMS of
             a square wave at full scale.
     """
     frame, margin = (max(1, round(s * sample_rate)) for s in (TRIM_FRAME_S, TRIM_MARGIN_S))

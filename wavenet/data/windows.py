@@ -1,9 +1,9 @@
-"""Training windows: what the loss sees, and the past that its first sample needs.
+"""Training windows: the samples of the loss, and the left context of its first sample.
 
-A window is ``length`` samples to predict behind ``warm_up`` samples that the loss ignores. With
-``warm_up > past`` every prediction hears exactly what it would hear in the whole file, so the crop
-length and the receptive field have nothing to do with the loss. Windows start on a hop, so that
-their mel is rows of the whole file's mel. Before a file stands silence, as in generation.
+A window is ``length`` samples to predict after ``warm_up`` samples that the loss ignores. With
+``warm_up > past`` every prediction depends on the same samples as in the whole file, so the loss
+does not depend on the crop length or the receptive field. Windows start on a hop, so that their mel
+is a slice of the whole file's mel. A file is preceded by silence, as in generation.
 
 Window i is a pure function of (seed, i): the same on any number of workers, ranks and restarts.
 """
@@ -28,20 +28,20 @@ from wavenet.model import WaveNet
 from wavenet.model.conditioner import Condition
 
 _DROPPING, _AUGMENTATION, _DITHER, _FEEDBACK_NOISE = 1, 2, 3, 4
-"""Second word of the key that each draws by; places have 0, so none of them moves another."""
+"""Second word of the random key of each purpose (places have 0), so that they are independent."""
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How long windows are and what comes with them.
+    """Lengths of windows and their conditioning.
 
     Attributes:
         length: samples to predict, a multiple of ``hop``.
         warm_up: samples before them, a multiple of ``hop`` and more than the model's ``past``.
         hop: windows start at multiples of it.
-        context_frames: mel frames on each side of the window that its conditioning hears.
-        mel: settings, or None for a model without.
-        speakers: names in the order of their indices; empty for a model without.
+        context_frames: mel frames on each side of the window that its conditioning depends on.
+        mel: settings, or None for a model without a mel.
+        speakers: names in the order of their indices; empty for a model without speakers.
         unconditional: whether the conditioning of some windows may be dropped.
         conditions: those of the model that have one value for a whole recording.
     """
@@ -57,19 +57,19 @@ class WindowPlan:
 
     @classmethod
     def of(cls, model: WaveNet, window_s: float) -> WindowPlan:
-        """For a model and a window length in seconds, rounded up to whole hops.
+        """Make a plan for a model and a window length in seconds, rounded up to whole hops.
 
         Raises:
-            ValueError: if window_s is not positive, or the model wants features or speakers that
-                audio files do not give.
+            ValueError: if window_s is not positive, or the model needs features or speakers that
+                audio files do not provide.
         """
         config = model.config
         if config.features is not None:
-            raise ValueError("training from audio files makes mels, not features; set model.mel")
+            raise ValueError("training from audio files computes mels alone; set model.mel")
         if config.speakers and not config.speaker_names:
             raise ValueError(
-                f"model.speakers={config.speakers} without speaker_names: files cannot be told to "
-                "them; set speakers_by_folder"
+                f"model.speakers={config.speakers} without speaker_names: files cannot be assigned "
+                "to speakers; set speakers_by_folder"
             )
         if not 0 < window_s < math.inf:
             raise ValueError(f"window_s={window_s} must be positive and finite")
@@ -89,7 +89,7 @@ class WindowPlan:
 
 
 class WindowRows(list[dict[str, Tensor]]):
-    """Windows that lie in one batch already: a list of its rows.
+    """Windows of one batch: a list of its rows.
 
     Args:
         whole: the batch; each tensor ``[B, ...]``.
@@ -102,7 +102,7 @@ class WindowRows(list[dict[str, Tensor]]):
 
 
 def collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The batch that windows make: what torch's default would copy together, without the copy."""
+    """Return the batch of windows; without the copy that torch's default makes."""
     if isinstance(rows, WindowRows):
         return rows.whole
     batch: dict[str, Tensor] = default_collate(rows)
@@ -113,15 +113,15 @@ Source = Utterance | AugmentedUtterance
 
 
 def _audio(places: Sequence[tuple[Source, int]], plan: WindowPlan) -> dict[str, Tensor]:
-    """``x`` and ``heard``, ``[B, 1, warm_up + length]``, of windows at these places."""
+    """``x`` and ``mask``, ``[B, 1, warm_up + length]``, of windows at these places."""
     shape = len(places), 1, plan.warm_up + plan.length
-    x, heard = torch.empty(shape), torch.ones(shape)
+    x, mask = torch.empty(shape), torch.ones(shape)
     for row, (utterance, start) in enumerate(places):
         first, stop = start - plan.warm_up, start + plan.length
         utterance.write_audio(first, x.numpy()[row, 0])
-        heard[row, 0, : max(0, -first)] = 0
-        heard[row, 0, shape[-1] - max(0, stop - utterance.n_samples) :] = 0
-    return {"x": x, "heard": heard}
+        mask[row, 0, : max(0, -first)] = 0
+        mask[row, 0, shape[-1] - max(0, stop - utterance.n_samples) :] = 0
+    return {"x": x, "mask": mask}
 
 
 class Windows(Dataset[dict[str, Tensor]]):
@@ -130,20 +130,20 @@ class Windows(Dataset[dict[str, Tensor]]):
     Each item is a dictionary:
 
     - ``x`` ``[1, warm_up + length]``: samples in [-1, 1], zeros outside the recording;
-    - ``heard`` ``[1, warm_up + length]``: 1 where x lies inside the recording, else 0;
-    - ``mel`` ``[M, frames]``: rows of the whole file's mel, ``context_frames`` more on each side;
-    - ``frame`` ``[frames]``: the column of mel that is heard at each place: its own, and outside
-      the recording the first or last one of the recording;
+    - ``mask`` ``[1, warm_up + length]``: 1 where x is inside the recording, else 0;
+    - ``mel`` ``[M, frames]``: columns of the file's mel, with ``context_frames`` on each side;
+    - ``frame`` ``[frames]``: the column of mel for each frame: its own, and outside the recording
+      the first or last one of the recording;
     - ``speaker`` ``[]``: index; other conditions of the model likewise by their names;
-    - ``mel_kept``, ``speaker_kept`` ... ``[]``: whether the model is to hear them, where it could
-      do without (``plan.unconditional``);
+    - ``mel_kept``, ``speaker_kept`` ... ``[]``: conditioning masks of a model that can do without
+      (``plan.unconditional``): false for dropped conditioning;
     - ``feedback_noise`` ``[1, warm_up + length]``: noise for the network's input, where
       ``feedback_noise`` is not 0 (``wavenet.training.loss.noisy_inputs``).
 
     Args:
         corpus: at the model's sample rate.
         plan: see ``WindowPlan``.
-        n_windows: how many there are.
+        n_windows: number of windows.
         seed: of the draws.
         drop: shares of the windows without a condition, by its name; each is dropped whether or not
             the others are.
@@ -174,7 +174,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         for name in corpus.speakers if plan.speakers else ():
             if name not in plan.speakers:
                 raise CorpusError(
-                    f"speaker {name!r} of the corpus is none of the model's {list(plan.speakers)}"
+                    f"speaker {name!r} of the corpus is not among the model's {list(plan.speakers)}"
                 )
         self._filterbank = None if plan.mel is None else mel_filterbank(plan.mel)
 
@@ -185,7 +185,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> WindowRows:
-        """Several windows at once, as a loader asks for them; ``collate`` makes them a batch."""
+        """Return several windows at once, as a loader requests them; ``collate`` batches them."""
         plan, places = self.plan, [self._source(index) for index in indices]
         whole = _audio(places, plan)
         if plan.mel is not None:
@@ -203,9 +203,9 @@ class Windows(Dataset[dict[str, Tensor]]):
         return WindowRows(whole)
 
     def place(self, index: int) -> tuple[Utterance, int]:
-        """The utterance of window ``index``, and the sample that its loss begins with.
+        """The utterance of window ``index``, and the first sample of its loss.
 
-        Of an augmented window, it is a sample of the augmented recording.
+        For an augmented window this is a sample of the augmented recording.
 
         Raises:
             IndexError: if there is no such window.
@@ -214,9 +214,9 @@ class Windows(Dataset[dict[str, Tensor]]):
         return utterance, start
 
     def _place(self, index: int) -> tuple[Utterance, int, int]:
-        """As ``place``, and how long the recording is, augmented or not."""
+        """Return ``place``, and the length of the recording, augmented or not."""
         if not 0 <= index < self.n_windows:
-            raise IndexError(f"index={index} must lie within 0 to {self.n_windows - 1}")
+            raise IndexError(f"index={index} must be within 0 to {self.n_windows - 1}")
         draw = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
         which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
         utterance = self.corpus.utterances[which]
@@ -227,20 +227,20 @@ class Windows(Dataset[dict[str, Tensor]]):
         return utterance, int(draw.integers(self._n_places(length))) * self.plan.hop, length
 
     def augmentation(self, index: int) -> Augmentation | None:
-        """How window ``index`` is augmented; None: it is not."""
+        """Return the augmentation of window ``index``; None if it is not augmented."""
         if not self.augment:
             return None
         random = np.random.Generator(self._random(_AUGMENTATION, index))
         return Augmentation.draw(random) if random.random() < self.augment else None
 
     def _source(self, index: int) -> tuple[Source, int]:
-        """What window ``index`` is cut from, and where."""
+        """Return the recording of window ``index``, augmented or not, and its first sample."""
         utterance, start, _ = self._place(index)
         augmentation = self.augmentation(index)
         if augmentation is None:
             return utterance, start
         plan = self.plan
-        # What the window's mel hears around it, and a margin for the mirror image at the end.
+        # Context of the window's mel, and a margin for the reflection at the end.
         margin = plan.context_frames * plan.hop + (0 if plan.mel is None else 2 * plan.mel.n_fft)
         first, stop = start - plan.warm_up - margin, start + plan.length + margin
         dither = self._random(_DITHER, index)
@@ -258,31 +258,31 @@ class Windows(Dataset[dict[str, Tensor]]):
         return noise.astype(np.float32)
 
     def _kept(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Whether window ``index`` keeps each condition, in the order of ``drop``."""
+        """Draw whether window ``index`` keeps each condition, in the order of ``drop``."""
         draw = np.random.Generator(np.random.Philox(key=[self.seed, _DROPPING], counter=index))
         kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
         kept = draw.random(len(self.drop)) >= tuple(self.drop.values())
         if self.augmentation(index) is not None:
-            kept[list(self.drop).index("speaker")] = False  # at another pitch it is somebody else
+            kept[list(self.drop).index("speaker")] = False  # another pitch is another voice
         return kept
 
-    def n_heard(self, index: int) -> int:
-        """How many of the samples that window ``index`` predicts lie inside the recording."""
+    def n_inside(self, index: int) -> int:
+        """Count the samples that window ``index`` predicts inside the recording."""
         _, start, length = self._place(index)
         return min(self.plan.length, length - start)
 
     def _n_places(self, length: int) -> int:
-        """Starts from 0 to the last one whose window reaches the end of a recording."""
+        """Count the starts from 0 to the last one whose window contains the end of a recording."""
         beyond = max(0, length - self.plan.length)
         return math.ceil(beyond / self.plan.hop) + 1
 
     def _mel(self, utterance: Source, first: int, count: int) -> dict[str, Tensor]:
-        """Rows of the whole file's mel, and which of them are heard where."""
+        """Return columns of the whole file's mel, and the one for each frame."""
         mel, length = self.plan.mel, utterance.n_samples
         assert mel is not None
         first, count = first - self.plan.context_frames, count + 2 * self.plan.context_frames
         # A part of the file is enough: from a hop before the first row, or far enough from the end
-        # for the mirror image there, up to the end of the last row.
+        # for the reflection there, up to the end of the last row.
         begin = min(first * mel.hop_samples - mel.pad_samples, length - 2 * mel.n_fft)
         skipped = max(0, begin // mel.hop_samples)
         stop = (first + count - 1) * mel.hop_samples - mel.pad_samples + mel.n_fft

@@ -10,11 +10,11 @@ values and every `sample` draws one of them, so bits per sample compare between 
     gaussian           mean | log_scale                         2             1
     gaussian_mixture   logits | means | log_scales, K each      3 K           2
 
-A mu-law class spreads its probability evenly over the 16-bit values that it holds. A continuous
-density is integrated over [x - STEP/2, x + STEP/2]; the first and the last value take the tails.
+A mu-law class spreads its probability evenly over its 16-bit values. A continuous density is
+integrated over [x - STEP/2, x + STEP/2]; the first and the last value take the tails.
 
-Drawing is by inverse CDF from given uniforms u in the open interval (0, 1). The rule that every
-engine repeats (up to rounding):
+Sampling is by inverse CDF from given uniforms u in the open interval (0, 1). Every engine
+implements (up to rounding):
 
     category    p = softmax(logits / temperature), cdf = cumsum(p) in the order of the classes;
                 the class is the number of k with cdf[k] < u * cdf[-1]
@@ -25,6 +25,8 @@ A mixture picks the component with the first uniform and the value with the seco
 in float32 (float64 for float64 parameters), and the bounds below keep values and gradients finite
 for every finite parameter in bfloat16 or float32.
 """
+
+from collections.abc import Callable
 
 from wavenet.distributions.base import STEP, X_MAX, X_MIN, Distribution, bits_per_sample
 from wavenet.distributions.mixtures import (
@@ -52,7 +54,7 @@ KNOWN_DISTRIBUTIONS: tuple[type[Distribution], ...] = (
     GaussianMixture,
     Gaussian,
 )
-"""Distributions that engines draw from by compiled code of their own."""
+"""Distributions that engines sample from by compiled code."""
 
 __all__ = [
     "INITIAL_SCALES",
@@ -83,10 +85,10 @@ _REGISTRY: dict[str, type[Distribution]] = {kind.name: kind for kind in KNOWN_DI
 
 
 def register_distribution(kind: type[Distribution]) -> type[Distribution]:
-    """Make a distribution of your own known by its ``name``; usable as a class decorator.
+    """Register a distribution of your own by its ``name``; usable as a class decorator.
 
     A configuration may then name it, and its checkpoints load wherever it is registered. The class
-    takes no argument, or one size. Engines that cannot draw from it are passed over.
+    takes no argument, or one size. Engines that cannot sample from it are skipped.
 
     Raises: ValueError for a name that another distribution has.
     """
@@ -103,10 +105,10 @@ def make_distribution(name: str, size: int | None = None) -> Distribution:
     if name not in _REGISTRY:
         names = ", ".join(_REGISTRY)
         raise ValueError(f"unknown distribution {name!r}: choose one of {names}")
-    kind = _REGISTRY[name]
+    kind: Callable[..., Distribution] = _REGISTRY[name]
     if size is None:
         return kind()
     try:
-        return kind(as_integer("distribution_size", size))  # type: ignore[call-arg]  # of those that take one
+        return kind(as_integer("distribution_size", size))
     except TypeError:
         raise ValueError(f"{name} has no size, got {size}: leave it out") from None

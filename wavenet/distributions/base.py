@@ -1,4 +1,4 @@
-"""What all distributions share: the 16-bit grid, the interface, and drawing a category."""
+"""The interface of distributions, the 16-bit grid, and categorical sampling."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ X_MIN, X_MAX = -1.0, 1.0 - STEP
 
 
 def bits_per_sample(log_prob: Tensor) -> Tensor:
-    """Mean of -log_prob, from nats to bits; a scalar tensor. 16 bits is the uniform guess."""
+    """Mean of -log_prob, from nats to bits; a scalar tensor. The uniform distribution has 16."""
     return -log_prob.mean() / math.log(2)
 
 
 class Distribution(ABC):
     """p(x | params) over the 16-bit samples, one for each row and time step.
 
-    Shapes: params [B, P, T] as the network puts them out (any finite float), x [B, T] in [-1, 1],
+    Shapes: params [B, P, T] as the network outputs them (any finite float), x [B, T] in [-1, 1],
     uniforms [B, U, T] in (0, 1), U = `uniforms_per_sample`. Results are float32, or float64 where
     the parameters are. Distributions are values: frozen, comparable, without parameters.
     """
@@ -37,11 +37,11 @@ class Distribution(ABC):
     @property
     @abstractmethod
     def n_params(self) -> int:
-        """P, the channels that the network puts out."""
+        """P, the number of output channels of the network."""
 
     @property
     def n_components(self) -> int:
-        """Classes or mixture components, of which the first uniform chooses one; 1 for none."""
+        """Number of classes or mixture components; the first uniform chooses one."""
         return 1
 
     def standard_quantile(self, u: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Distribution(ABC):
         temperature: float = 1.0,
         top_p: float | None = None,
     ) -> Tensor:
-        """Samples [B, T] by inverse CDF (module docstring); never decreasing in the last uniform.
+        """Draw samples [B, T] by inverse CDF (module docstring), monotonic in the last uniform.
 
         `temperature` > 0 divides logits and multiplies scales: below 1 is less noisy, towards 0
         the most probable. `top_p` in (0, 1], mu-law only, keeps the smallest set of most probable
@@ -93,7 +93,7 @@ class Distribution(ABC):
                 f"top_p={top_p} needs classes and {self.name} has none: lower temperature instead"
             )
         if top_p is not None and not 0 < top_p <= 1:
-            raise ValueError(f"top_p must lie in (0, 1], or be None for all classes, got {top_p}")
+            raise ValueError(f"top_p must be in (0, 1], or None for all classes, got {top_p}")
         return self._sample(params, uniforms.to(params.dtype), temperature, top_p)
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def initial_params(self) -> Tensor:
-        """[P] float32, where training starts: what may be said of speech before hearing it."""
+        """[P] float32, parameters at the start of training: a prior for speech."""
 
     def relocate(self, params: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
         """The params of location + exp(log_scale) y, where y has the given params.
@@ -110,16 +110,16 @@ class Distribution(ABC):
         Args:
             params: [B, P, T]. location, log_scale: [B, 1, T].
 
-        Raises: ValueError for a distribution of classes, which lie where they lie.
+        Raises: ValueError for a distribution of classes, whose values are fixed.
         """
         raise ValueError(f"{self.name} has classes, which cannot be moved; use a mixture")
 
     def quantize(self, x: Tensor) -> Tensor:
-        """x, any shape, on the nearest value that `sample` can draw: what the network hears."""
+        """Round x, any shape, to the nearest value that `sample` can draw: the network's input."""
         return on_grid(wide(x, "x"))
 
     def network_input(self, x: Tensor) -> Tensor:
-        """x as the network likes it, pointwise and differentiable: here x itself."""
+        """Transform x for the network's input, pointwise and differentiable: here the identity."""
         return x
 
     @abstractmethod
@@ -139,7 +139,7 @@ class Distribution(ABC):
 
 
 def wide(tensor: Tensor, argument: str) -> Tensor:
-    """float64 as it is, any other float as float32."""
+    """Return float64 as it is, any other float as float32."""
     if not tensor.is_floating_point():
         raise TypeError(
             f"{argument} must be floats, got {tensor.dtype}: divide 16-bit samples by 32768"
@@ -148,19 +148,19 @@ def wide(tensor: Tensor, argument: str) -> Tensor:
 
 
 def on_grid(x: Tensor) -> Tensor:
-    """x of any shape, rounded to the nearest 16-bit sample."""
+    """Round x of any shape to the nearest 16-bit sample."""
     return torch.round(x / STEP).clamp(-32768, 32767) * STEP
 
 
 def category_weights(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Logits [B, K, T] to weights that sum to 1 over K; below temperature 1 the largest gain."""
+    """Convert logits [B, K, T] to weights that sum to 1 over K."""
     if temperature != 1.0:  # the largest becomes 0, so that no temperature can overflow it
         logits = (logits - logits.amax(dim=1, keepdim=True)) / temperature
     return logits.softmax(dim=1)
 
 
 def draw_category(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Index [B, 1, T] from weights [B, K, T]; one of weight 0 is never drawn."""
+    """Draw an index [B, 1, T] from weights [B, K, T]; one of weight 0 is never drawn."""
     cdf = weights.cumsum(dim=1)
     return (cdf < uniforms * cdf[:, -1:]).sum(dim=1, keepdim=True)
 

@@ -23,16 +23,16 @@ from wavenet.distributions.base import (
 )
 
 MIN_LOG_SCALE = math.log(STEP / 4)
-"""Floor on the log-scales. In digital silence the best scale is 0. A quarter of a step already puts
-95 % of a normal's mass (76 % of a logistic's) on one sample, so a narrower density has little left
-to win, while the gradient of the mean keeps growing as 1/scale."""
+"""Lower bound of the log-scales. In digital silence the best scale is 0. A quarter of a step
+already puts 95 % of a normal's mass (76 % of a logistic's) on one sample, so a narrower density
+gains little, while the gradient of the mean grows as 1/scale."""
 MAX_LOG_SCALE = 7.0
-"""A scale of about 1100 full scales: flat, and exp(-log_scale) is far from underflow."""
+"""Upper bound of the log-scales, about 1100 full scales: exp(-log_scale) does not underflow."""
 MAX_MEAN = 64.0
-"""Means are clamped here, far outside [-1, 1]: beyond a bound the gradient is 0, so that training
-should never meet one."""
+"""Bound of the means, far outside [-1, 1]: beyond a bound the gradient is 0, so training should
+never reach it."""
 INITIAL_SCALES = (0.001, 0.2)
-"""The narrowest and the widest scale that training starts from: of hushed and of loud speech."""
+"""Smallest and largest initial scale: those of quiet and of loud speech."""
 
 
 # Gauss-Legendre with 5 points on [-1/2, 1/2]: the middle, then pairs (Abramowitz & Stegun 25.4.30).
@@ -49,7 +49,7 @@ def _normal_log_step(z: Tensor, h: Tensor) -> Tensor:
     The mass is phi(z) times the integral of exp(-z u - u^2/2) over |u| < h/2. Where that exponent
     is small (`fine`) the integrand is nearly a polynomial: 5 points leave a relative error under
     1e-12. Elsewhere it is Q(z - h/2) - Q(z + h/2), with Q(a) = exp(-a^2/2) erfcx(a / sqrt 2) / 2
-    and exp(-z^2/2) drawn out of both: it neither underflows nor cancels. Each branch is fed
+    and exp(-z^2/2) factored out of both: it neither underflows nor cancels. Each branch gets
     harmless numbers where the other is taken, since NaN gradients pass through `torch.where`.
     """
     fine = (h <= 0.5) & (z * h <= 1)
@@ -99,7 +99,7 @@ class _Mixture(Distribution):
         return self.mixtures
 
     def mean(self, params: Tensor) -> Tensor:
-        """The mean of the density, [B, T], before it is cut to the grid."""
+        """The mean of the density, [B, T], before rounding to the grid."""
         logits, means, _ = self._split(self._checked(params))
         return (category_weights(logits) * means).sum(dim=1)
 
@@ -110,7 +110,7 @@ class _Mixture(Distribution):
         return torch.cat([torch.zeros(self.n_params - self.mixtures), log_scales])
 
     def relocate(self, params: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
-        """See ``Distribution.relocate``."""
+        """Shift the means by location and scale them, and the scales, by exp(log_scale)."""
         n = self.mixtures
         before, means, log_scales = params.split([self.n_params - 2 * n, n, n], dim=1)
         means = location + log_scale.exp() * means
@@ -162,7 +162,7 @@ class LogisticMixture(_Mixture):
         return up_to + from_on + width
 
     def standard_quantile(self, u: Tensor) -> Tensor:
-        """See ``Distribution.standard_quantile``: log(u / (1 - u))."""
+        """Return log(u / (1 - u)), the quantile of the standard logistic."""
         return torch.logit(u)
 
 
@@ -181,7 +181,7 @@ class GaussianMixture(_Mixture):
         return torch.where((x <= X_MIN) | (x >= X_MAX), tail, _normal_log_step(z.abs(), h))
 
     def standard_quantile(self, u: Tensor) -> Tensor:
-        """See ``Distribution.standard_quantile``: the inverse of the normal CDF."""
+        """Return the inverse of the standard normal CDF."""
         return torch.special.ndtri(u)
 
 

@@ -21,7 +21,7 @@ from wavenet.distributions.base import (
 )
 
 MIN_LOG_CLASS = -1e4
-"""Floor on the log-probability of a mu-law class, for the same reason."""
+"""Lower bound of the log-probability of a mu-law class, which keeps gradients finite."""
 
 _CPU = torch.device("cpu")
 
@@ -44,9 +44,9 @@ def mu_law_expand(y: Tensor, classes: int = 256) -> Tensor:
 
 
 def mu_law_encode(x: Tensor, classes: int = 256) -> Tensor:
-    """The mu-law class, int64 in 0..classes - 1, of samples x in [-1, 1]; any shape.
+    """Encode samples x in [-1, 1] as mu-law classes, int64 in 0..classes - 1; any shape.
 
-    round_half_even((compress(x) + 1) / 2 * mu); 0 falls into class classes / 2.
+    round_half_even((compress(x) + 1) / 2 * mu); 0 has class classes / 2.
     """
     y = mu_law_compress(wide(x, "x").clamp(-1, 1), classes)
     return torch.round((y + 1) / 2 * (classes - 1)).to(torch.int64)
@@ -58,25 +58,27 @@ def mu_law_decode(code: Tensor, classes: int = 256) -> Tensor:
 
 
 class MuLawTables(NamedTuple):
-    """What the classes and the 16-bit samples are to each other."""
+    """Tables that map between classes and 16-bit samples."""
 
     code: Tensor  # [65536] int32: the class of each 16-bit sample, from -32768 on
-    held: Tensor  # [classes] int32: how many 16-bit samples each class holds
-    value: Tensor  # [classes] float32: the sample that a class stands for
+    held: Tensor  # [classes] int32: number of 16-bit samples in each class
+    value: Tensor  # [classes] float32: the sample that represents a class
     empty: Tensor  # [classes] bool: held == 0
 
 
 @cache
 def mu_law_tables(classes: int) -> MuLawTables:
-    """In float64 on the CPU, so that a sample has the same class on every device."""
-    with torch.inference_mode(False):  # or training could not use what generation built
+    """Compute the tables in float64 on the CPU, so that they are equal on every device."""
+    with torch.inference_mode(
+        False
+    ):  # else tables made by generation could not be used in training
         x = torch.arange(-32768, 32768, dtype=torch.float64, device=_CPU) * STEP
         code = mu_law_encode(x, classes)
         held = torch.bincount(code, minlength=classes)
         last = held.cumsum(0) - 1
         centres = 2 * torch.arange(classes, dtype=torch.float64, device=_CPU) / (classes - 1) - 1
         nearest = torch.round(mu_law_expand(centres, classes) / STEP).long() + 32768
-        # A class stands for one of its own samples, so that encoding it gives the class again.
+        # A class is represented by one of its own samples, so that encoding it gives the class.
         own = torch.minimum(torch.maximum(nearest, last - held + 1), last)
         return MuLawTables(code.int(), held.int(), x[own].float(), held == 0)
 
@@ -86,8 +88,8 @@ class MuLaw(Distribution):
     """Categorical over mu-law classes (van den Oord et al. 2016, section 2.2).
 
     P(x) = softmax(logits)[class of x] / (16-bit samples in that class). A class is drawn as the
-    16-bit sample of its own that lies nearest to its centre. With many classes those near 0 are
-    narrower than a step, and some hold no 16-bit sample (of 1024 classes, 39; of 256, none): their
+    16-bit sample of its own that is nearest to its centre. With many classes those near 0 are
+    narrower than a step, and some have no 16-bit sample (of 1024 classes, 39; of 256, none): their
     logits count as -inf, so that the probabilities of the 65536 samples always sum to 1.
 
     Raises: ValueError unless 2 <= classes <= 65536.
@@ -116,13 +118,13 @@ class MuLaw(Distribution):
         return self.classes
 
     def mean(self, params: Tensor) -> Tensor:
-        """The expected value of what `sample` draws, [B, T]."""
+        """The expected sample, [B, T]."""
         params = self._checked(params)
         value = self._on(params.device).value.to(params.dtype)
         return (category_weights(self._open(params)) * value[:, None]).sum(dim=1)
 
     def initial_params(self) -> Tensor:
-        """Zeros: all classes alike, hence quiet samples, whose classes are small, the likeliest."""
+        """Zeros: equal classes, so quiet samples, whose classes are small, are the likeliest."""
         return torch.zeros(self.classes)
 
     def quantize(self, x: Tensor) -> Tensor:
@@ -130,11 +132,11 @@ class MuLaw(Distribution):
         return self._on(x.device).value[self._code(x)].to(x.dtype)
 
     def network_input(self, x: Tensor) -> Tensor:
-        """x compressed to [-1, 1] by the mu-law: quiet sounds, which have most classes, fill it."""
+        """Compress x to [-1, 1] by the mu-law, which expands the range of quiet sounds."""
         return mu_law_compress(wide(x, "x"), self.classes).to(x.dtype)
 
     def classify(self, x: Tensor) -> Tensor:
-        """The class, int64 in 0..classes - 1, of the 16-bit samples nearest to x; any shape."""
+        """Classify the 16-bit samples nearest to x: int64 in 0..classes - 1; any shape."""
         return self._code(on_grid(wide(x, "x")))
 
     def _log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -167,7 +169,7 @@ class MuLaw(Distribution):
             return self._tables[device]
         with torch.inference_mode(False):
             moved = MuLawTables(*(table.to(device) for table in self._tables[_CPU]))
-        if not torch.compiler.is_compiling():  # what a trace holds must not outlive it
+        if not torch.compiler.is_compiling():  # tensors of a trace must not outlive it
             self._tables[device] = moved
         return moved
 

@@ -3,11 +3,11 @@
 Predictor: the bands are spread over the bins of a power spectrum, whose inverse transform is the
 autocorrelation r, and the Levinson-Durbin recursion solves sum_k a_k r[|j - k|] = r[j] (Makhoul
 1975, equations 9 and 38; from a mel: Valin and Skoglund 2019, LPCNet, section 2.1, there from
-bands of the Bark scale). What is left of r[0] is the power of the excitation, the gain squared.
+bands of the Bark scale). The residual of r[0] is the power of the excitation, the gain squared.
 
-Lag: harmonics of f0 make a ripple of period f0 in the bands below 1 kHz, which a cosine of the
-right lag fits best: of all lags the one whose cosine agrees most with the bands, less their slow
-course (a cepstral pitch estimate; Noll 1967).
+Lag: harmonics of f0 cause a ripple of period f0 in the bands below 1 kHz. The lag is that of the
+cosine with the largest correlation with the bands, their envelope subtracted (a cepstral pitch
+estimate; Noll 1967).
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from wavenet.features.mel_config import MelConfig
 WHITE_NOISE = 1e-4
 """Share of r[0] added to it, -40 dB: bounds the coefficients (Valin and Skoglund 2019, 3.2)."""
 QUIETEST_RMS = 1 / 65536
-"""Half a 16-bit step: the gain never falls below that of rounding, also where a mel says 0."""
+"""Half a 16-bit step: the gain never falls below that of rounding, even if a mel is silent."""
 RAYLEIGH = 4 / math.pi
-"""E|X|^2 over (E|X|)^2 where X is complex normal: what a sum of magnitudes says of the power."""
+"""E|X|^2 over (E|X|)^2 for complex normal X: power from a mean of magnitudes."""
 PITCH_RANGE_HZ = (75.0, 500.0)
-"""Up to a child's cry; a ripple finer than 75 Hz is lost between bands that lie 37 Hz apart."""
+"""Range of pitch: bands that are 37 Hz apart do not resolve a ripple finer than 75 Hz."""
 RIPPLE_TO_HZ = 1000.0
-"""Above, the bands of the usual scales are wider than the harmonics' distance."""
+"""Limit above which the bands of the usual scales are wider than the distance of harmonics."""
 ENVELOPE_HZ = 120.0
-"""Standard deviation of the Gaussian that finds the slow course of the bands."""
+"""Standard deviation of the Gaussian that smooths the bands to their envelope."""
 NEUTRAL_COEFFICIENT, NEUTRAL_RMS = 0.9, 0.01
-"""Where no mel is known: the tilt of speech, and a usual excitation (-40 dB)."""
+"""Predictor without a mel: the tilt of speech, and a typical excitation (-40 dB)."""
 
 
 class MelPredictor(nn.Module):
     """Log-mel ``[B, M, F]`` to the conditioning of a ``LinearPrediction`` ``[B, order + 2, F]``.
 
     Rows: the coefficients a_1 .. a_order, log g, and the lag from -1 to 1 (``lag_range_samples``).
-    A frame's lag hears its neighbours too; the rest hears one frame. There are no parameters.
+    A frame's lag depends on its neighbours too; the other rows on one frame. It has no parameters.
 
     Args:
         mel: the settings of the mel.
@@ -52,7 +52,7 @@ class MelPredictor(nn.Module):
     to_lags: Tensor
 
     context = 1
-    """Frames on each side that are heard."""
+    """Frames on each side that an output depends on."""
 
     def __init__(self, mel: MelConfig, order: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class MelPredictor(nn.Module):
         return torch.cat([rows.transpose(1, 2), lag], dim=1).to(log_mel.dtype)
 
     def neutral(self) -> Tensor:
-        """The column that serves where no mel is known, ``[order + 2]``."""
+        """Return the column for an unknown mel, ``[order + 2]``."""
         column = torch.zeros(self.order + 2)
         column[0], column[self.order] = NEUTRAL_COEFFICIENT, math.log(NEUTRAL_RMS)
         return column
@@ -108,13 +108,13 @@ class MelPredictor(nn.Module):
 
 
 def levinson(r: Tensor) -> tuple[Tensor, Tensor]:
-    """The predictor of a signal with autocorrelation r (Levinson-Durbin; Makhoul 1975, eq. 38).
+    """Solve for the predictor of autocorrelation r (Levinson-Durbin; Makhoul 1975, eq. 38).
 
     Args:
         r: ``[..., order + 1]``, r[0] positive.
 
     Returns:
-        Coefficients ``[..., order]``, a_1 first, and the power of what they leave, ``[...]``.
+        Coefficients ``[..., order]``, a_1 first, and the power of the residual, ``[...]``.
     """
     a, error = r[..., :0], r[..., 0]
     for i in range(1, r.shape[-1]):
@@ -142,7 +142,7 @@ def _spread(filterbank: Tensor, mel: MelConfig) -> Tensor:
 
 
 def _ripples(filterbank: Tensor, mel: MelConfig) -> Tensor:
-    """``[lags, M]``: how well a ripple of each lag fits the bands less their slow course."""
+    """``[lags, M]``: correlation of a ripple of each lag with the bands, envelope subtracted."""
     area = filterbank.sum(1).clamp(min=1e-12)
     bins_hz = torch.arange(filterbank.shape[1], dtype=torch.float64) * mel.sample_rate / mel.n_fft
     centres_hz = (filterbank @ bins_hz) / area
@@ -155,5 +155,5 @@ def _ripples(filterbank: Tensor, mel: MelConfig) -> Tensor:
     cosines = torch.cos(2 * math.pi * lags[:, None] * centres_hz / mel.sample_rate) * used
     cosines = cosines / cosines.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12)
     less_course = torch.eye(len(area), dtype=torch.float64) - smooth
-    # The square root of a magnitude of any scale: what a band's area adds is taken out.
+    # For the square root of a magnitude of any scale: the factor of a band's area is removed.
     return cosines @ less_course / area.sqrt()

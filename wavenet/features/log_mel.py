@@ -6,15 +6,15 @@ For a frame f, a window w of `win_samples` (Hann, periodic) in the middle of `n_
     mel[m, f] = sum_k filterbank[m, k] (|X[k, f]|^2 + power_epsilon)^(power / 2)
     row[m, f] = log(max(mel[m, f], floor))
 
-Frames are `hop_samples` apart. Two conventions are in use for where they lie (`padding`):
+Frames are `hop_samples` apart. There are two conventions for their position (`padding`):
 
     "hop"     start(f) = hop f - (n_fft - hop) / 2: frame f is centred on sample hop f + hop / 2,
-              the middle of the hop that is its own; F = ceil(T / hop), every sample has a frame
+              the middle of its own hop; F = ceil(T / hop), every sample has a frame
     "center"  start(f) = hop f - n_fft / 2: frame f is centred on sample hop f;
               F = floor(T / hop) + 1
 
-Beyond its ends the signal goes on as its mirror image, x[-n] = x[n], again and again if the signal
-is shorter than the mirror (as numpy's "reflect" does; a single sample repeats).
+Beyond its ends the signal is padded by reflection, x[-n] = x[n], repeatedly if the signal is
+shorter than the padding (as numpy's "reflect" does; a single sample repeats).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def mel_filterbank(
 ) -> Tensor:
     """Triangular band filters, `[n_mels, n_fft // 2 + 1]`.
 
-    M + 2 edges e[0] ... e[M + 1] lie equally spaced on the mel scale from `f_min_hz` to `f_max_hz`.
+    M + 2 edges e[0] ... e[M + 1] are equally spaced on the mel scale from `f_min_hz` to `f_max_hz`.
     Band m rises from 0 at e[m] to 1 at e[m + 1] and falls to 0 at e[m + 2]; `mel_norm` "slaney"
     multiplies it by 2 / (e[m + 2] - e[m]). Computed in float64 (Slaney 1998, Auditory Toolbox,
     `mfcc`), then rounded to `dtype`.
 
-    Warns when a band is narrower than the bins of the transform and hears none of them.
+    Warns if a band is narrower than the bins of the transform and contains none of them.
     """
     low = _to_mel(config.f_min_hz, config.mel_scale)
     high = _to_mel(config.f_max_hz, config.mel_scale)
@@ -55,10 +55,10 @@ def mel_filterbank(
     rise = (bins_hz - edges_hz[:-2, None]) / widths_hz[:-1]
     fall = (edges_hz[2:, None] - bins_hz) / widths_hz[1:]
     filters = torch.minimum(rise, fall).clamp(min=0.0)
-    deaf = int((filters.amax(dim=1) == 0).sum())
-    if deaf:
+    n_empty = int((filters.amax(dim=1) == 0).sum())
+    if n_empty:
         warnings.warn(
-            f"{deaf} of {config.n_mels} mel bands hear nothing; lower n_mels or raise n_fft",
+            f"{n_empty} of {config.n_mels} mel bands are empty; lower n_mels or raise n_fft",
             stacklevel=2,
         )
     if config.mel_norm == "slaney":
@@ -67,7 +67,7 @@ def mel_filterbank(
 
 
 def log_mel(x: Tensor, config: MelConfig, filterbank: Tensor | None = None) -> Tensor:
-    """The log-mel spectrogram of whole signals; on any device, differentiable.
+    """Compute the log-mel spectrogram of whole signals; on any device, differentiable.
 
     Args:
         x: `[..., T]` in [-1, 1], floating point, at `config.sample_rate`.
@@ -89,15 +89,15 @@ def log_mel(x: Tensor, config: MelConfig, filterbank: Tensor | None = None) -> T
 def log_mel_rows(
     x: Tensor, config: MelConfig, first: int, count: int, filterbank: Tensor | None = None
 ) -> Tensor:
-    """Frames `first` to `first + count` of `log_mel(x)`, from the samples they hear alone.
+    """Compute frames `first` to `first + count` of `log_mel(x)`, from their own samples alone.
 
-    A frame before the first or after the last is that frame again.
+    The first and last frame are repeated outside of the signal.
 
     Args:
-        x: the whole signals, `[..., T]`; its ends are where it is mirrored.
+        x: the whole signals, `[..., T]`, which are reflected at their ends.
         config: the settings.
         first: the first frame; may be negative.
-        count: how many frames.
+        count: number of frames.
         filterbank: as for `log_mel`.
 
     Returns:
@@ -108,7 +108,7 @@ def log_mel_rows(
     """
     _require_signal(x)
     if count < 1:
-        raise ValueError(f"count is {count}; ask for at least one frame")
+        raise ValueError(f"count is {count}; request at least one frame")
     last = config.frames(x.shape[-1]) - 1
     low, high = (min(max(frame, 0), last) for frame in (first, first + count - 1))
     start = low * config.hop_samples - config.pad_samples
@@ -121,7 +121,7 @@ def log_mel_rows(
 
 
 def _rows_of_section(x: Tensor, config: MelConfig, filterbank: Tensor | None) -> Tensor:
-    """Rows `[..., M, F]` of the frames that lie wholly in `x [..., n_fft + (F - 1) hop]`."""
+    """Compute `[..., M, F]` of the frames that fit into `x [..., n_fft + (F - 1) hop]`."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     with torch.autocast(x.device.type, enabled=False):
         if filterbank is None:
@@ -143,7 +143,7 @@ def _rows_of_section(x: Tensor, config: MelConfig, filterbank: Tensor | None) ->
 
 
 def _spectral_power(spectrum: Tensor, config: MelConfig) -> Tensor:
-    """(|X|^2 + power_epsilon)^(power / 2).
+    """Compute (|X|^2 + power_epsilon)^(power / 2).
 
     Without epsilon the magnitude is `abs`: its gradient at X = 0 is 0, the square root's infinite.
     """
@@ -154,9 +154,9 @@ def _spectral_power(spectrum: Tensor, config: MelConfig) -> Tensor:
 
 
 def _mirrored(x: Tensor, start: int, stop: int) -> Tensor:
-    """Samples `start` to `stop` of `x [..., T]` continued by its mirror images on both sides.
+    """Return samples `start` to `stop` of `x [..., T]`, padded by reflection on both sides.
 
-    Some of the samples lie within the signal: 0 < stop and start < T.
+    Some of the samples are within the signal: 0 < stop and start < T.
     """
     length = x.shape[-1]
     if start >= 0 and stop <= length:

@@ -1,7 +1,7 @@
 """Arrays of ``.npy`` files and ``.npz`` archives from anywhere, in bounded memory.
 
-Whatever a header or an archive says about sizes is compared with the bytes that are there before
-anything is allocated. Nothing is unpickled.
+The sizes in a header or an archive are compared with the bytes of the file before anything is
+allocated. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 LARGEST_IN_MEMORY = 1 << 28
-"""Bytes of an array that is stored row after row, and of any that is compressed."""
+"""Largest size in bytes of an array in C order, and of a compressed one."""
 _LARGEST_HEADER = 4096
 _LARGEST_VALUE = 1 << 18
 _MOST_MEMBERS = 64
@@ -33,7 +33,7 @@ class StoredArray:
     """An array that is read column after column, in order.
 
     Attributes:
-        shape, dtype: as its header says, and as many bytes are there.
+        shape, dtype: from its header; the file has as many bytes.
     """
 
     shape: tuple[int, ...]
@@ -42,10 +42,10 @@ class StoredArray:
     _whole: np.ndarray[Any, Any] | None
 
     def columns(self, first: int, count: int) -> np.ndarray[Any, Any]:
-        """``[rows, count]`` of an array of two dimensions.
+        """Read ``[rows, count]`` of an array of two dimensions.
 
         Raises:
-            ValueError: if the file ends before.
+            ValueError: if the file is too short.
         """
         if self._whole is not None:
             return self._whole[:, first : first + count]
@@ -56,14 +56,14 @@ class StoredArray:
 
 @contextlib.contextmanager
 def open_archive(path: Path, needed: Sequence[str]) -> Iterator[zipfile.ZipFile]:
-    """A ``.npz``.
+    """Open a ``.npz``.
 
     Args:
         path: of the file.
-        needed: names of arrays that it has to hold.
+        needed: names of arrays that it must contain.
 
     Raises:
-        ValueError: if it holds too much, is encrypted, or lacks an array.
+        ValueError: if it is too large, is encrypted, or lacks an array.
         zipfile.BadZipFile: if it is damaged.
     """
     with zipfile.ZipFile(path) as archive:
@@ -83,11 +83,10 @@ def open_archive(path: Path, needed: Sequence[str]) -> Iterator[zipfile.ZipFile]
 
 @contextlib.contextmanager
 def open_array(source: Path | tuple[zipfile.ZipFile, str]) -> Iterator[StoredArray]:
-    """A ``.npy``, or a member of an archive, by its name.
+    """Open a ``.npy``, or a member of an archive, by its name.
 
     Raises:
-        ValueError: if it is no array, is cut short, or is too large to be read into memory where
-            that is necessary.
+        ValueError: if it is no array, is cut short, or has to be read into memory and is too large.
     """
     if isinstance(source, Path):
         with open(source, "rb") as file:
@@ -101,7 +100,7 @@ def open_array(source: Path | tuple[zipfile.ZipFile, str]) -> Iterator[StoredArr
 
 
 def read_text(archive: zipfile.ZipFile, name: str) -> str:
-    """A string of no dimension.
+    """Read a string of no dimension.
 
     Raises:
         ValueError: if the member is anything else.
@@ -111,7 +110,7 @@ def read_text(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def read_integer(archive: zipfile.ZipFile, name: str) -> int:
-    """An integer of no dimension.
+    """Read an integer of no dimension.
 
     Raises:
         ValueError: if the member is anything else.
@@ -130,7 +129,7 @@ def _read_value(archive: zipfile.ZipFile, name: str, kinds: str) -> Any:
 
 
 def _open(file: IO[bytes], n_bytes: int, *, compressed: bool) -> StoredArray:
-    """Behind its header, of which a file has ``n_bytes`` bytes in all."""
+    """Read the header of a file of ``n_bytes`` bytes in total, and return the array."""
     header_bytes, (shape, fortran_order, dtype) = _read_header(file)
     if any(length < 0 for length in shape):
         raise ValueError(f"its shape is {shape}")
@@ -147,11 +146,12 @@ def _open(file: IO[bytes], n_bytes: int, *, compressed: bool) -> StoredArray:
 
 
 def _read(file: IO[bytes], n_bytes: int) -> np.ndarray[Any, Any]:
-    """So many bytes, into memory that is allocated once; ValueError if there are fewer."""
+    """Read n bytes into memory that is allocated once; ValueError if there are fewer."""
     content = np.empty(n_bytes, np.uint8)
-    left = memoryview(content.data)
+    left = content.data
+    buffered = cast(io.BufferedIOBase, file)
     while len(left):
-        n_read = file.readinto(left)  # type: ignore[attr-defined]
+        n_read = buffered.readinto(left)
         if not n_read:
             raise ValueError("it is cut short")
         left = left[n_read:]
@@ -159,7 +159,7 @@ def _read(file: IO[bytes], n_bytes: int) -> np.ndarray[Any, Any]:
 
 
 def _read_header(file: IO[bytes]) -> tuple[int, tuple[tuple[int, ...], bool, np.dtype[Any]]]:
-    """Its length in bytes; shape, Fortran order and type of the array."""
+    """Length of the header in bytes; shape, Fortran order and dtype of the array."""
     start = file.read(_MAGIC_BYTES)
     version = np.lib.format.read_magic(io.BytesIO(start))
     width = 2 if version == (1, 0) else 4
@@ -173,7 +173,7 @@ def _read_header(file: IO[bytes]) -> tuple[int, tuple[tuple[int, ...], bool, np.
         if version == (1, 0)
         else np.lib.format.read_array_header_2_0
     )
-    with warnings.catch_warnings():  # numpy and Python remark on odd headers
+    with warnings.catch_warnings():  # numpy and Python warn of unusual headers
         warnings.simplefilter("ignore")
         try:
             return _MAGIC_BYTES + width + n_bytes, read(header)

@@ -24,7 +24,7 @@ from wavenet.values.text import short
 MEL_VERSION = 1  # of the meaning of MelConfig; a change of any formula here is a new version
 
 LARGEST_FILTERBANK = 1 << 24
-"""Of n_mels x n_fft: settings come from files, and the filterbank is allocated by them."""
+"""Largest n_mels x n_fft: settings come from files, and they size the filterbank."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MelConfig:
         n_fft: length of the Fourier transform in samples, even.
         win_samples: length of the Hann window, at most `n_fft`.
         hop_samples: distance of two frames, at most `win_samples`; even with padding "hop".
-        n_mels: bands, M.
+        n_mels: number of bands, M.
         f_min_hz, f_max_hz: lower edge of the first band and upper edge of the last.
         mel_scale: "slaney" (Auditory Toolbox: linear to 1 kHz, logarithmic above) or "htk"
             (2595 log10(1 + f / 700), O'Shaughnessy 1987).
@@ -44,12 +44,12 @@ class MelConfig:
         power: 1.0 sums magnitudes, 2.0 powers.
         power_epsilon: added to the power spectrum (HiFi-GAN: 1e-9).
         log: "ln" or "log10".
-        floor: smallest value that goes into the logarithm.
-        padding: where the frames lie: "hop" or "center" (see ``wavenet.features``).
+        floor: lower bound of the logarithm's argument.
+        padding: position of the frames: "hop" or "center" (see ``wavenet.features.log_mel``).
         version: of these definitions.
 
     Raises:
-        ValueError, TypeError: from the constructor, for a value that makes no spectrogram.
+        ValueError, TypeError: from the constructor, for an invalid value.
     """
 
     sample_rate: int = 16000
@@ -142,14 +142,14 @@ class MelConfig:
 
     @property
     def pad_samples(self) -> int:
-        """How many samples frame 0 starts before the signal."""
+        """Samples by which frame 0 starts before the signal."""
         return self.n_fft // 2 - self.centre_samples
 
     def normalised(self, rows: Tensor) -> Tensor:
-        """Rows as a network likes them: the floor becomes -2, a band of magnitude 1 becomes 2.
+        """Normalise a mel for a network: the floor becomes -2, a band of magnitude 1 becomes 2.
 
-        The rows themselves have a mean far below 0, which would drive a network's gates into
-        saturation before it has learnt anything.
+        The mel itself has a mean far below 0, which would saturate a network's gates at the start
+        of training.
 
         Args:
             rows: ``[..., M, F]`` of ``log_mel`` with these settings.
@@ -170,12 +170,12 @@ class MelConfig:
         return n_samples // self.hop_samples + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings, as JSON can hold them."""
+        """Return all settings as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> MelConfig:
-        """The config of what `to_dict` gave.
+        """Make a config from the result of `to_dict`.
 
         Raises:
             ValueError: another version, an unknown key or a missing one (named), or a bad value.
@@ -199,7 +199,7 @@ class MelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> MelConfig:
-        """The config of the JSON of what `to_dict` gave.
+        """Make a config from the result of `to_dict` as JSON.
 
         Raises:
             ValueError, TypeError: as `from_dict`, or for text that is no JSON.
@@ -215,15 +215,15 @@ class MelConfig:
 
     @classmethod
     def preset(cls, name: str) -> MelConfig:
-        """Settings by name.
+        """Return the settings of a preset.
 
         "wavenet-16k": for vocoding speech at 16 kHz. Window 50 ms and hop 12.5 ms as in Tacotron 2
             (Shen et al. 2018, section 2.1), so that one second is 80 frames; all frequencies
             up to 8 kHz; magnitude, scale, logarithm and floor as the two below.
         "tacotron2": NVIDIA's Tacotron 2 and WaveGlow at 22.05 kHz.
-        "hifigan": HiFi-GAN V1 to V3 (Kong et al. 2020) at 22.05 kHz. Differs in where the frames
-            lie and in the epsilon. When T is no multiple of the hop, the rows are HiFi-GAN's and
-            one more for the samples left over.
+        "hifigan": HiFi-GAN V1 to V3 (Kong et al. 2020) at 22.05 kHz. Differs in the position of the
+            frames and the epsilon. When T is no multiple of the hop, there is one frame more than
+            in HiFi-GAN, for the remaining samples.
 
         Raises:
             ValueError: an unknown name.

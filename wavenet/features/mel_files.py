@@ -1,11 +1,11 @@
-"""Log-mel spectrograms of any length, and the file that keeps one together with its settings.
+"""Log-mel spectrograms of any length, and files of them with their settings.
 
 A mel file is an ``.npz`` (an uncompressed zip of ``.npy``, read by ``numpy.load`` without pickle):
 
 - ``mel``: float32 ``[M, F]``, stored frame after frame (Fortran order), so that it can be written
-  and read in pieces;
+  and read in chunks;
 - ``config``: the ``MelConfig`` as JSON, a string of no dimension;
-- ``n_samples``: how many samples it was made from, an integer of no dimension.
+- ``n_samples``: length of its audio in samples, an integer of no dimension.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from wavenet.values.size_limits import MAX_MEL_BANDS
 logger = logging.getLogger("wavenet")
 
 FRAMES = 256
-"""Frames of a block, and of a piece that is read."""
+"""Frames of a block, and of a chunk that is read."""
 _LARGEST_SETTINGS = 1 << 20  # bytes
 _DAMAGE = (
     OSError,
@@ -50,21 +50,21 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a damaged file may raise."""
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip knows: the same mel gives the same bytes
+"""Exceptions that reading a damaged file may raise."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date of a zip: the same mel gives the same bytes
 
 
 class MelFileError(ValueError):
-    """A file that holds no mel; the message is one line with path and remedy."""
+    """Raised for a file without a valid mel; the message is one line with path and remedy."""
 
 
 def mel_blocks(
     audio: Iterable[Tensor], config: MelConfig, filterbank: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """The frames of ``log_mel`` of a signal that comes in pieces, as soon as they are known.
+    """Yield the frames of ``log_mel`` of a signal that arrives in chunks, without delay.
 
     Args:
-        audio: ``[n]`` each, one after another, in [-1, 1] at ``config.sample_rate``.
+        audio: consecutive chunks ``[n]`` in [-1, 1] at ``config.sample_rate``.
         config: the settings.
         filterbank: as for ``log_mel``.
 
@@ -75,7 +75,7 @@ def mel_blocks(
         ValueError: if there is no sample.
     """
     filterbank = mel_filterbank(config) if filterbank is None else filterbank
-    hop, begin, skipped = config.hop_samples, 0, 0  # next frame; frames that are heard no more
+    hop, begin, skipped = config.hop_samples, 0, 0  # next frame; frames whose samples are dropped
     block_samples = (FRAMES - 1) * hop - config.pad_samples + config.n_fft
     known = torch.empty(0)
     for piece in audio:
@@ -83,7 +83,7 @@ def mel_blocks(
         while (begin - skipped) * hop + block_samples <= len(known):
             yield log_mel_rows(known, config, begin - skipped, FRAMES, filterbank)
             begin += FRAMES
-            # Far enough back for the mirror image, should the signal end here, and for a block.
+            # Far enough back for the reflection, should the signal end here, and for a block.
             behind = max(FRAMES, (config.pad_samples + 2 * config.n_fft) // hop + 1)
             keep = max(skipped, begin - behind)
             known, skipped = known[(keep - skipped) * hop :], keep
@@ -91,7 +91,7 @@ def mel_blocks(
         raise ValueError("audio holds no samples; a mel needs at least one")
     n_frames = config.frames(len(known)) + skipped
     while begin < n_frames:
-        # As wide as the others: how a product sums may depend on its width.
+        # As wide as the others: the order of sums in a product may depend on its width.
         count = min(FRAMES, n_frames - skipped)
         first = min(begin, n_frames - count)
         rows = log_mel_rows(known, config, first - skipped, count, filterbank)
@@ -102,20 +102,20 @@ def mel_blocks(
 def write_mel(
     path: str | os.PathLike[str], frames: Iterable[Tensor], config: MelConfig, n_samples: int
 ) -> int:
-    """Write a mel file as the frames come; it appears when it is whole.
+    """Write a mel file frame by frame; it appears when it is complete.
 
     Args:
         path: ends in ``.npz``.
-        frames: ``[M, F_i]`` each, ``config.frames(n_samples)`` of them in all.
+        frames: ``[M, F_i]`` each, ``config.frames(n_samples)`` of them in total.
         config: their settings.
-        n_samples: how many samples they were made from.
+        n_samples: length of the audio in samples.
 
     Returns:
         F.
 
     Raises:
-        MelFileError: if the path ends otherwise.
-        WriteError: if the system refuses.
+        MelFileError: if the path has another suffix.
+        WriteError: if the file cannot be written.
     """
     require_npz(path)
     n_frames = config.frames(n_samples)
@@ -131,7 +131,7 @@ def write_mel(
 
 @contextlib.contextmanager
 def _told(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Report an interruption: a mel is written whole or not at all."""
+    """Report an interruption: a mel is written completely or not at all."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -176,7 +176,7 @@ class StoredMel:
         config: its settings; None in a bare ``.npy``.
         n_frames: F.
         n_mels: M.
-        n_samples: it was made from; None where the file does not say.
+        n_samples: length of its audio; None where the file has no length.
         lowest, highest: of all values.
     """
 
@@ -189,10 +189,10 @@ class StoredMel:
     highest: float = math.nan
 
     def frames(self) -> Iterator[Tensor]:
-        """``[M, F_i]``, float32, piece after piece.
+        """Yield ``[M, F_i]``, float32, chunk after chunk.
 
         Raises:
-            MelFileError: if the file ends too early, or a value is not finite.
+            MelFileError: if the file is too short, or a value is not finite.
         """
         first = 0
         for piece in _pieces(self.path):
@@ -206,10 +206,10 @@ class StoredMel:
 
 
 def open_mel(path: str | os.PathLike[str]) -> StoredMel:
-    """What a ``.npz`` of ``write_mel``, or a bare ``.npy`` ``[M, F]``, holds; all is read once.
+    """Open a ``.npz`` of ``write_mel``, or a bare ``.npy`` ``[M, F]``; all of it is read once.
 
     Raises:
-        MelFileError: if it is missing, damaged, or holds no such mel.
+        MelFileError: if it is missing, damaged, or has no such mel.
     """
     path = Path(path)
     config = n_samples = None
@@ -234,7 +234,7 @@ def open_mel(path: str | os.PathLike[str]) -> StoredMel:
 def _require_agreement(
     n_mels: int, n_frames: int, config: MelConfig, n_samples: int | None
 ) -> None:
-    """Raise ValueError unless the frames are what their settings and their length say."""
+    """Raise ValueError unless the frames agree with the settings and the length."""
     if n_mels != config.n_mels:
         raise ValueError(f"the mel has {n_mels} bands, its settings say n_mels={config.n_mels}")
     if n_samples is not None and config.frames(n_samples) != n_frames:
@@ -245,7 +245,7 @@ def _require_agreement(
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Whatever is wrong with the file, as one MelFileError."""
+    """Convert all errors of reading to one MelFileError."""
     try:
         yield
     except MelFileError:
@@ -264,7 +264,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _pieces(path: Path) -> Iterator[Tensor]:
-    """``[M, F_i]`` of a ``.npz`` or ``.npy``: in pieces where they lie so, else from the whole."""
+    """Yield ``[M, F_i]`` of a ``.npz`` or ``.npy``, read in chunks if its order allows that."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(_named(path))
         archive = None
@@ -284,10 +284,10 @@ def _pieces(path: Path) -> Iterator[Tensor]:
 
 
 def read_mel_config(name: str) -> MelConfig:
-    """The settings of a preset, or those in a JSON file.
+    """Read the settings of a preset, or those in a JSON file.
 
     Raises:
-        ValueError: if it is neither, or they make no spectrogram.
+        ValueError: if it is neither, or the settings are invalid.
     """
     path = Path(name)
     if not path.is_file():

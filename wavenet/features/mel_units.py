@@ -1,7 +1,7 @@
-"""In which unit a stored mel is, if not in the model's: a guess from its lowest and highest value.
+"""Unit of a stored mel that differs from the model's: a guess from its lowest and highest value.
 
-What ``log_mel`` gives of audio in [-1, 1] lies between the logarithm of the floor and that of the
-largest band there can be. Values outside were made otherwise, and a model makes noise of them.
+``log_mel`` of audio in [-1, 1] is between the logarithm of the floor and that of the largest
+possible band. Values outside were computed otherwise; a model would turn them into noise.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor
 from wavenet.features.mel_config import MelConfig
 
 _SLACK = 0.5
-"""Of a natural logarithm: other programs round and pad otherwise."""
+"""Tolerance of a natural logarithm, for other rounding and padding."""
 _NEAR = 1e-3
 _LOWER_FLOORS = 2.2
-"""Times the logarithm of the floor: down to 1e-11 where it is 1e-5."""
+"""Factor of the logarithm of the floor: 1e-11 for a floor of 1e-5."""
 _PER_DECADE = {"ln": math.log(10), "log10": 1.0}
 _NAMES = {"ln": "natural logarithms", "log10": "log10"}
 
@@ -24,7 +24,7 @@ _NAMES = {"ln": "natural logarithms", "log10": "log10"}
 def unit_warning(
     config: MelConfig, filterbank: Tensor, lowest: float, highest: float
 ) -> str | None:
-    """What seems to be wrong with a mel, and what to do; None for one that the model may have seen.
+    """Describe what seems wrong with a mel, and the remedy; None for plausible values.
 
     Args:
         config: settings of the mels that the model was trained with.
@@ -36,7 +36,7 @@ def unit_warning(
     floor, largest = math.log10(config.floor), math.log10(max(largest, config.floor))
 
     def fits(per_decade: float, below: float = floor) -> bool:
-        """Whether the values are logarithms that grow by so much for every factor of 10."""
+        """Return true for logarithms that increase by that much per decade."""
         slack = _SLACK * per_decade / math.log(10)
         return below * per_decade - slack <= lowest and highest <= largest * per_decade + slack
 

@@ -1,4 +1,4 @@
-"""Pictures of sound: waveforms and log-mel spectrograms, signals beside or above each other."""
+"""Figures of audio: waveforms and log-mel spectrograms, side by side or one above the other."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.storage.files import atomic_write
 
 SHOWN_RANGE = 10
-"""From the loudest to the darkest colour, in nats: 87 dB."""
+"""Range of the colours, in nats: 87 dB."""
 
 MISSING_PACKAGES = 'pictures need matplotlib: pip install "wavenet-audio[train]"'
 
 
 def plot_comparison(signals: Mapping[str, Tensor], sample_rate: int, path: str | Path) -> None:
-    """Draw each signal's waveform and log-mel spectrogram, one column a signal.
+    """Draw each signal's waveform and log-mel spectrogram, one column per signal.
 
     Args:
         signals: title to samples ``[T]`` in [-1, 1].
@@ -109,7 +109,7 @@ def plot_spectrograms(
 
 
 def _draw_mel(axes: Any, mel: np.ndarray, seconds: float, shown: tuple[float, float]) -> Any:
-    """A log-mel ``[M, F]`` over its time, in colours for a range of magnitudes; its image."""
+    """Draw a log-mel ``[M, F]`` over time, in colours for a range of magnitudes."""
     return axes.imshow(
         mel,
         origin="lower",
@@ -122,7 +122,7 @@ def _draw_mel(axes: Any, mel: np.ndarray, seconds: float, shown: tuple[float, fl
 
 
 def _mark_frequencies(axes: Any, config: MelConfig) -> None:
-    """Name the bands by the frequencies in their middle."""
+    """Label the bands with their centre frequencies."""
     hz_per_bin = config.sample_rate / config.n_fft
     centres_hz = mel_filterbank(config).argmax(dim=1).double().numpy() * hz_per_bin
     marks_hz = [hz for hz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hz < centres_hz[-1]]

@@ -1,10 +1,11 @@
-"""Models of Neural Amp Modeler (``.nam`` files), both ways.
+"""Models of Neural Amp Modeler: reading, writing and running ``.nam`` files.
 
-- ``config``, ``activations``, ``presets``: what a network is;
-- ``layer``, ``network``: the network, of causal blocks;
-- ``weights``: the order of the numbers in a file;
+- ``config``, ``activations``, ``presets``: the configuration of a network;
+- ``layer``, ``network``: the network, built of causal blocks;
+- ``weights``: the order of the weights in a file;
 - ``reading`` (with ``layers_json``, ``values``), ``writing``: files;
-- ``checkpoints``: our own folders; ``lowering``: the network on the engine of ``wavenet.process``.
+- ``checkpoints``: checkpoint folders of this package; ``lowering``: compilation for
+  ``wavenet.process``.
 """
 
 from wavenet.nam.checkpoints import from_checkpoint

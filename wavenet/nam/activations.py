@@ -1,4 +1,4 @@
-"""The activations that a ``.nam`` file can name, as torch modules and back."""
+"""The activations of ``.nam`` files as torch modules, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from wavenet.nn import FastTanh, LeakyHardtanh, Softsigmoid
 
 SLOPES = "PReLU"
-"""The activation with one slope for all channels or one for each."""
+"""The activation with one slope for all channels, or one per channel."""
 
 SETTINGS: dict[str, dict[str, float]] = {
     "Tanh": {},
@@ -28,7 +28,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "Hardswish": {},
     "LeakyHardtanh": {"min_val": -1.0, "max_val": 1.0, "min_slope": 0.01, "max_slope": 0.01},
 }
-"""What each takes, with the defaults of the format."""
+"""Settings of each activation, with the defaults of the format."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ActivationConfig:
 
     Attributes:
         type: a key of ``SETTINGS``.
-        settings: its settings in the order of ``SETTINGS``; of PReLU one slope, or one a channel.
+        settings: in the order of ``SETTINGS``; for PReLU one slope, or one per channel.
     """
 
     type: str = "Tanh"
@@ -63,7 +63,7 @@ class ActivationConfig:
             )
 
     def check_channels(self, channels: int) -> None:
-        """Raise ValueError where there are slopes for another number of channels."""
+        """Raise ValueError for slopes of another number of channels."""
         if self.type == SLOPES and len(self.settings) not in (1, channels):
             raise ValueError(
                 f"PReLU has {len(self.settings)} slopes for {channels} channels; give one for "
@@ -72,12 +72,12 @@ class ActivationConfig:
 
 
 def make_activation(config: ActivationConfig) -> nn.Module:
-    """The module."""
+    """Make the module of an activation."""
     return _MAKERS[config.type](*config.settings)
 
 
 def describe_activation(module: nn.Module) -> ActivationConfig:
-    """What a module is called; of a PReLU the slopes as they are now.
+    """Return the name and settings of a module; for a PReLU with its current slopes.
 
     Raises:
         ValueError: for an activation that the format does not have.

@@ -16,22 +16,22 @@ from wavenet.storage.settings import from_dict
 def from_checkpoint(
     folder: str | Path, content: dict[str, Any], device: torch.device | str = "cpu"
 ) -> NamWaveNet:
-    """The model of a checkpoint, in evaluation mode.
+    """Load the model of a checkpoint, in evaluation mode.
 
     Args:
-        folder: as ``NamWaveNet.save`` wrote it.
-        content: what its ``config.json`` says, by ``wavenet.storage.checkpoint.read_config``.
-        device: where the model goes.
+        folder: written by ``NamWaveNet.save``.
+        content: of its ``config.json``, from ``wavenet.storage.checkpoint.read_config``.
+        device: of the model.
 
     Raises:
-        CheckpointError: if the configuration is damaged, or the weights are not its own.
+        CheckpointError: if the configuration is damaged, or the weights do not match it.
     """
     try:
         config = from_dict(NamConfig, content["config"], where="config")
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
     n_bytes = weights_bytes(folder)
-    if 4 * _all_weights(config) > 4 * n_bytes + 2**20:  # before they get memory
+    if 4 * _all_weights(config) > 4 * n_bytes + 2**20:  # before anything is allocated
         raise CheckpointError(
             f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
             "of its weights; the two do not belong together"
@@ -43,5 +43,5 @@ def from_checkpoint(
 
 
 def _all_weights(config: NamConfig) -> int:
-    """Weights of a network and of the one that makes its condition, and so on."""
+    """Count the weights of a network and of the network of its condition, recursively."""
     return config.n_weights + (0 if config.condition is None else _all_weights(config.condition))

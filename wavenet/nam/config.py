@@ -1,9 +1,9 @@
-"""What a NAM network is: frozen dataclasses, and how many weights they ask for.
+"""Configuration of a NAM network: frozen dataclasses, and their numbers of weights.
 
     arrays of layers, one after another, each with a convolution over the sum of its layers' outputs
-    (the "head"); the next array goes on from both; a stack of convolutions may close the network
+    (the "head"); the next array takes both; a stack of convolutions may follow the last array
 
-Every size is checked here before anything is built from it.
+Every size is checked here before anything is allocated.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from wavenet.nn.causal import check_positive
 from wavenet.values.size_limits import MAX_SAMPLE_RATE_HZ, check_at_most
 
 SAMPLE_RATE = 48_000
-"""In Hz, of a file that does not say."""
+"""Default sample rate of a file, in Hz."""
 
 GATINGS = ("none", "gated", "blended")
 MAX_LAYERS = 1000
 MAX_STATE = 1 << 22
-"""Most samples that a network may have to remember, all channels counted (16 MiB): 50 times as many
-as NAM's largest. A dilation costs no weight, so the size of a file does not bound it."""
+"""Largest streaming state in samples, all channels together (16 MiB): 50 times that of NAM's own
+largest network. A dilation needs no weight, so the size of a file does not bound it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FilmConfig:
 
     Attributes:
         shift: whether there is a shift.
-        groups: of the 1x1 convolution that makes scale and shift.
+        groups: of the 1x1 convolution that computes scale and shift.
     """
 
     shift: bool = True
@@ -80,18 +80,18 @@ class ArrayConfig:
     """An array of layers that share their widths.
 
     Attributes:
-        input_size: channels of what comes in.
+        input_size: channels of the input.
         condition_size: channels of the condition, which every layer mixes in.
         channels: of the residual path.
-        bottleneck: channels behind the activation.
+        bottleneck: channels after the activation.
         layers: one or more.
         head: see ``HeadConfig``.
-        layer1x1_groups: of the 1x1 convolution back to the residual path; None: there is none, and
-            the activation itself goes back, as in NAM's trainer (its C++ player adds nothing).
-        head1x1: of each layer towards the head, if there is one.
+        layer1x1_groups: of the 1x1 convolution back to the residual path; None: without it, the
+            activation itself is added, as in NAM's trainer (its C++ player adds nothing).
+        head1x1: 1x1 convolution of each layer to the head, if any.
         groups_input: of the dilated convolution.
-        groups_input_mixin: of the convolution that mixes the condition in.
-        conv_pre_film: and the seven others, where in a layer the condition modulates.
+        groups_input_mixin: of the convolution of the condition.
+        conv_pre_film: and the seven others: modulations by the condition within a layer.
     """
 
     input_size: int
@@ -161,7 +161,7 @@ class ArrayConfig:
             layer.secondary.check_channels(self.bottleneck)
 
     def middle(self, layer: LayerConfig) -> int:
-        """Channels before the activation: with gating two halves."""
+        """Channels before the activation: two halves with gating."""
         return self.bottleneck * (1 if layer.gating == "none" else 2)
 
     def _middles(self) -> set[int]:
@@ -169,11 +169,11 @@ class ArrayConfig:
 
     @property
     def head_channels(self) -> int:
-        """Channels of the sum over the layers."""
+        """Channels of the sum over the layers' outputs to the head."""
         return self.bottleneck if self.head1x1 is None else self.head1x1.out_channels
 
     def film_widths(self, layer: LayerConfig) -> dict[str, int]:
-        """Channels at each place where the condition may modulate, in the order of the weights."""
+        """Channels of each possible modulation, in the order of the weights."""
         middle = self.middle(layer)
         return {
             "conv_pre_film": self.channels,
@@ -188,7 +188,7 @@ class ArrayConfig:
 
     @property
     def n_weights(self) -> int:
-        """Numbers in the file, head included."""
+        """Number of weights in the file, head included."""
         count = self.input_size * self.channels + sum(map(self._layer_weights, self.layers))
         per_output = self.head_channels * self.head.kernel_size + self.head.bias
         return count + per_output * self.head.out_channels
@@ -210,7 +210,7 @@ class ArrayConfig:
 
     @property
     def n_state(self) -> int:
-        """Samples that the array remembers, all channels counted."""
+        """Samples of the array's streaming state, all channels together."""
         taps = sum((layer.kernel_size - 1) * layer.dilation for layer in self.layers)
         head = (self.head.kernel_size - 1) * self.head.dilation * self.head_channels
         return taps * self.channels + head
@@ -218,7 +218,7 @@ class ArrayConfig:
 
 @dataclass(frozen=True)
 class PostHeadConfig:
-    """Convolutions behind all arrays, with an activation in front of each."""
+    """Convolutions after all arrays, each preceded by an activation."""
 
     channels: int
     out_channels: int
@@ -238,7 +238,7 @@ class PostHeadConfig:
             self.activation.check_channels(self.channels)
 
     def sizes(self, in_channels: int) -> list[tuple[int, int, int]]:
-        """Of each convolution: channels in, channels out, taps."""
+        """Input channels, output channels and taps of each convolution."""
         ins = [in_channels, *[self.channels] * (len(self.kernel_sizes) - 1)]
         outs = [*ins[1:], self.out_channels]
         return list(zip(ins, outs, self.kernel_sizes, strict=True))
@@ -250,10 +250,10 @@ class NamConfig:
 
     Attributes:
         arrays: one or more.
-        head_scale: what the last array's head is multiplied with.
-        head: convolutions behind it, if any.
+        head_scale: factor of the last array's head.
+        head: convolutions after it, if any.
         in_channels: of the audio.
-        condition: the network that makes the condition out of the audio; None: it is the audio.
+        condition: network that computes the condition from the audio; None: it is the audio.
         sample_rate: in Hz.
     """
 
@@ -282,7 +282,7 @@ class NamConfig:
             )
 
     def _check_widths(self) -> None:
-        """What one part gives must be what the next one takes."""
+        """Check that the output channels of each part are the input channels of the next."""
         condition = self.in_channels if self.condition is None else self.condition.out_channels
         if self.condition is not None and self.condition.in_channels != self.in_channels:
             raise ValueError(
@@ -307,13 +307,13 @@ class NamConfig:
 
     @property
     def out_channels(self) -> int:
-        """Of the output."""
+        """Channels of the output."""
         head = self.head
         return self.arrays[-1].head.out_channels if head is None else head.out_channels
 
     @property
     def n_weights(self) -> int:
-        """Numbers in the file's list of weights; those of ``condition`` stand in its own."""
+        """Number of weights in the file's list; ``condition`` has a list of its own."""
         count = sum(array.n_weights for array in self.arrays) + 1
         if self.head is not None:
             sizes = self.head.sizes(self.arrays[-1].head.out_channels)
@@ -322,7 +322,7 @@ class NamConfig:
 
     @property
     def n_state(self) -> int:
-        """Samples that the network remembers, all channels counted."""
+        """Samples of the network's streaming state, all channels together."""
         count = sum(array.n_state for array in self.arrays)
         if self.head is not None:
             sizes = self.head.sizes(self.arrays[-1].head.out_channels)

@@ -7,9 +7,9 @@ With x the residual path, c the condition, and W, V, R, S convolutions (all but 
     y    = x + R a, or x + a                the next layer's x
     head = S a                              or a itself; summed over the layers
 
-Eight places may be modulated by the condition, p -> scale(c) p + shift(c) (Perez et al. 2018).
-The layer is the residual block of van den Oord et al. (2016, figure 4) with what amplifier models
-added (Wright et al. 2020, section 3, and the program's own releases).
+Eight tensors may be modulated by the condition, p -> scale(c) p + shift(c) (Perez et al. 2018).
+The layer is the residual block of van den Oord et al. (2016, figure 4) with the extensions of
+amplifier models (Wright et al. 2020, section 3, and the program's own releases).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILMS = (
     "layer1x1_post_film",
     "head1x1_post_film",
 )
-"""Where the condition may modulate, in the order of the weights."""
+"""Modulations by the condition, in the order of the weights."""
 
 
 class Film(nn.Module):
@@ -99,7 +99,7 @@ class NamLayer(Causal):
 
     @property
     def past(self) -> int:
-        """That of the dilated convolution."""
+        """Left context of the dilated convolution."""
         return self.conv.past
 
     def layers(self) -> list[tuple[str, Causal]]:
@@ -107,11 +107,11 @@ class NamLayer(Causal):
         return [("conv", require_causal(self.conv, "NamLayer: conv"))]
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``."""
+        """Append the operations of the layer."""
         return lower_layer(graph, self, buffers)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """That of the convolution."""
+        """Settle the convolution, on its modulated input."""
         assert cond is not None
         return (self.conv.settle(self._film("conv_pre_film", x, cond)),)
 
@@ -122,7 +122,7 @@ class NamLayer(Causal):
         self.check_call(x, cond)
         self._check_children(state, 1)
         assert cond is not None
-        # The convolution remembers what it heard: the modulation of then, not of now.
+        # The state of the convolution is its modulated input, with the condition of that time.
         z, after = stream_child(self.conv, self._film("conv_pre_film", x, cond), state[0])
         z = self._film("conv_post_film", z, cond)
         mixed = self.mixin(self._film("input_mixin_pre_film", cond, cond))
@@ -166,7 +166,7 @@ class NamLayerArray(Causal):
 
     @property
     def past(self) -> int:
-        """The sum over the layers."""
+        """Sum of the layers' left contexts."""
         return sum(layer.past for layer in self.all_layers())
 
     def layers(self) -> list[tuple[str, Causal]]:
@@ -180,7 +180,7 @@ class NamLayerArray(Causal):
         return cast(list[NamLayer], list(self.blocks))
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``."""
+        """Append the operations of all layers."""
         return lower_array(graph, self, buffers)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:

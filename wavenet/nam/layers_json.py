@@ -1,6 +1,6 @@
-"""The ``config`` of a ``.nam`` file, in all spellings from version 0.5.0 on, as our configuration.
+"""The ``config`` of a ``.nam`` file, in all spellings from version 0.5.0 on, as ``NamConfig``.
 
-What older versions wrote is still read: ``gated`` for ``gating_mode``, ``head_size`` and
+Keys of older versions are accepted: ``gated`` for ``gating_mode``, ``head_size`` and
 ``head_bias`` for ``head``, ``kernel_size`` for ``kernel_sizes``, one activation for all layers.
 """
 
@@ -25,7 +25,7 @@ from wavenet.nam.values import FormatError, Node, integer, number, short, text
 logger = logging.getLogger("wavenet")
 
 SIGMOID = ActivationConfig("Sigmoid")
-_PRELU_SLOPE = 0.01  # what the program itself takes where a file does not say
+_PRELU_SLOPE = 0.01  # the program's own default
 _KNOWN = (
     *("input_size", "condition_size", "channels", "bottleneck", "dilations", "kernel_size"),
     *("kernel_sizes", "activation", "gated", "gating_mode", "secondary_activation", "head"),
@@ -35,7 +35,7 @@ _KNOWN = (
 
 
 def parse_arrays(config: Node) -> tuple[ArrayConfig, ...]:
-    """All layer arrays, in order.
+    """Parse all layer arrays, in order.
 
     Raises:
         ValueError: where something is missing, of a wrong type, or does not fit the rest.
@@ -49,7 +49,7 @@ def parse_arrays(config: Node) -> tuple[ArrayConfig, ...]:
 
 
 def parse_post_head(config: Node) -> PostHeadConfig | None:
-    """The convolutions behind the arrays, if any."""
+    """Parse the convolutions after the arrays, if any."""
     if not config.has("head"):
         return None
     head = config.node("head")
@@ -59,7 +59,7 @@ def parse_post_head(config: Node) -> PostHeadConfig | None:
 
 
 def parse_activation(value: Any, where: str) -> ActivationConfig:
-    """A name, or an object of ``type`` (``name`` in some files) and settings."""
+    """Parse a name, or an object of ``type`` (``name`` in some files) and settings."""
     node = Node({"type": value} if isinstance(value, str) else value, where)
     kind = node.text("name" if node.has("name") and not node.has("type") else "type")
     kind = "LeakyHardtanh" if kind == "LeakyHardTanh" else kind  # both are in use
@@ -137,7 +137,7 @@ def _gatings(node: Node, n: int) -> list[str]:
 
 
 def _each(node: Node, key: str, n: int, *default: Any) -> list[Any]:
-    """A value for each of n layers: a list of n, or one for all."""
+    """Return a value for each of n layers, from a list of n or one for all."""
     value = node.get(key, *default)
     if not isinstance(value, list):
         return [value] * n

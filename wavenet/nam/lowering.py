@@ -1,8 +1,9 @@
 """A network of Neural Amp Modeler as operations of ``nn.graph``, for ``wavenet.process``.
 
-The residual path is one buffer that every layer adds to: once a layer's convolution has remembered
-its input, nobody needs it any more. So is the sum towards the head. Gating works on two buffers, a
-half each: every half has a convolution, and both keep the history that the state names once.
+The residual path is one buffer that every layer adds to: once a layer's convolution has copied its
+input to its history, the old values are not needed. The same holds for the sum to the head. Gating
+uses two buffers, one for each half: each half has a convolution, and both keep the same history,
+which the state contains once.
 """
 
 from __future__ import annotations
@@ -74,13 +75,13 @@ def _array(
 def _layer(
     graph: Graph, layer: NamLayer, x: Buffer, condition: Buffer, head: Buffer | None
 ) -> tuple[Buffer, Buffer]:
-    """Add to x, and to the head's sum if there is one yet; returns both."""
+    """Add to x, and to the head's sum if it exists already; return both."""
     graph.check(layer)
     graph.check(layer.conv)
-    heard = x
+    modulated = x
     if "conv_pre_film" in layer.films:
-        heard = _film(graph, layer, "conv_pre_film", graph.copy(x), condition)
-    halves = _before_activation(graph, layer, heard, condition)
+        modulated = _film(graph, layer, "conv_pre_film", graph.copy(x), condition)
+    halves = _before_activation(graph, layer, modulated, condition)
     a = _activated(graph, layer, halves)
     a = _film(graph, layer, "activation_post_film", a, condition)
     head = _towards_head(graph, layer, a, condition, head)
@@ -115,7 +116,7 @@ def _towards_head(
 
 
 def _before_activation(graph: Graph, layer: NamLayer, x: Buffer, condition: Buffer) -> list[Buffer]:
-    """z, or its two halves: rows of every weight that leads to z."""
+    """Compute z, or its two halves: rows of every weight that contributes to z."""
     n_halves = 1 if layer.secondary is None or _is_usual_gate(layer) else 2
     mixed = condition
     if "input_mixin_pre_film" in layer.films:
@@ -136,7 +137,7 @@ def _before_activation(graph: Graph, layer: NamLayer, x: Buffer, condition: Buff
 def _mix(
     graph: Graph, layer: NamLayer, mixed: Buffer, z: Buffer, condition: Buffer, part: np.ndarray
 ) -> None:
-    """z += V c."""
+    """Add V c to z."""
     weight, nothing = dense(layer.mixin)[part], np.zeros(len(part), np.float32)
     if "input_mixin_post_film" not in layer.films:
         graph.add(CONV, mixed, z, weight=weight, bias=nothing, accumulate=True)
@@ -166,7 +167,7 @@ def _activated(graph: Graph, layer: NamLayer, halves: list[Buffer]) -> Buffer:
 
 
 def _is_usual_gate(layer: NamLayer) -> bool:
-    """tanh(first) sigmoid(second), which is one operation."""
+    """Return true for tanh(first) sigmoid(second), which is one operation."""
     return (
         layer.gating == "gated"
         and class_of(layer.activation) is nn.Tanh
@@ -182,7 +183,7 @@ def _film(
     condition: Buffer,
     part: np.ndarray | None = None,
 ) -> Buffer:
-    """x times scale(c), plus shift(c), in place; ``part`` says which channels x holds."""
+    """Multiply x by scale(c) and add shift(c), in place; ``part``: the channels of x."""
     if name not in layer.films:
         return x
     film = cast("Film", layer.films[name])

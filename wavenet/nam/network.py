@@ -1,11 +1,11 @@
 """The network of Neural Amp Modeler: audio in, audio out, feed-forward.
 
-    condition = x, or what a network of the same kind makes of x
+    condition = x, or the output of a network of the same kind for x
     (y, sum)  = array(y, condition)         y = x at first
     head      = rechannel(sum + head)       head = 0 at first; so for each array
     output    = post_head(head_scale * head)
 
-Its convolutions are "valid" ones over silence and then the file: they begin from ``warm_state``.
+Its convolutions are "valid" ones over the file, preceded by silence: they start at ``warm_state``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from wavenet.storage.checkpoint import write_checkpoint
 from wavenet.storage.settings import to_dict
 
 ARCHITECTURE = "nam-wavenet"
-"""What ``config.json`` calls this model."""
+"""Name of this architecture in ``config.json``."""
 
-Way = tuple[tuple[str, Causal], ...]
+BlockPath = tuple[tuple[str, Causal], ...]
+"""Blocks from the input on, with their names."""
 
 
 class NamWaveNet(Causal):
@@ -41,7 +42,7 @@ class NamWaveNet(Causal):
 
     Attributes:
         config: the frozen configuration.
-        metadata: what a file says about the gear, its loudness and so on.
+        metadata: of the file: the gear, its loudness and so on.
 
     Args:
         config: see ``NamConfig``.
@@ -79,7 +80,7 @@ class NamWaveNet(Causal):
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio, in Hz."""
+        """Sample rate of the audio, in Hz."""
         return self.config.sample_rate
 
     @property
@@ -90,25 +91,25 @@ class NamWaveNet(Causal):
 
     @property
     def past(self) -> int:
-        """Of the way that hears farthest."""
+        """Left context along the path with the longest one."""
         return sum(block.past for _, block in self.layers())
 
     def layers(self) -> list[tuple[str, Causal]]:
-        """The blocks on the way that hears farthest, from the input to the output."""
-        head: Way = ()
-        way: Way = ()
-        condition: Way = ()
+        """Blocks along the path with the longest left context, from the input to the output."""
+        head: BlockPath = ()
+        path: BlockPath = ()
+        condition: BlockPath = ()
         if self.condition is not None:
             condition = _within("condition", self.condition.layers())
         for i, (array, rechannel) in enumerate(self.stages()):
             heads = [head] if i else []
             for j, layer in enumerate(array.all_layers()):
                 name = f"arrays.{i}.blocks.{j}"
-                heard = _farther(way, condition) if "conv_pre_film" in layer.films else way
-                activated = _farther((*heard, (name, layer)), condition)
+                before = _longest(path, condition) if "conv_pre_film" in layer.films else path
+                activated = _longest((*before, (name, layer)), condition)
                 heads.append(activated)
-                way = _farther(way, activated)
-            head = (*_farther(*heads), (f"rechannels.{i}", rechannel))
+                path = _longest(path, activated)
+            head = (*_longest(*heads), (f"rechannels.{i}", rechannel))
         if self.post_head is not None:
             head = (*head, ("post_head", self.post_head))
         return list(head)
@@ -120,19 +121,19 @@ class NamWaveNet(Causal):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> State:
-        """The states of ``children_in_order``."""
+        """Return the states of ``children_in_order``."""
         return tuple(
             block.init_state(batch_size, device=device, dtype=dtype)
             for block in self.children_in_order()
         )
 
     def children_in_order(self) -> list[Causal]:
-        """Those with a state: condition, array and head of each stage, post head."""
+        """Children with a state: condition, array and head of each stage, post head."""
         stages = [block for stage in self.stages() for block in stage]
         return [b for b in (self.condition, *stages, self.post_head) if b is not None]
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Settle part after part."""
+        """Settle child after child."""
         states: list[State] = []
 
         def settled(block: Causal, x: Tensor, cond: Tensor | None = None) -> Any:
@@ -156,11 +157,11 @@ class NamWaveNet(Causal):
         return self._run(x, streamed), tuple(states)
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``."""
+        """Append the operations of the network."""
         return lower_network(graph, self, buffers)
 
     def _run(self, x: Tensor, call: Any) -> Tensor:
-        """The equations above; ``call`` runs a block and keeps its state."""
+        """Compute the equations above; ``call`` runs a block and keeps its state."""
         condition = x if self.condition is None else call(self.condition, x)
         head: Tensor | None = None
         for array, rechannel in self.stages():
@@ -170,7 +171,7 @@ class NamWaveNet(Causal):
         y = self.head_scale * head
         return y if self.post_head is None else cast(Tensor, call(self.post_head, y))
 
-    def forward(  # type: ignore[override]  # a model, which makes its condition itself
+    def forward(  # type: ignore[override]  # a model, which computes its own condition
         self,
         x: Tensor,
         start: State | None = None,
@@ -178,13 +179,13 @@ class NamWaveNet(Causal):
         cond: Tensor | None = None,
         state: State | None = None,
     ) -> Any:
-        """A whole recording: ``[B, in_channels, T]`` to ``[B, out_channels, T]``.
+        """Process a whole recording: ``[B, in_channels, T]`` to ``[B, out_channels, T]``.
 
         Args:
             x: the audio.
             start: the state before it; default silence, ``warm_state``, as NAM itself begins.
             cond: None; the model takes no conditioning.
-            state: as ``start``, to get the state afterwards as well: the call is then ``stream``.
+            state: as ``start``; the call is then ``stream``, and returns the next state as well.
         """
         if state is not None:
             return self._defined_stream(x, state, cond)
@@ -197,7 +198,7 @@ class NamWaveNet(Causal):
 
         Args:
             folder: made if it is missing.
-            provenance: where the weights come from (JSON values).
+            provenance: origin of the weights (JSON values).
         """
         facts = self.description()
         facts["provenance"].update(provenance or {})
@@ -217,10 +218,10 @@ class NamWaveNet(Causal):
         return list(zip(arrays, cast(list[CausalConv1d], list(self.rechannels)), strict=True))
 
 
-def _within(name: str, blocks: list[tuple[str, Causal]]) -> Way:
+def _within(name: str, blocks: list[tuple[str, Causal]]) -> BlockPath:
     return tuple((f"{name}.{inner}", block) for inner, block in blocks)
 
 
-def _farther(*ways: Way) -> Way:
-    """The way that reaches back farthest; of equal ones the longest."""
-    return max(ways, key=lambda way: (sum(block.past for _, block in way), len(way)))
+def _longest(*paths: BlockPath) -> BlockPath:
+    """Return the path with the longest left context; of equal ones that with most blocks."""
+    return max(paths, key=lambda path: (sum(block.past for _, block in path), len(path)))

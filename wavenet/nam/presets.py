@@ -19,7 +19,7 @@ PRESETS: dict[str, tuple[tuple[int, int], tuple[tuple[int, ...], ...]]] = {
 
 
 def preset(name: str, *, activation: str = "Tanh", sample_rate: int = 48_000) -> NamConfig:
-    """The configuration of that name: two arrays, kernel size 3, ungated, head_scale 0.02.
+    """Return the configuration of that name: two arrays, kernel size 3, ungated, head_scale 0.02.
 
     Args:
         name: standard (13802 weights), lite (6554), feather (3026) or nano (842).

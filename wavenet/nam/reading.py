@@ -1,7 +1,7 @@
 """Reading a ``.nam`` file: JSON of ``version``, ``architecture``, ``config`` and flat ``weights``.
 
-A file may come from anywhere. Nothing in it is executed; sizes are compared with the number of
-weights before anything is allocated by them; whatever is wrong is one line.
+Files are untrusted. Nothing in them is executed; sizes are compared with the number of weights
+before anything is allocated; every error is one line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wavenet.nam.weights import fill
 from wavenet.storage.json_files import JsonError, finite_only, parse_json
 
 MAX_BYTES = 1 << 24
-"""Longest file that is read, 16 MiB: 50 times NAM's "standard" size."""
+"""Largest file that is read, 16 MiB: 50 times NAM's "standard" size."""
 
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
@@ -30,20 +30,20 @@ _CONTAINER = "SlimmableContainer"
 
 
 def is_nam(path: str | PathLike[str]) -> bool:
-    """Return whether a path is named as a ``.nam`` file and is no folder."""
+    """Return true for a path with the suffix ``.nam`` that is no folder."""
     return Path(path).suffix.lower() == ".nam" and not Path(path).is_dir()
 
 
 def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWaveNet:
-    """The network in a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
+    """Read the network of a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
 
     Args:
         path: the file.
-        submodel: of a file that holds several sizes of one model: the ``name`` in its metadata, or
-            its position from 0 on; default, the largest.
+        submodel: for a file with several sizes of one model: the ``name`` in its metadata, or its
+            position from 0 on; default, the largest.
 
     Raises:
-        FormatError: if the file is missing, damaged, or holds another kind of model.
+        FormatError: if the file is missing, damaged, or has another kind of model.
     """
     try:
         top = Node(_parse(path))
@@ -80,7 +80,7 @@ def _parse(path: str | PathLike[str]) -> Any:
 
 
 def _choose(top: Node, submodel: str | None) -> Node:
-    """The model itself, or one of a container's."""
+    """Return the model itself, or one of a container."""
     _check_version(top)
     if top.text("architecture") != _CONTAINER:
         if submodel is not None:
@@ -105,7 +105,7 @@ def _choose(top: Node, submodel: str | None) -> Node:
 
 
 def _model_of(top: Node, entry: Node, key: str = "model") -> Node:
-    """A model within, with the sample rate of the outer one if it has none of its own."""
+    """Return an inner model, with the sample rate of the outer one if it has none."""
     model = entry.node(key)
     if top.has("sample_rate") and not model.has("sample_rate"):
         values = {**entry.get(key), "sample_rate": top.get("sample_rate")}
@@ -120,7 +120,7 @@ def _name(model: Node) -> str:
 
 
 def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
-    """The configuration, and the weights of the network, of its condition, of that one's ..."""
+    """Return the configuration, and the weights of the network, of its condition, and so on."""
     if depth > _MAX_NESTING:
         raise FormatError(f"{node.where[:60]}... is nested too deeply")
     _check_version(node)
@@ -135,7 +135,7 @@ def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
         condition, inner = _model(_model_of(node, settings, "condition_dsp"), depth + 1)
     weights = node.items("weights")
     scale = settings.number("head_scale", 1.0)
-    if weights:  # the last weight says it once more, and is what counts
+    if weights:  # the last weight is the head scale as well, and takes precedence
         scale = number(weights[-1], node.path("weights"))
     config = NamConfig(
         parse_arrays(settings),

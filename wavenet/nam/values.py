@@ -1,6 +1,6 @@
-"""Values out of somebody else's JSON: of the right type and within bounds, or one line says so.
+"""Checked values of untrusted JSON: of the right type and within bounds, or an error of one line.
 
-Python's own conversions are too kind here: ``int("3")``, ``bool`` as a number, ``nan`` as a size.
+Python's own conversions are too permissive: ``int("3")``, ``bool`` as a number, ``nan`` as a size.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _REQUIRED = object()
 
 
 class FormatError(ValueError):
-    """A file that is not what its name says; the message is one line."""
+    """Raised for an invalid ``.nam`` file; the message is one line."""
 
 
 class Node:
-    """A JSON object, which knows where it stands in the file.
+    """A JSON object with its path in the file, for error messages.
 
     Args:
         values: should be a dictionary.
         where: its path, such as ``config.layers[0]``; empty at the top.
 
     Raises:
-        FormatError: if it is none.
+        FormatError: if it is no dictionary.
     """
 
     def __init__(self, values: Any, where: str = "") -> None:
@@ -36,19 +36,19 @@ class Node:
         self._values = values
 
     def path(self, key: str) -> str:
-        """Of one of its values."""
+        """Return the path of a value."""
         return f"{self.where}.{key}" if self.where else key
 
     def has(self, key: str) -> bool:
-        """Whether there is such a value, and not null."""
+        """Return true if the value exists and is not null."""
         return self._values.get(key) is not None
 
     def unknown(self, *known: str) -> list[str]:
-        """Its other keys."""
+        """List the keys that are not known."""
         return [key for key in self._values if key not in known]
 
     def get(self, key: str, default: Any = _REQUIRED) -> Any:
-        """The value, null like nothing at all."""
+        """Return a value; null counts as missing."""
         if self.has(key):
             return self._values[key]
         if default is _REQUIRED:
@@ -56,59 +56,59 @@ class Node:
         return default
 
     def node(self, key: str) -> Node:
-        """The object of that name."""
+        """Return the object of that name."""
         return Node(self.get(key), self.path(key))
 
     def items(self, key: str) -> list[Any]:
-        """The list of that name."""
+        """Return the list of that name."""
         values = self.get(key)
         if not isinstance(values, list):
             raise FormatError(f"{self.path(key)} is {short(values)}, expected a list")
         return values
 
     def integer(self, key: str, default: Any = _REQUIRED) -> int:
-        """A whole number of at least 1."""
+        """Return an integer of at least 1."""
         return integer(self.get(key, default), self.path(key))
 
     def number(self, key: str, default: Any = _REQUIRED) -> float:
-        """A finite number."""
+        """Return a finite number."""
         return number(self.get(key, default), self.path(key))
 
     def flag(self, key: str, default: Any = _REQUIRED) -> bool:
-        """True or false."""
+        """Return true or false."""
         value = self.get(key, default)
         if not isinstance(value, bool):
             raise FormatError(f"{self.path(key)} is {short(value)}, expected true or false")
         return value
 
     def text(self, key: str, default: Any = _REQUIRED) -> str:
-        """A string."""
+        """Return a string."""
         return text(self.get(key, default), self.path(key))
 
 
 def integer(value: Any, where: str) -> int:
-    """A whole number of at least 1."""
+    """Check an integer of at least 1, and return it."""
     if type(value) is not int or not 1 <= value < MAX_INTEGER:
         raise FormatError(f"{where} is {short(value)}, expected a whole number of at least 1")
     return value
 
 
 def number(value: Any, where: str) -> float:
-    """A finite number."""
+    """Check a finite number, and return it as a float."""
     if type(value) not in (int, float) or not abs(value) < MAX_INTEGER:  # NaN is not less
         raise FormatError(f"{where} is {short(value)}, expected a number of ordinary size")
     return float(value)
 
 
 def text(value: Any, where: str) -> str:
-    """A string."""
+    """Check a string, and return it."""
     if not isinstance(value, str):
         raise FormatError(f"{where} is {short(value)}, expected a string")
     return value
 
 
 def short(value: Any) -> str:
-    """A value for a message: never long, and on one line."""
+    """Format a value for a message: truncated, and on one line."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return _SHORT.repr(value)

@@ -1,8 +1,8 @@
-"""The order in which a ``.nam`` file lists the weights of a network.
+"""The order of the weights in a ``.nam`` file.
 
 For each array: rechannel; for each layer conv, mixin, layer1x1, head1x1 and the modulations, each
-its weight and then its bias; the head's convolution. Then the convolutions behind all arrays, and
-last the head scale. Tensors are ``[out, in / groups, k]``, k fastest, tap 0 the oldest.
+its weight and then its bias; the head's convolution. Then the convolutions after all arrays, and
+the head scale last. Tensors are ``[out, in / groups, k]``, k fastest, tap 0 the oldest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wavenet.nn import CausalConv1d
 
 
 def tensors_in_order(model: NamWaveNet) -> Iterator[Tensor]:
-    """The model's parameters in the order of the file, and the head scale."""
+    """Yield the model's parameters in the order of the file, and the head scale."""
     for array, rechannel in model.stages():
         yield array.rechannel.weight
         for layer in array.all_layers():
@@ -49,7 +49,7 @@ def _convolution(conv: nn.Conv1d | CausalConv1d) -> Iterator[Tensor]:
 
 
 def fill(model: NamWaveNet, weights: Tensor) -> None:
-    """Set the model's parameters, those of its condition left out.
+    """Set the model's parameters, without those of its condition.
 
     Args:
         model: of ``model.config.n_weights`` weights.
@@ -64,6 +64,6 @@ def fill(model: NamWaveNet, weights: Tensor) -> None:
 
 
 def flat(model: NamWaveNet) -> Tensor:
-    """All weights as the file lists them, float32 ``[N]``."""
+    """Concatenate all weights in the order of the file, float32 ``[N]``."""
     parts = [tensor.detach().float().cpu().reshape(-1) for tensor in tensors_in_order(model)]
     return torch.cat(parts)

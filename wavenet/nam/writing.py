@@ -1,7 +1,7 @@
 """Writing a ``.nam`` file that Neural Amp Modeler's own loaders accept.
 
-A network that version 0.5.4 could say is written so, for the plugins that know no more, and carries
-what the newer loaders ask for beside it. Anything else is written as version 0.7.0.
+A network that version 0.5.4 can describe is written in that version, for older plugins, together
+with the keys that newer loaders need. Any other network is written as version 0.7.0.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSION = "0.7.0"
 def write_nam(
     path: str | PathLike[str], model: NamWaveNet, metadata: dict[str, Any] | None = None
 ) -> None:
-    """Write a model; the file appears when it is whole.
+    """Write a model; the file appears when it is complete.
 
     Args:
         path: the file; an existing one is replaced.
@@ -43,7 +43,7 @@ def write_nam(
 
 
 def describe(model: NamWaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
-    """The whole file as JSON values."""
+    """Return the content of the file as JSON values."""
     weights = flat(model)
     if not bool(weights.isfinite().all()):
         raise ValueError("the model has weights that are not finite; it cannot be exported")
@@ -82,15 +82,16 @@ def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
 
 def _array(config: ArrayConfig, layers: list[NamLayer], plain: bool) -> dict[str, Any]:
     head = config.head
+    head_json: dict[str, Any] = {
+        "out_channels": head.out_channels,
+        "kernel_size": head.kernel_size,
+        "bias": head.bias,
+    }
     common = {
         "input_size": config.input_size,
         "condition_size": config.condition_size,
         "channels": config.channels,
-        "head": {
-            "out_channels": head.out_channels,
-            "kernel_size": head.kernel_size,
-            "bias": head.bias,
-        },
+        "head": head_json,
         "dilations": [layer.dilation for layer in config.layers],
     }
     if plain:
@@ -103,7 +104,7 @@ def _array(config: ArrayConfig, layers: list[NamLayer], plain: bool) -> dict[str
             "gated": False,
         }
     if head.dilation != 1:
-        common["head"]["head_dilation"] = head.dilation  # type: ignore[index]
+        head_json["head_dilation"] = head.dilation
     head1x1 = config.head1x1
     return {
         **common,
@@ -138,7 +139,7 @@ def _film(config: ArrayConfig, name: str) -> dict[str, Any]:
 
 
 def _activation(config: ActivationConfig) -> dict[str, Any]:
-    """An object; settings that are the default are left out where that says the same."""
+    """Return an activation as an object; default settings are omitted."""
     if config.type == SLOPES:
         several = len(config.settings) > 1
         return {
@@ -156,7 +157,7 @@ def _activation(config: ActivationConfig) -> dict[str, Any]:
 
 
 def _name_or_object(config: ActivationConfig) -> str | dict[str, Any]:
-    """Here the program's own loader takes a name alone."""
+    """Return an activation as a name where the program's own loader takes a name alone."""
     made = _activation(config)
     return config.type if len(made) == 1 else made
 
@@ -165,7 +166,7 @@ _PLAIN_ACTIVATIONS = ("Tanh", "Hardtanh", "Fasttanh", "ReLU", "Sigmoid")
 
 
 def _is_plain(model: NamWaveNet) -> bool:
-    """Whether version 0.5.4 has words for all of it."""
+    """Return true if version 0.5.4 can describe the model."""
     config = model.config
     if config.head is not None or config.condition is not None or config.in_channels != 1:
         return False

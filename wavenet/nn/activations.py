@@ -1,11 +1,11 @@
-"""Activations that amplifier models use and torch has not, each on every sample by itself."""
+"""Elementwise activations of amplifier models that torch does not have."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-# Coefficients of Neural Amp Modeler's "Fasttanh": a part of the format's meaning, not a choice.
+# Coefficients of Neural Amp Modeler's "Fasttanh", fixed by its file format.
 FAST_TANH_LINEAR = 2.45550750702956
 FAST_TANH_SQUARE = 0.893229853513558
 FAST_TANH_CUBE = 0.821226666969744
@@ -36,7 +36,7 @@ class Softsigmoid(nn.Module):
 
 
 class LeakyHardtanh(nn.Module):
-    """x between two values, and beyond them straight lines of other slopes.
+    """Identity between two values, and straight lines of other slopes beyond them.
 
     Args:
         min_val: below it the slope is ``min_slope``.
@@ -63,5 +63,5 @@ class LeakyHardtanh(nn.Module):
         return torch.where(x > self.max_val, high, torch.where(x < self.min_val, low, x))
 
     def extra_repr(self) -> str:
-        """The four numbers."""
+        """Show the four numbers."""
         return f"{self.min_val}, {self.max_val}, {self.min_slope}, {self.max_slope}"

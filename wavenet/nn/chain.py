@@ -1,4 +1,4 @@
-"""Blocks one after another."""
+"""Sequential composition of causal blocks."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from wavenet.nn.state import State
 
 
 class Chain(Causal):
-    """Causal blocks and pointwise modules, each fed with what the one before gives.
+    """Causal blocks and pointwise modules, each applied to the output of the one before.
 
     >>> body = Chain(CausalConv1d(1, 16, 3), nn.Tanh(), CausalConv1d(16, 1, 3, dilation=2))
     >>> body.past
     6
 
-    A module that is no ``Causal`` must act on each sample alone (activations, convolutions of
-    kernel size 1); it has no state. A block that returns several tensors hands on the tuple, from
-    which ``Select`` takes one. Conditioning goes to every block that takes some.
+    A module that is no ``Causal`` must be pointwise in time (activations, convolutions of kernel
+    size 1); it has no state. A block that returns several tensors passes on the tuple, from which
+    ``Select`` takes one. Conditioning goes to every block that has ``cond_channels``.
 
-    Modules may be exchanged later (``chain.blocks[1] = torch.compile(chain.blocks[1])``): what they
-    say of themselves is asked at every call.
+    Modules may be replaced later (``chain.blocks[1] = torch.compile(chain.blocks[1])``): their
+    attributes are read at every call.
 
     Args:
         modules: at least one of them a ``Causal``.
@@ -53,18 +53,18 @@ class Chain(Causal):
         _ = self.cond_channels  # the blocks agree on one
 
     @property
-    def in_channels(self) -> int:  # type: ignore[override]  # asked, not kept
-        """Those of the first module that has some: a pointwise projection may stand in front."""
+    def in_channels(self) -> int:  # type: ignore[override]  # computed, not stored
+        """Input channels of the first module that has some, be it a pointwise projection."""
         return _in_channels(list(self.blocks))
 
     @property
     def cond_channels(self) -> int | None:  # type: ignore[override]
-        """Those of the blocks that take conditioning."""
+        """Conditioning channels of the blocks that take conditioning."""
         return _cond_channels(self._causal())
 
     @property
     def step(self) -> int:  # type: ignore[override]
-        """The fewest samples that are a whole number of steps at every block."""
+        """Smallest number of samples that is a whole number of steps at every block."""
         return chained_step(self._causal())
 
     @property
@@ -74,7 +74,7 @@ class Chain(Causal):
 
     @property
     def past(self) -> int:
-        """The farthest reach of any output in one period of the sample rates."""
+        """Largest left context of any output in one period of the sample rates."""
         return farthest_reach(self._causal())
 
     def oldest_input(self, n: int) -> int:
@@ -90,7 +90,7 @@ class Chain(Causal):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> State:
-        """One state per module; a pointwise module has the empty one."""
+        """Return one state per module; that of a pointwise module is empty."""
         factory: dict[str, Any] = self._factory(device, dtype)
         return tuple(
             cast(Causal, block).init_state(batch_size, **factory) if is_causal(block) else ()
@@ -98,7 +98,7 @@ class Chain(Causal):
         )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Settle module after module, each on the period that the one before answers with."""
+        """Settle module after module, each on the periodic output of the one before."""
         states: list[State] = []
         for block in self.blocks:
             if is_causal(block):
@@ -112,7 +112,7 @@ class Chain(Causal):
         return tuple(states)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
-        """``[B, in_channels, T]`` to what the last module gives; see ``Causal.stream``."""
+        """``[B, in_channels, T]`` to the output of the last module; see ``Causal.stream``."""
         blocks = self._check_call(x, cond)
         self._check_children(state, len(blocks))
         states: list[State] = []
@@ -121,7 +121,7 @@ class Chain(Causal):
                 if not isinstance(x, Tensor):
                     raise TypeError(
                         f"Chain: {type(block).__name__} got the {len(x)} tensors of the block "
-                        "before it; put Select(0) or Select(1) between them to say which goes on"
+                        "before it; put Select(0) or Select(1) between them to select one"
                     )
                 given = cond if block.cond_channels is not None else None
                 x, after = stream_child(block, x, before, given)
@@ -132,7 +132,7 @@ class Chain(Causal):
         return x, tuple(states)
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``: module after module."""
+        """Append the operations of module after module."""
         for block in self.blocks:
             buffers = graph.module(block, buffers)
         return buffers
@@ -142,7 +142,7 @@ class Chain(Causal):
         self._check_call(x, cond)
 
     def _check_call(self, x: Tensor, cond: Tensor | None) -> list[nn.Module]:
-        """Check x and cond; returns the modules, which are looked up but once."""
+        """Check x and cond; return the modules, which are looked up once."""
         blocks = list(self.blocks)
         causal = [cast(Causal, block) for block in blocks if is_causal(block)]
         widths = _in_channels(blocks), chained_step(causal), _cond_channels(causal)
@@ -159,7 +159,7 @@ class Chain(Causal):
 
 
 def _in_channels(blocks: list[nn.Module]) -> int:
-    """Those of the first causal block or convolution."""
+    """Input channels of the first causal block or convolution."""
     first = blocks[0] if blocks else None
     if isinstance(first, Causal | nn.Conv1d):
         return first.in_channels
@@ -167,11 +167,11 @@ def _in_channels(blocks: list[nn.Module]) -> int:
         for part in block.modules():
             if isinstance(part, Causal | nn.Conv1d):
                 return part.in_channels
-    raise ValueError("Chain: no causal block is left; put one in")
+    raise ValueError("Chain: no causal block is left; add one")
 
 
 def _cond_channels(blocks: list[Causal]) -> int | None:
-    """Those of all blocks that take conditioning, which must agree."""
+    """Conditioning channels of the blocks that take conditioning, which must agree."""
     widths = [block.cond_channels for block in blocks if block.cond_channels is not None]
     if len(set(widths)) > 1:
         raise ValueError(f"Chain: blocks take cond of different widths: {sorted(set(widths))}")
@@ -179,7 +179,7 @@ def _cond_channels(blocks: list[Causal]) -> int | None:
 
 
 class Select(nn.Module):
-    """Takes one of several tensors: ``Chain(stack, Select(1), ...)`` goes on with the skip sum.
+    """Selects one of several tensors: ``Chain(stack, Select(1), ...)`` continues with the skip sum.
 
     Args:
         index: 0 for ``y``, 1 for ``skip`` of a ``GatedResidualBlock`` or a ``DilatedStack``.
@@ -192,11 +192,11 @@ class Select(nn.Module):
     def forward(self, tensors: tuple[Tensor, ...]) -> Tensor:
         """The tensor at ``index``."""
         if isinstance(tensors, Tensor):
-            raise TypeError("Select got one tensor; it stands behind a block that returns several")
+            raise TypeError("Select got one tensor; put it after a block that returns several")
         return tensors[self.index]
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``: the buffer at ``index``."""
+        """Return the buffer at ``index``."""
         return (buffers[self.index],)
 
     def extra_repr(self) -> str:
@@ -216,15 +216,15 @@ _LOOKING_ALONG_TIME = (
     nn.Upsample,
 )
 _ALONG_THE_LAST_AXIS = (nn.Linear, nn.LayerNorm)
-"""Of ``[B, C, T]`` the last axis is time; a module that transposes may well hold them."""
+"""Modules that act on the last axis, which is time in ``[B, C, T]``, unless a parent transposes."""
 
 
 _POINTWISE: set[type[nn.Module]] = set()
-"""Classes without children that were let through once."""
+"""Classes without children that have been accepted before."""
 
 
 def _refuse_looking_along_time(module: nn.Module) -> None:
-    """Raise TypeError for the usual modules that would break causality in silence."""
+    """Raise TypeError for common modules that would silently break causality."""
     kind = type(module)
     if kind is nn.Conv1d and module.kernel_size == (1,) and module.stride == (1,):
         return
@@ -236,7 +236,7 @@ def _refuse_looking_along_time(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, Causal):
             raise TypeError(
-                f"Chain: {type(part).__name__} would forget its state inside "
+                f"Chain: {type(part).__name__} would lose its state inside "
                 f"{kind.__name__}; put it into the chain itself, or into a Chain"
             )
         wide = isinstance(part, nn.modules.conv._ConvNd) and (
@@ -248,7 +248,7 @@ def _refuse_looking_along_time(module: nn.Module) -> None:
             or isinstance(module, _ALONG_THE_LAST_AXIS)
         ):
             raise TypeError(
-                f"Chain: {type(part).__name__} looks along time and keeps no state here; use "
+                f"Chain: {type(part).__name__} is not pointwise in time and has no state here; use "
                 "CausalConv1d, or write a Causal block around it"
             )
     if not module._modules and not isinstance(module, nn.modules.conv._ConvNd):

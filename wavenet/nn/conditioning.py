@@ -1,9 +1,9 @@
-"""From frames to samples: how a mel spectrogram and a speaker reach the blocks.
+"""Conditioning of the blocks by a mel spectrogram and a speaker: encoders and upsampling.
 
-Conditioning enters the blocks at the rate of the audio. It is made in two steps, and only the
+Conditioning enters the blocks at the rate of the audio. It is computed in two steps, and only the
 first is nonlinear: an encoder works at frame rate, then ``FrameLift`` interpolates linearly in
 time, the same for every channel. A 1x1 projection V and the lift L therefore commute,
-``V (frames L) = (V frames) L``, so an engine projects once per frame and lifts what comes out.
+``V (frames L) = (V frames) L``, so an engine projects once per frame and upsamples the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FrameLift(nn.Module):
     """Linear interpolation between the centres of frames: ``[B, C, F]`` to ``[B, C, T]``.
 
     Frame f describes the audio around sample ``hop_samples * f + centre_samples``. Before the first
-    centre and behind the last, the nearest frame is held.
+    centre and after the last, the nearest frame is held.
 
     Args:
         hop_samples: samples per frame.
@@ -40,9 +40,9 @@ class FrameLift(nn.Module):
         self.centre_samples = hop_samples // 2 if centre_samples is None else centre_samples
         if not 0 <= self.centre_samples <= hop_samples:
             raise ValueError(
-                f"centre_samples={centre_samples} must lie within the hop, 0 to {hop_samples}"
+                f"centre_samples={centre_samples} must be within the hop, 0 to {hop_samples}"
             )
-        # weights[i, r]: what frame f - 1 + i adds to sample hop * f + r; columns sum to one.
+        # weights[i, r]: weight of frame f - 1 + i at sample hop * f + r; columns sum to one.
         weights = torch.empty(3, hop_samples)
         if not weights.is_meta:  # there is no memory to fill; see `model.from_checkpoint`
             distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
@@ -61,7 +61,7 @@ class FrameLift(nn.Module):
         if n_samples > n_frames * self.hop_samples:
             raise ValueError(
                 f"{n_frames} frames of {self.hop_samples} samples describe "
-                f"{n_frames * self.hop_samples} samples, but {n_samples} were asked for; "
+                f"{n_frames * self.hop_samples} samples, but {n_samples} were requested; "
                 "pass more frames or fewer samples"
             )
         neighbours = F.pad(frames, (1, 1), mode="replicate").unfold(-1, 3, 1)  # [B, C, F, 3]
@@ -77,19 +77,19 @@ class FrameLift(nn.Module):
         return lifted[..., offset:]
 
     def matrix(self, n_frames: int) -> Tensor:
-        """The same as a matrix ``[F, F * hop_samples]``, with which frames are multiplied."""
+        """Return the interpolation as a matrix ``[F, F * hop_samples]`` that frames multiply."""
         identity = torch.eye(n_frames, device=self.weights.device, dtype=self.weights.dtype)
         lifted: Tensor = self(identity[None])
         return lifted[0]
 
     def extra_repr(self) -> str:
-        """The arguments."""
+        """Show the arguments."""
         return f"hop_samples={self.hop_samples}, centre_samples={self.centre_samples}"
 
 
 @dataclass(frozen=True)
 class LiftedFrames:
-    """Conditioning that is still at frame rate, with the lift that brings it to samples.
+    """Conditioning at frame rate, with the matrix that upsamples it.
 
     Attributes:
         frames: ``[B, C, F]``.
@@ -108,13 +108,13 @@ class LiftedFrames:
 class FrameEncoder(nn.Module):
     """Two convolutions over frames: ``[B, in_channels, F]`` to ``[B, out_channels, F]``.
 
-    The first sees ``context`` frames on each side (so it looks ahead by as many); at the ends the
-    outermost frame is repeated.
+    The first has a context of ``context`` frames on each side (a look-ahead of as many); at the
+    ends the outermost frame is repeated.
 
     Args:
         in_channels: channels of a frame, such as mel bands.
-        out_channels: channels handed to the blocks.
-        context: frames seen on each side.
+        out_channels: channels of the conditioning.
+        context: frames on each side that an output depends on.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, context: int = 2) -> None:
@@ -140,15 +140,15 @@ class UpsamplingEncoder(nn.Module):
     A convolution over frames, then for every scale s: each column s times, and a convolution over
     the 2 s + 1 columns around each, one kernel for all channels (as in kan-bayashi's
     PytorchWaveNetVocoder and r9y9's wavenet_vocoder). The first repeats the outermost frame
-    at the ends, the others hear zeros there. All of it is linear. Output channels beyond those of
-    the frames are zero: they are free for what does not change in time.
+    at the ends, the others are padded with zeros. All of it is linear. Output channels beyond those
+    of the frames are zero: they are free for conditioning that is constant in time.
 
     Args:
         in_channels: channels of a frame.
-        out_channels: channels handed to the blocks, at least as many.
-        scales: columns that each step makes of one; their product is the hop.
-        context: frames on each side that the first convolution sees.
-        band_kernel_size: neighbouring channels that a smoothing kernel sees, an odd number.
+        out_channels: channels of the conditioning, at least as many.
+        scales: upsampling factor of each step; their product is the hop.
+        context: frames on each side in the kernel of the first convolution.
+        band_kernel_size: neighbouring channels in a smoothing kernel, an odd number.
     """
 
     def __init__(
@@ -184,10 +184,10 @@ class UpsamplingEncoder(nn.Module):
 
     @property
     def context(self) -> int:
-        """Frames on each side that the samples of one frame hear.
+        """Frames on each side that the samples of one frame depend on.
 
-        Step i smooths over s_i columns on each side, of which there are s_1 .. s_i in a frame: in
-        frames, 1, 1 / s_1, 1 / (s_1 s_2) and so on.
+        Step i smooths over s_i columns on each side; a frame has s_1 .. s_i columns then. In frames
+        that is 1, 1 / s_1, 1 / (s_1 s_2) and so on.
         """
         reach, columns = Fraction(0), 1
         for scale in self.scales:
@@ -220,9 +220,9 @@ class SpeakerEmbedding(nn.Module):
         """Indices ``[B]`` to ``[B, channels, 1]``, one column to be held over time.
 
         Raises:
-            ValueError: if an index names no speaker.
+            ValueError: if an index is out of range.
         """
         n = self.table.num_embeddings
         if not torch.compiler.is_compiling() and bool(((speaker < 0) | (speaker >= n)).any()):
-            raise ValueError(f"speaker={speaker.tolist()} must lie within 0 to {n - 1}")
+            raise ValueError(f"speaker={speaker.tolist()} must be within 0 to {n - 1}")
         return self.table(speaker).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""The two convolutions that obey the law: dilated or strided, and transposed.
+"""Causal convolutions: dilated or strided, and transposed.
 
 For kernel size k and dilation d (van den Oord et al. 2016, section 2.1)
 
@@ -23,7 +23,7 @@ from wavenet.nn.state import State
 
 
 class _Convolution(Causal):
-    """What the two convolutions share: parameters, and a state that is their last inputs."""
+    """Base of the two convolutions: parameters, and a state of the last inputs."""
 
     def __init__(
         self,
@@ -72,16 +72,16 @@ class _Convolution(Causal):
         return (torch.zeros(batch_size, self.in_channels, self.past, **factory),)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """The memory filled with repetitions of x, the newest complete."""
+        """Fill the state with repetitions of x, the newest complete."""
         repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
         return (repeated[..., repeated.shape[-1] - self.past :].clone(),)
 
     def _join(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The remembered inputs followed by x, and the last ``past`` of both, cloned."""
+        """Return the state followed by x, and the last ``past`` samples of both, cloned."""
         past = self.past
         expected = (x.shape[0], self.in_channels, past)
         if not (isinstance(state, tuple) and len(state) == 1 and isinstance(state[0], Tensor)):
-            found = "something else than a tuple of one tensor"
+            found = "not a tuple of one tensor"
         elif state[0].shape != expected:
             found = f"of shape {tuple(state[0].shape)}"
         else:
@@ -89,8 +89,8 @@ class _Convolution(Causal):
             return joined, (joined.narrow(-1, x.shape[-1], past).clone(),)
         raise ValueError(
             f"{type(self).__name__}: the state is {found}, expected {expected} for x of shape "
-            f"{tuple(x.shape)}; make it with `state = block.init_state({x.shape[0]})` and carry on "
-            "with what the call returns: `y, state = block.stream(x, state)`"
+            f"{tuple(x.shape)}; make it with `state = block.init_state({x.shape[0]})` and continue "
+            "with the returned one: `y, state = block.stream(x, state)`"
         )
 
     def extra_repr(self) -> str:
@@ -99,11 +99,11 @@ class _Convolution(Causal):
 
 
 class CausalConv1d(_Convolution):
-    """Dilated convolution that hears the present and the past (van den Oord et al. 2016, 2.1).
+    """Dilated convolution over the present and the past (van den Oord et al. 2016, 2.1).
 
     Its parameters have the names and shapes of ``torch.nn.Conv1d``, and load from it:
     ``weight [out_channels, in_channels / groups, kernel_size]``, tap 0 the oldest, and ``bias``.
-    With a stride s, output j stands at input sample s j, and every call takes a multiple of s.
+    With a stride s, output j belongs to input sample s j, and every call takes a multiple of s.
 
     Args:
         in_channels: channels of x.
@@ -157,7 +157,7 @@ class CausalConv1d(_Convolution):
         return y, state
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``: one operation, and every ``stride``-th sample of it."""
+        """Append one convolution, and a decimation by ``stride``."""
         return (graph.convolution(self, buffers[0]),)
 
     def extra_repr(self) -> str:
@@ -217,14 +217,14 @@ class CausalConvTranspose1d(_Convolution):
         return (self.kernel_size - 1) // self.stride
 
     def oldest_input(self, n: int) -> int:
-        """``ceil((n - kernel_size + 1) / stride)``: the reach depends on the phase of n."""
+        """``ceil((n - kernel_size + 1) / stride)``: the left context depends on the phase of n."""
         return -((self.kernel_size - 1 - n) // self.stride)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, in_channels, T]`` to ``[B, out_channels, T * stride]``; see ``Causal.stream``."""
         self.check_call(x, cond)
         joined, state = self._join(x, state)
-        silent_tail = max(0, self.stride - self.kernel_size)  # samples that no tap reaches
+        silent_tail = max(0, self.stride - self.kernel_size)  # samples without a tap
         y = F.conv_transpose1d(
             joined, self.weight, self.bias, self.stride, 0, silent_tail, self.groups
         )
@@ -232,7 +232,7 @@ class CausalConvTranspose1d(_Convolution):
         return y[..., first : first + n], state
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``: y[s j + p] = b + sum_m W[s m + p] x[j - m], a convolution a phase p."""
+        """Append a convolution per phase p: y[s j + p] = b + sum_m W[s m + p] x[j - m]."""
         (x,) = buffers
         y = graph.buffer(self.out_channels, x.rate * self.stride)
         by_input = self.weight.unflatten(0, (self.groups, -1))  # [groups, in / groups, ..., k]

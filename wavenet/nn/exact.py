@@ -1,9 +1,8 @@
-"""Whether the parts of a network are exactly the classes that a fast path was written for.
+"""Exact type checks for fast paths: the parts of a network against the classes they support.
 
 A fast path reads the weights of a block and computes its equation by itself. For a subclass, whose
-``stream`` may be another equation, or a module with forward hooks, which may change what it
-computes, that would be silently wrong. So a fast path asks here first, and leaves what it does not
-know to ``stream``.
+``stream`` may be another equation, or a module with forward hooks, which may change its output,
+that would be silently wrong. So a fast path checks first, and leaves other modules to ``stream``.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ HOOKED = "has forward hooks"
 
 
 def class_of(module: nn.Module | None) -> type[object]:
-    """Return the class of a module; of a parametrized one the class that it had before.
+    """Return the class of a module; for a parametrized one its original class.
 
-    ``torch.nn.utils.parametrize`` gives a module a class of its own, in which the weight that is
-    read is the parametrized one.
+    ``torch.nn.utils.parametrize`` gives a module a class of its own, whose ``weight`` is the
+    parametrized one.
     """
     kind = type(module)
     parametrized = module is not None and parametrize.is_parametrized(module)
@@ -28,7 +27,7 @@ def class_of(module: nn.Module | None) -> type[object]:
 
 
 def difference(module: nn.Module | None, expected: type[nn.Module], name: str) -> str | None:
-    """Return in words how a module differs from one of exactly a class, or None if it does not.
+    """Describe how a module differs from one of exactly a class; None if it does not.
 
     Args:
         module: the module, None for one that is missing.

@@ -17,9 +17,10 @@ The history of a convolution is its last ``past`` inputs: the state that ``strea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,16 +33,16 @@ from wavenet.nn.hooks import has_hooks
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
 MAX_DENSE = 1 << 22
-"""Most weights of one convolution, those between its groups counted, which are zeros here."""
+"""Largest number of weights of one dense convolution; zeros between its groups count."""
 
 
 class NotCompilable(Exception):
-    """A module that defines no lowering and is no known activation, or that has too many groups."""
+    """Raised for a module without a lowering that is no known activation, or with many groups."""
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """A signal: its channels, and its samples per sample of the network's input."""
+    """A signal: its number, channels, and sample rate relative to the network's input."""
 
     number: int
     channels: int
@@ -59,10 +60,10 @@ class Operation:
         weight: of CONV, ``[out, in, taps]``, dense.
         bias: of CONV, ``[out]``.
         dilation: of CONV.
-        accumulate: CONV adds to what the target holds.
+        accumulate: CONV adds to the target instead of overwriting it.
         factor: of DECIMATE and INTERLEAVE.
         phase: of INTERLEAVE.
-        settings: what an activation needs, such as a slope.
+        settings: parameters of an activation, such as a slope.
     """
 
     kind: int
@@ -126,7 +127,7 @@ class Graph:
         return self.operations[-1]
 
     def module(self, module: nn.Module, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """Append a module that reads the given buffers; returns those that it writes.
+        """Append a module that reads the given buffers; return those that it writes.
 
         Raises:
             NotCompilable: for a module that defines no lowering and is no known activation.
@@ -135,8 +136,8 @@ class Graph:
         if has_hooks(module):
             raise NotCompilable(f"a {kind.__name__} with forward hooks")
         if defines_lowering(kind):
-            lowered: tuple[Buffer, ...] = module.lower(self, buffers)  # type: ignore[operator]
-            return lowered
+            lower = cast("Callable[..., tuple[Buffer, ...]]", module.lower)
+            return lower(self, buffers)
         if kind is nn.Sequential:
             for part in module.children():
                 buffers = self.module(part, buffers)
@@ -147,13 +148,13 @@ class Graph:
         return (self.activation(module, x),)
 
     def check(self, module: nn.Module) -> None:
-        """Raise NotCompilable for a block that does not say itself how it is lowered."""
+        """Raise NotCompilable for a block whose class does not define its own lowering."""
         kind = class_of(module)
         if has_hooks(module) or not defines_lowering(kind):
             raise NotCompilable(kind.__name__)
 
     def convolution(self, conv: Any, x: Buffer, *, scale: float = 1.0) -> Buffer:
-        """Append a ``CausalConv1d``, its output times ``scale``; returns the buffer it writes."""
+        """Append a ``CausalConv1d``, its output times ``scale``; return the buffer it writes."""
         self.check(conv)
         y = self.buffer(conv.out_channels, x.rate)
         weight, bias = scale * dense(conv), scale * bias_of(conv)
@@ -178,7 +179,7 @@ class Graph:
         return y
 
     def activation(self, module: nn.Module, x: Buffer) -> Buffer:
-        """Append an activation, which writes a buffer of its own."""
+        """Append an activation, which writes to a new buffer."""
         if class_of(module) in (nn.Identity, nn.Dropout):
             return x
         found = activation_of(module)
@@ -196,10 +197,10 @@ class Graph:
 
 
 def defines_lowering(kind: type[object]) -> bool:
-    """Return whether a class says itself how it is lowered.
+    """Return true if a class defines its own lowering.
 
-    A subclass with a ``stream`` or ``forward`` of its own computes something else than what it
-    inherits, so its ``lower`` must be its own too.
+    A subclass that overrides ``stream`` or ``forward`` may compute another function, so it must
+    override ``lower`` too.
     """
     for cls in kind.__mro__:
         if "lower" in vars(cls):

@@ -1,6 +1,6 @@
-"""The activations that the kernel knows: a number for each, and up to four settings.
+"""Activations that the kernel supports: a number for each, and up to four settings.
 
-PReLU has one slope for all channels, which is a leaky ReLU, or one for each of them.
+PReLU has one slope for all channels, as a leaky ReLU has, or one per channel.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ _KNOWN: dict[type[object], Callable[[Any], tuple[int, Settings] | None]] = {
 
 
 def activation_of(module: nn.Module) -> tuple[int, Settings] | None:
-    """The kernel's number for a module and its settings; None for one it does not know."""
+    """Return the kernel's number for a module and its settings; None for an unsupported one."""
     known = _KNOWN.get(class_of(module))
     return None if known is None else known(module)

@@ -1,9 +1,9 @@
-"""What runs beside a module's ``forward`` when it is called: hooks, and wrappers around it.
+"""Hooks of modules and wrappers around them, which run when a module is called.
 
 torch recomputes weights in forward pre-hooks (the old ``weight_norm`` and ``spectral_norm``,
 pruning), gathers shards in them (FSDP2), and compiles or checkpoints by wrappers.
-``nn.Module.__call__`` takes care of them all; whoever calls ``forward`` or another method, or reads
-weights, leaves them out.
+``nn.Module.__call__`` runs them all; calling ``forward`` or another method, or reading weights,
+skips them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 _WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
-"""Names under which torch.compile, activation checkpointing and FSDP1 keep what they wrap."""
+"""Names under which torch.compile, activation checkpointing and FSDP1 keep the wrapped module."""
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -27,7 +27,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether a call of this module runs more than the ``forward`` of its class."""
+    """Return true if a call of this module runs more than the ``forward`` of its class."""
     return bool(
         module._forward_pre_hooks
         or module._forward_hooks

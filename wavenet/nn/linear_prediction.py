@@ -1,18 +1,18 @@
-"""Linear prediction inside a network: the signal seen as a filter's answer to an excitation.
+"""Linear prediction inside a network: the signal as the output of a filter driven by an excitation.
 
-With coefficients a_1 .. a_p and a gain g that the conditioning gives for every sample, two
-questions are answered from the last samples alone (Makhoul 1975, equation 1; in a neural vocoder:
-Valin and Skoglund 2019, LPCNet, section 2.2):
+With coefficients a_1 .. a_p and a gain g from the conditioning of every sample, two signals follow
+from the last samples alone (Makhoul 1975, equation 1; in a neural vocoder: Valin and Skoglund 2019,
+LPCNet, section 2.2):
 
-    e[t] = (x[t] - sum_k a_k x[t - k]) / g              what was new in the sample just heard
-    p[t] =         sum_k a_k x[t + 1 - k]               what the next one will be, but for that
+    e[t] = (x[t] - sum_k a_k x[t - k]) / g              excitation of the current sample
+    p[t] =         sum_k a_k x[t + 1 - k]               prediction of the next sample
 
-Voiced excitation repeats itself after a pitch period L, so that what comes next resembles
+Voiced excitation repeats itself after a pitch period L, so the next excitation resembles
 
     e[t + 1 - L + j],    j = -n .. n                    the neighbourhood one period ago
 
 (the long-term predictor of speech coders; Atal and Schroeder 1970). L is a real number: between
-two samples the excitation is interpolated linearly, so that a rounded L changes nothing much.
+two samples the excitation is interpolated linearly, so that rounding L has little effect.
 """
 
 from __future__ import annotations
@@ -27,26 +27,25 @@ from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 from wavenet.values.integers import as_integer, is_integer
 
-HEARD_EXCITATION, HEARD_PREDICTION = 1.5, 0.3
-"""Of speech, asinh(e) has a standard deviation of 0.65 and asinh(p / g) of 2.9 (12 files of
-prompts, order 20): unscaled, the network would hear little else than what is granted anyway."""
+EXCITATION_SCALE, PREDICTION_SCALE = 1.5, 0.3
+"""Scales for unit variance: asinh(e) of speech has a standard deviation of 0.65 and asinh(p / g) of
+2.9 (12 files of prompts, order 20). Unscaled, the prediction would dominate the network's input."""
 
 
 class LinearPrediction(Causal):
-    """``x [B, 1, T]`` to ``(heard, location, log_scale)``, as the conditioning predicts it.
+    """``x [B, 1, T]`` to ``(network_input, location, log_scale)``, as the conditioning predicts it.
 
-    ``heard`` ``[B, inputs, T]`` is what a network should hear of x: asinh of e[t], of p[t] / g and
-    of the ``pitch_taps`` values of e around one pitch period before the next sample (asinh is
-    linear near 0 and a logarithm far out, so neither hush nor bursts are lost), each scaled to
-    about unit variance. ``location`` and
-    ``log_scale``, both ``[B, 1, T]``, are p[t] and log g: where the next sample lies, and in what
-    unit its distance from there is measured.
+    ``network_input`` ``[B, inputs, T]`` represents x to a network: asinh of e[t], of p[t] / g and
+    of the ``pitch_taps`` values of e around one pitch period before the next sample, each scaled to
+    about unit variance (asinh is linear near 0 and logarithmic far out, so neither quiet passages
+    nor bursts are lost). ``location`` and ``log_scale``, both ``[B, 1, T]``, are p[t] and log g:
+    the predicted next sample, and the unit in which its distance from the prediction is measured.
 
     The conditioning ``[B, order + 1 (+ 1), T]`` holds a_1 .. a_p, log g and, with pitch taps, the
     lag from -1 (``min_lag_samples``) to 1 (``max_lag_samples``); it is clamped there.
 
     Attributes:
-        heard_scales: what each channel of ``heard`` is multiplied by, ``[inputs]``.
+        input_scales: factor of each channel of ``network_input``, ``[inputs]``.
 
     Args:
         order: p, the coefficients.
@@ -58,7 +57,7 @@ class LinearPrediction(Causal):
         ValueError: if a number is not of this kind.
     """
 
-    heard_scales: Tensor
+    input_scales: Tensor
 
     def __init__(
         self,
@@ -77,29 +76,29 @@ class LinearPrediction(Causal):
         max_lag_samples = as_integer("max_lag_samples", max_lag_samples)
         if not pitch_taps // 2 < min_lag_samples < max_lag_samples:
             raise ValueError(
-                f"min_lag_samples={min_lag_samples} must lie above half of pitch_taps="
+                f"min_lag_samples={min_lag_samples} must be above half of pitch_taps="
                 f"{pitch_taps}, and max_lag_samples={max_lag_samples} above it"
             )
         self.in_channels = 1
         self.order, self.pitch_taps = order, pitch_taps
         self.min_lag_samples, self.max_lag_samples = min_lag_samples, max_lag_samples
         self.columns = self.cond_channels = order + 1 + bool(pitch_taps)
-        scales = [HEARD_EXCITATION, HEARD_PREDICTION] + [HEARD_EXCITATION] * pitch_taps
-        self.register_buffer("heard_scales", torch.tensor(scales), persistent=False)
+        scales = [EXCITATION_SCALE, PREDICTION_SCALE] + [EXCITATION_SCALE] * pitch_taps
+        self.register_buffer("input_scales", torch.tensor(scales), persistent=False)
 
     @property
     def inputs(self) -> int:
-        """Channels of what a network hears of x."""
+        """Channels of ``network_input``."""
         return 2 + self.pitch_taps
 
     @property
     def excitation_past(self) -> int:
-        """How many values of e the pitch taps can reach back from the newest."""
+        """Values of e before the newest that the pitch taps can depend on."""
         return self.max_lag_samples + self.pitch_taps // 2 - 1 if self.pitch_taps else 0
 
     @property
     def past(self) -> int:
-        """The excitation's reach, and the filter's from there."""
+        """Left context of the pitch taps, plus that of the filter."""
         return self.excitation_past + self.order
 
     def init_state(
@@ -115,7 +114,7 @@ class LinearPrediction(Causal):
         return tuple(torch.zeros(batch_size, 1, length, **factory) for length in lengths)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """x and its excitation, held."""
+        """Fill the state with x and its excitation."""
         self.check_call(x, cond)
         assert cond is not None
         history = x.expand(-1, -1, self.order)
@@ -123,31 +122,31 @@ class LinearPrediction(Causal):
         return (history.clone(), excitation.expand(-1, -1, self.excitation_past).clone())
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
-        """``((heard, location, log_scale), state')``; see ``Causal.stream``."""
+        """``((network_input, location, log_scale), state')``; see ``Causal.stream``."""
         self.check_call(x, cond)
         assert cond is not None
         self._check_state(x, state)
         signal = torch.cat([state[0], x], dim=-1)
         excitation, ahead, log_gain = self._filter(signal, cond)
-        heard = [excitation, ahead]
+        inputs = [excitation, ahead]
         past = torch.cat([state[1], excitation], dim=-1)
         if self.pitch_taps:
-            heard.append(self._one_period_ago(past, cond))
+            inputs.append(self._one_period_ago(past, cond))
         log_gain = log_gain.expand(-1, -1, x.shape[-1])
-        scaled = torch.asinh(torch.cat(heard, dim=1)) * self.heard_scales.to(x.dtype)[:, None]
+        scaled = torch.asinh(torch.cat(inputs, dim=1)) * self.input_scales.to(x.dtype)[:, None]
         outputs = (scaled, ahead * log_gain.exp(), log_gain)
         n = x.shape[-1]
         after = signal.narrow(-1, n, self.order), past.narrow(-1, n, self.excitation_past)
         return outputs, (after[0].clone(), after[1].clone())
 
     def excitation(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
-        """``(e, log g)`` of x ``[B, 1, T]`` behind silence, each ``[B, 1, T]``."""
+        """Return ``(e, log g)`` of x ``[B, 1, T]`` after silence, each ``[B, 1, T]``."""
         signal = torch.nn.functional.pad(x, (self.order, 0))
         excitation, _, log_gain = self._filter(signal, cond)
         return excitation, log_gain
 
     def _filter(self, signal: Tensor, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""
+        """Return e and p / g ``[B, 1, T]`` of ``signal [B, 1, order + T]``, and log g."""
         backwards = cond[:, : self.order].flip(1)  # [B, order, T], a_p first
         log_gain = cond[:, self.order : self.order + 1]
         # Sums of products, not matrix products: those are rounded to bfloat16 under autocast. And
@@ -181,12 +180,12 @@ class LinearPrediction(Causal):
         if found != expected:
             raise ValueError(
                 f"LinearPrediction: the state is {found}, expected {expected}; make it with "
-                f"`state = block.init_state({x.shape[0]})` and carry on with what the call "
-                "returns: `y, state = block.stream(x, state)`"
+                f"`state = block.init_state({x.shape[0]})` and continue with the returned "
+                "one: `y, state = block.stream(x, state)`"
             )
 
     def extra_repr(self) -> str:
-        """The arguments."""
+        """Show the arguments."""
         return (
             f"{self.order}, pitch_taps={self.pitch_taps}, "
             f"min_lag_samples={self.min_lag_samples}, max_lag_samples={self.max_lag_samples}"

@@ -1,10 +1,10 @@
-"""Refine audio towards a log-mel spectrogram: whole signals, and signals that arrive in pieces.
+"""Refine audio towards a log-mel spectrogram: whole signals, and signals that arrive in chunks.
 
 ``MelRefinement`` is a causal block, with silence before its first sample. A file has ends, beyond
-which ``log_mel`` continues it as its mirror image. So what goes through the block is the mirrored
-signal, with the target mirrored likewise: where frames lie symmetrically about the first sample,
-as they do for both kinds of padding, every pass keeps the symmetry. About the last sample they need
-not lie so; there, the target is interpolated between frames.
+which ``log_mel`` reflects it. So the block processes the reflected signal, with the target
+reflected likewise. Frames are symmetric about the first sample for both kinds of padding, and every
+pass keeps this symmetry. About the last sample they need not be symmetric; there, the target is
+interpolated between frames.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.nn.refinement import DEFAULT_PASSES, MelRefinement
 
 MIRRORED_WINDOWS = 2
-"""Length of the mirror image before the first sample, in windows. What passes make of its far end
-fades on the way: more changes the output by less than -80 dB."""
+"""Length of the reflected signal before the first sample, in windows: more changes the output by
+less than -80 dB."""
 _MOST_HOPS = 256
-"""Most that go through the block at once."""
+"""Largest number of hops that are processed at once."""
 
 
 def refine(
@@ -34,25 +34,25 @@ def refine(
     *,
     filterbank: Tensor | None = None,
 ) -> Any:
-    """Bring the mel of a signal to a target, keeping the phase as far as that goes.
+    """Refine a signal towards a target mel, starting from the signal's phase.
 
-    For the output of any vocoder, Griffin-Lim or WORLD, beside the mel that it was made from; the
-    method is described in ``wavenet.nn.refinement``.
+    Use it on the output of any vocoder, Griffin-Lim or WORLD, with the mel that it was synthesised
+    from; ``wavenet.nn.refinement`` describes the method.
 
     Args:
         audio: ``[..., T]`` at ``mel_config.sample_rate``, a tensor or an array of floats.
-        mel: the target, ``[..., n_mels, F]`` as ``log_mel`` makes it; F is ``frames(T)``, or one
+        mel: the target, ``[..., n_mels, F]`` as ``log_mel`` computes it; F is ``frames(T)``, or one
             more or less.
         mel_config: settings of the mel.
         passes: 0 returns the audio as it is; each costs about 0.2 % of a core in real time.
         filterbank: ``[n_mels, n_fft / 2 + 1]``, such as a checkpoint keeps; default, the mel's.
 
     Returns:
-        ``[..., T]``, of the kind and type of ``audio``. Samples may lie outside [-1, 1].
+        ``[..., T]``, of the type and dtype of ``audio``. Samples may exceed [-1, 1].
 
     Raises:
         TypeError: if audio or mel is no tensor or array of floats.
-        ValueError: if shapes do not fit each other or the settings, or passes is negative.
+        ValueError: if shapes do not match each other or the settings, or passes is negative.
     """
     signal, target = _as_tensor("audio", audio), _as_tensor("mel", mel)
     if isinstance(passes, bool) or not isinstance(passes, int) or passes < 0:
@@ -72,15 +72,15 @@ def refine(
 
 
 class RefinementStream:
-    """Signals ``[B, n]`` of one length that arrive in pieces, refined as soon as they can be.
+    """Refinement of signals ``[B, n]`` of one length that arrive in chunks.
 
-    The samples that come out are, bit for bit, the same for every division into pieces.
+    The output has the same bits for every division into chunks.
 
     Attributes:
-        latency_samples: an output is there when at most so many samples after it have been added.
+        latency_samples: most samples after an output that have to be added before it is returned.
 
     Args:
-        block: does the work, wherever its buffers lie.
+        block: the refinement, on any device.
         batch_size: rows B.
     """
 
@@ -88,15 +88,15 @@ class RefinementStream:
         self.block = block
         self._hop, self._delay = block.step, block.delay_samples
         self.latency_samples = self._delay + self._hop - 1
-        # Mirrored samples before the first: no more than come anyway before the first output.
+        # Reflected samples before the first: no more than the delay of the first output.
         wanted = MIRRORED_WINDOWS * block.mel.win_samples
         self._before = min(wanted, self._delay) // self._hop * self._hop
         self._state = block.init_state(batch_size)
         like = block.spread
         self._samples = torch.zeros(batch_size, 0, device=like.device, dtype=like.dtype)
         self._frames = torch.zeros(batch_size, block.mel.n_mels, 0).to(like)
-        self._first_sample = self._first_frame = 0  # kept ones
-        self._next = -self._before  # sample that goes through the block next
+        self._first_sample = self._first_frame = 0  # of those that are kept
+        self._next = -self._before  # next sample to process
         self._to_drop = self._before + self._delay
         self._returned = 0
 
@@ -118,7 +118,7 @@ class RefinementStream:
         return torch.cat(parts, dim=-1)
 
     def finish(self) -> Tensor:
-        """Return what is left: as many samples come out as were added.
+        """Return the remaining samples: the output has as many samples as the input.
 
         Raises:
             ValueError: if no sample or no frame was added.
@@ -134,12 +134,12 @@ class RefinementStream:
         return torch.cat(parts, dim=-1)
 
     def _advance_to(self, stop: int, end: int | None) -> Iterator[Tensor]:
-        """Send the samples before ``stop`` through the block, some at a time."""
+        """Process the samples before ``stop``, some at a time."""
         while self._next < stop:
             yield self._advance(min(stop - self._next, _MOST_HOPS * self._hop), end)
 
     def _advance(self, n: int, end: int | None) -> Tensor:
-        """Send the next n samples through the block; the signal ends at ``end``, if known."""
+        """Process the next n samples; the signal ends at ``end``, if known."""
         at = torch.arange(self._next, self._next + n)
         samples = self._samples[:, _reflected(at, end) - self._first_sample]
         hops = torch.arange(self._next // self._hop, (self._next + n) // self._hop)
@@ -155,7 +155,7 @@ class RefinementStream:
         return kept
 
     def _targets(self, hops: Tensor, end: int | None) -> Tensor:
-        """Columns of the target for the hops of these numbers, ``[B, n_mels, len(hops)]``."""
+        """Columns of the target for these hops, ``[B, n_mels, len(hops)]``."""
         hop, centre = self._hop, self.block.mel.centre_samples
         last = self._first_frame + self._frames.shape[-1] - 1
         mirrored = (_reflected(hops * hop + centre, end) - centre).double() / hop
@@ -167,9 +167,9 @@ class RefinementStream:
         return torch.lerp(self._frames[..., low], self._frames[..., high], share)
 
     def _forget(self) -> None:
-        """Drop what the mirror image at the end cannot need."""
+        """Drop samples and frames that the reflection at the end cannot need."""
         behind = self._delay + 2 * self._hop
-        # These are views: the next `cat` leaves behind what they do not show.
+        # These are views: the next `cat` frees the rest of their memory.
         drop = max(0, self._next - behind - self._first_sample)
         self._samples = self._samples[:, drop:]
         self._first_sample += drop
@@ -179,7 +179,7 @@ class RefinementStream:
 
 
 def _reflected(at: Tensor, n_samples: int | None) -> Tensor:
-    """Where the samples ``at`` of the mirrored signal lie in the signal, whose end may be open."""
+    """Positions in the signal of the samples ``at`` of the reflected one; None: no end known."""
     if n_samples is None:
         return at.abs()
     period = max(2 * (n_samples - 1), 1)
@@ -188,7 +188,7 @@ def _reflected(at: Tensor, n_samples: int | None) -> Tensor:
 
 
 def _as_tensor(name: str, value: object) -> Tensor:
-    """The value as a tensor of floats."""
+    """Return the value as a tensor of floats."""
     found = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
     if not isinstance(found, Tensor) or not found.is_floating_point():
         kind = found.dtype if isinstance(found, Tensor) else type(value).__name__
@@ -197,7 +197,7 @@ def _as_tensor(name: str, value: object) -> Tensor:
 
 
 def _check_shapes(audio: Tensor, mel: Tensor, config: MelConfig) -> None:
-    """Raise ValueError unless the mel may be that of the audio."""
+    """Raise ValueError unless the shapes of audio and mel match."""
     if audio.ndim == 0 or audio.shape[-1] == 0:
         raise ValueError(f"audio has shape {list(audio.shape)}; give [..., T] with samples")
     if mel.ndim < 2 or mel.shape[-2] != config.n_mels or mel.shape[-1] == 0:

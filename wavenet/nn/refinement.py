@@ -1,28 +1,28 @@
 r"""Refinement of audio towards a log-mel spectrogram, as a streaming block.
 
-The mel that a vocoder was given says what the magnitudes of its output should be. One pass scales
-each bin of the short-time spectrum S of the signal y, keeps the phase, and returns to a signal:
+The mel of a vocoder's input determines the magnitudes that its output should have. One pass scales
+each bin of the short-time spectrum S of the signal y, keeps the phase, and transforms back:
 
     r[m, f] = clamp(R[m, f] - log_mel(y)[m, f], -limit, limit)              R: the target, in nats
     g[k, f] = exp(relaxation / power * sum_m W[m, k] r[m, f])
     P(y) = least-squares inverse transform of S g       (`wavenet.nn.stft`; Griffin and Lim 1984)
 
 W is the filterbank with each column divided by its sum; a bin outside of all bands has gain 1.
-Passes alternate between two properties, as the algorithm of Griffin and Lim does with a linear
-spectrogram: frames that have the mel, and frames that are the transform of a signal. Doing so with
-a mel, whose missing detail is estimated together with the phase, is the joint estimation of
-Masuyama, Ueno and Ono (2023, with bi-level consistency; 2025, by ADMM); here a network gives the
+Passes alternate between two projections, as the algorithm of Griffin and Lim does with a linear
+spectrogram: frames that have the mel, and frames that are the transform of a signal. With a mel,
+the missing detail is estimated together with the phase: this is the joint estimation of Masuyama,
+Ueno and Ono (2023, with bi-level consistency; 2025, by ADMM), here with a network's output as the
 start. Between passes the signal is extrapolated, as in the fast Griffin-Lim algorithm (Perraudin,
 Balazs and Soendergaard 2013), with momentum alpha:
 
     z_1 = P(y),    z_2 = P(z_1),    z_{i + 1} = P(z_i + alpha (z_i - z_{i - 1}))
 
-**Delay.** A frame's window reaches over K hops, so a pass that waits for all frames over its input
-would delay by K - 1 hops. Here frame f of a pass is made as soon as frames up to f + d - 1 of the
-pass before are, d = K / 2: where frames f + d .. f + K - 1 are still missing from the sum, that
-pass's own input stands for them, with their weight. Beside K = 4 this costs nothing in quality and
-saves a third of the delay; d = 1 would cost 0.2 PESQ. With every hop each pass makes one frame, all
-passes at once: pass i that of d i hops before, as one batch of transforms.
+**Delay.** A frame's window spans K hops, so a pass that waits for all frames over its input would
+have a delay of K - 1 hops. Here frame f of a pass is computed once frames up to f + d - 1 of the
+pass before are available, d = K / 2. Frames f + d .. f + K - 1 are still missing from the overlap
+sum; the input of the previous pass replaces them, with their weight. With K = 4 this costs no
+quality and saves a third of the delay; d = 1 would cost 0.2 PESQ. In every hop each pass computes
+one frame, all passes as one batch of transforms: pass i the frame of d i hops before.
 
 The constants below were chosen by PESQ; see recipes/LOG.md.
 """
@@ -43,7 +43,7 @@ from wavenet.nn.stft import check_state, overlap_sum, overlaps_enough, transform
 
 DEFAULT_PASSES = 16
 RELAXATION = 1.2
-"""Above 1.3, passes with momentum diverge where the signal is far from its target."""
+"""Default factor of corrections; above 1.3, passes with momentum may diverge."""
 MOMENTUM = 0.8
 LIMIT_NATS = 2.0
 """Largest correction of a band in a pass, 17 dB in magnitude."""
@@ -51,7 +51,7 @@ _SMALLEST_SQUARE = 1e-30
 
 
 class _Weights(NamedTuple):
-    """The buffers of a ``MelRefinement`` in the type that it works in."""
+    """Buffers of a ``MelRefinement`` in the dtype of the computation."""
 
     to_bands: Tensor
     spread: Tensor
@@ -62,21 +62,21 @@ class _Weights(NamedTuple):
 
 
 class MelRefinement(Causal):
-    """Audio ``x [B, 1, T]`` and a target log-mel to audio ``[B, 1, T]`` that has this mel.
+    """Audio ``x [B, 1, T]`` and a target log-mel to audio ``[B, 1, T]`` with this mel.
 
-    ``cond [B, n_mels, T]`` holds the target at the rate of x: frame f at the sample on which it is
-    centred, ``hop_samples * f + centre_samples`` (other columns are not read, so that a mel that is
-    repeated or interpolated to samples serves alike). ``stream_frames`` takes the mel as it is.
+    ``cond [B, n_mels, T]`` is the target at the rate of x: frame f at the sample on which it is
+    centred, ``hop_samples * f + centre_samples`` (other columns are not read, so the mel may be
+    repeated or interpolated to samples). ``stream_frames`` takes the mel at frame rate.
 
-    Output sample t refines input sample ``t - delay_samples``. A file is best refined by
-    ``wavenet.refine``, which treats its ends and removes the delay.
+    Output sample t refines input sample ``t - delay_samples``. For a file use ``wavenet.refine``,
+    which handles its ends and removes the delay.
 
     Attributes:
         delay_samples: see above.
 
     Args:
         mel: settings of the target.
-        passes: more come nearer to the target, and cost time and delay in proportion.
+        passes: number of passes; time and delay are proportional to it.
         relaxation: factor of each correction, from 0 to about 1.3.
         momentum: alpha, from 0 to 1.
         limit_nats: the largest correction of a band in one pass.
@@ -120,7 +120,7 @@ class MelRefinement(Causal):
         column_sums = filterbank.sum(0)
         spread = filterbank / torch.where(column_sums > 0, column_sums, 1.0)
         extrapolation = torch.full((passes - 1, 1), 1 + momentum)
-        extrapolation[:1] = 1.0  # what the first pass gives is taken as it is
+        extrapolation[:1] = 1.0  # the output of the first pass is not extrapolated
         of_sums, of_input = self._weights()
         self.register_buffer("to_bands", filterbank.T.contiguous(), persistent=False)
         self.register_buffer("spread", relaxation / mel.power * spread, persistent=False)
@@ -130,10 +130,10 @@ class MelRefinement(Causal):
         self.register_buffer("extrapolation", extrapolation, persistent=False)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
-        """What the sums and the input weigh in a window, both ``[win_samples]``.
+        """Weights of the sums and of the input in a window, both ``[win_samples]``.
 
-        The window is that of frame f of the next pass. The sums lack frames from f + d on, whose
-        squared windows over sample t are the weight of the input there.
+        The window is that of frame f of the next pass. The sums lack frames from f + d on; their
+        squared windows at sample t are the weight of the input there.
         """
         hop, length = self.mel.hop_samples, self.mel.win_samples
         squares = torch.hann_window(length).square()
@@ -145,14 +145,14 @@ class MelRefinement(Causal):
 
     @property
     def past(self) -> int:
-        """Reach of all passes together, their delay included."""
+        """Left context of all passes together, delay included."""
         return max(n - self.oldest_input(n) for n in range(self.step))
 
     def oldest_input(self, n: int) -> int:
         """Follow output n back through the frames that overlap with each other's windows."""
         hop, length = self.step, self.mel.win_samples
         block, offset = divmod(n, hop)
-        between = max(0, length - 2) // hop  # a window's first sample weighs nothing
+        between = max(0, length - 2) // hop  # a window's first sample is zero
         frames = (self.passes - 1) * between + (length - 1 - offset) // hop
         return block * hop - self.delay_samples - frames * hop + (length > 1)
 
@@ -164,8 +164,8 @@ class MelRefinement(Causal):
         dtype: torch.dtype | None = None,
     ) -> State:
         """``(mel, x, sums, plain, extrapolated, earlier)``: columns of the target and samples that
-        are still needed; of each pass the sums of its frames; the windows that the passes after the
-        first take next, before and after extrapolation; and windows that passes took before.
+        are still needed; the overlap sums of each pass; the next input windows of the passes after
+        the first, before and after extrapolation; and earlier input windows.
         The target before the first hop is the floor, all else is zero."""
         device, dtype = device or self.spread.device, dtype or self.spread.dtype
         mel, *others = self._shapes(batch_size)
@@ -174,7 +174,7 @@ class MelRefinement(Causal):
         return (target, *(torch.zeros(one, device=device, dtype=dtype) for one in others))
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Repeat x until every part of the state has forgotten its beginning."""
+        """Repeat x until no part of the state depends on its beginning."""
         state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
         n = self.past + (self._frames_per_pass + 1) * self.step
         return self.stream(x.repeat(1, 1, -(-n // x.shape[-1])), state, cond)[1]
@@ -190,7 +190,7 @@ class MelRefinement(Causal):
         return self.stream_frames(x, state, frames)
 
     def stream_frames(self, x: Tensor, state: State, frames: Tensor) -> tuple[Tensor, State]:
-        """``stream`` with one column of the target for each hop of x.
+        """Run ``stream`` with one column of the target for each hop of x.
 
         Args:
             x: ``[B, 1, F * hop_samples]``.
@@ -228,7 +228,7 @@ class MelRefinement(Causal):
     def _advance(
         self, window: Tensor, state: State, target: Tensor, weights: _Weights
     ) -> tuple[Tensor, State]:
-        """One frame of each pass.
+        """Compute one frame of each pass.
 
         Args:
             window: of the signal, ``[B, 1, win_samples]``.
@@ -262,14 +262,14 @@ class MelRefinement(Causal):
         if self.mel.power_epsilon:
             magnitude = magnitude + self.mel.power_epsilon
         if self.mel.power == 1.0:
-            # Faster than the absolute value, and with a gradient of 0 at 0 alike.
+            # Faster than the absolute value, and with the same gradient, 0, at 0.
             magnitude = magnitude.clamp(min=_SMALLEST_SQUARE).sqrt()
         bands = (magnitude @ weights.to_bands).clamp(min=self.mel.floor)
         limited = (target - bands.log()).clamp(-self.limit_nats, self.limit_nats)
         return (limited @ weights.spread).exp()
 
     def _shapes(self, batch_size: int) -> list[tuple[int, ...]]:
-        """Of the tensors of the state."""
+        """Shapes of the tensors of the state."""
         length, waiting = self.mel.win_samples, self._frames_per_pass - 1
         return [
             (batch_size, self.mel.n_mels, self._history_frames),
@@ -281,7 +281,7 @@ class MelRefinement(Causal):
         ]
 
     def extra_repr(self) -> str:
-        """The arguments."""
+        """Show the arguments."""
         return (
             f"passes={self.passes}, relaxation={self.relaxation}, momentum={self.momentum}, "
             f"limit_nats={self.limit_nats}"
@@ -289,7 +289,7 @@ class MelRefinement(Causal):
 
 
 def is_refinable(mel: MelConfig) -> bool:
-    """Whether windows of these settings overlap enough for ``MelRefinement``."""
+    """Return true if windows of these settings overlap enough for ``MelRefinement``."""
     return overlaps_enough(mel.hop_samples, mel.win_samples)
 
 

@@ -1,4 +1,4 @@
-"""The gated residual block of WaveNet and the stack of them.
+"""The gated residual block of WaveNet, and stacks of it.
 
 One layer (van den Oord et al. 2016, equations 2 and 3, figure 4), with conditioning h:
 
@@ -35,7 +35,7 @@ class GatedResidualBlock(Causal):
         dilation: samples between taps.
         gate_channels: channels of both halves of the gate together, an even number;
             default ``2 * residual_channels``.
-        cond_channels: channels of the conditioning, or None for a block without.
+        cond_channels: channels of the conditioning, or None for an unconditional block.
 
     Raises:
         ValueError: if a size is not a positive integer or gate_channels is odd.
@@ -71,7 +71,7 @@ class GatedResidualBlock(Causal):
 
     @property
     def past(self) -> int:
-        """That of the dilated convolution."""
+        """Left context of the dilated convolution."""
         return self.conv.past
 
     def layers(self) -> list[tuple[str, Causal]]:
@@ -79,7 +79,7 @@ class GatedResidualBlock(Causal):
         return [("conv", require_causal(self.conv, "GatedResidualBlock: conv"))]
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """That of the convolution."""
+        """Settle the convolution."""
         return (self.conv.settle(x),)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
@@ -95,11 +95,11 @@ class GatedResidualBlock(Causal):
         return (y, self.skip_projection(gated)), (after,)
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``: the equations of the module."""
+        """Append the equations of the block."""
         return self.lower_into(graph, buffers[0], None)
 
     def lower_into(self, graph: Graph, x: Buffer, skip_sum: Buffer | None) -> tuple[Buffer, Buffer]:
-        """As ``lower``, with the skip added to a sum if there is one; returns both buffers."""
+        """Append the block, its skip added to a sum if there is one; return both buffers."""
         (z,) = graph.module(self.conv, (x,))
         if self.cond_channels is not None:
             assert graph.cond is not None
@@ -162,12 +162,12 @@ class DilatedStack(Causal):
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """Of each block's convolution, in samples."""
+        """Dilation of each block's convolution, in samples."""
         return tuple(block.conv.dilation for block in self._blocks())
 
     @property
     def past(self) -> int:
-        """The sum over the blocks."""
+        """Sum of the blocks' left contexts."""
         return sum(block.past for block in self._blocks())
 
     def layers(self) -> list[tuple[str, Causal]]:
@@ -195,7 +195,7 @@ class DilatedStack(Causal):
         return (x, skip_sum), tuple(states)
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """See ``Causal``: the blocks, whose skips are added up."""
+        """Append the blocks, and sum their skips."""
         (x,), skip_sum = buffers, None
         for block in self._blocks():
             if difference(block, GatedResidualBlock, "") is None:

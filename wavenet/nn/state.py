@@ -1,7 +1,7 @@
-"""States are values: nested tuples of tensors, batch first. What one does to such values.
+"""Functions of states, which are values: nested tuples of tensors, batch first.
 
 A block's state is the tuple of its children's states, by position; a convolution's is its last
-inputs. Nothing here changes a state: every function returns a new one, except where it says view.
+inputs. Nothing here changes a state: functions return new states, or views where stated.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ State: TypeAlias = tuple[Any, ...]
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """The state of the same shape with ``function`` applied to every tensor."""
+    """Apply ``function`` to every tensor; return a state of the same structure."""
     return tuple(
         function(part) if isinstance(part, Tensor) else map_state(function, part) for part in state
     )
 
 
 def flatten_state(state: State) -> Iterator[Tensor]:
-    """The tensors of a state, in order."""
+    """Yield the tensors of a state, in order."""
     for part in state:
         if isinstance(part, Tensor):
             yield part
@@ -33,19 +33,19 @@ def flatten_state(state: State) -> Iterator[Tensor]:
 
 
 def unflatten_state(like: State, tensors: Iterator[Tensor]) -> State:
-    """The state shaped as ``like`` whose tensors are the next ones of ``tensors``."""
+    """Return a state with the structure of ``like``, filled with the next of ``tensors``."""
     return map_state(lambda _: next(tensors), like)
 
 
 def select_rows(state: State, rows: Tensor | list[int]) -> State:
-    """The rows of a batch of states: ``[B, ...]`` to ``[len(rows), ...]``, in that order."""
+    """Select rows of a batch of states: ``[B, ...]`` to ``[len(rows), ...]``, in that order."""
     return map_state(
         lambda part: part.index_select(0, torch.as_tensor(rows, device=part.device)), state
     )
 
 
 def reset_rows(state: State, rows: Tensor, fresh: State) -> State:
-    """The state with the marked rows replaced by those of ``fresh``.
+    """Replace the marked rows of a state by those of ``fresh``.
 
     Args:
         state: of batch size B.
@@ -64,10 +64,10 @@ def reset_rows(state: State, rows: Tensor, fresh: State) -> State:
 
 
 def detach_state(state: State) -> State:
-    """The same values cut off from the autograd graph (views): truncated back-propagation."""
+    """Detach a state from the autograd graph (views), for truncated back-propagation."""
     return map_state(Tensor.detach, state)
 
 
 def clone_state(state: State) -> State:
-    """A copy that shares no memory with the original."""
+    """Return a copy that shares no memory with the original."""
     return map_state(Tensor.clone, state)

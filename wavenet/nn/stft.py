@@ -4,8 +4,8 @@ With a periodic Hann window w of `win_samples` = L, frames `hop_samples` = H apa
 
     X[k, f] = sum_{n < L} w[n] x[H f + first_sample + n] exp(-2 pi i k n / K)
 
-The inverse is the least-squares one (Griffin and Lim 1984, equation 6): of all signals that whose
-transform is nearest to the given frames. With y_f the inverse transform of frame f, cut to L:
+The inverse is the least-squares one (Griffin and Lim 1984, equation 6): the signal whose transform
+is nearest to the given frames. With y_f the inverse transform of frame f, truncated to L samples:
 
     y[t] = sum_f w[t - H f] y_f[t - H f] / sum_f w[t - H f]^2
 
@@ -65,8 +65,8 @@ class CausalSTFT(Causal):
         win_samples = _window_length(n_fft, hop_samples, win_samples)
         if not -win_samples < first_sample <= 0:
             raise ValueError(
-                f"first_sample={first_sample} must lie within {1 - win_samples} to 0, so that "
-                "frame 0 holds the first sample"
+                f"first_sample={first_sample} must be within {1 - win_samples} to 0, so that "
+                "frame 0 contains the first sample"
             )
         self.in_channels, self.out_channels = 1, n_fft + 2
         self.n_fft, self.hop_samples, self.win_samples = n_fft, hop_samples, win_samples
@@ -78,7 +78,7 @@ class CausalSTFT(Causal):
 
     @property
     def past(self) -> int:
-        """From the first sample of a hop back to the first that counts in its frame's window."""
+        """Samples from the first of a hop back to the first nonzero one of its frame's window."""
         zero_first = self.win_samples > 1  # the periodic Hann window begins with a zero
         return self.history_samples - zero_first
 
@@ -95,7 +95,7 @@ class CausalSTFT(Causal):
         return (torch.zeros(shape, device=device, dtype=dtype),)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """The last samples of x, repeated."""
+        """Fill the state with the last samples of x, repeated."""
         self.check_call(x, cond)
         repeats = math.ceil(self.history_samples / x.shape[-1])
         repeated = x.repeat(1, 1, repeats)
@@ -112,7 +112,7 @@ class CausalSTFT(Causal):
         """``[B, 1, T]`` to complex frames ``[B, T / hop_samples, n_fft / 2 + 1]``, and the state.
 
         Raises:
-            ValueError: if the state is of other shapes.
+            ValueError: if the state has other shapes.
         """
         check_state(self, state, [(x.shape[0], 1, self.history_samples)])
         signal = torch.cat([state[0], x], dim=-1)
@@ -134,13 +134,13 @@ class CausalSTFT(Causal):
 class CausalISTFT(Causal):
     """Frames ``[B, n_fft + 2, F]``, as ``CausalSTFT`` gives them, to ``[B, 1, F * hop_samples]``.
 
-    The samples of column n begin with the first one of frame n's window; later frames do not reach
-    them. Behind a ``CausalSTFT`` of the same lengths the signal comes out delayed by the samples
-    that ``delay_samples_behind`` tells. ``synthesise`` takes complex frames.
+    The samples of column n begin with the first one of frame n's window; later frames do not
+    overlap them. After a ``CausalSTFT`` of the same lengths the signal is delayed by
+    ``delay_samples_behind`` samples. ``synthesise`` takes complex frames.
 
     Attributes:
         out_channels: 1.
-        overlap: frames that reach a sample, at most.
+        overlap: largest number of frames that overlap a sample.
 
     Args:
         n_fft: length of the transform, even.
@@ -161,7 +161,7 @@ class CausalISTFT(Causal):
         if float(sums.min()) < SMALLEST_OVERLAP:
             raise ValueError(
                 f"hop_samples={hop_samples} leaves samples that no window of win_samples="
-                f"{win_samples} weighs; use a hop of at most half of the window"
+                f"{win_samples} covers; use a hop of at most half of the window"
             )
         self.in_channels, self.out_channels = n_fft + 2, 1
         self.n_fft, self.hop_samples, self.win_samples = n_fft, hop_samples, win_samples
@@ -172,11 +172,11 @@ class CausalISTFT(Causal):
 
     @property
     def past(self) -> int:
-        """Frames before the newest that reach its first sample."""
+        """Frames before the newest that overlap its first sample."""
         return self.overlap - 1
 
     def oldest_input(self, n: int) -> int:
-        """The first frame that reaches sample n."""
+        """The first frame that overlaps sample n."""
         frame, offset = divmod(n, self.hop_samples)
         return frame - (self.win_samples - 1 - offset) // self.hop_samples
 
@@ -191,7 +191,7 @@ class CausalISTFT(Causal):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> State:
-        """``(sums [B, overlap - 1, hop_samples],)`` of the hops to come, zeros."""
+        """``(sums [B, overlap - 1, hop_samples],)`` of the next hops, zeros."""
         device, dtype = device or self.window.device, dtype or self.window.dtype
         shape = (batch_size, self.overlap - 1, self.hop_samples)
         return (torch.zeros(shape, device=device, dtype=dtype),)
@@ -231,12 +231,12 @@ class CausalISTFT(Causal):
 
 
 def transform_type(dtype: torch.dtype) -> torch.dtype:
-    """The type in which signals of this type are transformed: half precision has no transform."""
+    """Return the dtype for the transform of signals of this dtype; half precision has none."""
     return dtype if dtype == torch.float64 else torch.float32
 
 
 def overlaps_enough(hop_samples: int, win_samples: int) -> bool:
-    """Whether frames of these lengths have an inverse; see ``SMALLEST_OVERLAP``."""
+    """Return true if frames of these lengths have an inverse; see ``SMALLEST_OVERLAP``."""
     return float(overlap_sum(hop_samples, win_samples).min()) >= SMALLEST_OVERLAP
 
 
@@ -249,7 +249,7 @@ def overlap_sum(hop_samples: int, win_samples: int) -> Tensor:
 
 
 def _window_length(n_fft: int, hop_samples: int, win_samples: int | None) -> int:
-    """The length of the window, with all three checked."""
+    """Check the three lengths, and return that of the window."""
     win_samples = n_fft if win_samples is None else win_samples
     for name, value in (("n_fft", n_fft), ("hop_samples", hop_samples)):
         check_positive(name, value)
@@ -269,6 +269,6 @@ def check_state(block: Causal, state: State, expected: list[tuple[int, ...]]) ->
     if found != expected:
         raise ValueError(
             f"{type(block).__name__}: the state is {found}, expected {expected}; make it with "
-            f"`state = block.init_state({expected[0][0]})` and carry on with what the call "
-            "returns: `y, state = block.stream(x, state)`"
+            f"`state = block.init_state({expected[0][0]})` and continue with the returned one: "
+            "`y, state = block.stream(x, state)`"
         )

@@ -1,7 +1,7 @@
 """Live audio through causal blocks: ``process`` and ``Processor``.
 
-The same numbers as ``stream``, compiled for the CPU: what an amplifier, a denoiser or any other
-feed-forward network needs to keep up with chunks of 32 to 512 samples.
+The same numbers as ``stream``, compiled for the CPU: fast enough for amplifier models, denoisers
+and other feed-forward networks in real time, with chunks of 32 to 512 samples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wavenet.nn import Causal, State
 from wavenet.nn.graph import Graph, NotCompilable
 
 CAPACITY = 128
-"""Longest piece, in samples of the input, that is processed at once."""
+"""Largest chunk, in samples of the input, that is processed at once."""
 
 
 def process(
@@ -27,16 +27,16 @@ def process(
     cond: Iterable[Tensor] | None = None,
     state: State | None = None,
 ) -> Iterator[Any]:
-    """Live audio through a network: yields for each chunk what ``module.stream`` would give.
+    """Run live audio through a network: yield the output of ``module.stream`` for each chunk.
 
     Args:
         module: a ``Chain``, a ``DilatedStack`` or any other causal block.
         chunks: ``[B, in_channels, T]`` each, T a multiple of ``module.step``; lengths may change.
-        cond: for each chunk its conditioning, if the module takes one.
-        state: where to begin; default ``init_state``. ``module.warm_state(B)`` begins from silence.
+        cond: the conditioning of each chunk, if the module takes one.
+        state: initial state; default ``init_state``. ``module.warm_state(B)`` is that of silence.
 
     Raises:
-        ValueError: at the first chunk that does not fit, as ``stream`` does.
+        ValueError: for a chunk of a wrong shape, as ``stream`` does.
     """
     conditionings = iter(cond) if cond is not None else None
     processor: Processor | None = None
@@ -54,11 +54,11 @@ class Processor:
     is compiled; anything else runs through its own ``stream``, as does everything without numba.
 
     Args:
-        module: a causal block, in evaluation mode; later changes of its weights are not heard.
+        module: a causal block, in evaluation mode; later changes of its weights have no effect.
         state: canonical, such as ``module.init_state(1)``.
 
     Attributes:
-        compiled: whether the compiled kernel is at work.
+        compiled: whether the compiled kernel is used.
     """
 
     def __init__(self, module: Causal, state: State) -> None:
@@ -67,10 +67,10 @@ class Processor:
         self.compiled = not isinstance(self._runner, _Streamed)
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Any:
-        """``[B, in_channels, T]`` to what ``module.stream`` gives.
+        """``[B, in_channels, T]`` to the output of ``module.stream``.
 
         Raises:
-            ValueError: if x or cond does not fit.
+            ValueError: if x or cond has a wrong shape.
         """
         self.module.check_call(x, cond)
         with torch.no_grad():
@@ -89,7 +89,7 @@ class _Runner(Protocol):
 
 
 class _Streamed:
-    """The definition itself."""
+    """Runner that calls ``stream`` of the module."""
 
     def __init__(self, module: Causal, state: State) -> None:
         self._module, self._state = module, state
@@ -103,7 +103,7 @@ class _Streamed:
 
 
 def _compiled(module: Causal, state: State) -> _Runner | None:
-    """The compiled network, or None where it cannot be compiled."""
+    """Compile the network; None if that is not possible."""
     parameters = list(module.parameters())
     if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
         return None

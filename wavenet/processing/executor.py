@@ -1,4 +1,4 @@
-"""Runs a graph: lays out its buffers, histories and weights in memory, and calls the kernel."""
+"""Execution of a graph: memory layout of buffers, histories and weights; calls of the kernel."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wavenet.processing import CAPACITY, kernel
 from wavenet.processing.kernel import LANES, OUTPUTS
 
 _CHUNKS_OF_HISTORY = 4
-"""A history moves its past to the front once in so many of the longest chunks."""
+"""Number of the largest chunks after which a history moves its past to the front."""
 _NO_SETTINGS = (0.0,) * 4
-"""Behind those of an operation: the kernel always reads four."""
+"""Padding after the settings of an operation: the kernel always reads four."""
 
 
 @dataclass
 class _Memory:
-    """What one row needs: all floats, where its histories stand, and views of the ends."""
+    """Memory of one row: all floats, positions of its histories, and views of input and output."""
 
     data: np.ndarray
     positions: np.ndarray
@@ -36,9 +36,9 @@ class Executor:
     """Runs a graph on chunks.
 
     Args:
-        module: the block that the graph was made of.
+        module: the block of the graph.
         graph: see ``Graph.of``.
-        state: canonical, where to begin.
+        state: initial one, canonical.
     """
 
     def __init__(self, module: Causal, graph: Graph, state: State) -> None:
@@ -59,10 +59,10 @@ class Executor:
         self._load(histories)
 
     def run(self, x: Tensor, cond: Tensor | None) -> Any:
-        """A chunk ``[B, in_channels, T]``; see ``Processor``."""
+        """Process a chunk ``[B, in_channels, T]``; see ``Processor``."""
         if x.shape[0] != self._batch:
             raise ValueError(
-                f"x has {x.shape[0]} rows, but the state it began with has {self._batch}; begin "
+                f"x has {x.shape[0]} rows, but the initial state has {self._batch}; begin "
                 f"with state=module.init_state({x.shape[0]})"
             )
         n = x.shape[-1]
@@ -125,20 +125,20 @@ class Executor:
         )
 
     def _view(self, data: np.ndarray, buffer: Buffer) -> np.ndarray:
-        """A buffer's ``[channels, row]``."""
+        """View of a buffer, ``[channels, row]``."""
         start, row = self._buffers[buffer.number, :2]
         return data[start : start + buffer.channels * row].reshape(buffer.channels, row)
 
     def _history(self, row: int, index: int) -> np.ndarray:
-        """An operation's ``[in, row]``."""
+        """View of an operation's history, ``[in, row]``."""
         n_in, start, length = self._table[index, [kernel.IN, kernel.HISTORY, kernel.HISTORY_ROW]]
         return self._memory[row].data[start : start + n_in * length].reshape(n_in, length)
 
     def _place_buffers(self) -> int:
-        """Give every buffer its place; returns the floats taken.
+        """Assign memory to every buffer; return the number of floats.
 
-        A place is free again after the last operation that reads it, so that a deep network stays
-        within the nearest cache. An operation on single samples may write where it reads.
+        Memory is reused after the last operation that reads it, so that a deep network fits into
+        the nearest cache. A pointwise operation may write where it reads.
         """
         last_use = {buffer.number: len(self._graph.operations) for buffer in self._graph.outputs}
         for index, operation in enumerate(self._graph.operations):
@@ -180,7 +180,7 @@ class Executor:
         return at
 
     def _place_operations(self, at: int) -> int:
-        """Fill the table and pack the weights; returns the floats taken, histories included."""
+        """Fill the table and pack the weights; return the number of floats with histories."""
         packed: list[np.ndarray] = []
         n_packed = 0
 
@@ -241,5 +241,5 @@ class Executor:
 
 
 def _padded(n: int, multiple: int) -> int:
-    """n, and at least one multiple more than nothing: the kernel may run over by one tile."""
+    """Round n up to a multiple, and add one: the kernel may write one tile beyond the end."""
     return (n + multiple - 1) // multiple * multiple + multiple

@@ -2,7 +2,7 @@
 
     blocks of the file -> the model's sample rate -> chunks through ``Processor`` -> back -> a file
 
-Every channel of the file is a row of the batch: a mono model runs over each by itself.
+Every channel of the file is a row of the batch: a mono model processes each independently.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from wavenet.storage.paths import require_other_file
 from wavenet.values.integers import is_integer
 
 BLOCK = 1 << 15
-"""Samples of the file that are in memory at once."""
+"""Samples per channel that are in memory at once."""
 
 FORMATS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}
-"""What is written: in WAV nothing is rounded or clipped."""
+"""Output formats; WAV neither rounds nor clips."""
 
 MOST_CHANNELS = 64
-"""Every channel takes the memory of a network's state."""
+"""Largest number of channels; each takes the memory of a network's state."""
 
 
 @dataclass(frozen=True)
 class Processed:
-    """What ``process_file`` did.
+    """Result of ``process_file``.
 
     Attributes:
         duration_s: of the audio, in seconds.
-        elapsed_s: time that it took, reading, resampling and writing included.
-        clipped: samples beyond full scale, in a format that cannot hold them.
-        compiled: whether the compiled kernel was at work.
+        elapsed_s: processing time, with reading, resampling and writing.
+        clipped: samples above full scale, in a format that clips.
+        compiled: whether the compiled kernel was used.
     """
 
     duration_s: float
@@ -55,7 +55,7 @@ class Processed:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of audio a second."""
+        """Seconds of audio per second of processing."""
         return self.duration_s / self.elapsed_s
 
 
@@ -71,19 +71,19 @@ def process_file(
 
     Args:
         model: such as a ``NamWaveNet``: one channel in, one channel out, with a ``sample_rate``.
-        source: any audio file; a stereo file comes out in stereo, every channel by itself.
+        source: any audio file; the channels of a stereo file are processed independently.
         target: ``.wav`` (32-bit float) or ``.flac`` (24 bits).
-        chunk: samples that the network gets at once.
-        progress: called with the seconds of each block that is done.
+        chunk: samples per call of the network.
+        progress: called with the seconds of each finished block.
 
     Raises:
-        AudioError: if a file cannot be read, or not be written; nothing is then.
-        ValueError: if the model or the chunk does not fit, or the target is the source.
+        AudioError: if a file cannot be read or written; nothing is written then.
+        ValueError: for a model of several channels, a wrong chunk, or if the target is the source.
     """
     require_extension(target, FORMATS)
     if not is_integer(chunk) or chunk < 1:
         raise ValueError(f"chunk={chunk!r} must be an integer of at least 1, such as 64")
-    runner: Any = model  # its rate and its outputs are no part of every block
+    runner: Any = model  # not every block has a sample rate and output channels
     if (runner.in_channels, runner.out_channels) != (1, 1):
         raise ValueError(
             f"the model takes {runner.in_channels} channels and gives {runner.out_channels}; only "
@@ -120,7 +120,7 @@ def _through(
     rates: tuple[int, int],
     chunk: int,
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """The same number of samples, through the network at its own rate."""
+    """Process blocks at the network's rate; the output has as many samples as the input."""
     there = BlockResampler(rates[0], rates[1], channels)
     back = BlockResampler(rates[1], rates[0], channels)
     taken = given = 0
@@ -136,7 +136,7 @@ def _through(
 
 
 def _run(processor: Processor, block: np.ndarray[Any, Any], chunk: int) -> np.ndarray[Any, Any]:
-    """``[T, channels]`` through the network, chunk after chunk."""
+    """Process ``[T, channels]`` chunk after chunk."""
     if not len(block):
         return block
     rows: Tensor = torch.from_numpy(np.ascontiguousarray(block.T))[:, None]

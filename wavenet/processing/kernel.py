@@ -1,9 +1,9 @@
-"""The compiled side of ``process``: runs a graph on one chunk of one row.
+"""Compiled kernel of ``process``: runs a graph on one chunk of one row.
 
-Everything is kept in one array of floats. A buffer is ``channels`` rows, a row holds the samples
-of the chunk. A convolution with more than one tap has a history of its own: rows in which the
-chunk is appended to the ``past`` samples before it, until the row is full and these move to its
-front. Rows are padded, so that the kernel may compute up to 31 samples more than there are.
+All data is in one array of floats. A buffer has ``channels`` rows of the samples of the chunk. A
+convolution with more than one tap has a history: rows in which the chunk is appended to the
+``past`` samples before it; when a row is full, these are moved to its front. Rows are padded, so
+that the kernel may compute up to 31 samples too many.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _conv_tile(op, data, weights, w, b, source, target):
 
 @inlined
 def _remember(op, data, source, source_row, positions, n):
-    """Append the chunk to the history; returns where the oldest tap of its first sample lies."""
+    """Append the chunk to the history; return the index of the oldest tap of its first sample."""
     past = (op[TAPS] - 1) * op[DILATION]
     history, row = op[HISTORY], op[HISTORY_ROW]
     position = positions[op[POSITION]]

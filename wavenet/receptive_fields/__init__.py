@@ -1,13 +1,13 @@
-"""How far back does a network hear? The receptive field, in samples, seconds and milliseconds.
+"""Receptive fields of networks, in samples, seconds and milliseconds.
 
 - ``arithmetic``: the formulas of one convolution, in one or more dimensions;
-- ``causal``: blocks that declare their reach, configurations, lists of dilations;
+- ``causal``: blocks that declare their receptive field, configurations, lists of dilations;
 - ``tracing`` (with ``rules`` and ``windows``): any module, by formula;
-- ``gradient`` (with ``linear`` and ``counterparts``): any module, by measurement; each proves the
-  other;
-- ``effective``: how much of the field a trained model really uses;
-- ``design``: which stacks reach a wanted field, and what they cost;
-- ``pictures``: all of it drawn.
+- ``gradient`` (with ``linear``, ``linear_network`` and ``linearized_ops``): any module, by
+  measurement; each verifies the other;
+- ``effective``: how much of the field a trained model uses;
+- ``design``: stacks that reach a target field, and their costs;
+- ``plots``: figures of all of these.
 """
 
 from wavenet.receptive_fields.analysis import METHODS, receptive_field

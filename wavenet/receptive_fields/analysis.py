@@ -1,4 +1,4 @@
-"""``receptive_field``: which way to an answer is taken, and how two answers are compared."""
+"""``receptive_field``: choice of the method, and comparison of two results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from wavenet.receptive_fields.field import (
     stride_number,
 )
 from wavenet.receptive_fields.inputs import scaled, stretched
-from wavenet.receptive_fields.lengths import ENDLESS, with_other_length
+from wavenet.receptive_fields.lengths import UNBOUNDED, with_other_length
 from wavenet.receptive_fields.linear import CannotMeasure, run_linear
 from wavenet.receptive_fields.measurement import make_field, measured_field, refusal
 from wavenet.receptive_fields.module_tracker import spatial_axes
-from wavenet.receptive_fields.rules import Heard, Maskable
+from wavenet.receptive_fields.rules import Maskable, TensorField
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.verification import verify_block, verify_trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach
@@ -34,7 +34,7 @@ from wavenet.receptive_fields.windows import CannotTrace, Reach
 METHODS = ("auto", "trace", "gradient")
 
 _ROUND_SIZES = (32, 96, 640, 11520)
-"""Sizes that halve often: where the given one does not, branches would end at different strides."""
+"""Sizes that halve often: otherwise branches would end at different strides."""
 
 _DEFAULT_LENGTH = 64
 """Samples of the input of a causal block that is to be measured, before it is made longer."""
@@ -59,16 +59,16 @@ def receptive_field(
         input_shape: what a module takes: ``(B, C, T)``, ``(B, C, H, W)`` or ``(B, T)``; several
             inputs as a list of such shapes, of which the first is followed. Its length matters
             only to layers whose geometry depends on it. Causal blocks need none.
-        method: ``auto`` takes what a causal block declares, or else the formula, or else, where
-            that cannot follow the code, the gradient, and says so in ``notes``. ``trace`` and
-            ``gradient`` take that one way.
+        method: ``auto`` uses the declaration of a causal block, else the formula, else, where that
+            cannot follow the code, the gradient, with a remark in ``notes``. ``trace`` and
+            ``gradient`` use that one method.
         verify: also measure by gradient, and compare.
 
     Raises:
         TypeError: for anything else.
         ValueError: if a dilation, kernel size or sample rate is not a positive integer, if there
             are no layers, if the sample rate contradicts the model's, if the module does not accept
-            the input, or if the method cannot tell.
+            the input, or if the method does not apply.
         VerificationError: if ``verify`` finds a difference; it names the first layer.
 
     >>> receptive_field([1, 2, 4], kernel_size=3, sample_rate=16000).samples
@@ -110,7 +110,7 @@ def _sample_rate(thing: Any, given: int | None) -> int | None:
 
 
 def _shapes(module: nn.Module, given: Sequence[Any] | None) -> list[tuple[int, ...]]:
-    """The shapes of all inputs; a causal block's follows from what it declares."""
+    """Return the shapes of all inputs; a causal block's follows from its declaration."""
     if given is None:
         if isinstance(module, Causal):
             n = -(-_DEFAULT_LENGTH // module.step) * module.step
@@ -155,10 +155,10 @@ def _of_module(
 def _with_length(
     module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced, field: ReceptiveField
 ) -> ReceptiveField:
-    """The field, told apart from one that the length of the input makes.
+    """Return the field, or an unbounded one if it follows the length of the input.
 
     Code may compute positions and sizes from the length. So a second length is traced: a field that
-    is longer there at the same stride grows without end.
+    is longer there at the same stride is unbounded.
     """
     for factor in (Fraction(1, 2), Fraction(2)):
         shape = scaled(traced.shape, factor)
@@ -174,14 +174,14 @@ def _with_length(
 def _with_masks(
     module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced, field: ReceptiveField
 ) -> ReceptiveField:
-    """The field, with the sides measured on which a mask in the code may have left an end."""
-    reaches = [reach for _, heard, _ in traced.outputs for reach in heard.reaches]
+    """Return the field, with those sides measured that a mask in the code may bound."""
+    reaches = [reach for _, output_field, _ in traced.outputs for reach in output_field.reaches]
     if len(spatial_axes(traced.shape)) > 1 or not any(isinstance(r, Maskable) for r in reaches):
         return field
     try:
         measured = measured_field(module, field.sample_rate, shapes, ())
     except ValueError as error:
-        note = f"whether it is causal is not known: {error}"
+        note = f"it could not be measured whether it is causal: {error}"
         return dataclasses.replace(field, notes=(*field.notes, note))
     named = {output.name: output for output in measured.outputs}
     outputs = []
@@ -190,7 +190,7 @@ def _with_masks(
         outputs.append(output if known is None or not isinstance(reach, Maskable) else known)
     if outputs == list(field.outputs):
         return field
-    note = "what its masks leave was measured by gradient"
+    note = "the effect of its masks was measured by gradient"
     notes = (*field.notes, note, *measured.notes)
     finite = all(is_finite(output.samples) for output in outputs)
     unbounded = () if finite else field.unbounded
@@ -198,7 +198,7 @@ def _with_masks(
 
 
 def _traced(module: nn.Module, shapes: list[tuple[int, ...]]) -> tuple[Traced, tuple[str, ...]]:
-    """The trace at the given size, or at the next one that divides evenly."""
+    """Return the trace at the given size, or at the next one that divides evenly."""
     try:
         return trace(module, shapes[0], shapes[1:]), ()
     except CannotTrace as error:
@@ -227,13 +227,15 @@ def _require_accepted(module: nn.Module, shapes: list[tuple[int, ...]]) -> None:
 
 
 def _traced_field(traced: Traced, rate: int | None, notes: tuple[str, ...]) -> ReceptiveField:
-    outputs = [OutputField(name, *_numbers(heard)) for name, heard, _ in traced.outputs]
-    for name, heard, _ in traced.outputs:
-        if any(isinstance(reach, Reach) and reach.stride < 0 for reach in heard.reaches):
+    outputs = [
+        OutputField(name, *_numbers(tensor_field)) for name, tensor_field, _ in traced.outputs
+    ]
+    for name, tensor_field, _ in traced.outputs:
+        if any(isinstance(reach, Reach) and reach.stride < 0 for reach in tensor_field.reaches):
             notes = (*notes, f"{name} runs backwards: it was flipped an odd number of times")
     layers = []
     for layer in traced.layers:
-        samples, back, ahead, stride, _ = _numbers(layer.heard)
+        samples, back, ahead, stride, _ = _numbers(layer.field)
         wide = layer.kernel_size
         layers.append(
             LayerField(
@@ -252,12 +254,12 @@ def _traced_field(traced: Traced, rate: int | None, notes: tuple[str, ...]) -> R
     return make_field(outputs, rate, tuple(layers), "trace", notes, traced.unbounded)
 
 
-def _numbers(heard: Heard) -> tuple[Any, Any, Any, Any, Any]:
+def _numbers(field: TensorField) -> tuple[Any, Any, Any, Any, Any]:
     """(samples, look-back, look-ahead, stride, padding)."""
     columns: list[tuple[Any, Any, Any, Any, Any]] = []
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, str):
-            columns.append(ENDLESS)
+            columns.append(UNBOUNDED)
             continue
         try:
             samples, back, ahead, padding = reach.summary()

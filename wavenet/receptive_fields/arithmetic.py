@@ -1,6 +1,6 @@
 """The arithmetic of convolutions, in one dimension or in any number of them.
 
-A kernel of k taps with dilation d touches samples that lie d apart, so from the first to the last
+A kernel of k taps with dilation d reads samples that are d apart, so from the first to the last
 it spans the *effective kernel*
 
     F = d (k - 1) + 1                                       (Dumoulin and Visin 2016, section 5.1).
@@ -152,7 +152,7 @@ def _span(kernel_size: int, dilation: int) -> int:
 
 
 def _each(function: Callable[..., int], **arguments: Size) -> Size:
-    """The function of one dimension, applied to each; a single integer stands for all of them."""
+    """Apply a function of one dimension to each; a single integer applies to all of them."""
     lengths = {len(value) for value in arguments.values() if isinstance(value, tuple)}
     if not lengths:
         return function(**arguments)

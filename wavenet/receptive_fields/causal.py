@@ -1,4 +1,4 @@
-"""The receptive field of causal blocks, which declare it: ``past + 1``, by the law of wavenet.nn.
+"""The receptive field of causal blocks, which declare it: ``past + 1`` (``wavenet.nn.causal``).
 
 Also of a configuration and of a plain list of dilations. In a stack, every layer adds what its
 effective kernel has beyond one sample, counted in samples of the network's input (Yu and Koltun
@@ -32,11 +32,11 @@ from wavenet.receptive_fields.field import (
 
 
 class StackSettings(Protocol):
-    """What a configuration must have for its receptive field: ``WaveNetConfig`` has it."""
+    """Settings that determine a receptive field; ``WaveNetConfig`` has them."""
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """One per layer, in samples."""
+        """Dilations in samples, one per layer."""
 
     @property
     def kernel_size(self) -> int:
@@ -44,14 +44,14 @@ class StackSettings(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """In Hz."""
+        """Sample rate in Hz."""
 
     def predictor(self) -> Causal | None:
-        """What hears the signal before the layers do, if anything."""
+        """Return the block that precedes the layers, or None."""
 
 
 def of_block(block: Causal, sample_rate: int | None) -> ReceptiveField:
-    """What a causal block declares, layer by layer."""
+    """Return the receptive field that a causal block declares, layer by layer."""
     return _of_leaves(list(causal_leaves(block)), sample_rate)
 
 
@@ -71,7 +71,10 @@ def of_dilations(
 
 
 def causal_leaves(block: Causal, path: str = "") -> Iterator[tuple[str, Causal]]:
-    """The blocks that look along time, in the order of the signal; others' blocks count whole."""
+    """Yield path and block of those that look along time, in the order of the signal.
+
+    A block that names no layers of its own counts as one.
+    """
     children = block.layers()
     if not children:
         yield path or type(block).__name__, block

@@ -1,8 +1,8 @@
-"""Counterparts of what runs over all of the time: recurrent layers, attention, sums, and masks.
+"""Linear counterparts of functions of all times: recurrent layers, attention, sums, and masks.
 
-A recurrent layer depends on everything that came before, so a running sum stands for it. Attention
-depends on what its mask allows. Masked scores are minus infinity: they carry no gradient, and are
-zeros after the softmax, so that ``softmax(q k + mask) v`` written out is measured as it is meant.
+A recurrent layer depends on its whole past, so a running sum replaces it. Attention depends on what
+its mask allows. Masked scores are minus infinity: they carry no gradient, and are zeros after the
+softmax, so that an explicit ``softmax(q k + mask) v`` is measured correctly.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.receptive_fields.linearized_ops import Call, counterpart, levelled
+from wavenet.receptive_fields.linearized_ops import Call, counterpart, with_binary_gradient
 from wavenet.receptive_fields.module_tracker import tensors_in
 
 MASKED = -1e4
 """Scores from here down are none: their exponential is zero in every precision."""
+
+
+DEPENDS_ON_INPUT = "_depends_on_input"
+"""Attribute of tensors that depend on the input without a gradient, such as comparisons."""
 
 
 def with_mask(signals: Tensor, constants: list[Tensor]) -> Tensor:
@@ -37,9 +41,9 @@ def unmasked(x: Tensor) -> Tensor:
 
 
 def of_signal(tensor: Any) -> bool:
-    """Whether a tensor depends on the input, in its values if not by a gradient."""
+    """Return true if a tensor depends on the input, by a gradient or in its values alone."""
     return isinstance(tensor, Tensor) and (
-        tensor.requires_grad or getattr(tensor, "depends_on_input", False)
+        tensor.requires_grad or getattr(tensor, DEPENDS_ON_INPUT, False)
     )
 
 
@@ -54,7 +58,7 @@ def _masked_fill(call: Call) -> Tensor:
 
 @counterpart("where")
 def _where(call: Call) -> Tensor:
-    """A choice that does not depend on the input; ``linear`` has the sum for one that does."""
+    """Choose by a constant condition; ``linear_network`` sums the branches of any other."""
     condition, a, b = call.get(0, "condition"), call.get(1, "input"), call.get(2, "other")
     if condition.dtype != torch.bool:  # a.where(condition, b)
         condition, a = a, condition
@@ -62,7 +66,7 @@ def _where(call: Call) -> Tensor:
 
 
 def _branch(value: Any) -> Any:
-    """A signal as it is; of a constant only whether it masks."""
+    """Return a signal as it is, and of a constant only its mask."""
     if of_signal(value):
         return value
     if isinstance(value, Tensor):
@@ -104,7 +108,7 @@ def _mean(call: Call) -> Any:
 
 @counterpart("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def _running(call: Call) -> Any:
-    total = levelled(call.x.cumsum(call.get(1, "dim")))
+    total = with_binary_gradient(call.x.cumsum(call.get(1, "dim")))
     if call.name in ("cummax", "cummin"):
         kind = getattr(torch.return_types, call.name)
         return kind((total, torch.zeros_like(total, dtype=torch.long)))
@@ -117,7 +121,7 @@ def _cell(call: Call) -> Any:
     x, state = call.args[0], call.args[1]
     before = state[0] if isinstance(state, tuple | list) else state
     total = x.mean(-1, keepdim=True) + before.mean(-1, keepdim=True)
-    after = levelled(before + total)
+    after = with_binary_gradient(before + total)
     return (after, after.clone()) if call.name == "lstm_cell" else after
 
 
@@ -126,7 +130,7 @@ def _recurrent(call: Call) -> Any:
     """The sum of all that came before, in every unit; and of all that comes after, if both ways."""
     x, settings = call.args[0], RecurrentSettings(call.args)
     axis = settings.axis
-    mean = levelled(x.mean(-1, keepdim=True))
+    mean = with_binary_gradient(x.mean(-1, keepdim=True))
     for state in tensors_in(settings.states):
         if state.requires_grad:
             mean = mean + state.mean()
@@ -135,7 +139,7 @@ def _recurrent(call: Call) -> Any:
     if settings.bidirectional:
         directions.append(mean.flip(axis).cumsum(axis).flip(axis))
     wide = [total.expand(*total.shape[:-1], n_units) for total in directions]
-    output = levelled(torch.cat(wide, -1))
+    output = with_binary_gradient(torch.cat(wide, -1))
     whole = mean.mean() if settings.packed else mean.mean(axis, keepdim=True).movedim(axis, 0)
     return (output, *(torch.zeros_like(state) + whole for state in tensors_in(settings.states)))
 
@@ -190,11 +194,11 @@ def _multi_head_attention(call: Call) -> tuple[Tensor, Tensor | None]:
 
 
 def allowed_pairs(mask: Tensor | None) -> Tensor | None:
-    """Return what may look at what, bool ``[..., L, S]``; None where everything may.
+    """Return the pairs that may attend, bool ``[..., L, S]``; None if all may.
 
     Args:
-        mask: as ``scaled_dot_product_attention`` takes it, true or a finite score where one may.
-            One that depends on the input forbids nothing for certain.
+        mask: as ``scaled_dot_product_attention`` takes it: true or a finite score where attention
+            is allowed. A mask that depends on the input is taken to allow everything.
     """
     if mask is None or of_signal(mask):
         return None
@@ -212,7 +216,7 @@ def allowed_by_heads(mask: Tensor | None, n_heads: int) -> Tensor | None:
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """``[..., L, 1]``: each query, and the mean of the keys and values that it may look at."""
+    """``[..., L, 1]``: each query, plus the mean of the keys and values that it attends to."""
     query, key, value = (t.mean(-1, keepdim=True) for t in (query, key, value))
     pairs = key + value
     if pairs.ndim > 2 and pairs.shape[-3] not in (1, query.shape[-3]):  # heads share keys
@@ -220,5 +224,5 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None)
     if allowed is None:
         seen = pairs.mean(-2, keepdim=True)
     else:
-        seen = torch.matmul(allowed.to(pairs.dtype), levelled(pairs)) / pairs.shape[-2]
-    return levelled(query + levelled(seen))
+        seen = torch.matmul(allowed.to(pairs.dtype), with_binary_gradient(pairs)) / pairs.shape[-2]
+    return with_binary_gradient(query + with_binary_gradient(seen))

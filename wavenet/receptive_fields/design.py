@@ -1,33 +1,33 @@
-"""Which dilated stacks reach a wanted receptive field, and what each of them costs.
+"""Design of dilated stacks: those that reach a target receptive field, and their costs.
 
 Stacks of gated residual blocks as in ``wavenet.nn.DilatedStack`` (van den Oord et al. 2016):
-dilations 1, 2, 4 .. 2 ** (L - 1), repeated S times, with kernel size k. They hear
+dilations 1, 2, 4 .. 2 ** (L - 1), repeated S times, with kernel size k. Their receptive field is
 
     1 + S (k - 1) (2 ** L - 1) samples.
 
 With R residual and K skip channels a layer has 2 R R k weights in its dilated convolution, R R and
-R K in its projections: so many multiply-adds per sample, and as many parameters, with the biases.
-To stream, each layer keeps its last (k - 1) d inputs of R channels. Counted is the stack alone:
-what a model has before and behind it does not depend on the choice.
+R K in its projections. This is the number of multiply-adds per sample; parameters add the biases.
+For streaming, each layer keeps its last (k - 1) d inputs of R channels. The stack alone is
+counted: the parts of a model before and after it do not depend on the choice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wavenet.nn.causal import check_positive
 
 KERNEL_SIZES = (2, 3, 4, 5)
-"""Those that are tried."""
+"""Kernel sizes that are tried."""
 
 MOST_LAYERS_PER_STACK = 20
-"""That are tried: dilations up to 524288."""
+"""Largest number of layers per stack that is tried: dilations up to 524288."""
 
 MOST_LAYERS = 60
-"""In all; deeper stacks cost more than they save."""
+"""Largest number of layers in total; deeper stacks cost more than they save."""
 
 BYTES_PER_VALUE = 4
 """State is kept in float32."""
@@ -45,7 +45,7 @@ class Proposal:
         milliseconds: the same.
         multiply_adds: per sample.
         parameters: weights and biases.
-        state_bytes: what one stream remembers, in float32.
+        state_bytes: state of one stream, in float32.
         real_time_factor: seconds of sound per second of work, if the machine's speed was given.
         pareto: whether no other proposal is at least as good in every cost and better in one.
     """
@@ -63,12 +63,12 @@ class Proposal:
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """One per layer, in samples."""
+        """Dilations in samples, one per layer."""
         return tuple(2**i for i in range(self.layers_per_stack)) * self.stacks
 
     @property
     def costs(self) -> tuple[int, int, int]:
-        """What should be small: multiply-adds, parameters, state."""
+        """Costs to be minimised: multiply-adds, parameters, state."""
         return self.multiply_adds, self.parameters, self.state_bytes
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def design(
     multiply_adds_per_second: float | None = None,
     kernel_sizes: Sequence[int] = KERNEL_SIZES,
 ) -> list[Proposal]:
-    """Stacks that hear at least ``target_ms``, the cheapest first.
+    """Stacks whose receptive field is at least ``target_ms``, the cheapest first.
 
     For every kernel size and number of layers per stack there is one proposal, with the fewest
-    stacks that reach the target. Those that hear more than twice as far are left out.
+    stacks that reach the target. Fields of more than twice the target are left out.
 
     Args:
-        target_ms: wanted receptive field, in milliseconds.
+        target_ms: target receptive field, in milliseconds.
         sample_rate: in Hz.
         residual_channels: width of the signal between layers.
         skip_channels: width of the skip sum; default, twice the residual channels.
@@ -112,22 +112,14 @@ def design(
     check_positive("residual_channels", residual_channels)
     skip_channels = 2 * residual_channels if skip_channels is None else skip_channels
     check_positive("skip_channels", skip_channels)
-    wanted = max(2, math.ceil(target_ms * sample_rate / 1000 - 1e-9))
-    found = []
-    for kernel_size in kernel_sizes:
-        check_positive("kernel_size", kernel_size - 1)
-        for layers in range(1, MOST_LAYERS_PER_STACK + 1):
-            per_stack = (kernel_size - 1) * (2**layers - 1)
-            stacks = math.ceil((wanted - 1) / per_stack)
-            if 1 + stacks * per_stack <= 2 * wanted and layers * stacks <= MOST_LAYERS:
-                found.append(
-                    proposal(
-                        kernel_size, layers, stacks, sample_rate, residual_channels, skip_channels
-                    )
-                )
+    target = max(2, math.ceil(target_ms * sample_rate / 1000 - 1e-9))
+    found = [
+        proposal(*stack, sample_rate, residual_channels, skip_channels)
+        for stack in _stacks_that_reach(target, kernel_sizes)
+    ]
     if not found:
         raise ValueError(
-            f"target_ms={target_ms:g} at {sample_rate} Hz is {wanted} samples, which no stack of "
+            f"target_ms={target_ms:g} at {sample_rate} Hz is {target} samples, which no stack of "
             f"up to {MOST_LAYERS} layers reaches; ask for less or lower the sample rate"
         )
     if max_parameters is not None:
@@ -145,6 +137,17 @@ def design(
         found = [replace(p, real_time_factor=speed / p.multiply_adds) for p in found]
     found.sort(key=lambda p: (p.multiply_adds, p.state_bytes, p.samples))
     return _marked(found)
+
+
+def _stacks_that_reach(target: int, kernel_sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield kernel size, layers per stack and stacks for fields of ``target`` to twice as many."""
+    for kernel_size in kernel_sizes:
+        check_positive("kernel_size", kernel_size - 1)
+        for layers in range(1, MOST_LAYERS_PER_STACK + 1):
+            per_stack = (kernel_size - 1) * (2**layers - 1)
+            stacks = math.ceil((target - 1) / per_stack)
+            if 1 + stacks * per_stack <= 2 * target and layers * stacks <= MOST_LAYERS:
+                yield kernel_size, layers, stacks
 
 
 def proposal(
@@ -185,7 +188,7 @@ def _beaten(one: Proposal, others: Iterable[Proposal]) -> bool:
 
 
 def table(proposals: Sequence[Proposal]) -> str:
-    """A line per proposal; those that no other beats are marked ``*``."""
+    """Format one line per proposal; Pareto-optimal ones are marked ``*``."""
     header = ["", "kernel", "layers", "stacks", "samples", "ms", "multiply-adds", "parameters"]
     header += ["state", "real time"]
     rows = [

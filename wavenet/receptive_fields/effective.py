@@ -1,13 +1,13 @@
-"""How much of its receptive field a trained network uses: the effective receptive field.
+"""The effective receptive field: how much of its receptive field a trained network uses.
 
 Luo, Li, Urtasun and Zemel (2016) found that the influence of an input on an output is far from even
 over the field: it falls off like a Gaussian, and training widens it. Measured here on real audio:
 
     s(l) = mean over times t of | d (r . y[t]) / d x[t - l] |,       l = -look_ahead .. look_back,
 
-r a vector of random signs over the channels of y, drawn anew for each t, so that no output is
-preferred and none cancel for certain. The share of s within the n samples nearest to the output's
-own time then says how far a network really listens.
+r a vector of random signs over the channels of y, drawn anew for each t, so that all channels count
+alike and do not cancel systematically. The effective field is given by the share of s within the n
+samples nearest to the output's own time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from wavenet.receptive_fields.field import milliseconds
 from wavenet.receptive_fields.module_tracker import named_outputs
 
 SHARES = (0.5, 0.9, 0.99)
-"""Of the sensitivity, whose distances are reported."""
+"""Shares of the sensitivity whose distances are reported."""
 
 
 @dataclass(frozen=True, eq=False)
 class EffectiveField:
-    """Where the sensitivity of a network's output lies.
+    """The sensitivity of a network's output to its input, by lag.
 
     Attributes:
-        lags: ``[R]``, samples before the output's own time; negative ones lie after it.
+        lags: ``[R]``, samples before the output's own time; negative ones are after it.
         sensitivity: ``[R]``, mean absolute gradient at each lag, scaled to the sum 1.
         sample_rate: in Hz, or None.
         positions: times t that were averaged over.
@@ -63,7 +63,7 @@ class EffectiveField:
             ValueError: if share is not within 0 to 1.
         """
         if not 0 < share <= 1:
-            raise ValueError(f"share={share} must lie above 0 and not above 1")
+            raise ValueError(f"share={share} must be above 0 and at most 1")
         enough = self.within >= share - 1e-12
         return int(enough.nonzero()[0]) + 1 if bool(enough.any()) else len(enough)
 
@@ -88,7 +88,7 @@ class EffectiveField:
         return json.dumps(self.to_dict())
 
     def __str__(self) -> str:
-        """A line per share."""
+        """Format one line per share."""
         lines = [f"effective receptive field, averaged over {self.positions} times:"]
         for share in SHARES:
             n = self.samples(share)
@@ -136,7 +136,7 @@ def effective_field(
     if audio.shape[-1] < length:
         raise ValueError(
             f"audio has {audio.shape[-1]} samples, fewer than the receptive field of {length}; "
-            "give a longer piece"
+            "give a longer recording"
         )
     times = _times(audio, back, ahead, positions)
     generator = torch.Generator().manual_seed(seed)
@@ -145,30 +145,36 @@ def effective_field(
     module.eval()
     try:
         for t in times:
-            piece = audio[None, :, t - back : t + ahead + 1].detach().clone().requires_grad_()
+            segment = audio[None, :, t - back : t + ahead + 1].detach().clone().requires_grad_()
             cond = _conditioning(module, audio, t - back, length)
-            block: Any = module
-            if cond is None:
-                answer = module(piece)
-            else:  # the piece holds the whole field: no state before it matters
-                answer = block.stream(piece, block.init_state(1), cond)[0]
-            _, output = named_outputs(answer)[-1]
-            y = output[0, :, back]
-            signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
-            (gradient,) = torch.autograd.grad((signs * y).sum(), piece)
-            total += gradient[0].abs().sum(0).double()
+            total += _sensitivity(module, segment, cond, back, generator)
     finally:
         module.train(training)
     if not float(total.sum()) > 0:
-        raise ValueError("the output does not answer to this audio at all: its gradient is zero")
+        raise ValueError("the output does not depend on this audio: its gradient is zero")
     lags = torch.arange(back, -ahead - 1, -1)
     return EffectiveField(lags, total / total.sum(), field.sample_rate, len(times))
 
 
-def _conditioning(module: Any, audio: Tensor, start: int, length: int) -> Tensor | None:
-    """The conditioning of a piece of the audio, ``[1, cond_channels, length]``, or one column.
+def _sensitivity(
+    module: Any, segment: Tensor, cond: Tensor | None, at: int, generator: torch.Generator
+) -> Tensor:
+    """Absolute gradient ``[T]`` of output ``at``, with random signs over its channels."""
+    if cond is None:
+        result = module(segment)
+    else:  # the segment holds the whole field: the state before it has no effect
+        result = module.stream(segment, module.init_state(1), cond)[0]
+    _, output = named_outputs(result)[-1]
+    y = output[0, :, at]
+    signs = torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1
+    (gradient,) = torch.autograd.grad((signs * y).sum(), segment)
+    return gradient[0].abs().sum(0).double()
 
-    Computed on this piece and what surrounds it, so a long recording costs no memory.
+
+def _conditioning(module: Any, audio: Tensor, start: int, length: int) -> Tensor | None:
+    """The conditioning of a segment of the audio, ``[1, cond_channels, length]``, or one column.
+
+    It is computed on the segment and its surroundings, so a long recording costs no memory.
     """
     width = getattr(module, "cond_channels", None)
     if not isinstance(module, Causal) or width is None:

@@ -1,7 +1,7 @@
-"""What an analysis finds: the receptive field of a network, of its layers and of its outputs.
+"""Results of an analysis: the receptive field of a network, of its layers and of its outputs.
 
-A number of samples is an int; with several dimensions it is a tuple with one int for each, and
-where no finite field exists it is ``math.inf``, and ``unbounded`` says which layer is the reason.
+A number of samples is an int, or a tuple with one int for each of several dimensions. It is
+``math.inf`` where no finite field exists; ``unbounded`` then names the layer and the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LayerField:
         effective_kernel: ``dilation * (kernel_size - 1) + 1``.
         samples: the receptive field of the network up to and including this layer.
         milliseconds: the same, or None without a sample rate.
-        look_back: samples before its own time that an output of this layer hears.
+        look_back: samples before its own time that an output of this layer depends on.
         look_ahead: samples after it.
         stride: input samples of the network per sample of this layer's output.
         kind: class of the module, or name of the function.
@@ -51,7 +51,7 @@ class LayerField:
 
 @dataclass(frozen=True)
 class OutputField:
-    """The receptive field of one output of a network; see ``ReceptiveField`` for the words."""
+    """The receptive field of one output of a network; attributes as in ``ReceptiveField``."""
 
     name: str
     samples: Count
@@ -63,14 +63,14 @@ class OutputField:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How many samples of the input one output depends on, from the first to the last.
+    """Number of input samples that one output depends on, from the first to the last.
 
-    Output n stands at input ``floor(n * stride)``, from where look-back and look-ahead count.
-    With the rate raised, outputs between two inputs differ, and the largest number is given.
+    The own time of output n is input ``floor(n * stride)``, from where look-back and look-ahead
+    count. With upsampling, outputs between two inputs differ, and the largest number is given.
 
     Attributes:
         samples: the receptive field; of several outputs, the largest. What causal blocks declare
-            is ``past + 1``, which counts the output's own time even where it hears nothing new.
+            is ``past + 1``, which counts the output's own time even if it does not depend on it.
         sample_rate: in Hz, or None if unknown.
         layers: from input to output, those that look along time.
         look_back: samples before the output's own time.
@@ -79,8 +79,8 @@ class ReceptiveField:
         padding: samples before input 0 at which the field of output 0 begins (effective padding).
         outputs: one per tensor that the network returns.
         method: ``law`` (declared by causal blocks), ``trace`` (formula) or ``gradient`` (measured).
-        notes: what one should know about how the numbers came about.
-        unbounded: which layers hear without end, and why; empty for a finite field.
+        notes: remarks on how the numbers were obtained.
+        unbounded: layers with an unbounded field, and the reason; empty for a finite field.
     """
 
     samples: Count
@@ -107,21 +107,21 @@ class ReceptiveField:
 
     @property
     def look_ahead_milliseconds(self) -> float | None:
-        """How long one must wait for an output; None without a sample rate."""
+        """Latency of an output; None without a sample rate."""
         return milliseconds(self.look_ahead, self.sample_rate)
 
     @property
     def is_causal(self) -> bool:
-        """Whether no output depends on a later input."""
+        """True if no output depends on a later input."""
         return all(samples == 0 for samples in _each(self.look_ahead))
 
     @property
     def is_finite(self) -> bool:
-        """Whether every dimension has a finite field."""
+        """True if every dimension has a finite field."""
         return is_finite(self.samples)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``wavenet receptive-field --json`` prints; null stands for an unbounded field."""
+        """Return the output of ``wavenet receptive-field --json``; null is an unbounded field."""
         return {
             "samples": _plain(self.samples),
             "sample_rate": self.sample_rate,
@@ -140,7 +140,7 @@ class ReceptiveField:
         }
 
     def _layer_dict(self, layer: LayerField) -> dict[str, Any]:
-        """Of causal layers ``samples`` says all; the rest is told where it is news."""
+        """Return a layer's values, without those that ``samples`` implies for causal blocks."""
         values = _plain_dict(layer)
         if self.method == "law":
             for name in ("look_back", "look_ahead", "stride", "kind"):
@@ -152,7 +152,7 @@ class ReceptiveField:
         return json.dumps(self.to_dict())
 
     def __str__(self) -> str:
-        """A table with a line per layer, the total below, and how it was found."""
+        """Format a table with one line per layer, then the total and the method."""
         lines = self._table() if self.layers else []
         total = f"receptive field: {size_text(self.samples)} samples"
         if not self.is_finite and not isinstance(self.samples, tuple):
@@ -200,7 +200,7 @@ class ReceptiveField:
 
 
 def is_finite(samples: Count) -> bool:
-    """Whether a number of samples is finite, in every dimension."""
+    """Return true if a number of samples is finite, in every dimension."""
     return all(math.isfinite(n) for n in _each(samples))
 
 
@@ -217,7 +217,7 @@ def squeezed(values: Sequence[Any]) -> Any:
 
 
 def stride_number(stride: Fraction) -> int | Fraction:
-    """A whole stride as an int."""
+    """Convert an integral stride to an int."""
     return int(stride) if stride.denominator == 1 else stride
 
 
@@ -235,7 +235,7 @@ def _each(value: Any) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows neither fractions nor infinity."""
+    """Convert fractions and infinity, which JSON does not have."""
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     if isinstance(value, Fraction):

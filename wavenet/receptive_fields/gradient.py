@@ -1,19 +1,19 @@
 """The receptive field of any module by measurement: where the gradient of one output is not zero.
 
-Plain back-propagation shows too little. A ReLU that is off, a gate that is shut, a maximum that
-was taken elsewhere, a weight of zero: each hides taps that exist. And in a long chain the gradient
-at the field's edge underflows. So the network runs as a copy of itself that keeps the geometry
-alone (``linear``, ``counterparts``):
+Plain back-propagation shows too little. An inactive ReLU, a closed gate, a maximum taken elsewhere
+and a zero weight each hide taps that exist. In a long chain the gradient at the field's edge
+underflows. So a copy of the network runs that keeps the geometry alone (``linear``,
+``linearized_ops``):
 
 - activations are the identity; products, quotients and differences of two signals are their sum;
 - maxima are means, and a normalisation is its input plus the mean of what it normalises over;
 - a convolution is the mean over its windows (``window_sums``), so it costs what one channel costs;
-- masks of constants stay: what a causal attention may not look at, it does not;
-- behind every layer the gradient is set back to 0 and 1, so nothing underflows or cancels.
+- constant masks stay: a causal attention does not depend on masked positions;
+- after every layer the gradient is set back to 0 and 1, so nothing underflows or cancels.
 
 Such a network is linear with positive coefficients, so its gradient is nonzero exactly where a path
-leads. The input is made so long that the field ends before it does. This knows nothing of the
-formulas in ``rules``: one proves the other.
+exists. The input is made longer than the field. The measurement is independent of the formulas in
+``rules``: each verifies the other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MOST_PHASES = 16
 
 @dataclass(frozen=True)
 class Support:
-    """Where the gradient of some neighbouring outputs is not zero, along one dimension.
+    """Support of the gradient of some neighbouring outputs along one dimension.
 
     Attributes:
         outputs: positions n of the outputs.
@@ -63,15 +63,15 @@ def supports(
     spread: int | None = None,
     middle: Fraction = _MIDDLE,
 ) -> list[Support]:
-    """Back-propagate from outputs in the middle, and see which inputs answer.
+    """Back-propagate from outputs in the middle, and find the inputs with a gradient.
 
     Args:
         run: see ``run_linear``.
         output: one tensor of it.
         axes: the axis of the output for each dimension of the input, None where it is gone.
         counts: how many neighbouring outputs to measure in each dimension.
-        spread: take at most so many of them, evenly spread.
-        middle: where these outputs lie, as a part of all.
+        spread: largest number of outputs to measure, evenly spaced.
+        middle: centre of these outputs, as a fraction of all.
 
     Returns:
         One ``Support`` per dimension.
@@ -87,7 +87,7 @@ def supports(
         for n in positions:
             at = centre if axis is None else centre | {axis: n}
             index = tuple(at.get(a, slice(None)) for a in range(output.ndim))
-            ends.append(_heard(run, output[index].sum(), input_axis))
+            ends.append(_input_range(run, output[index].sum(), input_axis))
         first, last = zip(*ends, strict=True)
         found.append(Support(tuple(positions), first, last))
     return found
@@ -96,13 +96,13 @@ def supports(
 def probed_positions(
     size: int, count: int, spread: int | None = None, middle: Fraction = _MIDDLE
 ) -> list[int]:
-    """Return neighbouring positions in the middle of so many, or every so-manieth of them.
+    """Return neighbouring positions around the middle, or an evenly spaced subset of them.
 
     Args:
-        size: positions that there are.
-        count: neighbouring ones in the middle, or all if there are fewer.
-        spread: take at most so many of them, evenly spread.
-        middle: where these positions lie, as a part of all.
+        size: number of positions.
+        count: neighbouring positions to take, or all if there are fewer.
+        spread: largest number of positions to return, evenly spaced.
+        middle: centre of these positions, as a fraction of ``size``.
     """
     count = min(count, size)
     begin = min(max(0, int(size * middle) - count // 2), size - count)
@@ -110,11 +110,11 @@ def probed_positions(
     return list(range(begin, begin + count, step))
 
 
-def _heard(run: Run, value: Tensor, axis: int) -> tuple[int | None, int | None]:
+def _input_range(run: Run, value: Tensor, axis: int) -> tuple[int | None, int | None]:
     """First and last position along an axis of the input at which a gradient is not zero."""
     (gradient,) = torch.autograd.grad(value, run.x, retain_graph=True, allow_unused=True)
     if gradient is None:
         return None, None
     size = gradient.abs().amax([a for a in range(gradient.ndim) if a != axis])
-    heard = (size > FLOOR * size.max()).nonzero().flatten().tolist()
-    return (heard[0], heard[-1]) if heard else (None, None)
+    nonzero = (size > FLOOR * size.max()).nonzero().flatten().tolist()
+    return (nonzero[0], nonzero[-1]) if nonzero else (None, None)

@@ -1,11 +1,12 @@
-"""Inputs that grow until no output depends on their ends, or it is clear that one always will.
+"""Measurement on longer and longer inputs, until no output depends on their ends.
 
-An output whose first input is the first of all may depend on more: a longer input is tried. One
-that reaches the end of that as well has no end on this side. So a recurrent layer is without end
-before the output's own time and ends there, and a global mean is without end on both sides.
+If an output depends on the very first input, it may depend on more: a longer input is tried. If it
+depends on the first input of that as well, its field is unbounded on this side. So the field of a
+recurrent layer is unbounded before the output's own time and ends there, and that of a global mean
+is unbounded on both sides.
 
 Code that takes positions (a loop over time, a slice) may compute them from the length of its input.
-What it depends on is then compared at two lengths: a field that grows with the input has no end.
+Its field is then compared at two lengths: a field that grows with the input is unbounded.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ Its layers do not say how far it reaches, and a loop over time takes long.
 """
 
 _OTHER_LENGTHS = {1: (96, 720, 20160), 2: (96, 960), 3: (96,)}
-"""By how much an input of so many dimensions grows to show the stride: multiples of most."""
+"""Added lengths, by number of dimensions, that show the stride: multiples of most strides."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the outputs of one run depend on.
+class Dependencies:
+    """Dependencies of the outputs of one run.
 
     Attributes:
         shape: of the input.
@@ -89,9 +90,9 @@ class Growth:
     """Measures one module on inputs that grow from the given shapes.
 
     Attributes:
-        notes: what else the result is to say.
-        reasons: why there is no end, in words.
-        endless: the sides that have none.
+        notes: remarks for the result.
+        reasons: why the field is unbounded.
+        unbounded: the sides on which it is unbounded.
     """
 
     def __init__(self, module: nn.Module, shapes: list[tuple[int, ...]]) -> None:
@@ -99,10 +100,10 @@ class Growth:
         self.plans = Plans(module, shapes)
         self.notes: list[str] = []
         self.reasons: list[str] = []
-        self.endless: set[Side] = set()
+        self.unbounded: set[Side] = set()
         self._axes: dict[str, list[int | None]] | None = None
 
-    def measure(self) -> Found:
+    def measure(self) -> Dependencies:
         """Return what the outputs depend on, where no input's end hides it.
 
         Raises:
@@ -131,8 +132,10 @@ class Growth:
         self._compare_lengths(found)
         return found
 
-    def sizes_of_longer(self, found: Found) -> Iterator[tuple[int, dict[str, tuple[int, ...]]]]:
-        """Yield by how much an input was made longer, and the shapes of the outputs then."""
+    def sizes_of_longer(
+        self, found: Dependencies
+    ) -> Iterator[tuple[int, dict[str, tuple[int, ...]]]]:
+        """Yield the added length of longer inputs, and the shapes of their outputs."""
         for extra in _OTHER_LENGTHS[len(spatial_axes(found.shape))]:
             more = self._with_more(found.shape, extra)
             try:
@@ -149,7 +152,7 @@ class Growth:
     def _sizes(self, shape: Sequence[int]) -> list[int]:
         return [shape[axis] for axis in spatial_axes(tuple(shape))]
 
-    def _first(self) -> Found:
+    def _first(self) -> Dependencies:
         """Measure the given shape, a longer one if its layers need that, or a smaller one."""
         given = self._short_loop(self.shapes[0])
         plan = self.plans.at(given)
@@ -199,7 +202,7 @@ class Growth:
         axes = spatial_axes(shape)
         return tuple(size + extra if a in axes else size for a, size in enumerate(shape))
 
-    def _at(self, shape: tuple[int, ...]) -> Found:
+    def _at(self, shape: tuple[int, ...]) -> Dependencies:
         run = self.plans.run(shape)
         sizes = {name: tuple(tensor.shape) for name, tensor in run.outputs.items()}
         if self._axes is None:
@@ -208,7 +211,7 @@ class Growth:
             name: supports(run, tensor, self._axes[name], _counts(run, tensor, self._axes[name]))
             for name, tensor in run.outputs.items()
         }
-        return Found(shape, sizes, columns, self._axes, run.extent, run.picks)
+        return Dependencies(shape, sizes, columns, self._axes, run.extent, run.picks)
 
     def _output_sizes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs for an input of this shape."""
@@ -236,18 +239,18 @@ class Growth:
                 last[name] = [grown[0]]
         return last
 
-    def _declare(self, sides: set[Side], found: Found, why: str) -> None:
-        """Note that these sides have no end."""
-        self.endless |= sides
+    def _declare(self, sides: set[Side], found: Dependencies, why: str) -> None:
+        """Note that the field is unbounded on these sides."""
+        self.unbounded |= sides
         for which, words in (
-            ({BEFORE, AFTER}, "hears both ends of"),
-            ({BEFORE}, "hears back to the start of"),
-            ({AFTER}, "hears on to the end of"),
+            ({BEFORE, AFTER}, "depends on both ends of"),
+            ({BEFORE}, "depends on the start of"),
+            ({AFTER}, "depends on the end of"),
         ):
             if {side for _, _, side in sides} == which:
                 self.reasons.append(f"an output {words} an input of shape {found.shape}{why}")
 
-    def _touched_when_shorter(self, found: Found) -> set[Side]:
+    def _touched_when_shorter(self, found: Dependencies) -> set[Side]:
         for less in smaller(found.shape):
             try:
                 return self._at(less).touched()
@@ -255,13 +258,13 @@ class Growth:
                 continue
         return set()
 
-    def _compare_lengths(self, found: Found) -> None:
+    def _compare_lengths(self, found: Dependencies) -> None:
         """Compare two lengths where the field may depend on the length."""
         gone = any(axis is None for axes in found.axes.values() for axis in axes)
         loops = found.picks and len(spatial_axes(found.shape)) == 1
         if not gone and not loops:
             return
-        other: Found | None = None
+        other: Dependencies | None = None
         for shape in (self._enlarged(found.shape, 0), *smaller(found.shape)):
             try:
                 other = self._at(shape)
@@ -275,7 +278,7 @@ class Growth:
         spans = short.spans()
         for (name, d), samples in long.spans().items():
             if samples > spans[name, d]:
-                self.endless |= {(name, d, BEFORE), (name, d, AFTER)}
+                self.unbounded |= {(name, d, BEFORE), (name, d, AFTER)}
                 self.reasons.append(
                     f"the field grows with the input: {spans[name, d]} samples of an input of "
                     f"shape {short.shape}, {samples} of one of {long.shape}"

@@ -1,4 +1,4 @@
-"""Which inputs a network is measured on: larger and smaller ones, and what memory does not hold."""
+"""Inputs that a network is measured on: larger and smaller shapes, and those beyond the memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FEWEST = 16
 
 
 def stretched(shapes: list[tuple[int, ...]], shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Further inputs grow with the first one."""
+    """Scale the lengths of further inputs like that of the first one."""
     factor = Fraction(shape[-1], shapes[0][-1])
     return [(*other[:-1], math.ceil(other[-1] * factor)) for other in shapes[1:]]
 
@@ -63,7 +63,7 @@ def smaller(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 class Plans:
-    """What runs on shapes alone say of one module, each of them made once.
+    """Results of runs of one module on shapes alone, each of them computed once.
 
     Args:
         module: see ``run_linear``.
@@ -103,7 +103,7 @@ class Plans:
         return run
 
     def holds(self, shape: tuple[int, ...]) -> bool:
-        """Whether all layers together fit into half of this shape, along each axis."""
+        """Return true if all layers together fit into half of this shape, along each axis."""
         plan = self.at(shape)
         needed = 8 if plan is None else 2 * plan.extent + 8
         return all(shape[axis] >= needed for axis in spatial_axes(shape))

@@ -1,9 +1,9 @@
 """Fields that follow the length of the input: found by comparing two lengths.
 
 A slice to the middle, a shift by half of the input, the first step minus the last: positions may
-be computed from the length. At the same stride such a field grows with the input, and has no end. A
-layer that divides its input into a fixed number of parts (adaptive pooling, interpolation to a
-size) changes its stride instead: its field is finite at each length, and a note says so.
+be computed from the length. At the same stride such a field grows with the input: it is unbounded.
+A layer that divides its input into a fixed number of parts (adaptive pooling, interpolation to a
+size) changes its stride instead: its field is finite at each length, and is given with a note.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from wavenet.receptive_fields.field import (
 )
 from wavenet.receptive_fields.module_tracker import spatial_axes
 
-ENDLESS = (math.inf, math.inf, math.inf, None, None)
-"""Samples, look-back, look-ahead, stride and padding of what has no end on either side."""
+UNBOUNDED = (math.inf, math.inf, math.inf, None, None)
+"""Samples, look-back, look-ahead, stride and padding of a field unbounded on both sides."""
 
 
 def with_other_length(
@@ -55,7 +55,7 @@ def with_other_length(
         for d in range(len(rows)):
             a, b = _row(short, d), _row(long, d)
             if a[3] == b[3] and a[0] < b[0] and is_finite(b[0]):
-                rows[d] = ENDLESS
+                rows[d] = UNBOUNDED
         if rows == [_row(output, d) for d in range(len(rows))]:
             notes.append(f"the field depends on the length of the input: {compared}")
         else:

@@ -1,8 +1,8 @@
-"""What stands for a torch function in a linear network with positive coefficients (``linear``).
+"""Linear counterparts of torch functions, with positive coefficients (``linear_network``).
 
-A counterpart depends on what its function depends on, and computes a sum of it, each term times
-something positive: means over the windows of a convolution or a maximum, and for a normalisation
-its input plus the mean of what it normalises over. Those of recurrent layers, attention and masks
+A counterpart depends on the same inputs as its function, and is a sum of them with positive
+coefficients: means over the windows of a convolution or a maximum, and for a normalisation its
+input plus the mean over the normalised axes. Counterparts of recurrent layers, attention and masks
 are in ``counterparts_over_time``.
 """
 
@@ -25,7 +25,7 @@ from wavenet.receptive_fields.window_sums import (
 )
 
 FLOOR = 1e-9
-"""Of the largest gradient: below lies rounding, such as interpolation weights of 1e-17."""
+"""Fraction of the largest gradient that counts as zero: rounding, such as weights of 1e-17."""
 
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = (
@@ -70,11 +70,11 @@ class Call:
         return self.kwargs.get(name, default)
 
     def named(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Those arguments that were given, by name; `names` are those of the positions."""
+        """Return the given arguments by name; `names` are those of the positions."""
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
 
-def levelled(tensor: Tensor) -> Tensor:
+def with_binary_gradient(tensor: Tensor) -> Tensor:
     """Set the gradient back to 0 and 1 here, so that it neither underflows nor cancels."""
     if tensor.requires_grad:
         tensor.register_hook(_to_zeros_and_ones)
@@ -90,7 +90,7 @@ def _to_zeros_and_ones(gradient: Tensor) -> Tensor:
 
 Counterpart = Callable[[Call], Any]
 COUNTERPARTS: dict[str, Counterpart] = {}
-"""By the function's name. Others are linear already, or replaced by ``linear`` itself."""
+"""Counterparts by function name; others are linear, or replaced in ``linear_network`` itself."""
 
 
 def counterpart(*names: str) -> Callable[[Counterpart], Counterpart]:
@@ -127,7 +127,7 @@ def _convolution(call: Call) -> Tensor:
     if not fits:
         return _as_torch_does(call)
     narrow = sum_of_groups(x, channels, groups)
-    means = levelled(window_means(narrow, kernel, stride, dilation, pads))
+    means = with_binary_gradient(window_means(narrow, kernel, stride, dilation, pads))
     return _with_weight(repeated_groups(means, channels, weight.shape[0]), weight)
 
 
@@ -171,19 +171,19 @@ def _transposed(call: Call) -> Tensor:
         (span - pad, span - pad + more)
         for span, pad, more in zip(spans, padding, added, strict=True)
     ]
-    means = levelled(window_means(y, kernel, (1,) * n, dilation, pads))
+    means = with_binary_gradient(window_means(y, kernel, (1,) * n, dilation, pads))
     return _with_weight(repeated_groups(means, channels, groups * weight.shape[1]), weight)
 
 
 def _as_torch_does(call: Call) -> Tensor:
-    """Run the true function, which says what it does not accept."""
+    """Run the real function, whose error names what it does not accept."""
     args, kwargs = convert((call.args, call.kwargs), lambda t: t.detach().float())
     getattr(F, call.name)(*args, **kwargs)
     raise NotImplementedError(f"{call.name} with these arguments")
 
 
 def _with_weight(y: Tensor, weight: Tensor) -> Tensor:
-    """Every output hears the whole of a weight that depends on the input."""
+    """Make every output depend on the whole of a weight that depends on the input."""
     return y + weight.mean() if weight.requires_grad else y
 
 
@@ -194,8 +194,8 @@ def _linear(call: Call) -> Tensor:
     if weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         return _as_torch_does(call)
     if is_triangular(weight):
-        return levelled(F.linear(x, _positive_or_mask(call, weight)))
-    y = levelled(x.mean(-1, keepdim=True))
+        return with_binary_gradient(F.linear(x, _positive_or_mask(call, weight)))
+    y = with_binary_gradient(x.mean(-1, keepdim=True))
     return _with_weight(y.expand(*y.shape[:-1], weight.shape[0]).clone(), weight)
 
 
@@ -203,7 +203,7 @@ def _linear(call: Call) -> Tensor:
 def _product(call: Call) -> Tensor:
     a, b = (*call.args, *call.kwargs.values())[:2]
     a, b = (t if t.requires_grad else _positive_or_mask(call, t) for t in (a, b))
-    return levelled(torch.matmul(a, b))
+    return with_binary_gradient(torch.matmul(a, b))
 
 
 def _positive_or_mask(call: Call, constant: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ def _positive_or_mask(call: Call, constant: Tensor) -> Tensor:
 
 
 def is_triangular(constant: Tensor) -> bool:
-    """Whether a constant multiplies every time with the earlier (or the later) ones alone.
+    """Return true if a constant mixes every time with earlier (or later) ones alone.
 
     Zeros of a parameter are values, which training moves; those of a mask, or of the product of a
     weight and a mask, on one side of the diagonal are not.
@@ -263,7 +263,7 @@ def _mean_over_windows(x: Tensor, sizes: tuple[int, ...], arguments: dict[str, A
     for i in range(n):
         needed = (sizes[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1
         pads.append((padding[i], needed - x.shape[i - n] - padding[i]))
-    return levelled(window_means(x, kernel, stride, dilation, pads))
+    return with_binary_gradient(window_means(x, kernel, stride, dilation, pads))
 
 
 @counterpart("adaptive_max_pool{n}d", "adaptive_max_pool{n}d_with_indices")
@@ -326,7 +326,7 @@ def _glu(call: Call) -> Tensor:
 
 
 def span(call: Call) -> int:
-    """How far a layer looks along its own input, in samples of it; never too few."""
+    """Return an upper bound of the extent of a layer's kernel, in samples of its input."""
     if "conv" in call.name:
         arguments = call.named(_TRANSPOSED if "transpose" in call.name else _CONVOLUTION)
         kernel = arguments["weight"].shape[2:]

@@ -16,7 +16,7 @@ from wavenet.receptive_fields.field import (
     stride_number,
 )
 from wavenet.receptive_fields.gradient import MOST_OUTPUTS, Support
-from wavenet.receptive_fields.growth import AFTER, BEFORE, Found, Growth
+from wavenet.receptive_fields.growth import AFTER, BEFORE, Dependencies, Growth
 from wavenet.receptive_fields.linear import CannotMeasure
 
 
@@ -28,7 +28,7 @@ def make_field(
     notes: tuple[str, ...],
     reasons: tuple[str, ...],
 ) -> ReceptiveField:
-    """The result, headed by the output that hears most."""
+    """Return the result; its totals are those of the output with the largest field."""
 
     def size(output: OutputField) -> Any:
         samples = output.samples
@@ -62,7 +62,7 @@ def measured_field(
         module: see ``run_linear``.
         rate: of its input, in Hz; None for no milliseconds.
         shapes: of the first inputs that are tried; time comes last.
-        notes: what else the result is to say.
+        notes: remarks for the result.
 
     Raises:
         ValueError: if the module does not accept the shapes, or measuring it needs too much memory.
@@ -75,7 +75,10 @@ def measured_field(
     numbers = _numbers(growth, found)
     notes = (*notes, *growth.notes)
     if any(len(s.outputs) >= MOST_OUTPUTS for columns in found.columns.values() for s in columns):
-        notes = (*notes, f"{MOST_OUTPUTS} neighbouring outputs were measured; others may hear more")
+        notes = (
+            *notes,
+            f"{MOST_OUTPUTS} neighbouring outputs were measured; others may depend on more inputs",
+        )
     outputs = [
         OutputField(name, *(squeezed(row) for row in zip(*rows, strict=True)))
         for name, rows in numbers.items()
@@ -88,7 +91,7 @@ Numbers = tuple[Any, Any, Any, Any, Any]
 """(samples, look-back, look-ahead, stride, padding) of one output along one dimension."""
 
 
-def _numbers(growth: Growth, found: Found) -> dict[str, list[Numbers]]:
+def _numbers(growth: Growth, found: Dependencies) -> dict[str, list[Numbers]]:
     """The numbers of each output; where two lengths leave the stride open, of further ones."""
     strides: dict[str, list[Fraction | None]] = {n: [None] * len(c) for n, c in found.axes.items()}
     numbers = _with_strides(growth, found, strides)
@@ -105,15 +108,15 @@ def _numbers(growth: Growth, found: Found) -> dict[str, list[Numbers]]:
 
 
 def _with_strides(
-    growth: Growth, found: Found, strides: dict[str, list[Fraction | None]]
+    growth: Growth, found: Dependencies, strides: dict[str, list[Fraction | None]]
 ) -> dict[str, list[Numbers]]:
     return {
         name: [
             _of_support(
                 support,
                 strides[name][d],
-                (name, d, BEFORE) in growth.endless,
-                (name, d, AFTER) in growth.endless,
+                (name, d, BEFORE) in growth.unbounded,
+                (name, d, AFTER) in growth.unbounded,
             )
             for d, support in enumerate(columns)
         ]
@@ -122,35 +125,35 @@ def _with_strides(
 
 
 def _of_support(
-    support: Support, stride: Fraction | None, endless_before: bool, endless_after: bool
+    support: Support, stride: Fraction | None, unbounded_before: bool, unbounded_after: bool
 ) -> Numbers:
-    heard = [
+    ranges = [
         (n, first, last)
         for n, first, last in zip(support.outputs, support.first, support.last, strict=True)
         if first is not None and last is not None
     ]
-    if not heard:
+    if not ranges:
         raise ValueError("the output does not depend on the input")
-    if endless_before and endless_after:
+    if unbounded_before and unbounded_after:
         return math.inf, math.inf, math.inf, None, None
-    samples: Any = max(last - first + 1 for _, first, last in heard)
-    if endless_before or endless_after:
+    samples: Any = max(last - first + 1 for _, first, last in ranges)
+    if unbounded_before or unbounded_after:
         samples = math.inf
-    moving = {n: last if endless_before else first for n, first, last in heard}
+    moving = {n: last if unbounded_before else first for n, first, last in ranges}
     if stride is None or not _keeps_step(moving, stride):
-        unknown = (math.inf if endless_before else None, math.inf if endless_after else None)
+        unknown = (math.inf if unbounded_before else None, math.inf if unbounded_after else None)
         return samples, *unknown, None, None
-    back: Any = max(0, *(math.floor(n * stride) - first for n, first, _ in heard))
-    ahead: Any = max(0, *(last - math.floor(n * stride) for n, _, last in heard))
-    if endless_before:
+    back: Any = max(0, *(math.floor(n * stride) - first for n, first, _ in ranges))
+    ahead: Any = max(0, *(last - math.floor(n * stride) for n, _, last in ranges))
+    if unbounded_before:
         return samples, math.inf, ahead, stride_number(stride), None
-    if endless_after:
-        return samples, back, math.inf, stride_number(stride), _padding(heard, stride)
-    return samples, back, ahead, stride_number(stride), _padding(heard, stride)
+    if unbounded_after:
+        return samples, back, math.inf, stride_number(stride), _padding(ranges, stride)
+    return samples, back, ahead, stride_number(stride), _padding(ranges, stride)
 
 
 def _keeps_step(moving: dict[int, int], stride: Fraction) -> bool:
-    """Whether outputs one period apart begin to hear as far apart as the stride says.
+    """Return true if the fields of outputs one period apart are shifted by the stride.
 
     Args:
         moving: the first input of each output, or the last where there is no first.
@@ -163,15 +166,15 @@ def _keeps_step(moving: dict[int, int], stride: Fraction) -> bool:
     return False
 
 
-def _padding(heard: list[tuple[int, int, int]], stride: Fraction) -> int | None:
-    """How far before input 0 the field of output 0 begins, from an output of the same phase."""
-    for n, first, _ in heard:
+def _padding(ranges: list[tuple[int, int, int]], stride: Fraction) -> int | None:
+    """Samples before input 0 at which the field of output 0 begins, from one of the same phase."""
+    for n, first, _ in ranges:
         if (n * stride).denominator == 1:
             return int(n * stride) - first
     return None
 
 
 def refusal(module: nn.Module, shapes: list[tuple[int, ...]], error: Exception) -> ValueError:
-    """What to raise where a module does not run on the shapes that the user gave."""
+    """Return the error for a module that does not run on the shapes that the user gave."""
     shown = shapes[0] if len(shapes) == 1 else shapes
     return ValueError(f"{type(module).__name__} does not accept input_shape={shown}: {error}")

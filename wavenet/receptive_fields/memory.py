@@ -2,7 +2,7 @@
 
 ``Tally`` sees every operation below autograd and keeps the sum of the storages that are alive,
 whoever holds them: the code of the network, or autograd for its backward pass. On the meta device
-storages have a size and take no memory, so one run there says what a real run will need.
+storages have a size and take no memory, so one run there tells how much a real run needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 LARGEST_BYTES = 1_500_000_000
-"""Of the tensors of one measurement: with torch itself, a process stays below 2 GB."""
+"""Largest size of the tensors of one measurement: with torch, a process stays below 2 GB."""
 
 _TRIM_EVERY = 200_000_000
 """Bytes that are allocated between two calls of ``_give_back``."""
@@ -57,7 +57,7 @@ def limit_bytes() -> int:
 
 
 def shortage(error: BaseException) -> TooLarge | None:
-    """Return the refusal that stands for an error of torch or Python about memory, if it is one."""
+    """Convert an out-of-memory error of torch or Python to ``TooLarge``; None for other errors."""
     if isinstance(error, TooLarge):
         return error
     text = str(error)
@@ -68,10 +68,10 @@ def shortage(error: BaseException) -> TooLarge | None:
 
 
 def _give_back() -> None:
-    """Return to the system what lies free between blocks that are in use, where C can (glibc).
+    """Return free memory between used blocks to the system, where the C library can (glibc).
 
-    Its allocator leaves aligned blocks of a long forward pass free and takes new ones: a chain of
-    200 blocks took 90 times what was alive.
+    Its allocator does not reuse aligned blocks of a long forward pass: a chain of 200 blocks took
+    90 times the memory that was alive.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

@@ -1,6 +1,6 @@
-"""Following a network through one run: every function that it calls, and where it stands.
+"""Tracking a network through one run: every function that it calls, and in which module.
 
-``Follower`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes
+``ModuleTracker`` is a ``TorchFunctionMode``: while it is on, each call of a torch function passes
 through it, whoever makes it: a module, the network's own ``forward``, an operator. That is why this
 package runs a network instead of reading it with torch.fx, whose symbolic trace refuses every `if`
 on a shape. The tracer and the measurement by gradient share it, so both name layers alike.
@@ -44,8 +44,8 @@ TO_VALUES = words("__bool__ __complex__ __float__ __index__ __int__ item tolist"
 """Functions that make Python's numbers of a tensor."""
 
 
-class Follower(TorchFunctionMode):
-    """Knows at every call which module runs, and gives each layer a name of its own.
+class ModuleTracker(TorchFunctionMode):
+    """Tracks which module runs at every call, and gives each layer a unique name.
 
     Args:
         module: a private copy (see ``private_copy``); hooks are put on it.
@@ -62,7 +62,7 @@ class Follower(TorchFunctionMode):
 
     @property
     def path(self) -> str:
-        """Of the module that runs."""
+        """Path of the module that runs."""
         return self._stack[-1][0]
 
     @property
@@ -71,14 +71,14 @@ class Follower(TorchFunctionMode):
         return self._stack[-1][1]
 
     def place(self, function: str) -> str:
-        """Where we are, in words: ``encoder.attention (MultiheadAttention)``."""
+        """Describe the current module and function: ``encoder.attention (MultiheadAttention)``."""
         if self.path and self._is_leaf():
             return f"{self.path} ({type(self.running).__name__})"
         inside = self.path or type(self.running).__name__
         return f"{inside}: {function}"
 
     def layer(self, function: str) -> tuple[str, str]:
-        """Name and kind of the layer that this call makes: the module's, if it is one's whole."""
+        """Name and kind of the layer of this call: those of the module, if it is a leaf."""
         if self.path and self._is_leaf():
             name, kind = self.path, type(self.running).__name__
         else:
@@ -88,10 +88,10 @@ class Follower(TorchFunctionMode):
         return (name if times == 1 else f"{name} ({times})"), kind
 
     def finished(self, path: str, output: Any) -> None:
-        """Called when the module at ``path`` has given its output."""
+        """Handle the output of the module at ``path``; subclasses override this."""
 
     def _is_leaf(self) -> bool:
-        """Without children, or torch's own: what runs is known by its class."""
+        """Return true for a module without children or one of torch's own."""
         own = type(self.running).__module__.startswith("torch.nn.modules")
         return own or next(self.running.children(), None) is None
 
@@ -126,7 +126,7 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def is_in_place(function: Callable[..., Any]) -> bool:
-    """Whether the function changes its first argument."""
+    """Return true if the function changes its first argument."""
     name = getattr(function, "__name__", "")
     if name.startswith("__"):
         return name in ("__setitem__", "__set__") or (name[2] == "i" and name[3:-2] in _OPERATORS)

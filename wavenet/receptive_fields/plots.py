@@ -1,4 +1,4 @@
-"""Receptive fields drawn: the fan of a dilated stack, its growth, on an image, on audio."""
+"""Figures of receptive fields: the fan of a dilated stack, its growth, on an image, on audio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wavenet.storage.files import atomic_write
 MISSING_PACKAGES = 'pictures need matplotlib: pip install "wavenet-audio[train]"'
 
 MOST_LINES = 3000
-"""Of a fan; a denser one is drawn as an area."""
+"""Largest number of lines of a fan; a denser one is drawn as an area."""
 
 INK, QUIET, SECOND = "#1f4e79", "#b9c7d6", "#c8553d"
 DOTS_PER_INCH = 150
@@ -26,7 +26,7 @@ DOTS_PER_INCH = 150
 def plot_stack(
     dilations: Sequence[int], kernel_size: int, sample_rate: int | None, path: str | Path
 ) -> None:
-    """The fan of a causal stack (van den Oord et al. 2016, figure 3) above its growth per layer.
+    """Plot the fan of a causal stack (van den Oord et al. 2016, figure 3) and its growth per layer.
 
     Args:
         dilations: one per layer, in samples.
@@ -47,7 +47,7 @@ def plot_stack(
 
 
 def plot_field(field: ReceptiveField, path: str | Path) -> None:
-    """What every layer of any network hears, before and after its own time; one panel a dimension.
+    """Plot the field of every layer before and after its own time; one panel per dimension.
 
     Args:
         field: with layers, as a trace finds it.
@@ -67,7 +67,8 @@ def plot_field(field: ReceptiveField, path: str | Path) -> None:
         raise ValueError("no layer with a finite field: there is nothing to draw")
     figure = _figure(path, 8, max(3.0, 1.4 + 0.22 * min(40, len(layers))))
     axes = figure.subplots(1, n, squeeze=False)[0]
-    per_unit = 1000 / field.sample_rate if field.sample_rate and n == 1 else 1.0
+    in_ms = field.sample_rate is not None and n == 1
+    per_unit = 1000 / field.sample_rate if field.sample_rate and in_ms else 1.0
     for d, (axis, column) in enumerate(zip(axes, rows, strict=True)):
         for i, (back, ahead, _) in enumerate(column):
             axis.barh(i, (back + ahead) * per_unit, left=-back * per_unit, color=INK, height=0.7)
@@ -80,17 +81,17 @@ def plot_field(field: ReceptiveField, path: str | Path) -> None:
             axis.set_yticks(range(len(column)), [name for *_, name in column], fontsize=8)
         else:
             axis.set_ylabel("layer")
-        unit = "ms" if per_unit != 1.0 else "samples" if n == 1 else "pixels"
+        unit = "ms" if in_ms else "samples" if n == 1 else "pixels"
         where = "" if n == 1 else (", down", ", across")[d] if n == 2 else f", dimension {d + 1}"
         axis.set(
             xlabel=f"{unit} around the output's own time{where}" if n == 1 else f"{unit}{where}"
         )
-    axes[0].set_title("what each layer hears of the network's input", loc="left", fontsize=11)
+    axes[0].set_title("receptive field of each layer", loc="left", fontsize=11)
     _save(figure, path)
 
 
 def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Path) -> None:
-    """What a pixel sees after each layer of dilated convolutions (Yu and Koltun 2016, figure 1).
+    """Plot the field of a pixel after each dilated convolution (Yu and Koltun 2016, figure 1).
 
     Args:
         kernel_size: taps in each direction, an odd number.
@@ -114,7 +115,7 @@ def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Pa
         axis.scatter(xs, ys, color=SECOND, s=26, zorder=3)
         axis.set(aspect="equal", xticks=[], yticks=[])
         axis.set_title(
-            f"behind dilation {dilation}, a pixel\nsees {field} x {field} = {field**2}", fontsize=11
+            f"field after dilation {dilation}:\n{field} x {field} = {field**2} pixels", fontsize=11
         )
         for spine in axis.spines.values():
             spine.set_visible(False)
@@ -122,7 +123,7 @@ def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Pa
 
 
 def plot_effective(effective: EffectiveField, audio: Tensor, path: str | Path) -> None:
-    """The share of the sensitivity within the last n samples, over the waveform that was heard.
+    """Plot the share of the sensitivity within the last n samples, below the waveform.
 
     Args:
         effective: of a network.
@@ -169,29 +170,29 @@ def plot_effective(effective: EffectiveField, audio: Tensor, path: str | Path) -
 def _draw_fan(
     axis: Any, dilations: Sequence[int], kernel_size: int, sample_rate: int | None
 ) -> None:
-    """Every path from one output down to the inputs; an area where they are too many."""
+    """Draw every path from one output down to the inputs; an area where they are too many."""
     from matplotlib.collections import LineCollection
 
     unit = 1.0 if sample_rate is None else 1000 / sample_rate
     depth = len(dilations)
-    heard = np.zeros(1, np.int64)
+    positions = np.zeros(1, np.int64)
     hulls = [(0, 0)]
     lines: list[Any] = []
     dots = [(0.0, float(depth))]
     for level in range(depth, 0, -1):
         dilation = dilations[level - 1]
         taps = -dilation * np.arange(kernel_size)
-        below = (heard[:, None] + taps[None]).ravel()
+        below = (positions[:, None] + taps[None]).ravel()
         if len(lines) + len(below) <= MOST_LINES:
-            tops = np.repeat(heard, kernel_size)
+            tops = np.repeat(positions, kernel_size)
             lines += [
                 ((top * unit, level), (low * unit, level - 1))
                 for top, low in zip(tops, below, strict=True)
             ]
-        heard = np.unique(below)
-        hulls.append((int(heard[0]), int(heard[-1])))
-        if len(heard) <= 64:
-            dots += [(position * unit, level - 1) for position in heard]
+        positions = np.unique(below)
+        hulls.append((int(positions[0]), int(positions[-1])))
+        if len(positions) <= 64:
+            dots += [(position * unit, level - 1) for position in positions]
     levels = range(depth, -1, -1)
     axis.fill_betweenx(
         levels,
@@ -209,7 +210,7 @@ def _draw_fan(
     axis.scatter([0], [depth], color=SECOND, s=40, zorder=4)
     total = -hulls[-1][0] + 1
     ms = "" if sample_rate is None else f" = {total * unit:.1f} ms at {sample_rate} Hz"
-    axis.set_title(f"one output hears {total} samples{ms}", loc="left", fontsize=11)
+    axis.set_title(f"receptive field: {total} samples{ms}", loc="left", fontsize=11)
     axis.set(
         xlabel="samples before the output" if sample_rate is None else "ms before the output",
         ylim=(-0.02 * depth - 0.2, 1.04 * depth + 0.2),
@@ -228,7 +229,7 @@ def _draw_fan(
 def _draw_growth(
     axis: Any, fields: Sequence[int], kernel_size: int, sample_rate: int | None
 ) -> None:
-    """The field behind each layer on a logarithmic axis, with dilation and without."""
+    """Draw the field after each layer on a logarithmic axis, with dilation and without."""
     from matplotlib.ticker import LogLocator
 
     layers = range(1, len(fields) + 1)
@@ -253,7 +254,7 @@ def _draw_growth(
 
 
 def _is_known(count: Any) -> bool:
-    """A layer on a reversed signal has no look-back to draw."""
+    """Return false for a layer on a reversed signal, which has no look-back to draw."""
     return None not in (count if isinstance(count, tuple) else (count,))
 
 
@@ -269,7 +270,7 @@ def _two_colours() -> Any:
 
 def _figure(path: str | Path, width: float, height: float) -> Any:
     if Path(path).suffix not in (".png", ".svg"):
-        raise ValueError(f"{path}: a picture's name ends in .png or .svg")
+        raise ValueError(f"{path}: unknown image format; use a name that ends in .png or .svg")
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:

@@ -1,11 +1,11 @@
 """The receptive field of any module by formula: one run on shapes alone, with interval arithmetic.
 
 The module runs once on a *meta* tensor, which has a shape and no values, so this takes as long as
-its Python code. Each torch function that it calls passes through ``Tracer``, which keeps for every
-tensor what it hears (``rules``, ``windows``). Whatever the input cannot reach (weights, states of
-zeros, a conditioning) is a constant and runs as usual. Code that decides by the signal's values
-cannot run on shapes, and code behind torch's back (C++ extensions, TorchScript) is not seen: both
-are noticed, and end in ``CannotTrace``.
+its Python code. Each torch function that it calls passes through ``Tracer``, which keeps the
+receptive field of every tensor (``rules``, ``windows``). Whatever does not depend on the input
+(weights, states of zeros, conditioning) is a constant and runs as usual. Code that branches on the
+signal's values cannot run on shapes, and code that torch functions do not show (C++ extensions,
+TorchScript) cannot be followed: both are detected, and raise ``CannotTrace``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wavenet.receptive_fields.module_tracker import (
     CONSTANTS,
     TO_VALUES,
-    Follower,
+    ModuleTracker,
     convert,
     describe_error,
     function_name,
@@ -31,7 +31,7 @@ from wavenet.receptive_fields.module_tracker import (
     tensors_in,
     words,
 )
-from wavenet.receptive_fields.rules import POINTWISE, RULES, Call, Heard, alike, pointwise
+from wavenet.receptive_fields.rules import POINTWISE, RULES, Call, TensorField, alike, pointwise
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
 _POSITIONS = words("getitem select unbind")
@@ -47,28 +47,28 @@ _MOVES = frozenset({"cpu", "cuda", "to", "type", "numpy"})
 
 @dataclass(frozen=True)
 class TracedLayer:
-    """One layer that looks along time, and what its output hears."""
+    """One layer that looks along time, and the receptive field of its output."""
 
     name: str
     kind: str
     kernel_size: Any
     dilation: Any
-    heard: Heard
+    field: TensorField
 
 
 @dataclass(frozen=True)
 class Traced:
-    """What a run on shapes has found.
+    """Results of a run on shapes.
 
     Attributes:
         shape: of the input that it ran with.
-        outputs: name, what it hears, and its shape, for each tensor returned.
+        outputs: name, receptive field and shape of each tensor returned.
         layers: in the order in which they ran.
-        unbounded: where time is heard without end, in words.
+        unbounded: reasons why the field is unbounded, with their places.
     """
 
     shape: tuple[int, ...]
-    outputs: tuple[tuple[str, Heard, tuple[int, ...]], ...]
+    outputs: tuple[tuple[str, TensorField, tuple[int, ...]], ...]
     layers: tuple[TracedLayer, ...]
     unbounded: tuple[str, ...]
 
@@ -82,7 +82,7 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
         others: shapes of further inputs, which count as constants.
 
     Raises:
-        CannotTrace: if the formulas do not cover what the module does; the message says what.
+        CannotTrace: if the formulas do not cover an operation of the module; the message names it.
     """
     copied = private_copy(module)
     tracer = Tracer(copied)
@@ -90,7 +90,7 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
     further = [torch.ones(tuple(other)) for other in others]
     start = x * 1  # a leaf that requires a gradient may not be changed in place
     axes = spatial_axes(tuple(shape))
-    tracer.hears(start, Heard(tuple(Reach.identity(axis) for axis in axes)))
+    tracer.set_field(start, TensorField(tuple(Reach.identity(axis) for axis in axes)))
     try:
         with tracer:
             output = copied(start, *further)
@@ -100,45 +100,45 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
         raise CannotTrace(f"it does not run on shapes alone: {describe_error(error)}") from error
     found = []
     for name, tensor in named_outputs(output):
-        heard = tracer.heard_of(tensor)
-        if heard is not None:
-            found.append((name, heard, tuple(tensor.shape)))
+        field = tracer.field_of(tensor)
+        if field is not None:
+            found.append((name, field, tuple(tensor.shape)))
     if not found:
         raise CannotTrace("no output depends on the input by any function that was seen")
-    unbounded = dict.fromkeys(why for _, heard, _ in found for why in _endless(heard))
+    unbounded = dict.fromkeys(why for _, field, _ in found for why in _unbounded_reasons(field))
     return Traced(tuple(shape), tuple(found), tuple(tracer.layers), tuple(unbounded))
 
 
-class Tracer(Follower):
-    """Keeps what every tensor hears while a module runs on shapes."""
+class Tracer(ModuleTracker):
+    """Keeps the receptive field of every tensor while a module runs on shapes."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.layers: list[TracedLayer] = []
-        self._heard: dict[int, Heard] = {}
+        self._fields: dict[int, TensorField] = {}
         self._alive: list[Tensor] = []  # so that no id and no storage is used twice
         self._sharing: dict[int, set[int]] = {}
         self._positions: dict[int, int] = {}
 
-    def hears(self, tensor: Tensor, heard: Heard) -> None:
-        """Note what a tensor hears."""
-        self._heard[id(tensor)] = heard
+    def set_field(self, tensor: Tensor, field: TensorField) -> None:
+        """Note the receptive field of a tensor."""
+        self._fields[id(tensor)] = field
         self._alive.append(tensor)
         self._sharing.setdefault(_storage(tensor), set()).add(id(tensor))
 
-    def heard_of(self, tensor: Tensor) -> Heard | None:
-        """What a tensor hears; None for a constant.
+    def field_of(self, tensor: Tensor) -> TensorField | None:
+        """The receptive field of a tensor; None for a constant.
 
         Raises:
             CannotTrace: if it depends on the input by ways that no function call showed.
         """
-        heard = self._heard.get(id(tensor))
-        if heard is None and tensor.requires_grad and tensor.is_meta:
+        field = self._fields.get(id(tensor))
+        if field is None and tensor.requires_grad and tensor.is_meta:
             raise CannotTrace(
                 f"{self.place('forward')}: computes with code that torch functions do not show "
                 "(an extension, TorchScript or an autograd function)"
             )
-        return heard
+        return field
 
     def __torch_function__(
         self,
@@ -147,19 +147,19 @@ class Tracer(Follower):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run one function, and note what its results hear."""
+        """Run one function, and note the receptive fields of its results."""
         kwargs = kwargs or {}
         given = tensors_in((args, kwargs))
         if not any(tensor.is_meta for tensor in given):
             return function(*args, **kwargs)
         name = function_name(function)
-        if name == "setitem" and any(self.heard_of(tensor) is not None for tensor in given):
+        if name == "setitem" and any(self.field_of(tensor) is not None for tensor in given):
             raise CannotTrace(f"{self.place(name)}: writes the signal into a tensor")
         result = self._run(function, name, args, kwargs)
         results = tensors_in(result)
         if not results or name in CONSTANTS:
             return result
-        if all(self.heard_of(tensor) is None for tensor in given):
+        if all(self.field_of(tensor) is None for tensor in given):
             return result
         self._follow(function, name, args, kwargs, result, results)
         return result
@@ -171,13 +171,13 @@ class Tracer(Follower):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Constants meet the signal as shapes; a signal stays where it is."""
+        """Run a function on shapes: constants become shapes as well; the signal stays on meta."""
         if name in TO_VALUES:
             place = self.place(name)
             raise CannotTrace(f"it does not run on shapes alone: {place} asks for values")
         if name in _MOVES and isinstance(args[0], Tensor) and args[0].is_meta:
             if name == "numpy":
-                raise CannotTrace(f"{self.place(name)}: leaves torch for numpy")
+                raise CannotTrace(f"{self.place(name)}: converts the signal to numpy")
             kept = [arg for arg in (*args[1:], *kwargs.values()) if isinstance(arg, torch.dtype)]
             return args[0].to(kept[0]) if kept else args[0] * 1
         if name in _SAME_SHAPE and args and isinstance(args[0], Tensor) and args[0].is_meta:
@@ -198,65 +198,67 @@ class Tracer(Follower):
         rule = pointwise if name in POINTWISE else RULES.get(name)
         if rule is None:
             raise CannotTrace(f"{place}: no formula for the function {name}")
-        call = Call(name, args, kwargs, result, place, self.heard_of)
-        heard = rule(call)
-        each = heard if isinstance(heard, list) else [heard] * len(results)
+        call = Call(name, args, kwargs, result, place, self.field_of)
+        field = rule(call)
+        each = field if isinstance(field, list) else [field] * len(results)
         self._count_positions(call, each)
         if is_in_place(function) or kwargs.get("out") is not None:
             self._check_in_place(place, args[0], each[0])
         for tensor, part in zip(results, each, strict=True):
-            self.hears(tensor, part)
+            self.set_field(tensor, part)
         self._note_layer(call, each[0])
 
-    def _count_positions(self, call: Call, found: list[Heard]) -> None:
+    def _count_positions(self, call: Call, found: list[TensorField]) -> None:
         """Raise CannotTrace where code takes a signal apart, position by position.
 
         A loop over time does: to follow all of it takes long, and its joined results have no rule.
         """
         if not isinstance(call.get(0, "input"), Tensor):
             return
-        before = self._heard.get(id(call.x))
+        before = self._fields.get(id(call.x))
         if before is None or not any(_runs(reach) for reach in before.reaches):
             return
-        single = sum(not any(_runs(reach) for reach in heard.reaches) for heard in found)
+        single = sum(not any(_runs(reach) for reach in field.reaches) for field in found)
         if single and call.name in _POSITIONS:
             n = self._positions.get(id(call.x), 0) + single
             self._positions[id(call.x)] = n
             if n > _MOST_POSITIONS:
                 raise CannotTrace(f"{call.place}: takes single positions, as a loop over time does")
 
-    def _note_layer(self, call: Call, heard: Heard) -> None:
+    def _note_layer(self, call: Call, field: TensorField) -> None:
         if call.layer:
             name, kind = self.layer(call.name)
             kernel_size, dilation = call.layer[0]
-            if set(_strides(heard)) != set(_strides(call.heard)) or _is_wide(kernel_size):
-                self.layers.append(TracedLayer(name, kind, kernel_size, dilation, heard))
+            if set(_strides(field)) != set(_strides(call.field)) or _is_wide(kernel_size):
+                self.layers.append(TracedLayer(name, kind, kernel_size, dilation, field))
             return
-        if any(why.startswith(call.place) for why in _endless(heard)):
+        if any(why.startswith(call.place) for why in _unbounded_reasons(field)):
             name, _, kind = call.place.partition(" (")
-            if not any(layer.name == name and layer.heard == heard for layer in self.layers):
-                self.layers.append(TracedLayer(name, kind.rstrip(")"), None, None, heard))
+            if not any(layer.name == name and layer.field == field for layer in self.layers):
+                self.layers.append(TracedLayer(name, kind.rstrip(")"), None, None, field))
 
-    def _check_in_place(self, place: str, target: Any, heard: Heard) -> None:
+    def _check_in_place(self, place: str, target: Any, field: TensorField) -> None:
         """A change in place reaches every view of the memory, and these are not followed."""
         if not isinstance(target, Tensor):
             raise CannotTrace(f"{place}: writes into another tensor")
         if not target.is_meta:
             raise CannotTrace(f"{place}: writes the signal into a tensor")
-        before = self._heard.get(id(target))
+        before = self._fields.get(id(target))
         sharing = self._sharing.get(_storage(target), set()) - {id(target)}
-        if sharing and (before is None or not alike(before, heard)):
+        if sharing and (before is None or not alike(before, field)):
             raise CannotTrace(f"{place}: changes memory in place that other tensors share")
 
 
-def _endless(heard: Heard) -> list[str]:
-    """Why dimensions have no first or no last input, in words."""
+def _unbounded_reasons(field: TensorField) -> list[str]:
+    """Reasons why dimensions have no first or no last input."""
     found: list[str] = []
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, str):
             found.append(reach)
         else:
-            found += [why for why in (reach.endless_before, reach.endless_after) if why is not None]
+            found += [
+                why for why in (reach.unbounded_before, reach.unbounded_after) if why is not None
+            ]
     return found
 
 
@@ -268,8 +270,8 @@ def _runs(reach: Reach | str) -> bool:
     return isinstance(reach, Reach) and reach.axis is not None
 
 
-def _strides(heard: Heard) -> list[Any]:
-    return [reach if isinstance(reach, str) else reach.stride for reach in heard.reaches]
+def _strides(field: TensorField) -> list[Any]:
+    return [reach if isinstance(reach, str) else reach.stride for reach in field.reaches]
 
 
 def _is_wide(kernel_size: Any) -> bool:

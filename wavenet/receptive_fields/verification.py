@@ -1,4 +1,4 @@
-"""The proof: does the gradient say what the formula says, and if not, from which layer on?"""
+"""Verification of formulas by gradients: a difference is reported with its first layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wavenet.receptive_fields.linear import CannotMeasure, Run, run_linear
 from wavenet.receptive_fields.measurement import refusal
 from wavenet.receptive_fields.memory import TooLarge
 from wavenet.receptive_fields.module_tracker import spatial_axes
-from wavenet.receptive_fields.rules import Heard, alike
+from wavenet.receptive_fields.rules import TensorField, alike
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
@@ -38,7 +38,7 @@ _MOST_GROWTH = 6
 """Times that an input is made longer to hold the field."""
 
 _MOST_SAMPLES_AFTER = 4096
-"""Samples after an output of a causal block that are watched: none of them may count."""
+"""Samples after an output of a causal block that are checked: it may depend on none of them."""
 
 _ALL_LEAVES = 200_000_000
 """Leaves squared times samples of the input: up to here every leaf is measured, in seconds."""
@@ -58,13 +58,13 @@ def verify_trace(module: nn.Module, shapes: list[tuple[int, ...]], traced: Trace
     plans = Plans(module, shapes)
     traced = _holding(plans, traced)
     run = _run(plans, traced.shape)
-    for name, heard, _ in traced.outputs:
+    for name, field, _ in traced.outputs:
         if name in run.outputs:
-            difference = _differs(run, run.outputs[name], heard)
+            difference = _differs(run, run.outputs[name], field)
             if difference:
                 del run
                 _raise_at_first_layer(plans, traced)
-                raise VerificationError(f"output {name}, behind every layer: {difference}")
+                raise VerificationError(f"output {name}, after all layers: {difference}")
 
 
 def _run(plans: Plans, shape: tuple[int, ...], keep: Sequence[str] = ()) -> Run:
@@ -73,7 +73,9 @@ def _run(plans: Plans, shape: tuple[int, ...], keep: Sequence[str] = ()) -> Run:
     except TooLarge as error:
         raise plans.refusal(shape, error) from error
     except CannotMeasure as error:
-        raise VerificationError(f"the formula has an answer, the run has none: {error}") from error
+        raise VerificationError(
+            f"the formula gives a field, but the module does not run: {error}"
+        ) from error
 
 
 def _raise_at_first_layer(plans: Plans, traced: Traced) -> None:
@@ -83,7 +85,7 @@ def _raise_at_first_layer(plans: Plans, traced: Traced) -> None:
         run = _run(plans, traced.shape, [layer.name for layer in layers])
         for layer in layers:
             if layer.name in run.kept:
-                difference = _differs(run, run.kept[layer.name], layer.heard)
+                difference = _differs(run, run.kept[layer.name], layer.field)
                 if difference:
                     raise VerificationError(f"layer {layer.name} ({layer.kind}): {difference}")
 
@@ -107,7 +109,7 @@ def _holding(plans: Plans, traced: Traced) -> Traced:
     for _ in range(_MOST_GROWTH):
         axes = spatial_axes(shape)
         needed = [
-            max((_room(heard.reaches[d]) for _, heard, _ in traced.outputs), default=1)
+            max((_needed_samples(field.reaches[d]) for _, field, _ in traced.outputs), default=1)
             for d in range(len(axes))
         ]
         grown = list(shape)
@@ -136,29 +138,29 @@ def _traced_at(plans: Plans, shape: tuple[int, ...]) -> Traced | None:
 
 
 def _same(part: Traced, whole: Traced) -> bool:
-    """Whether a part of the input holds the measured fields, and they are those of the whole."""
+    """Return true if a shorter input holds the measured fields, and they are equal."""
     pairs = zip(part.outputs, whole.outputs, strict=True)
     return _holds(part) and all(alike(a[1], b[1]) for a, b in pairs)
 
 
 def _holds(traced: Traced) -> bool:
-    """Whether the fields of the outputs that are measured lie within the input."""
+    """Return true if the fields of the measured outputs are within the input."""
     inputs = spatial_axes(traced.shape)
-    for _, heard, size in traced.outputs:
-        for d, reach in enumerate(heard.reaches):
+    for _, field, size in traced.outputs:
+        for d, reach in enumerate(field.reaches):
             if not isinstance(reach, Reach) or reach.axis is None or reach.folded is not None:
                 continue
             n = probed_positions(size[reach.axis], reach.period, MOST_PHASES)
             lo, hi = reach.at(np.array(n, np.int64))
             some = lo <= hi
-            begins = reach.endless_before is not None or not bool((lo[some] < 0).any())
+            begins = reach.unbounded_before is not None or not bool((lo[some] < 0).any())
             end = traced.shape[inputs[d]]
-            if not begins or (bool((hi[some] >= end).any()) and reach.endless_after is None):
+            if not begins or (bool((hi[some] >= end).any()) and reach.unbounded_after is None):
                 return False
     return True
 
 
-def _room(reach: Reach | str) -> int:
+def _needed_samples(reach: Reach | str) -> int:
     """Input samples that hold the field of outputs in the middle, from end to end."""
     if isinstance(reach, str):
         return 1
@@ -167,32 +169,33 @@ def _room(reach: Reach | str) -> int:
     return int(2 * side + math.ceil(abs(reach.stride)) * (reach.period + 2) + 2)
 
 
-def _differs(run: Run, tensor: Tensor, heard: Heard) -> str | None:
-    """What differs between the measured support and the formula's, in words."""
+def _differs(run: Run, tensor: Tensor, field: TensorField) -> str | None:
+    """Describe the difference between the measured support and the formula's; None if equal."""
     shape = tuple(run.x.shape)
-    if any(isinstance(reach, Reach) and reach.folded is not None for reach in heard.reaches):
+    if any(isinstance(reach, Reach) and reach.folded is not None for reach in field.reaches):
         return None
-    axes = [reach.axis if isinstance(reach, Reach) else None for reach in heard.reaches]
-    counts = [reach.period if isinstance(reach, Reach) else 1 for reach in heard.reaches]
+    axes = [reach.axis if isinstance(reach, Reach) else None for reach in field.reaches]
+    counts = [reach.period if isinstance(reach, Reach) else 1 for reach in field.reaches]
     measured = supports(run, tensor, axes, counts, spread=MOST_PHASES)
-    for d, (reach, support) in enumerate(zip(heard.reaches, measured, strict=True)):
+    for d, (reach, support) in enumerate(zip(field.reaches, measured, strict=True)):
         if isinstance(reach, str):
             continue
         end = shape[spatial_axes(shape)[d]] - 1
         lo, hi = reach.at(np.array(support.outputs, np.int64))
         some = lo <= hi
-        if reach.endless_before is not None:
+        if reach.unbounded_before is not None:
             lo = np.where(some, 0, lo)
-        if reach.endless_after is not None:
+        if reach.unbounded_after is not None:
             hi = np.where(some, end, hi)
         rows = zip(support.outputs, lo, hi, support.first, support.last, strict=True)
         for n, a, b, first, last in rows:
-            said = None if a > b else (int(a), int(b))
-            seen = None if first is None else (first, last)
-            inside = said is None or (said[0] >= 0 and said[1] <= end)
-            if inside and said != seen:
+            traced = None if a > b else (int(a), int(b))
+            found = None if first is None else (first, last)
+            inside = traced is None or (traced[0] >= 0 and traced[1] <= end)
+            if inside and traced != found:
                 return (
-                    f"by formula output {n} hears inputs {_span(said)}, by gradient {_span(seen)}"
+                    f"output {n} depends on inputs {_span(traced)} by formula, {_span(found)} by "
+                    "gradient"
                 )
     return None
 
@@ -253,7 +256,7 @@ class _Leaves:
     Args:
         plans: of the block.
         shape: of the input.
-        middle: where the outputs lie that are measured, as a part of all.
+        middle: centre of the measured outputs, as a fraction of all.
     """
 
     def __init__(self, plans: Plans, shape: tuple[int, ...], middle: Fraction) -> None:
@@ -274,12 +277,14 @@ class _Leaves:
             if tensor is None and path == "":
                 tensor = next(iter(run.outputs.values()))
             if tensor is not None and tensor.requires_grad:
-                difference = _differs_from_law(run, tensor, layer, self.middle)
+                difference = _differs_from_declaration(run, tensor, layer, self.middle)
                 if difference:
                     raise VerificationError(f"layer {name} ({layer.kind}): {difference}")
 
 
-def _differs_from_law(run: Run, tensor: Tensor, layer: LayerField, middle: Fraction) -> str | None:
+def _differs_from_declaration(
+    run: Run, tensor: Tensor, layer: LayerField, middle: Fraction
+) -> str | None:
     stride = Fraction(layer.stride)
     (support,) = supports(
         run,
@@ -288,16 +293,16 @@ def _differs_from_law(run: Run, tensor: Tensor, layer: LayerField, middle: Fract
         [min(MOST_OUTPUTS, stride.denominator)],
         middle=middle,
     )
-    heard = [
+    ranges = [
         (math.floor(n * stride), first, last)
         for n, first, last in zip(support.outputs, support.first, support.last, strict=True)
         if first is not None and last is not None
     ]
-    back = max((own - first for own, first, _ in heard), default=0)
-    ahead = max((last - own for own, _, last in heard), default=0)
+    back = max((own - first for own, first, _ in ranges), default=0)
+    ahead = max((last - own for own, _, last in ranges), default=0)
     if back + 1 == layer.samples and ahead <= 0:
         return None
     return (
-        f"it declares a field of {layer.samples} samples, by gradient an output hears "
-        f"{back} samples back and {max(0, ahead)} ahead"
+        f"it declares a field of {layer.samples} samples, but by gradient an output depends on "
+        f"{back} samples before it and {max(0, ahead)} after it"
     )

@@ -1,6 +1,6 @@
-"""Which inputs an output hears, along one dimension: exact integer arithmetic with periods.
+"""Inputs that an output depends on along one dimension: exact integer arithmetic with periods.
 
-Nearly every layer that looks along time obeys one law. Output n hears the inputs j with
+Nearly every layer that looks along time has one form. Output n depends on the inputs j with
 
     divisor j = stride n + first + step i,    some i = 0 .. count - 1                  (``Window``)
 
@@ -9,15 +9,15 @@ divisor S, for j = (n + P - d i) / S wherever that is whole. Holding each sample
 j = floor(n / u), so divisor u and the remainders 0 .. u - 1 for ``count``; linear interpolation,
 adaptive pooling, slices, flips and padding fit as well (see ``rules``).
 
-``Reach`` says the same of a whole network: output n hears input samples ``lo(n) .. hi(n)``, where
+``Reach`` describes a whole network: output n depends on input samples ``lo(n) .. hi(n)``, where
 
     lo(n + P) = lo(n) + advance,    hi(n + P) = hi(n) + advance                    (P the period).
 
 The stride of the network is advance / P input samples per output sample, a fraction. For a strided
 network P is 1; where the rate is raised, the outputs between two inputs differ, and P counts them.
-A layer behind it follows by taking the least ``lo`` and the largest ``hi`` over its taps, so what
-comes out is the exact hull, whatever the phases. This generalises Araujo, Norris and Sim (2019),
-who treat integer strides. Signals are endless here: borders show in no number.
+The reach after the next layer is the least ``lo`` and the largest ``hi`` over its taps, so the
+result is the exact hull, whatever the phases. This generalises Araujo, Norris and Sim (2019),
+who treat integer strides. Signals are infinite here: borders do not affect the numbers.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 
 _NEVER = 2**60
-"""``lo`` of an output that hears nothing at all (and ``-_NEVER`` its ``hi``)."""
+"""``lo`` of an output that depends on no input (and ``-_NEVER`` its ``hi``)."""
 
 _MOST_TAPS = 20_000_000
-"""Phases times taps that are looked at for one layer."""
+"""Largest number of phases times taps of one layer."""
 
 
 class CannotTrace(Exception):
-    """The network does something that the formulas do not cover; the message says what."""
+    """Raised for an operation that the formulas do not cover; the message names it."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Output n hears the inputs j with ``divisor j = stride n + first + step i``, i < count."""
+    """Output n depends on inputs j with ``divisor j = stride n + first + step i``, i < count."""
 
     stride: int = 1
     first: int = 0
@@ -95,12 +95,12 @@ class Window:
 
     @property
     def is_shift(self) -> bool:
-        """Whether each output is one input, moved: padding, slicing, flipping."""
+        """True if each output is one input, moved: padding, slicing, flipping."""
         return self.count == 1 and abs(self.stride) == 1 and self.divisor == 1
 
     @property
-    def may_hear_nothing(self) -> bool:
-        """Whether some outputs get no tap: a transposed convolution with gaps."""
+    def has_gaps(self) -> bool:
+        """True if some outputs depend on no input: a transposed convolution with gaps."""
         if self.divisor == 1:
             return False
         met = {(self.first + self.step * i) % self.divisor for i in range(self.count)}
@@ -110,7 +110,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Reach:
-    """Output n along ``axis`` hears input samples ``lo(n) .. hi(n)`` of one dimension.
+    """Output n along ``axis`` depends on input samples ``lo(n) .. hi(n)`` of one dimension.
 
     Attributes:
         axis: of the tensor; None where a single position was picked and the axis is gone.
@@ -118,9 +118,9 @@ class Reach:
         hi: ``[P]``.
         advance: input samples per P outputs; negative where the signal runs backwards.
         folded: (major, size, minor) while the axis is flattened with others around it.
-        own: where a single position that was picked stands, in input samples.
-        endless_before: why there is no first input, in words; ``lo`` means nothing then.
-        endless_after: why there is no last input; ``hi`` means nothing then.
+        own: own time of a single position that was picked, in input samples.
+        unbounded_before: reason why there is no first input; ``lo`` is then meaningless.
+        unbounded_after: reason why there is no last input; ``hi`` is then meaningless.
     """
 
     axis: int | None
@@ -129,8 +129,8 @@ class Reach:
     advance: int
     folded: tuple[int, int, int] | None = None
     own: int = 0
-    endless_before: str | None = None
-    endless_after: str | None = None
+    unbounded_before: str | None = None
+    unbounded_after: str | None = None
 
     @classmethod
     def identity(cls, axis: int) -> Reach:
@@ -154,12 +154,12 @@ class Reach:
         return self.lo[phase] + moved, self.hi[phase] + moved
 
     def through(self, window: Window) -> Reach:
-        """What the outputs of a layer hear whose inputs hear this."""
+        """Reach of the outputs of a layer whose inputs have this reach."""
         whole = window.divisor * self.period
         period = whole // math.gcd(window.stride, whole)
         advance = window.stride * period // whole * self.advance
         if period * window.count > _MOST_TAPS:
-            raise CannotTrace(f"the pattern repeats after {period} outputs only")
+            raise CannotTrace(f"the pattern has too long a period, {period} outputs")
         n = np.arange(period, dtype=np.int64)[:, None]
         taps = np.arange(window.count, dtype=np.int64)[None]
         j, rest = np.divmod(window.stride * n + window.first + window.step * taps, window.divisor)
@@ -169,35 +169,38 @@ class Reach:
         return replace(self, lo=lo, hi=hi, advance=advance)
 
     def accumulated(self, why: str) -> Reach:
-        """What output n hears that depends on the values 0 .. n of a layer's input.
+        """Reach of an output n that depends on the values 0 .. n of a layer's input.
 
         Args:
-            why: in words, why that has no end.
+            why: reason why it is unbounded.
         """
         n, before = np.ogrid[: self.period, : self.period]
         if n.size * before.size > _MOST_TAPS:
-            raise CannotTrace(f"the pattern repeats after {self.period} outputs only")
+            raise CannotTrace(f"the pattern has too long a period, {self.period} outputs")
         lo, hi = self.at(np.asarray(n - before, np.int64))
         both = replace(self, lo=lo.min(axis=1), hi=hi.max(axis=1))
         if self.advance < 0:
-            return replace(both, endless_after=self.endless_after or why)
-        return replace(both, endless_before=self.endless_before or why)
+            return replace(both, unbounded_after=self.unbounded_after or why)
+        return replace(both, unbounded_before=self.unbounded_before or why)
 
     def moved_to(self, axis: int | None) -> Reach:
-        """The same along another axis."""
+        """Return this reach along another axis."""
         return replace(self, axis=axis)
 
     def picked(self, n: int) -> Reach:
-        """Position n alone: the axis is gone."""
+        """Return the reach of position n alone, without an axis."""
         lo, hi = self.at(np.array([n], np.int64))
         own = n * self.advance // self.period
         return replace(self, axis=None, lo=lo, hi=hi, advance=0, folded=None, own=own)
 
     def same_as(self, other: Reach) -> bool:
-        """Whether both hear the same, everywhere."""
+        """Return true if both are equal for all outputs."""
         if (self.axis, self.stride) != (other.axis, other.stride):
             return False
-        if (self.endless_before, self.endless_after) != (other.endless_before, other.endless_after):
+        if (self.unbounded_before, self.unbounded_after) != (
+            other.unbounded_before,
+            other.unbounded_after,
+        ):
             return False
         n = np.arange(math.lcm(self.period, other.period), dtype=np.int64)
         return all(bool((a == b).all()) for a, b in zip(self.at(n), other.at(n), strict=True))
@@ -205,32 +208,32 @@ class Reach:
     def summary(self) -> tuple[Any, Any, Any, int | None]:
         """``(samples, look_back, look_ahead, padding)``, the largest over the phases.
 
-        Output n stands at input ``floor(n stride)``. ``padding`` is how far before input 0 the
-        field of output 0 begins, negative if it begins later. Of a signal that runs backwards only
-        the number of samples is told: it has no time of its own. Where there is no first or no last
+        The own time of output n is input ``floor(n stride)``. ``padding`` is how far before input 0
+        the field of output 0 begins, negative if it begins later. For a signal that runs backwards
+        only the number of samples is given: it has no time of its own. Without a first or a last
         input, the numbers that follow from it are infinite, and there is no padding.
 
         Raises:
-            CannotTrace: if no output hears anything.
+            CannotTrace: if no output depends on the input.
         """
         n = np.arange(self.period, dtype=np.int64)
         own = n * self.advance // self.period + self.own
-        hears = self.lo <= self.hi
-        if not hears.any():
+        connected = self.lo <= self.hi
+        if not connected.any():
             raise CannotTrace("the output does not depend on the input")
-        samples: Any = int((self.hi - self.lo)[hears].max()) + 1
-        if self.endless_before is not None or self.endless_after is not None:
+        samples: Any = int((self.hi - self.lo)[connected].max()) + 1
+        if self.unbounded_before is not None or self.unbounded_after is not None:
             samples = math.inf
         if self.advance < 0:
             return samples, None, None, None
-        back = int((own - self.lo)[hears].max())
-        ahead = int((self.hi - own)[hears].max())
-        padding = int((own - self.lo)[hears][0])
+        back = int((own - self.lo)[connected].max())
+        ahead = int((self.hi - own)[connected].max())
+        padding = int((own - self.lo)[connected][0])
         return (
             samples,
-            max(0, back) if self.endless_before is None else math.inf,
-            max(0, ahead) if self.endless_after is None else math.inf,
-            padding if self.endless_before is None else None,
+            max(0, back) if self.unbounded_before is None else math.inf,
+            max(0, ahead) if self.unbounded_after is None else math.inf,
+            padding if self.unbounded_before is None else None,
         )
 
 
@@ -238,14 +241,14 @@ def joined(reaches: Sequence[Reach]) -> Reach:
     """The hull of several reaches along one axis.
 
     Raises:
-        CannotTrace: if they run at different strides or lie along different axes.
+        CannotTrace: if they have different strides or different axes.
     """
     first = reaches[0]
     for other in reaches[1:]:
         if first is other:
             continue
         if first.axis != other.axis or first.folded != other.folded:
-            raise CannotTrace("joins signals whose time lies along different axes")
+            raise CannotTrace("joins signals whose time axes differ")
         if first.stride != other.stride:
             raise CannotTrace(
                 f"joins signals of different strides, {first.stride} and {other.stride} input "
@@ -261,7 +264,7 @@ def joined(reaches: Sequence[Reach]) -> Reach:
             lo=lo,
             hi=hi,
             advance=advance,
-            endless_before=first.endless_before or other.endless_before,
-            endless_after=first.endless_after or other.endless_after,
+            unbounded_before=first.unbounded_before or other.unbounded_before,
+            unbounded_after=first.unbounded_after or other.unbounded_after,
         )
     return first

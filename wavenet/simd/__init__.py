@@ -1,15 +1,15 @@
-"""The language in which compiled code for the CPU is written: numba, and 16 floats as one value.
+"""Building blocks of compiled code for the CPU: numba with vectors of 16 floats.
 
-    compiling   how kernels are compiled, and kept between runs
-    announcing  a line before one is compiled
-    kernel_cache  what is kept, in a folder of the user's own
+    compiling   compilation of kernels, and their cache
+    announcing  a log line before a kernel is compiled
+    kernel_cache  compiled kernels on disk, in a folder of the user's own
     registers   16 floats as one value of the compiled language
-    memory      the same from and to any address, as float32 or bfloat16
+    memory      loads and stores at any address, as float32 or bfloat16
     functions   exp, and the gate tanh . sigmoid
 
-All import numba; nothing imports them before compiled code is asked for. What is written in it:
-the sampling loop (``engines.cpu.kernels``), feed-forward networks (``processing.kernel``) and the
-training window (``training.window``).
+All import numba; nothing imports them before compiled code is needed. Kernels: the sampling loop
+(``engines.cpu.kernels``), feed-forward networks (``processing.kernel``) and the training window
+(``training.window``).
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ import importlib.util
 
 
 def has_compiler() -> bool:
-    """Whether numba is installed."""
+    """Return true if numba is installed."""
     return importlib.util.find_spec("numba") is not None

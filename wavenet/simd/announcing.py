@@ -1,7 +1,7 @@
-"""A line before a kernel is compiled, which takes long enough to be taken for a hang.
+"""A log line before a kernel is compiled, which takes so long that it may look like a hang.
 
-numba tells its listeners when it compiles, and not when it loads a kernel from its cache. A kernel
-calls others, which are compiled along with it: only those that Python calls are announced, and of
+numba notifies its listeners of compilations, and not of kernels that it loads from its cache. A
+kernel calls others, which are compiled with it: only those that Python calls are announced, and of
 several in one module only the first.
 """
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("wavenet.simd")
 
 
 class _Announcer(event.Listener):
-    """Reports what is compiled of the kernels that were added."""
+    """Reports the compilation of kernels that were added."""
 
     def __init__(self) -> None:
         self._names: set[tuple[str, str]] = set()
@@ -28,7 +28,7 @@ class _Announcer(event.Listener):
         self._names.add((function.__module__, function.__qualname__))
 
     def on_start(self, event: Any) -> None:
-        """Called by numba before it compiles a function for some types."""
+        """Log a line before numba compiles the first kernel of a module."""
         function = event.data["dispatcher"].py_func
         module, name = function.__module__, function.__qualname__
         if (module, name) not in self._names:
@@ -42,7 +42,7 @@ class _Announcer(event.Listener):
         before.add(name)
 
     def on_end(self, event: Any) -> None:
-        """Called by numba afterwards."""
+        """Ignore the end of a compilation."""
 
 
 _ANNOUNCER = _Announcer()

@@ -1,9 +1,9 @@
-"""How kernels are compiled, and kept between runs.
+"""Compilation of kernels, with a cache between runs.
 
-Compiling the loop takes seconds, loading it from numba's cache a fraction of one. Two things need
-care. Numba's cache notices a change of the file that a function stands in, but not of the files it
-calls into: the fingerprint of all kernel sources is therefore part of the key. And where no folder
-is fit to keep kernels (``kernel_cache``), they are compiled in memory.
+Compiling the loop takes seconds, loading it from numba's cache a fraction of one. Numba's cache
+detects a change of a function's own file, but not of the files it calls into: so the fingerprint of
+all kernel sources is part of the key. Without a suitable folder (``kernel_cache``) kernels are
+compiled in memory.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from wavenet.simd.announcing import announce
 from wavenet.simd.kernel_cache import KernelCache, kernel_folder, report
 
 instruction: Any = intrinsic
-"""Makes an operation of the compiled language out of a generator of LLVM code. Kernels call it with
-other arguments than Python would, which its own type does not know."""
+"""Decorator that makes an operation of the compiled language from a generator of LLVM code. It is
+Any, as kernels call the operation with other arguments than the generator has."""
 
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A kernel that becomes part of each kernel that calls it."""
+    """Compile a kernel that is inlined into each kernel that calls it."""
     return numba.njit(forceinline=True, **_OPTIONS)(function)
 
 
 def outlined(function: Callable[..., Any]) -> Any:
-    """A kernel that is called: for what would only bloat the loop."""
+    """Compile a kernel that is not inlined, to keep the loop small."""
     return numba.njit(**_OPTIONS)(function)
 
 
 def cached(function: Callable[..., Any]) -> Any:
-    """A kernel that Python calls, kept on disk where that is possible.
+    """Compile a kernel that Python calls, and cache it on disk where that is possible.
 
-    The function must hold ``sources_fingerprint(__file__)`` in a closure: numba counts the contents
-    of a closure to the key of what it keeps. Before it is compiled, a line says so.
+    The function must have ``sources_fingerprint(__file__)`` in a closure, as numba's cache key
+    includes the contents of closures. A log line precedes its compilation.
     """
     announce(function)
     kernel = numba.njit(**_OPTIONS)(function)
@@ -54,7 +54,7 @@ def cached(function: Callable[..., Any]) -> Any:
 def sources_fingerprint(file: str = __file__, *others: str) -> str:
     """Return a digest of all files in this folder and in that of ``file``, and of other files.
 
-    It is part of the key of what is compiled: other sources, another key.
+    It is part of the key of a compiled kernel: other sources have another key.
     """
     digest = hashlib.sha256()
     for other in others:

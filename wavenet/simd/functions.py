@@ -50,7 +50,7 @@ def exp_parts(x):
 
 @inlined
 def _clipped(x, low, high):
-    """Of two, maximum and minimum give the second one where either is no number: x stays NaN."""
+    """Clip x; maximum and minimum return their second argument if either is NaN: x stays NaN."""
     return maximum(fill(low), minimum(fill(high), x))
 
 

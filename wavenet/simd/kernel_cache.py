@@ -1,10 +1,10 @@
-"""Compiled kernels on disk: in a folder of the user's own, and passed over where it cannot serve.
+"""Compiled kernels on disk, in a folder of the user's own; an unusable cache is ignored.
 
-What numba keeps is a pickle, which runs code when it is read. So it lies in a folder that belongs
-to the user and that nobody else may write to (checked before every use): ``wavenet/kernels``
-in the user's cache (``$XDG_CACHE_HOME``, or ``~/.cache``), or ``wavenet`` in ``$NUMBA_CACHE_DIR``.
-A kernel that cannot be read from there (a file cut short, a disk that fails) is compiled, and one
-that cannot be written is compiled again by the next process; one line of the log says why.
+numba caches pickles, which run code when they are read. So the folder must belong to the user, and
+no other user may have write permission (checked before every use): ``wavenet/kernels`` in the
+user's cache (``$XDG_CACHE_HOME``, or ``~/.cache``), or ``wavenet`` in ``$NUMBA_CACHE_DIR``. A
+kernel that cannot be read (a truncated file, a failing disk) is compiled, and one that cannot be
+written is compiled again by the next process; one line of the log gives the reason.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _UNUSABLE = (
     TypeError,
     ValueError,
 )
-"""What damaged pickles and full disks make of numba's own reader and writer."""
+"""Exceptions of numba's reader and writer for damaged pickles and full disks."""
 
 
 class KernelCache(FunctionCache):
-    """What numba keeps of one function, read and written only where that is safe and possible.
+    """Cache of one function's kernels, read and written only if that is safe and possible.
 
     Args:
         function: the Python function of a kernel.
 
     Raises:
-        OSError: if there is no folder for it; the message says why.
+        OSError: if there is no folder for it; the message gives the reason.
     """
 
     def __init__(self, function: Any) -> None:
@@ -63,7 +63,7 @@ class KernelCache(FunctionCache):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._folder))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Called by numba: the kernel for some types, or None if it has to be compiled."""
+        """Load the kernel for some types; None if it has to be compiled."""
         try:
             require_own(self._folder)
             return super().load_overload(sig, target_context)
@@ -73,7 +73,7 @@ class KernelCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Called by numba: keep a kernel that has been compiled."""
+        """Save a kernel that has been compiled."""
         try:
             require_own(self._folder)
             super().save_overload(sig, data)
@@ -81,7 +81,7 @@ class KernelCache(FunctionCache):
             report("written", self._folder, error)
 
     def _forget(self) -> None:
-        """Begin the index anew, so that the kernel can be kept once it is compiled."""
+        """Reset the index, so that the kernel can be saved once it is compiled."""
         try:
             require_own(self._folder)
             self.flush()
@@ -90,7 +90,7 @@ class KernelCache(FunctionCache):
 
 
 def kernel_folder() -> Path:
-    """Return where kernels are kept; it need not exist."""
+    """Return the folder of the cache; it need not exist."""
     if _SETTINGS.CACHE_DIR:
         return Path(_SETTINGS.CACHE_DIR) / "wavenet"
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -98,10 +98,10 @@ def kernel_folder() -> Path:
 
 
 def make_own(folder: Path) -> None:
-    """Make a folder that nobody else can write to or look into, if it is not there.
+    """Make a folder that no other user can read or write, if it is missing.
 
     Raises:
-        OSError: if it cannot be made, or is as ``require_own`` refuses it.
+        OSError: if it cannot be made, or ``require_own`` refuses it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -109,7 +109,7 @@ def make_own(folder: Path) -> None:
 
 
 def require_own(folder: Path) -> None:
-    """Raise PermissionError unless a folder is the user's and nobody else may write to it."""
+    """Raise PermissionError unless a folder is the user's and writable by no other user."""
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         raise PermissionError(f"{folder} is no folder")
@@ -120,11 +120,11 @@ def require_own(folder: Path) -> None:
 
 
 def report(action: str, folder: Path, error: Exception) -> None:
-    """Say once in a process that kernels are compiled anew, and why."""
+    """Warn once per process that kernels are compiled again, and why."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    _say_once(f"kernels in {folder} cannot be {action} ({' '.join(reason.split())[:120]})")
+    _warn_once(f"kernels in {folder} cannot be {action} ({' '.join(reason.split())[:120]})")
 
 
 @functools.cache
-def _say_once(why: str) -> None:
+def _warn_once(why: str) -> None:
     logger.warning("CPU kernels are compiled anew, as %s", why)

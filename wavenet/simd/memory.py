@@ -35,7 +35,7 @@ def _widened(builder: Any, halves: Any) -> Any:
 
 
 def _rounded(builder: Any, value: Any) -> Any:
-    """Half a unit of the last place is added, less a bit where the result would be odd by a tie."""
+    """Round to nearest, ties to even: add half a unit of the last place, less a bit for a tie."""
     bits, shift = builder.bitcast(value, INTS), ir.Constant(INTS, [16] * LANES)
     odd = builder.and_(builder.lshr(bits, shift), ir.Constant(INTS, [1] * LANES))
     bits = builder.add(bits, builder.add(odd, ir.Constant(INTS, [0x7FFF] * LANES)))
@@ -51,7 +51,7 @@ def _pointer(builder: Any, address: Any, kind: Any) -> Any:
 
 
 def _reading(kind: Any, convert: Converter) -> Any:
-    """An instruction that reads a vector of a kind."""
+    """Make an instruction that reads a vector of a kind."""
 
     def read(_: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -64,7 +64,7 @@ def _reading(kind: Any, convert: Converter) -> Any:
 
 
 def _writing(kind: Any, convert: Converter) -> Any:
-    """An instruction that writes a vector of a kind."""
+    """Make an instruction that writes a vector of a kind."""
 
     def write(_: Any, address: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -86,7 +86,7 @@ def _move(builder: Any, target: Any, source: Any, size: Any) -> None:
 
 
 def _reading_some(kind: Any, convert: Converter) -> Any:
-    """An instruction that reads the first few numbers of a vector: by way of the stack."""
+    """Make an instruction that reads the first few numbers of a vector, through the stack."""
 
     def read_some(_: Any, address: Any, n: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -104,7 +104,7 @@ def _reading_some(kind: Any, convert: Converter) -> Any:
 
 
 def _writing_some(kind: Any, convert: Converter) -> Any:
-    """An instruction that writes the first few numbers of a vector."""
+    """Make an instruction that writes the first few numbers of a vector."""
 
     def write_some(_: Any, address: Any, value: Any, n: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -1,7 +1,7 @@
 """16 floats as one value of the compiled language.
 
-Numba knows scalars and arrays; what lies between, a register full of numbers, it leaves to LLVM's
-vectoriser to find. Here it is a type of its own, so that a kernel says what stays in registers:
+Numba has scalars and arrays, and leaves vector registers to LLVM's vectoriser. Here a vector is a
+type of its own, so that a kernel determines which values stay in registers:
 
     a = load(work, at)            16 floats from an array, at any index
     store(work, at, a * b + c)    and back
@@ -61,12 +61,12 @@ def address(context: Any, builder: Any, array_type: Any, array: Any, index: Any)
 
 
 def load_vector(builder: Any, pointer: Any, kind: Any = FLOATS) -> Any:
-    """A vector from a pointer that need not be aligned to more than 2 bytes."""
+    """Load a vector from a pointer that need not be aligned to more than 2 bytes."""
     return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=2)
 
 
 def store_vector(builder: Any, value: Any, pointer: Any) -> None:
-    """A vector of floats to a pointer that need not be aligned."""
+    """Store a vector of floats at a pointer that need not be aligned."""
     builder.store(value, builder.bitcast(pointer, FLOATS.as_pointer()), align=4)
 
 
@@ -89,7 +89,7 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @instruction
 def load(_: Any, array: Any, index: Any) -> Any:
-    """16 floats from ``array[index]`` on."""
+    """Load 16 floats from ``array[index]`` on."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return load_vector(builder, address(context, builder, sig.args[0], *args))
@@ -99,7 +99,7 @@ def load(_: Any, array: Any, index: Any) -> Any:
 
 @instruction
 def store(_: Any, array: Any, index: Any, value: Any) -> Any:
-    """16 floats to ``array[index]`` on."""
+    """Store 16 floats from ``array[index]`` on."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         store_vector(builder, args[2], address(context, builder, sig.args[0], *args[:2]))
@@ -110,7 +110,7 @@ def store(_: Any, array: Any, index: Any, value: Any) -> Any:
 
 @instruction
 def prefetch(_: Any, array: Any, index: Any) -> Any:
-    """Ask for the memory around ``array[index]``, which is needed soon."""
+    """Prefetch the memory around ``array[index]``."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = address(context, builder, sig.args[0], *args)
@@ -167,7 +167,7 @@ def add_exponent(_: Any, value: Any, shifted: Any) -> Any:
 
 
 def _folded(combine: Callable[[Any, Any, Any], Any]) -> Any:
-    """Halves upon halves until one number is left: 16, 8, 4, 2, 1."""
+    """Sum by halves: 16, 8, 4, 2, 1 numbers."""
 
     def fold(_: Any, a: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -211,7 +211,7 @@ minimum = _lane_by_lane(_smaller)
 
 
 def _operator(function: Any, instruction: str) -> None:
-    """Let a Python operator stand for an instruction."""
+    """Bind a Python operator to an instruction."""
 
     class Signature(ConcreteTemplate):
         cases = [signature(register, register, register)]  # noqa: RUF012

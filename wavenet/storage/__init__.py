@@ -1,1 +1,1 @@
-"""Files, settings, checkpoints, and where models are found: folders, the Hub, the package."""
+"""Files, settings, checkpoints, and sources of models: folders, the Hub, the package."""

@@ -1,17 +1,16 @@
 """The checkpoint: a folder with ``config.json`` and ``model.safetensors``.
 
-``config.json`` says everything that the sound depends on: the format's version, the architecture,
-the model's configuration with sample rate, mel settings and output distribution, and where the
-weights come from. ``model.safetensors`` holds the weights and the mel filterbank. Where ``dtype``
-says so, the parameters are stored in half precision, and become float32 when they are loaded; the
-filterbank never is. Nothing is unpickled. Both files are written beside the old ones and then
-renamed, so that a folder that could be loaded once can be loaded after a full disk or a killed
-process.
+``config.json`` contains everything that the output depends on: the format's version, the
+architecture, the model's configuration with sample rate, mel settings and output distribution, and
+the origin of the weights. ``model.safetensors`` contains the weights and the mel filterbank. With a
+``dtype`` the parameters are stored in half precision, and converted to float32 when they are
+loaded; the filterbank is always float32. Nothing is unpickled. Both files are written to temporary
+names and then renamed, so that the folder stays loadable after a full disk or a killed process.
 
-Wherever a folder is read, the name of a voice that ships with the package will do
-(``wavenet.storage.pretrained``); a folder of that name goes first.
+Wherever a folder is read, the name of a pretrained model of the package is accepted as well
+(``wavenet.storage.pretrained``); a folder of that name takes precedence.
 
-This module knows the format; ``wavenet.model.from_checkpoint`` knows what to build from it.
+This module defines the format; ``wavenet.model.from_checkpoint`` builds the model.
 """
 
 from __future__ import annotations
@@ -36,23 +35,23 @@ FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 MAX_CONFIG_BYTES = 4 << 20
-"""Longest ``config.json`` that is read; with the names of 10,000 speakers it has 300 kB."""
+"""Largest ``config.json`` that is read; with the names of 10,000 speakers it has 300 kB."""
 MAX_HEADER_BYTES = 16 << 20
-"""Longest header of ``model.safetensors`` that is read; 1000 layers have 700 kB."""
+"""Largest header of ``model.safetensors`` that is read; 1000 layers have 700 kB."""
 FLOATS = ("F16", "BF16", "F32", "F64")
-"""Types of stored tensors, as safetensors calls them."""
+"""Dtypes of stored tensors, by safetensors' names."""
 LICENCE_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "ATTRIBUTION")
 LICENCE_FILES = tuple(
     pattern for name in LICENCE_NAMES for pattern in (name, f"{name}*.txt", f"{name}*.md")
 )
-"""Patterns of the texts that accompany weights wherever they go."""
+"""Patterns of the texts that are copied with the weights."""
 MAX_LICENCE_BYTES, MAX_LICENCES = 1 << 20, 32
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-"""What ``dtype`` in ``config.json`` may say."""
+"""Values of ``dtype`` in ``config.json``."""
 
 
 class CheckpointError(ValueError):
-    """A folder that does not hold the checkpoint that was asked for."""
+    """Raised for a folder without the requested checkpoint."""
 
 
 def write_checkpoint(
@@ -68,17 +67,17 @@ def write_checkpoint(
     """Write both files, and licences beside them, into a folder that is made if it is missing.
 
     Args:
-        folder: where they go.
-        architecture: what to build from ``config``.
+        folder: of the checkpoint.
+        architecture: name of the kind of model.
         config: JSON values.
         tensors: weights and buffers, on any device.
-        provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
-        dtype: what the caller has narrowed the parameters to, one of ``HALVES``.
-        licences: texts of licence and attribution by file name, as ``read_licences`` gives them.
+        provenance: origin of the weights: corpus, steps, command, loss ... (JSON values).
+        dtype: half precision of the parameters, one of ``HALVES``; the caller has converted them.
+        licences: texts of licence and attribution by file name, from ``read_licences``.
 
     Raises:
         ValueError: if the values take more than ``MAX_CONFIG_BYTES``.
-        WriteError: if a file cannot be written; the old ones are as they were.
+        WriteError: if a file cannot be written; the old ones are unchanged.
     """
     folder = Path(folder)
     content = {
@@ -92,10 +91,10 @@ def write_checkpoint(
     if len(text) > MAX_CONFIG_BYTES:  # ASCII: as many bytes
         raise ValueError(
             f"config and provenance are {len(text)} bytes of JSON, and at most {MAX_CONFIG_BYTES} "
-            "are read; leave out what the sound does not depend on"
+            "are read; leave out what the output does not depend on"
         )
     weights = save({name: part.detach().cpu().contiguous() for name, part in tensors.items()})
-    # Both are on the disk before either takes its place: a full disk must not part them.
+    # Both are on the disk before either is renamed: a full disk must not separate them.
     with atomic_write(folder / CONFIG_NAME) as config_path:
         config_path.write_text(text, encoding="utf-8")
         with atomic_write(folder / WEIGHTS_NAME) as weights_path:
@@ -106,13 +105,13 @@ def write_checkpoint(
 
 
 def licence_files(folder: Path) -> list[Path]:
-    """Texts of licence and attribution in a folder, sorted by name."""
+    """Find the texts of licence and attribution in a folder, sorted by name."""
     found = {path for pattern in LICENCE_FILES for path in folder.glob(pattern) if path.is_file()}
     return sorted(found)
 
 
 def read_licences(folder: str | Path) -> dict[str, str]:
-    """Texts of licence and attribution beside a checkpoint, by file name.
+    """Read the texts of licence and attribution beside a checkpoint, by file name.
 
     Raises:
         CheckpointError: for more than ``MAX_LICENCES`` files, or one over ``MAX_LICENCE_BYTES``.
@@ -131,21 +130,20 @@ def read_licences(folder: str | Path) -> dict[str, str]:
 
 
 def find_checkpoint(folder: str | Path) -> Path:
-    """The folder itself, or that of the voice of this name where there is no such folder."""
+    """Return the folder, or that of the pretrained model of this name if it does not exist."""
     path = Path(folder)
     is_name = not path.exists() and str(folder) in voice_names()
     return voice_folder(str(folder)) if is_name else path
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The content of ``config.json``: ``architecture``, ``config``, ``provenance``.
+    """Read ``config.json``: ``architecture``, ``config``, ``provenance``.
 
     Args:
-        folder: as ``write_checkpoint`` wrote it, or the name of a voice.
+        folder: of a checkpoint, or the name of a pretrained model.
 
     Raises:
-        CheckpointError: if it is missing, no JSON, too large, or of a format this package does not
-            know.
+        CheckpointError: if it is missing, no JSON, too large, or of an unknown format.
     """
     path = find_checkpoint(folder) / CONFIG_NAME
     try:
@@ -187,7 +185,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def _missing(folder: str | Path) -> str:
-    """Why there is no checkpoint: a path that holds none, or a name that is none."""
+    """Reason for a missing checkpoint: a folder without one, or an unknown name."""
     text = f"{folder} holds no {CONFIG_NAME}; name the folder that model.save or training wrote"
     if str(folder) == DEFAULT_VOICE:
         return f"the voice {folder} is not in this version of the package; name a model's folder"
@@ -196,9 +194,9 @@ def _missing(folder: str | Path) -> str:
 
 
 def load_weights(module: torch.nn.Module, folder: str | Path, declared: str | None = None) -> None:
-    """Fill a module with ``model.safetensors``, strictly: every tensor, every shape, finite values.
+    """Load ``model.safetensors`` into a module, strictly: every tensor, every shape, finite values.
 
-    The module keeps its own types: what is stored in half precision becomes float32.
+    The module keeps its dtypes: half precision is converted to float32.
 
     Args:
         module: to be filled.
@@ -224,14 +222,14 @@ def load_weights(module: torch.nn.Module, folder: str | Path, declared: str | No
                 f"{path}: {name} has values that are not finite; the training that wrote it "
                 "diverged, or the file is damaged"
             )
-    # Not load_state_dict: for each of n children it goes through the names of all n.
+    # Not load_state_dict: for each of n children it iterates over the names of all n.
     with torch.no_grad():
         for name, own in module.state_dict().items():
             own.copy_(tensors[name])
 
 
 def _require_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
-    """Refuse a file by its header, before any tensor of it is read.
+    """Check the header of a file, before any tensor is read.
 
     Raises:
         CheckpointError: unless it has the expected tensors, of these shapes and of floats.
@@ -266,7 +264,7 @@ def _require_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
 
 
 def _require_type(path: Path, declared: str, parameters: Mapping[str, Tensor]) -> None:
-    """Refuse parameters of another type than ``config.json`` declares."""
+    """Raise CheckpointError for parameters of another dtype than ``config.json`` declares."""
     for name, tensor in parameters.items():
         if tensor.dtype != HALVES[declared]:
             found = str(tensor.dtype).removeprefix("torch.")
@@ -277,7 +275,7 @@ def _require_type(path: Path, declared: str, parameters: Mapping[str, Tensor]) -
 
 
 def weights_bytes(folder: str | Path) -> int:
-    """The size of ``model.safetensors``.
+    """Return the size of ``model.safetensors``.
 
     Raises:
         CheckpointError: if it is missing.
@@ -289,7 +287,7 @@ def weights_bytes(folder: str | Path) -> int:
 
 
 def _library_versions() -> dict[str, str]:
-    """Versions of what made the weights."""
+    """Versions of the libraries that computed the weights."""
     try:
         own = version("wavenet-audio")
     except PackageNotFoundError:  # a checkout that is not installed

@@ -1,8 +1,8 @@
-"""Files that are either whole or not there.
+"""Atomic writes and locks of files.
 
 A file is written under a temporary name in the folder of its destination, flushed to the disk, and
 renamed over the destination in one step. POSIX makes that rename atomic (IEEE Std 1003.1,
-`rename`): a reader, a crash or a full disk finds the old file or the new one, never a part.
+`rename`): after a crash or with a full disk there is the old file or the new one, never a part.
 """
 
 from __future__ import annotations
@@ -38,32 +38,32 @@ _REMEDIES = {
 }
 
 
-# A temporary file's name says which machine and process made it; earlier versions' did not.
+# A temporary file's name identifies its machine and process; that of earlier versions did not.
 _TEMPORARY = re.compile(r"\.(?:([0-9a-f]{8})-([0-9]+)-)?[0-9a-f]{16}\.tmp")
 _ABANDONED_S = 7 * 86400.0
-"""A temporary file that another machine made, and has not written to for so long, is left over."""
+"""Age from which on an unchanged temporary file of another machine counts as abandoned."""
 _unfinished: set[Path] = set()
 """Temporary files of this process that are being written."""
 
 
 class WriteError(OSError):
-    """A file could not be written; the message is one line: the path, the reason, the remedy."""
+    """Raised if a file cannot be written; the message has path, reason and remedy in one line."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success, what was written there becomes `path`.
+    """Yield a temporary path beside `path`; on success, that file is renamed to `path`.
 
     Missing parent folders are made. A link is followed; an existing file keeps its permissions.
-    Whatever the body raises, the temporary file is removed and `path` is left as it was. What a
-    process that was killed has left in that folder is removed, too.
+    If the body raises, the temporary file is removed and `path` is unchanged. Temporary files of
+    killed processes in that folder are removed, too.
 
         with atomic_write("out/hello.txt") as temporary:
             temporary.write_text("hello")
 
     Raises:
-        WriteError: the system refused (no space, no permission, `path` is a folder or a device).
-            Every `OSError` of the body is reported in this way.
+        WriteError: writing failed (no space, no permission, `path` is a folder or a device).
+            Every `OSError` of the body is converted to it.
     """
     target = Path(os.path.realpath(path))
     temporary = _temporary_in(target.parent)
@@ -89,14 +89,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def has_unfinished() -> bool:
-    """Return whether an ``atomic_write`` of this process is under way."""
+    """Return true while an ``atomic_write`` of this process is in progress."""
     return bool(_unfinished)
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse, before hours of work, a place that ``atomic_write`` would refuse after them.
+    """Check before long work that ``atomic_write`` will be able to write a path.
 
-    A file is made in the nearest folder that is there, and removed; nothing else is.
+    A file is made in the nearest existing folder, and removed; nothing else is.
 
     Raises:
         WriteError: as ``atomic_write``.
@@ -117,15 +117,15 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether ``atomic_write`` gives such names to files that are not whole yet."""
+    """Return true for the name of a temporary file of ``atomic_write``."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def remove_left_over(folder: str | os.PathLike[str]) -> None:
-    """Remove temporary files of processes that were killed; those of living ones stay.
+    """Remove temporary files of processes that were killed; those of running ones stay.
 
-    On another machine nobody can see which processes live: its files count as left over when
-    nothing has been written to them for a week.
+    The processes of another machine are not visible: its files count as abandoned if they have not
+    changed for a week.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -137,7 +137,7 @@ def remove_left_over(folder: str | os.PathLike[str]) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def _remove_left_over_once(folder: Path) -> None:
-    """Once in a process: a folder may get thousands of files, and would be listed for each."""
+    """Remove them once per process: listing a folder for each of thousands of files is slow."""
     remove_left_over(folder)
 
 
@@ -162,13 +162,13 @@ def _is_alive(process: int) -> bool:
 
 
 def _temporary_in(folder: Path) -> Path:
-    """A new name, without the suffix of any kind of file: a search for audio must not find it."""
+    """Make a new name; its suffix is that of no other kind of file, such as audio."""
     return folder / f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
 
 
 @functools.cache
 def _machine() -> str:
-    """Eight digits for this machine since its start, in this container: one set of processes."""
+    """Eight digits that identify a set of processes: the machine, its boot and its container."""
     facts = [platform.node()]
     with contextlib.suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
@@ -183,7 +183,7 @@ def _refused(path: str | os.PathLike[str], error: OSError) -> WriteError:
 
 
 def _require_replaceable(target: Path) -> None:
-    """Refuse folders, and devices such as /dev/null, which a rename would replace by a file."""
+    """Raise OSError for folders, and for devices such as /dev/null: a rename would replace them."""
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if target.exists() and not target.is_file():
@@ -192,13 +192,13 @@ def _require_replaceable(target: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
-    """Be the only process within this block; wait for the one that is, and say so.
+    """Hold a lock within this block; wait for another process that holds it, with a log line.
 
     The system frees the lock of a process that dies; the empty file stays. Yields False where there
     are no locks: on Windows, and on file systems without them.
 
     Raises:
-        OSError: if the file, or the folder that it lies in, cannot be made.
+        OSError: if the file or its folder cannot be made.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
@@ -223,16 +223,16 @@ def _lock(file: IO[str]) -> bool:
 
 @contextlib.contextmanager
 def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Be the only process within this block, or fail at once.
+    """Hold an exclusive lock within this block, or fail at once.
 
-    The file is there while the block runs, and its folder is made if it is missing; both are gone
-    afterwards, the folder if it is empty. The system frees the claim of a process that dies, and no
-    process that it has forked keeps it: the lock is POSIX's, which belongs to one process. Where
-    there are no locks (on Windows, and on file systems without them) nothing is claimed.
+    The file exists while the block runs, and its folder is made if it is missing; both are removed
+    afterwards, the folder if it is empty. The system frees the lock of a process that dies, and
+    forked processes do not keep it: a POSIX lock belongs to one process. Where there are no locks
+    (on Windows, and on file systems without them) nothing is locked.
 
     Raises:
-        BlockingIOError: if another process is within such a block.
-        WriteError: if the file, or the folder that it lies in, cannot be made.
+        BlockingIOError: if another process holds the lock.
+        WriteError: if the file or its folder cannot be made.
     """
     target = Path(path)
     made = not target.parent.exists()
@@ -247,7 +247,7 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            target.unlink()  # before others can lock it: who has opened it already sees it gone
+            target.unlink()  # before others can lock it: a process that has opened it will notice
         file.close()
         if made:
             with contextlib.suppress(OSError):
@@ -255,7 +255,7 @@ def claimed(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _claim(target: Path) -> IO[str]:
-    """The file, open and locked, and still the one of that name."""
+    """Open and lock the file, and check that it is still the one of that name."""
     while True:
         file = open(target, "a")  # noqa: SIM115 - to close it is to free the lock
         try:
@@ -272,7 +272,7 @@ def _claim(target: Path) -> IO[str]:
 
 
 def _is_free(file: IO[str]) -> bool:
-    """Lock it, unless another process has."""
+    """Lock the file; return false if another process holds the lock."""
     try:
         import fcntl
     except ModuleNotFoundError:

@@ -1,8 +1,8 @@
 """Checkpoints on the Hugging Face Hub: fetched by name, pushed with a model card and a licence.
 
-A repository holds what a checkpoint folder holds, ``config.json`` and ``model.safetensors``, a
-``README.md``, and the texts of licence and attribution. No other file is ever fetched, so there is
-nothing that could be unpickled or run.
+A repository contains the files of a checkpoint folder, ``config.json`` and ``model.safetensors``, a
+``README.md``, and the texts of licence and attribution. No other file is fetched, so nothing could
+be unpickled or run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger("wavenet")
 CARD_NAME = "README.md"
 FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
 ADDRESS = "hf://"
-"""Begins a name that stands for a repository of the Hub and never for a folder."""
+"""Prefix of a name that always means a repository of the Hub, never a folder."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _LICENCE_ID = re.compile(r"LICEN[SC]E-((?:CC-BY|CC0|Apache|MIT|BSD)[\w.-]*)", re.ASCII | re.I)
@@ -44,19 +44,19 @@ _EXTRA = "pip install 'wavenet-audio[hub]'"
 
 
 def resolve(name: str | Path, revision: str | None = None) -> Path:
-    """The folder that a name stands for: one here, or a repository of the Hub, fetched.
+    """Resolve a name to a folder: a local one, or a repository of the Hub, which is fetched.
 
-    A repository is asked for as ``hf://owner/name`` or with a revision. Plain ``owner/name`` stands
-    for one as well, but only where no folder ``owner`` exists: a folder whose name is mistyped is
-    never looked for elsewhere. A line of the log names the repository. What was fetched once is
-    kept in the Hub's own cache, and used from there without a network.
+    ``hf://owner/name``, or a name with a revision, is a repository. Plain ``owner/name`` is one as
+    well, but only where no folder ``owner`` exists: a folder whose name is mistyped is not looked
+    up elsewhere. A line of the log names the repository. The Hub's own cache keeps fetched
+    repositories, which are used from there without a network.
 
     Args:
         name: a folder (a ``Path`` always is one), ``hf://owner/name`` or ``owner/name``.
         revision: branch, tag or commit on the Hub.
 
     Returns:
-        A folder; it need not exist if the name does not stand for a repository.
+        A folder; it need not exist if the name is not that of a repository.
 
     Raises:
         CheckpointError: if the Hub has no such repository or it cannot be reached, in one line.
@@ -83,23 +83,23 @@ def push(
     private: bool = False,
     message: str = "Upload a WaveNet",
 ) -> str:
-    """Put a checkpoint on the Hub, in a repository that is made if it is missing.
+    """Push a checkpoint to the Hub, to a repository that is made if it is missing.
 
-    The texts of licence and attribution in the folder go along. A ``README.md`` in the folder is
-    the model card; otherwise one is made from ``config.json`` and the card of a voice. What
-    ``config.json`` says of the weights' origin goes without local paths and without the command.
+    The texts of licence and attribution in the folder are included. A ``README.md`` in the folder
+    is the model card; otherwise one is made from ``config.json`` and the card of a pretrained
+    model. The origin of the weights is pushed without local paths and without the command.
 
     Args:
-        folder: a checkpoint, or the name of a voice.
+        folder: a checkpoint, or the name of a pretrained model.
         name: ``owner/name``.
-        private: whether a repository that has to be made is.
+        private: whether a new repository is private.
         message: of the commit.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        CheckpointError: if the folder holds no checkpoint.
+        CheckpointError: if the folder is no checkpoint.
         ValueError: if the name has another form, or the Hub refuses.
         ModuleNotFoundError: without the package of the extra ``hub``.
     """
@@ -129,11 +129,11 @@ def push(
 
 
 def model_card(name: str, content: dict[str, Any], licences: list[str] | None = None) -> str:
-    """The text of a model card, from what ``config.json`` says.
+    """Write the text of a model card from the content of ``config.json``.
 
     Args:
         name: ``owner/name``.
-        content: as ``read_config`` gives it.
+        content: from ``read_config``.
         licences: names of the texts of licence and attribution beside it.
     """
     settings = "\n".join(
@@ -163,7 +163,7 @@ Where the weights come from:
 
 
 def _stage(folder: Path, staging: Path, name: str, content: dict[str, Any]) -> list[str]:
-    """Lay out what is pushed, and return the names of the files."""
+    """Copy the files to push into a folder, and return their names."""
     licences = licence_files(folder)
     for path in (folder / WEIGHTS_NAME, folder / CARD_NAME, *licences):
         if path.is_file():
@@ -181,7 +181,7 @@ def _stage(folder: Path, staging: Path, name: str, content: dict[str, Any]) -> l
 
 
 def _front_matter(licences: list[str]) -> str:
-    """The YAML that the Hub reads; the licence by the Hub's identifier where it has one."""
+    """Format the YAML that the Hub reads; the licence by the Hub's identifier where it has one."""
     lines = ["library_name: wavenet-audio", "tags:", "- audio", "- wavenet"]
     for file in licences:
         known = _LICENCE_ID.match(Path(file).stem if file.endswith((".txt", ".md")) else file)
@@ -200,12 +200,12 @@ def _usage(name: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value for a table and between backticks."""
+    """Format a value for a table and between backticks."""
     return printable(str(value)).replace("`", "'").replace("|", "\\|")
 
 
 def _fetch(name: str, revision: str | None, subject: str) -> Path:
-    """Fetch a repository; ``subject`` begins the message where that fails."""
+    """Fetch a repository; ``subject`` begins the error message."""
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError
@@ -226,6 +226,6 @@ def _fetch(name: str, revision: str | None, subject: str) -> Path:
 
 
 def _one_line(error: Exception) -> str:
-    """The first sentence of what the Hub's client says."""
+    """Return the first sentence of an error of the Hub's client."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text.split('. ')[0]}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""JSON that anybody may have written, read within bounds of size and nesting."""
+"""Untrusted JSON, read within limits of size and nesting."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 MAX_NESTING = 64
-"""Objects within objects: deeper ones would overflow the stack of whoever goes through them."""
+"""Largest depth of nesting: deeper values would overflow the stack of recursive code."""
 MAX_CONTAINERS = 200_000
-"""Objects and lists in a file, which need 30 times the memory that they take on disk."""
+"""Largest number of objects and lists in a file: they need 30 times their size on disk."""
 
 
 class JsonError(ValueError):
-    """A file without usable JSON; the message is the reason alone, in one line."""
+    """Raised for a file without usable JSON; the message is the reason alone, in one line."""
 
 
 def read_json(path: str | os.PathLike[str], *, max_bytes: int) -> Any:
-    """Return the values in a file; NaN and infinities are let through, as ``json`` does.
+    """Return the values in a file; NaN and infinities are accepted, as ``json`` does.
 
     Args:
         path: the file.
-        max_bytes: longest file that is read.
+        max_bytes: largest file that is read.
 
     Raises:
         OSError: if it cannot be opened.
@@ -68,7 +68,7 @@ def _parts(value: Any) -> Any:
 
 
 def finite_only(value: Any) -> Any:
-    """Return JSON values without NaN and infinities, which other readers refuse: null for them."""
+    """Replace NaN and infinities, which other readers refuse, by null."""
     if isinstance(value, dict):
         return {key: finite_only(item) for key, item in value.items()}
     if isinstance(value, list):

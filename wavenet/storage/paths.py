@@ -1,4 +1,4 @@
-"""Paths: the cache of this package, and whether two paths are one file or lie in each other."""
+"""Paths: the cache folder, and comparison of paths: one file, or a file inside a folder."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def cache_folder(given: str | Path = "") -> Path:
 
 
 def is_same_file(one: AnyPath, other: AnyPath) -> bool:
-    """Return whether two paths lead to one file or folder: through links, `..` or another case.
+    """Return true if two paths are one file or folder: through links, `..` or another case.
 
-    Hard links to one file count. Paths that lead nowhere yet are the same if they would be made at
-    the same place.
+    Hard links to one file are the same. Paths that do not exist are the same if they would be made
+    at the same place.
     """
     try:
         return os.path.samefile(one, other)
@@ -33,17 +33,17 @@ def is_same_file(one: AnyPath, other: AnyPath) -> bool:
 
 
 def is_inside(path: AnyPath, folder: AnyPath) -> bool:
-    """Return whether a path is that folder, or lies in it or below it; neither need exist."""
+    """Return true if a path is that folder, or is in it or below it; neither need exist."""
     place = Path(os.path.realpath(path))
     return any(is_same_file(each, folder) for each in (place, *place.parents))
 
 
 def require_other_file(out: AnyPath, *inputs: AnyPath | None) -> None:
-    """Refuse to write over what is read.
+    """Raise ValueError if an output would overwrite an input.
 
     Args:
-        out: what will be written.
-        inputs: what will be read; None is passed over.
+        out: path that will be written.
+        inputs: paths that will be read; None is ignored.
 
     Raises:
         ValueError: if ``out`` is one of the inputs.

@@ -1,4 +1,4 @@
-"""Configurations are frozen dataclasses; this builds them from what a file says, strictly."""
+"""Strict conversion of the values in a file to frozen dataclasses, and back."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ import operator
 import types
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from wavenet.values.integers import fits_float, is_integer
 from wavenet.values.text import printable, short
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
-    """The dataclass ``cls`` with these values, nested dataclasses included.
+    """Build the dataclass ``cls`` from these values, nested dataclasses included.
 
     Args:
         cls: a dataclass whose fields are int, float, bool, str, tuples of these, dataclasses, or
             any of them or None.
-        values: as they come from JSON or YAML.
-        where: how error messages call the thing, such as ``model``.
+        values: from JSON or YAML.
+        where: name in error messages, such as ``model``.
 
     Raises:
         ValueError: for an unknown key (it names the nearest known one) or a value of a wrong type.
@@ -31,7 +34,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} is {short(values)}, expected a mapping of settings")
     hints = get_type_hints(cls)
-    known = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
     for key in values:
         if key not in known:
             shown = printable(str(key)[:60])
@@ -44,7 +47,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain values for JSON: tuples become lists, fields that are None stay."""
+    """Convert a dataclass to plain values for JSON: tuples become lists, None stays."""
     return {
         field.name: _plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
@@ -65,15 +68,15 @@ def _plain(value: Any) -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """The value as the hint wants it, or ValueError."""
+    """Convert a value to the type of the hint, or raise ValueError."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
             return None
         (hint,) = [option for option in get_args(hint) if option is not type(None)]
         return _convert(hint, value, where)
-    if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, hint) else from_dict(hint, value, where=where)  # type: ignore[arg-type]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else from_dict(hint, value, where=where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(get_args(hint)[0], item, where) for item in value)
     if hint is int and is_integer(value):
@@ -89,7 +92,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _finite(value: Any, where: str) -> float:
-    """The number as Python's float, or ValueError."""
+    """Convert a number to a finite float, or raise ValueError."""
     if not fits_float(value):
         raise ValueError(f"{where} is {short(value)}, expected a finite number")
     return float(value)

@@ -1,8 +1,8 @@
-"""A checkpoint's ``config.json`` as other people get it: without local paths and command line.
+"""Shareable ``config.json`` of a checkpoint: without local paths and command line.
 
-Training records its whole configuration and the command that started it. Where a checkpoint leaves
-the machine (pushed to a hub, exported, shipped with the package), folders of that machine and the
-name of its user do not go with it; the last part of a path stays, as the name of what it was.
+Training records its whole configuration and the command that started it. When a checkpoint leaves
+the machine (pushed to a hub, exported, shipped with the package), the folders of that machine and
+the name of its user are removed; the last part of each path stays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 _WHOLE = re.compile(r"(?:file://|~[\w.-]*[/\\]|[/\\]|[A-Za-z]:[/\\])(?=.*\S)", re.DOTALL)
 _WITHIN = re.compile(
-    r"""(?<![^\s=:,;'"(\[])"""  # what stands before a path in a command or a sentence
+    r"""(?<![^\s=:,;'"(\[])"""  # what precedes a path in a command or a sentence
     r"""(?:file://|~[\w.-]*[/\\]|(?:[A-Za-z]:)?(?:/(?!/)|\\))(?=\S)"""  # where a path begins
     r"""(?:[^\s'",;:)\]]*[/\\])?([^\s'",;:)\]/\\]*)[/\\]?"""  # its folders, and its name
 )
@@ -22,7 +22,7 @@ def shareable(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a ``config.json`` without local paths and without the command line.
 
     Args:
-        content: as ``wavenet.storage.checkpoint.read_config`` gives it; it stays as it is.
+        content: from ``wavenet.storage.checkpoint.read_config``; it is not changed.
     """
     kept = {key: value for key, value in content["provenance"].items() if key != "command"}
     return {**content, "provenance": without_local_paths(kept)}

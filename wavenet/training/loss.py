@@ -42,11 +42,11 @@ def window_log_prob(
         ``(log_prob, mask)``, both ``[B, length]``, in nats; the mask is 1 where x lies inside the
         recording.
     """
-    x, heard = batch["x"], batch["heard"]
-    inputs = (model.distribution.quantize(x) * heard)[..., :-1]
+    x, mask = batch["x"], batch["mask"]
+    inputs = (model.distribution.quantize(x) * mask)[..., :-1]
     cond = _conditioning(model, batch, plan, inputs.shape[-1])
     if "feedback_noise" in batch:
-        noise = (batch["feedback_noise"] * heard)[..., :-1]
+        noise = (batch["feedback_noise"] * mask)[..., :-1]
         inputs = noisy_inputs(model, inputs, cond, noise)
     wanted = x[:, 0, -plan.length :]
     if type(model).stream is not WaveNet.stream:  # a model that defines its own equation
@@ -57,7 +57,7 @@ def window_log_prob(
     else:
         hidden = hidden_of_window(model, inputs, cond, plan.length, recompute=recompute)
         log_prob = log_prob_in_chunks(model, hidden, wanted)
-    return log_prob, heard[:, 0, -plan.length :]
+    return log_prob, mask[:, 0, -plan.length :]
 
 
 @torch.no_grad()

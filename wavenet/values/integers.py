@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
-    """Return whether a value is an integer of any library: it has ``__index__`` and is no bool."""
+    """Return true for an integer of any library: a value with ``__index__`` that is no bool."""
     if isinstance(value, bool):
         return False
     try:
@@ -22,7 +22,7 @@ def is_integer(value: Any) -> TypeGuard[int]:
 
 
 def fits_float(value: Any) -> bool:
-    """Return whether a number is finite and, being an integer, small enough for a float."""
+    """Return true for a finite number that fits into a float, integers included."""
     try:
         return math.isfinite(float(value))
     except OverflowError:  # an integer that no float can hold

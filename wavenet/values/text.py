@@ -20,5 +20,5 @@ def printable(line: str) -> str:
 
 
 def short(value: object) -> str:
-    """Return the ``repr`` of a value out of a file, for a message: never long, and on one line."""
+    """Return the ``repr`` of a value from a file for a message: truncated, and on one line."""
     return printable(_SHORT.repr(value))

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from wavenet.simd import has_compiler
-from wavenet.training.window.elementwise import Elementwise, Piece, TorchElementwise, can_compile
+from wavenet.training.window.elementwise import (
+    Elementwise,
+    TensorView,
+    TorchElementwise,
+    can_compile,
+)
 
 HALF, T, BEGIN = 3, 45, 2
 ROUNDING = {torch.float32: 3e-7, torch.bfloat16: 0.004}  # of numbers of size 1; 2**-8 is 0.0039
@@ -33,25 +38,25 @@ def narrow(request: pytest.FixtureRequest) -> torch.dtype:
     return dtype
 
 
-def room(channels: int, dtype: torch.dtype) -> Piece:
+def zeros(channels: int, dtype: torch.dtype) -> TensorView:
     """T columns amid a tensor, and all of its channels but the first and the last."""
-    return Piece(torch.zeros(1, channels + 2, T + 5, dtype=dtype), 1, channels, BEGIN, T)
+    return TensorView(torch.zeros(1, channels + 2, T + 5, dtype=dtype), 1, channels, BEGIN, T)
 
 
-def noise(channels: int, dtype: torch.dtype, scale: float = 1.0) -> Piece:
-    piece = room(channels, dtype)
-    piece.view.copy_(scale * torch.randn(1, channels, T))
-    return piece
+def noise(channels: int, dtype: torch.dtype, scale: float = 1.0) -> TensorView:
+    drawn = zeros(channels, dtype)
+    drawn.view.copy_(scale * torch.randn(1, channels, T))
+    return drawn
 
 
-def alike(piece: Piece) -> Piece:
-    return piece._replace(tensor=piece.tensor.clone())
+def copied(view: TensorView) -> TensorView:
+    return view._replace(tensor=view.tensor.clone())
 
 
 def test_the_gate_is_tanh_and_sigmoid_and_their_product(
     elementwise: Elementwise, narrow: torch.dtype
 ) -> None:
-    z, gates, gated = noise(2 * HALF, narrow, 4), room(2 * HALF, narrow), room(HALF, narrow)
+    z, gates, gated = noise(2 * HALF, narrow, 4), zeros(2 * HALF, narrow), zeros(HALF, narrow)
     a, b = z.view.double().chunk(2, dim=1)
     a, b = torch.tanh(a / 2), torch.sigmoid(b)
     elementwise.gate(z, gates, gated)
@@ -60,32 +65,30 @@ def test_the_gate_is_tanh_and_sigmoid_and_their_product(
     torch.testing.assert_close(gated.view.double(), a * b, rtol=bound, atol=1e-7)
 
 
-def test_the_gate_may_take_the_place_of_what_it_is_made_of(
-    elementwise: Elementwise, narrow: torch.dtype
-) -> None:
-    z, gates, gated = noise(2 * HALF, narrow), room(2 * HALF, narrow), room(HALF, narrow)
-    elementwise.gate(alike(z), gates, gated)
+def test_the_gate_may_overwrite_its_input(elementwise: Elementwise, narrow: torch.dtype) -> None:
+    z, gates, gated = noise(2 * HALF, narrow), zeros(2 * HALF, narrow), zeros(HALF, narrow)
+    elementwise.gate(copied(z), gates, gated)
     elementwise.gate(z, z, gated)
     assert torch.equal(z.view, gates.view)
 
 
-def test_slopes_are_the_gradient_of_the_product(
+def test_the_gate_backward_is_the_gradient_of_the_product(
     elementwise: Elementwise, narrow: torch.dtype
 ) -> None:
-    gates, slope = noise(2 * HALF, narrow, 0.4), noise(HALF, narrow)
-    z_slope, gated = room(2 * HALF, narrow), room(HALF, narrow)
-    elementwise.slopes(gates, slope, z_slope, gated)
-    (a, b), g = gates.view.double().chunk(2, dim=1), slope.view.double()
+    gates, grad = noise(2 * HALF, narrow, 0.4), noise(HALF, narrow)
+    grad_z, gated = zeros(2 * HALF, narrow), zeros(HALF, narrow)
+    elementwise.gate_backward(gates, grad, grad_z, gated)
+    (a, b), g = gates.view.double().chunk(2, dim=1), grad.view.double()
     exact = torch.cat([g * b * (1 - a * a), g * a * b * (1 - b)], dim=1)
     bound = ROUNDING[narrow]
-    torch.testing.assert_close(z_slope.view.double(), exact, rtol=bound, atol=1e-6)
+    torch.testing.assert_close(grad_z.view.double(), exact, rtol=bound, atol=1e-6)
     torch.testing.assert_close(gated.view.double(), a * b, rtol=bound, atol=1e-7)
 
 
 def test_sums_are_not_rounded_and_their_copies_are(
     elementwise: Elementwise, narrow: torch.dtype
 ) -> None:
-    total, product, copy = noise(3, torch.float32), noise(3, narrow), room(3, narrow)
+    total, product, copy = noise(3, torch.float32), noise(3, narrow), zeros(3, narrow)
     exact = total.view + product.view.float()
     elementwise.add(total, product, copy)
     assert torch.equal(total.view, exact)
@@ -94,10 +97,10 @@ def test_sums_are_not_rounded_and_their_copies_are(
     assert torch.equal(total.view, exact + product.view.float())
 
 
-def test_all_rows_are_added_to_what_has_none() -> None:
+def test_a_total_without_rows_gets_the_sum_over_rows() -> None:
     product, total = torch.randn(3, 4, 5), torch.zeros(4, 5)
     elementwise = make("torch")
-    elementwise.add(Piece(total, 0, 4, 0, 5), Piece(product, 0, 4, 0, 5))
+    elementwise.add(TensorView(total, 0, 4, 0, 5), TensorView(product, 0, 4, 0, 5))
     torch.testing.assert_close(total, product.sum(0))
 
 
@@ -105,15 +108,15 @@ def test_all_rows_are_added_to_what_has_none() -> None:
 def test_a_copy_is_rounded_and_nothing_beside_it_is_touched(
     elementwise: Elementwise, narrow: torch.dtype, source_type: torch.dtype
 ) -> None:
-    source, target = noise(3, source_type), room(3, narrow)
+    source, target = noise(3, source_type), zeros(3, narrow)
     elementwise.copy(target, source)
     assert torch.equal(target.view, source.view.to(narrow))
     target.view.zero_()
     assert target.tensor.count_nonzero() == 0
 
 
-def test_what_is_no_number_is_not_hidden(elementwise: Elementwise, narrow: torch.dtype) -> None:
-    z, gates, gated = noise(2 * HALF, narrow), room(2 * HALF, narrow), room(HALF, narrow)
+def test_nan_stays_nan(elementwise: Elementwise, narrow: torch.dtype) -> None:
+    z, gates, gated = noise(2 * HALF, narrow), zeros(2 * HALF, narrow), zeros(HALF, narrow)
     z.view[0, 0, 7], z.view[0, HALF, 44] = torch.nan, torch.nan
     elementwise.gate(z, gates, gated)
     assert gates.view[0, 0, 7].isnan()

@@ -56,12 +56,12 @@ def streamed(stack: DilatedStack, x: Tensor, cond: LiftedFrames | None, length: 
 
 
 def gradients(y: Tensor, stack: DilatedStack, x: Tensor, cond: LiftedFrames | None) -> list[Tensor]:
-    """Of a random linear function of y, wrt all that y depends on."""
+    """Gradients of a random linear function of y, wrt all that y depends on."""
     last = list(stack.blocks)[-1].residual_projection
-    deaf = {id(parameter) for parameter in last.parameters()}
-    heard = [parameter for parameter in stack.parameters() if id(parameter) not in deaf]
+    unused = {id(parameter) for parameter in last.parameters()}
+    used = [parameter for parameter in stack.parameters() if id(parameter) not in unused]
     weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
-    inputs = [x, *([cond.frames] if cond else []), *heard]
+    inputs = [x, *([cond.frames] if cond else []), *used]
     return list(torch.autograd.grad((y * weight).sum(), inputs))
 
 
@@ -114,7 +114,7 @@ def test_validation_in_inference_mode_may_use_threads() -> None:
 def test_rows_together_give_what_they_give_one_after_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on a GPU, where all rows are computed at once."""
+    """Compute all rows at once, as on a GPU."""
     monkeypatch.setattr(window_plan.Plan, "parts", lambda _, batch: [[slice(0, batch)]])
     assert_same(make_stack(), *make_input(3, 5), 50)
     assert_same(make_stack(), *make_input(3, 5), 50, recompute=True)
@@ -156,13 +156,13 @@ def test_compiled_code_gives_the_gradients_of_stream(kernel_size: int, cond: int
     assert_same_in_float32(make_stack(kernel_size, cond), *make_input(2, cond))
 
 
-def test_samples_need_not_lie_side_by_side() -> None:
+def test_the_input_need_not_be_contiguous_along_time() -> None:
     transposed = torch.randn(2, T, 6, dtype=torch.float64).transpose(1, 2).requires_grad_()
     assert_same_in_float32(make_stack(2, None), transposed, None)
 
 
 def test_a_sum_has_a_gradient() -> None:
-    """Its own one is a single number, expanded."""
+    """The gradient of a sum is a single number, expanded."""
     stack, (x, _) = make_stack(2, None).float(), make_input(2, None)
     x = x.detach().float()
     grads = []
@@ -199,7 +199,7 @@ def test_under_autocast_products_are_rounded_and_sums_are_not(compiled: bool | N
     plain += gradients(plain[0], stack, x, cond)
 
     def error(found: list[Tensor]) -> float:
-        """Of all numbers together, relative."""
+        """Relative error of all numbers together."""
         pairs = list(zip(found, exact, strict=True))
         wrong = sum(float((got.double() - want).detach().square().sum()) for got, want in pairs)
         return (wrong / sum(float(want.detach().square().sum()) for _, want in pairs)) ** 0.5

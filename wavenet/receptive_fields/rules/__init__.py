@@ -1,8 +1,8 @@
-"""What each torch function does to the reach of its input: one small rule per kind of function.
+"""Rules for torch functions: the receptive field of the results, given that of the arguments.
 
-A rule gets a ``Call`` and returns what the results hear (``Heard``). Three outcomes are possible,
-and never a guess: the exact reach; the word that a dimension is heard without end, with the place
-where that happens; or ``CannotTrace`` for what no rule covers.
+A rule takes a ``Call`` and returns the receptive field of each result (``TensorField``). It never
+guesses. There are three outcomes: the exact reach; a text that the field is unbounded along a
+dimension, with the place where that happens; or ``CannotTrace`` for what no rule covers.
 """
 
 from wavenet.receptive_fields.rules import (
@@ -19,10 +19,10 @@ from wavenet.receptive_fields.rules.call import (
     POINTWISE,
     RULES,
     Call,
-    Heard,
     Maskable,
+    TensorField,
     pointwise,
-    seen_through,
+    through_windows,
 )
 from wavenet.receptive_fields.rules.joins import alike
 
@@ -30,8 +30,8 @@ __all__ = [
     "POINTWISE",
     "RULES",
     "Call",
-    "Heard",
     "Maskable",
+    "TensorField",
     "alike",
     "axes",
     "filters",
@@ -40,7 +40,7 @@ __all__ = [
     "pointwise",
     "products",
     "reductions",
-    "seen_through",
     "slices",
+    "through_windows",
     "views",
 ]

@@ -1,9 +1,10 @@
-"""What a rule gets and gives, the table of rules, and what several rules need."""
+"""Arguments and results of rules, the table of rules, and helpers that several rules share."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,13 +15,13 @@ from wavenet.receptive_fields.windows import CannotTrace, Reach, Window, joined
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the values of one tensor hear.
+class TensorField:
+    """The receptive field of the values of one tensor.
 
     Attributes:
-        reaches: one per dimension of the input; a text says why it is heard without end.
-        mixed: axes along which entries may hear different things, so that only the hull over all of
-            them is known: none of these may be sliced.
+        reaches: one per dimension of the input; a text gives the reason for an unbounded field.
+        mixed: axes along which entries may have different fields, so that only the hull over all
+            of them is known: none of these may be sliced.
     """
 
     reaches: tuple[Reach | str, ...]
@@ -28,9 +29,9 @@ class Heard:
 
 
 class Maskable(str):
-    """A reason why a dimension has no end, on one side alone if the code masks what it multiplies.
+    """A reason for an unbounded dimension that may be bounded on one side by a mask in the code.
 
-    What a mask does is in its values, which a run on shapes does not see: it is measured.
+    The effect of a mask depends on its values, which a run on shapes does not have: it is measured.
     """
 
     __slots__ = ()
@@ -38,15 +39,15 @@ class Maskable(str):
 
 @dataclass
 class Call:
-    """One call of a torch function with at least one tensor that hears the input."""
+    """One call of a torch function with at least one tensor that depends on the input."""
 
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
     place: str
-    heard_of: Callable[[Tensor], Heard | None]
-    layer: list[tuple[Any, Any]] = field(default_factory=list)
+    field_of: Callable[[Tensor], TensorField | None]
+    layer: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by position or by name."""
@@ -59,38 +60,38 @@ class Call:
         """The first argument, which must be a tensor."""
         x = self.get(0, "input", self.kwargs.get("self"))
         if not isinstance(x, Tensor):
-            raise CannotTrace(f"{self.place}: {self.name} of something else than a tensor")
+            raise CannotTrace(f"{self.place}: {self.name} of an argument that is not a tensor")
         return x
 
     @property
-    def heard(self) -> Heard:
-        """What the first argument hears."""
-        heard = self.heard_of(self.x)
-        if heard is None:
+    def field(self) -> TensorField:
+        """The receptive field of the first argument."""
+        field = self.field_of(self.x)
+        if field is None:
             raise CannotTrace(f"{self.place}: {self.name} with a weight that depends on the input")
-        return heard
+        return field
 
-    def alone(self) -> Heard:
-        """What the first argument hears, if no other argument hears anything.
+    def sole_field(self) -> TensorField:
+        """The receptive field of the first argument, if all other arguments are constants.
 
         Raises:
             CannotTrace: otherwise.
         """
-        heard = self.heard
+        field = self.field
         for tensor in tensors_in((self.args, self.kwargs)):
-            if tensor is not self.x and self.heard_of(tensor) is not None:
+            if tensor is not self.x and self.field_of(tensor) is not None:
                 raise CannotTrace(
                     f"{self.place}: {self.name} with a weight that depends on the input"
                 )
-        return heard
+        return field
 
-    def endless(self, why: str) -> str:
-        """The word that a dimension is heard without end."""
+    def unbounded(self, why: str) -> str:
+        """The reason for an unbounded dimension, with the place of the call."""
         text = f"{self.place}: {why}"
         return Maskable(text) if isinstance(why, Maskable) else text
 
 
-Rule = Callable[[Call], "Heard | list[Heard]"]
+Rule = Callable[[Call], "TensorField | list[TensorField]"]
 RULES: dict[str, Rule] = {}
 
 
@@ -123,104 +124,108 @@ POINTWISE = words(
 )
 
 
-def pointwise(call: Call) -> Heard:
-    """Each output hears what the values at its own place hear; tensors are aligned at the right."""
+def pointwise(call: Call) -> TensorField:
+    """Join the fields of the values at the same position; shapes broadcast from the right."""
     shape = call.result.shape
     parts = []
     for tensor in tensors_in((call.args, call.kwargs)):
-        heard = call.heard_of(tensor)
-        if heard is not None:
-            parts.append((aligned(call, heard, tensor, len(shape), shape), tensor))
+        field = call.field_of(tensor)
+        if field is not None:
+            parts.append((aligned(call, field, tensor, len(shape), shape), tensor))
     return union(call, [part for part, _ in parts])
 
 
-def aligned(call: Call, heard: Heard, tensor: Tensor, ndim: int, shape: Sequence[int]) -> Heard:
-    """The axes counted in the result, with what is broadcast along time made endless."""
+def aligned(
+    call: Call, field: TensorField, tensor: Tensor, ndim: int, shape: Sequence[int]
+) -> TensorField:
+    """Renumber the axes as in the result; what is broadcast along time becomes unbounded."""
     offset = ndim - tensor.ndim
     reaches: list[Reach | str] = []
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, Reach) and reach.axis is not None:
             axis = reach.axis
             if tensor.shape[axis] != shape[axis + offset]:
-                reach = call.endless("one position is spread over all the others")
+                reach = call.unbounded("one position is broadcast to all the others")
             else:
                 reach = reach.moved_to(axis + offset)
         reaches.append(reach)
-    return Heard(tuple(reaches), frozenset(axis + offset for axis in heard.mixed))
+    return TensorField(tuple(reaches), frozenset(axis + offset for axis in field.mixed))
 
 
-def moved(heard: Heard, new_axis: Callable[[int], int]) -> Heard:
-    """The axes numbered anew."""
-    return Heard(
+def moved(field: TensorField, new_axis: Callable[[int], int]) -> TensorField:
+    """Renumber the axes."""
+    return TensorField(
         tuple(
             reach.moved_to(new_axis(reach.axis))
             if isinstance(reach, Reach) and reach.axis is not None
             else reach
-            for reach in heard.reaches
+            for reach in field.reaches
         ),
-        frozenset(new_axis(axis) for axis in heard.mixed),
+        frozenset(new_axis(axis) for axis in field.mixed),
     )
 
 
-def union(call: Call, parts: Sequence[Heard]) -> Heard:
-    """The hull of what several tensors of one shape hear."""
+def union(call: Call, parts: Sequence[TensorField]) -> TensorField:
+    """The hull of the fields of several tensors of one shape."""
     reaches: list[Reach | str] = []
     for column in zip(*(part.reaches for part in parts), strict=True):
-        endless = [reach for reach in column if isinstance(reach, str)]
+        unbounded = [reach for reach in column if isinstance(reach, str)]
         finite = [reach for reach in column if isinstance(reach, Reach)]
-        if endless:
-            certain = [reach for reach in endless if not isinstance(reach, Maskable)]
-            reaches.append((certain or endless)[0])
+        if unbounded:
+            certain = [reach for reach in unbounded if not isinstance(reach, Maskable)]
+            reaches.append((certain or unbounded)[0])
             continue
         axes = {reach.axis for reach in finite}
         if len(axes) > 1 and None in axes:
-            reaches.append(call.endless("one position is spread over all the others"))
+            reaches.append(call.unbounded("one position is broadcast to all the others"))
         elif len({reach.stride > 0 for reach in finite if reach.axis is not None}) > 1:
-            reaches.append(call.endless("a signal is joined with one that runs backwards"))
+            reaches.append(call.unbounded("a signal is joined with one that runs backwards"))
         else:
             reaches.append(placed(call, partial(joined, finite)))
-    return Heard(tuple(reaches), frozenset().union(*(part.mixed for part in parts)))
+    return TensorField(tuple(reaches), frozenset().union(*(part.mixed for part in parts)))
 
 
 def placed(call: Call, function: Callable[[], Reach]) -> Reach:
-    """Run the arithmetic; what it cannot do is said with the place."""
+    """Run the arithmetic; add the place to its errors."""
     try:
         return function()
     except CannotTrace as error:
         raise CannotTrace(f"{call.place}: {error}") from error
 
 
-def seen_through(call: Call, heard: Heard, windows: dict[int, Window], mixed: Any = None) -> Heard:
-    """Every reach along an axis of ``windows`` goes through that window."""
+def through_windows(
+    call: Call, field: TensorField, windows: dict[int, Window], mixed: Any = None
+) -> TensorField:
+    """Pass every reach along an axis of ``windows`` through that window."""
     if any(w.stride == 0 or w.step < 1 or w.count < 1 for w in windows.values()):
         raise CannotTrace(f"{call.place}: {call.name} with a stride, dilation or kernel of zero")
-    images = len([r for r in heard.reaches if not isinstance(r, str)]) > 1
+    images = len([r for r in field.reaches if not isinstance(r, str)]) > 1
     reaches: list[Reach | str] = []
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, Reach) and reach.axis in windows:
             window = windows[reach.axis]
             if reach.folded is not None:
                 raise CannotTrace(f"{call.place}: {call.name} along a flattened axis")
-            if images and window.may_hear_nothing:
+            if images and window.has_gaps:
                 raise CannotTrace(
-                    f"{call.place}: some of its pixels hear nothing: the kernel leaves gaps"
+                    f"{call.place}: some of its pixels depend on no input: the kernel leaves gaps"
                 )
             inner: Reach = reach
             reach = placed(call, partial(inner.through, window))
         reaches.append(reach)
     for axis in windows:
-        if axis in heard.mixed and not windows[axis].is_shift:
+        if axis in field.mixed and not windows[axis].is_shift:
             raise CannotTrace(f"{call.place}: {call.name} along an axis of different signals")
-    return Heard(tuple(reaches), heard.mixed if mixed is None else frozenset(mixed))
+    return TensorField(tuple(reaches), field.mixed if mixed is None else frozenset(mixed))
 
 
-def whole(call: Call, heard: Heard, axes: set[int], why: str) -> Heard:
-    """Every entry hears the whole of these axes: time among them is heard without end."""
+def whole(call: Call, field: TensorField, axes: set[int], why: str) -> TensorField:
+    """Make every entry depend on the whole of these axes: along time the field is unbounded."""
     reaches = tuple(
-        call.endless(why) if isinstance(reach, Reach) and reach.axis in axes else reach
-        for reach in heard.reaches
+        call.unbounded(why) if isinstance(reach, Reach) and reach.axis in axes else reach
+        for reach in field.reaches
     )
-    return Heard(reaches, heard.mixed - axes)
+    return TensorField(reaches, field.mixed - axes)
 
 
 def axes_of(dim: Any, ndim: int) -> set[int]:
@@ -239,10 +244,10 @@ def per_axis(value: Any, n: int) -> list[Any]:
     return [value] * n
 
 
-def to_all(call: Call, heard: Heard) -> Heard | list[Heard]:
+def to_all(call: Call, field: TensorField) -> TensorField | list[TensorField]:
     """The same for every tensor of the result."""
     n = len(tensors_in(call.result))
-    return [heard] * n if n > 1 else heard
+    return [field] * n if n > 1 else field
 
 
 def one_or_all(values: list[int]) -> Any:

@@ -9,12 +9,12 @@ import numpy as np
 from wavenet.receptive_fields.module_tracker import tensors_in
 from wavenet.receptive_fields.rules.call import (
     Call,
-    Heard,
+    TensorField,
     moved,
     one_or_all,
     per_axis,
     rule,
-    seen_through,
+    through_windows,
     to_all,
     whole,
 )
@@ -22,8 +22,8 @@ from wavenet.receptive_fields.windows import CannotTrace, Reach, Window
 
 
 @rule("conv1d", "conv2d", "conv3d")
-def _convolution(call: Call) -> Heard:
-    heard, weight = call.alone(), call.get(1, "weight")
+def _convolution(call: Call) -> TensorField:
+    field, weight = call.sole_field(), call.get(1, "weight")
     n = weight.ndim - 2
     first = call.x.ndim - n
     sizes = list(weight.shape[2:])
@@ -40,12 +40,12 @@ def _convolution(call: Call) -> Heard:
         for i in range(n)
     }
     call.layer.append((one_or_all(sizes), one_or_all(dilations)))
-    return _over_channels(call, heard, windows, first - 1, call.get(6, "groups", 1))
+    return _over_channels(call, field, windows, first - 1, call.get(6, "groups", 1))
 
 
 @rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def _transposed(call: Call) -> Heard:
-    heard, weight = call.alone(), call.get(1, "weight")
+def _transposed(call: Call) -> TensorField:
+    field, weight = call.sole_field(), call.get(1, "weight")
     n = weight.ndim - 2
     first = call.x.ndim - n
     sizes = list(weight.shape[2:])
@@ -57,23 +57,23 @@ def _transposed(call: Call) -> Heard:
         for i in range(n)
     }
     call.layer.append((one_or_all(sizes), one_or_all(dilations)))
-    return _over_channels(call, heard, windows, first - 1, call.get(6, "groups", 1))
+    return _over_channels(call, field, windows, first - 1, call.get(6, "groups", 1))
 
 
 def _over_channels(
-    call: Call, heard: Heard, windows: dict[int, Window], channels: int, groups: int
-) -> Heard:
+    call: Call, field: TensorField, windows: dict[int, Window], channels: int, groups: int
+) -> TensorField:
     """Windows along time and a sum over the channels (of each group)."""
-    mixed = heard.mixed if groups > 1 else heard.mixed - {channels}
-    heard = whole(call, heard, {channels}, "sums over all of the time as if it were channels")
-    return seen_through(call, heard, windows, mixed)
+    mixed = field.mixed if groups > 1 else field.mixed - {channels}
+    field = whole(call, field, {channels}, "sums over all of the time as if it were channels")
+    return through_windows(call, field, windows, mixed)
 
 
 @rule(
     *(f"{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)),
     *(f"max_pool{n}d_with_indices" for n in (1, 2, 3)),
 )
-def _pool(call: Call) -> Heard | list[Heard]:
+def _pool(call: Call) -> TensorField | list[TensorField]:
     n = int(call.name[call.name.index("pool") + 4])
     sizes = per_axis(call.get(1, "kernel_size"), n)
     given = call.get(2, "stride")
@@ -88,11 +88,11 @@ def _pool(call: Call) -> Heard | list[Heard]:
         for i in range(n)
     }
     call.layer.append((one_or_all(sizes), one_or_all(dilations)))
-    return to_all(call, seen_through(call, call.alone(), windows))
+    return to_all(call, through_windows(call, call.sole_field(), windows))
 
 
 @rule("lp_pool1d", "lp_pool2d", "lp_pool3d")
-def _power_pool(call: Call) -> Heard:
+def _power_pool(call: Call) -> TensorField:
     n = int(call.name[7])
     sizes = per_axis(call.get(2, "kernel_size"), n)
     given = call.get(3, "stride")
@@ -100,11 +100,11 @@ def _power_pool(call: Call) -> Heard:
     first = call.x.ndim - n
     windows = {first + i: Window.convolution(sizes[i], strides[i], 0, 1) for i in range(n)}
     call.layer.append((one_or_all(sizes), one_or_all([1] * n)))
-    return seen_through(call, call.alone(), windows)
+    return through_windows(call, call.sole_field(), windows)
 
 
 @rule(*(f"adaptive_{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)))
-def _adaptive_pool(call: Call) -> Heard | list[Heard]:
+def _adaptive_pool(call: Call) -> TensorField | list[TensorField]:
     n = int(call.name[-2])
     first = call.x.ndim - n
     out = tensors_in(call.result)[0].shape
@@ -114,29 +114,29 @@ def _adaptive_pool(call: Call) -> Heard | list[Heard]:
     call.layer.append(
         (one_or_all([-(-w.stride // w.divisor) for w in kernels]), one_or_all([1] * n))
     )
-    heard = call.alone()
+    field = call.sole_field()
     single = {first + i for i in range(n) if sizes[i][1] == 1 and sizes[i][0] > 1}
-    heard = whole(call, heard, single, "pools over the whole length")
-    return to_all(call, seen_through(call, heard, windows))
+    field = whole(call, field, single, "pools over the whole length")
+    return to_all(call, through_windows(call, field, windows))
 
 
 @rule("pad")
-def _pad(call: Call) -> Heard:
-    heard, pads = call.alone(), list(call.get(1, "pad"))
-    windows, mixed = {}, set(heard.mixed)
-    reach_axes = {r.axis for r in heard.reaches if isinstance(r, Reach)}
+def _pad(call: Call) -> TensorField:
+    field, pads = call.sole_field(), list(call.get(1, "pad"))
+    windows, mixed = {}, set(field.mixed)
+    reach_axes = {r.axis for r in field.reaches if isinstance(r, Reach)}
     for i in range(len(pads) // 2):
         axis = call.x.ndim - 1 - i
         if axis in reach_axes:
             windows[axis] = Window(1, -pads[2 * i])
         elif pads[2 * i] or pads[2 * i + 1]:
             mixed.add(axis)
-    return seen_through(call, heard, windows, mixed)
+    return through_windows(call, field, windows, mixed)
 
 
 @rule("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
-def _interpolate(call: Call) -> Heard:
-    heard, x, y = call.alone(), call.x, call.result
+def _interpolate(call: Call) -> TensorField:
+    field, x, y = call.sole_field(), call.x, call.result
     mode = call.get(3, "mode", "nearest")
     aligned = bool(call.get(4, "align_corners"))
     if call.name == "upsample_bilinear":
@@ -153,7 +153,7 @@ def _interpolate(call: Call) -> Heard:
         n_in, n_out = x.shape[2 + i], y.shape[2 + i]
         windows[2 + i] = _resampling(call, mode, aligned, factor, n_in, n_out)
     call.layer.append((None, one_or_all([1] * n)))
-    return seen_through(call, heard, windows)
+    return through_windows(call, field, windows)
 
 
 def _resampling(
@@ -183,40 +183,40 @@ def _resampling(
 
 
 @rule("pixel_shuffle")
-def _pixel_shuffle(call: Call) -> Heard:
-    heard, factor, ndim = call.alone(), call.get(1, "upscale_factor"), call.x.ndim
-    if ndim - 3 in heard.mixed:
-        raise CannotTrace(f"{call.place}: pixel_shuffle of channels that hear different things")
+def _pixel_shuffle(call: Call) -> TensorField:
+    field, factor, ndim = call.sole_field(), call.get(1, "upscale_factor"), call.x.ndim
+    if ndim - 3 in field.mixed:
+        raise CannotTrace(f"{call.place}: pixel_shuffle of channels with different fields")
     window = Window.nearest(Fraction(1, factor))
     call.layer.append((None, one_or_all([1, 1])))
-    return seen_through(call, heard, {ndim - 2: window, ndim - 1: window})
+    return through_windows(call, field, {ndim - 2: window, ndim - 1: window})
 
 
 @rule("pixel_unshuffle")
-def _pixel_unshuffle(call: Call) -> Heard:
-    heard, factor, ndim = call.alone(), call.get(1, "downscale_factor"), call.x.ndim
+def _pixel_unshuffle(call: Call) -> TensorField:
+    field, factor, ndim = call.sole_field(), call.get(1, "downscale_factor"), call.x.ndim
     window = Window.convolution(factor, factor, 0, 1)
     call.layer.append((one_or_all([factor, factor]), one_or_all([1, 1])))
-    mixed = heard.mixed | {ndim - 3}
-    return seen_through(call, heard, {ndim - 2: window, ndim - 1: window}, mixed)
+    mixed = field.mixed | {ndim - 3}
+    return through_windows(call, field, {ndim - 2: window, ndim - 1: window}, mixed)
 
 
 @rule("repeat_interleave")
-def _repeat_interleave(call: Call) -> Heard:
-    heard, times, dim = call.alone(), call.get(1, "repeats"), call.get(2, "dim")
+def _repeat_interleave(call: Call) -> TensorField:
+    field, times, dim = call.sole_field(), call.get(1, "repeats"), call.get(2, "dim")
     if not isinstance(times, int) or dim is None:
         raise CannotTrace(f"{call.place}: repeat_interleave with other than one number and a dim")
     axis = dim % call.x.ndim
     call.layer.append((None, 1))
-    if axis in heard.mixed:
-        return heard
-    return seen_through(call, heard, {axis: Window.nearest(Fraction(1, times))})
+    if axis in field.mixed:
+        return field
+    return through_windows(call, field, {axis: Window.nearest(Fraction(1, times))})
 
 
 @rule("stft")
-def _stft(call: Call) -> Heard:
+def _stft(call: Call) -> TensorField:
     """Frames of ``n_fft`` samples, ``hop_length`` apart, centred unless told otherwise."""
-    heard, n_fft = call.alone(), call.get(1, "n_fft")
+    field, n_fft = call.sole_field(), call.get(1, "n_fft")
     hop = call.get(2, "hop_length") or n_fft // 4
     centre = call.get(5, "center", True)
     width = call.get(3, "win_length") or n_fft
@@ -224,5 +224,5 @@ def _stft(call: Call) -> Heard:
     front = (n_fft - width) // 2
     padding = (n_fft // 2 if centre else 0) - front
     call.layer.append((width, 1))
-    heard = seen_through(call, heard, {axis: Window.convolution(width, hop, padding, 1)})
-    return moved(heard, lambda a: a + 1 if a == axis else a)
+    field = through_windows(call, field, {axis: Window.convolution(width, hop, padding, 1)})
+    return moved(field, lambda a: a + 1 if a == axis else a)

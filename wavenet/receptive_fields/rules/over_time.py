@@ -1,4 +1,4 @@
-"""What runs over all of the time, and may still be causal: recurrent layers, sums, attention.
+"""Functions over the whole time axis that may be causal: recurrent layers, sums, attention.
 
 A layer that runs forwards depends on everything before and on nothing after: its reach keeps its
 last input, and has no first. One position that comes from the whole, such as the last state, keeps
@@ -21,8 +21,8 @@ from wavenet.receptive_fields.counterparts_over_time import (
 from wavenet.receptive_fields.module_tracker import tensors_in
 from wavenet.receptive_fields.rules.call import (
     Call,
-    Heard,
     Maskable,
+    TensorField,
     moved,
     placed,
     rule,
@@ -31,52 +31,50 @@ from wavenet.receptive_fields.rules.call import (
 )
 from wavenet.receptive_fields.windows import CannotTrace, Reach, Window
 
-_RECURRENT = "is recurrent, so it hears all that came before"
+_RECURRENT = "is recurrent, so it depends on the whole past"
 
 
-def accumulated(call: Call, heard: Heard, axis: int, why: str) -> Heard:
-    """Every entry along an axis depends on those before it."""
+def accumulated(call: Call, field: TensorField, axis: int, why: str) -> TensorField:
+    """Make every entry along an axis depend on those before it."""
     reaches: list[Reach | str] = []
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, Reach) and reach.axis == axis:
             if reach.folded is not None:
                 raise CannotTrace(f"{call.place}: {call.name} along a flattened axis")
             inner: Reach = reach
-            reach = placed(call, partial(_accumulated, inner, call, why))
+            reach = placed(call, partial(inner.accumulated, call.unbounded(why)))
         reaches.append(reach)
-    return Heard(tuple(reaches), heard.mixed)
-
-
-def _accumulated(reach: Reach, call: Call, why: str) -> Reach:
-    return reach.accumulated(call.endless(why))
+    return TensorField(tuple(reaches), field.mixed)
 
 
 @rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp")
-def _running(call: Call) -> Heard | list[Heard]:
+def _running(call: Call) -> TensorField | list[TensorField]:
     axis = call.get(1, "dim") % call.x.ndim
-    if axis in call.heard.mixed:
-        raise CannotTrace(f"{call.place}: {call.name} over signals that hear different things")
-    heard = accumulated(call, call.alone(), axis, f"{call.name} runs over all that came before")
+    if axis in call.field.mixed:
+        raise CannotTrace(f"{call.place}: {call.name} over signals with different fields")
+    field = accumulated(
+        call, call.sole_field(), axis, f"{call.name} runs over all that came before"
+    )
     n = len(tensors_in(call.result))
-    return [heard] * n if n > 1 else heard
+    return [field] * n if n > 1 else field
 
 
 @rule("gru", "lstm", "rnn_tanh", "rnn_relu")
-def _recurrent(call: Call) -> Heard | list[Heard]:
+def _recurrent(call: Call) -> TensorField | list[TensorField]:
     settings = RecurrentSettings(call.args)
     if settings.packed:
         raise CannotTrace(f"{call.place}: takes a packed sequence")
-    heard, ndim = call.heard, call.x.ndim
+    field, ndim = call.field, call.x.ndim
     for state in tensors_in(settings.states):
-        if call.heard_of(state) is not None:
+        if call.field_of(state) is not None:
             raise CannotTrace(f"{call.place}: begins with a state that depends on the input")
-    features = whole(call, heard, {ndim - 1}, "sums over all of the time as if it were channels")
+    features = whole(call, field, {ndim - 1}, "sums over all of the time as if it were channels")
     if settings.bidirectional:
-        why = "is recurrent in both directions, so it hears all of the input"
+        why = "is recurrent in both directions, so it depends on the whole input"
         output = whole(call, features, {settings.axis}, why)
         return [output] * len(tensors_in(call.result))
     output = accumulated(call, features, settings.axis, _RECURRENT)
-    final = Heard(
+    final = TensorField(
         tuple(
             reach.picked(call.x.shape[settings.axis] - 1)
             if isinstance(reach, Reach) and reach.axis == settings.axis
@@ -91,21 +89,21 @@ def _recurrent(call: Call) -> Heard | list[Heard]:
 
 
 @rule("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell")
-def _cell(call: Call) -> Heard | list[Heard]:
+def _cell(call: Call) -> TensorField | list[TensorField]:
     """One step: the union of its input and of the state that it was given."""
     parts = []
     for tensor in (call.x, *tensors_in(call.args[1])):
-        heard = call.heard_of(tensor)
-        if heard is not None:
+        field = call.field_of(tensor)
+        if field is not None:
             why = "sums over all of the time as if it were channels"
-            parts.append(whole(call, heard, {tensor.ndim - 1}, why))
-    heard = union(call, parts)
+            parts.append(whole(call, field, {tensor.ndim - 1}, why))
+    field = union(call, parts)
     n = len(tensors_in(call.result))
-    return [heard] * n if n > 1 else heard
+    return [field] * n if n > 1 else field
 
 
 @rule("scaled_dot_product_attention")
-def _scaled_attention(call: Call) -> Heard:
+def _scaled_attention(call: Call) -> TensorField:
     query, key, value = (call.get(i, name) for i, name in enumerate(("query", "key", "value")))
     mask = call.get(3, "attn_mask")
     causal = bool(call.get(5, "is_causal", False))
@@ -115,11 +113,11 @@ def _scaled_attention(call: Call) -> Heard:
 
 
 @rule("multi_head_attention_forward")
-def _multi_head_attention(call: Call) -> Heard | list[Heard]:
+def _multi_head_attention(call: Call) -> TensorField | list[TensorField]:
     tensors = tuple(call.get(i, name) for i, name in enumerate(("query", "key", "value")))
     n_heads = call.get(4, "num_heads")
     batched = call.x.ndim == 3  # [L, N, E]
-    heard = _attended(
+    field = _attended(
         call,
         tensors,
         call.get(16, "attn_mask"),
@@ -127,17 +125,20 @@ def _multi_head_attention(call: Call) -> Heard | list[Heard]:
         axis=0,
     )
     if len(tensors_in(call.result)) == 1:
-        return heard
-    weights = moved(heard, lambda axis: {0: 1, 1: 0}[axis]) if batched else heard
+        return field
+    weights = moved(field, lambda axis: {0: 1, 1: 0}[axis]) if batched else field
     if tensors_in(call.result)[1].ndim == 4:  # [N, heads, L, S]
         weights = moved(weights, lambda axis: axis + (axis > 0))
-    return [heard, Heard(weights.reaches, weights.mixed | {tensors_in(call.result)[1].ndim - 1})]
+    return [
+        field,
+        TensorField(weights.reaches, weights.mixed | {tensors_in(call.result)[1].ndim - 1}),
+    ]
 
 
 def _attended(
     call: Call, tensors: tuple[Tensor, ...], mask: Any, allowed_by: Any, axis: int | None = None
-) -> Heard:
-    """What an output hears: its query, and the keys and values that the mask allows.
+) -> TensorField:
+    """The field of an output: that of its query, and of the keys and values that the mask allows.
 
     Args:
         call: of the attention.
@@ -147,30 +148,30 @@ def _attended(
         axis: along which they are attended to; default, the last but one.
     """
     if isinstance(mask, Tensor):
-        if call.heard_of(mask) is not None:
+        if call.field_of(mask) is not None:
             raise CannotTrace(f"{call.place}: attends by a mask that depends on the input")
         if mask.is_meta:
             raise CannotTrace(f"{call.place}: attends by a mask that was made of shapes alone")
     allowed = None if mask is None else allowed_by(mask)
     parts = []
     for i, tensor in enumerate(tensors):
-        heard = call.heard_of(tensor)
-        if heard is None:
+        field = call.field_of(tensor)
+        if field is None:
             continue
-        heard = whole(call, heard, {tensor.ndim - 1}, "is fully connected along time")
+        field = whole(call, field, {tensor.ndim - 1}, "is fully connected along time")
         along = tensor.ndim - 2 if axis is None else axis
         if i > 0:
-            heard = _masked(call, heard, along, allowed)
-        parts.append(heard)
+            field = _masked(call, field, along, allowed)
+        parts.append(field)
     return union(call, parts)
 
 
-def _masked(call: Call, heard: Heard, axis: int, allowed: Tensor | None) -> Heard:
-    """What each query hears through a mask: all of the past, a window, or everything."""
-    if not any(isinstance(reach, Reach) and reach.axis == axis for reach in heard.reaches):
-        return heard
+def _masked(call: Call, field: TensorField, axis: int, allowed: Tensor | None) -> TensorField:
+    """The field of each query through a mask: the whole past, a window, or everything."""
+    if not any(isinstance(reach, Reach) and reach.axis == axis for reach in field.reaches):
+        return field
     if allowed is None:
-        return whole(call, heard, {axis}, "attends to every time")
+        return whole(call, field, {axis}, "attends to every time")
     window = _window(allowed)
     if window is None:
         raise CannotTrace(f"{call.place}: attends by a mask of another form than a band")
@@ -178,24 +179,24 @@ def _masked(call: Call, heard: Heard, axis: int, allowed: Tensor | None) -> Hear
     n_queries, n_keys = allowed.shape[-2:]
     if after >= n_keys - 1:
         if before >= n_queries - 1:
-            return whole(call, heard, {axis}, "attends to every time")
+            return whole(call, field, {axis}, "attends to every time")
         raise CannotTrace(f"{call.place}: attends to every later time")
     reaches: list[Reach | str] = []
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, Reach) and reach.axis == axis:
             inner: Reach = reach
             if before >= n_queries - 1:
-                inner = inner.accumulated(call.endless("attends to all that came before"))
+                inner = inner.accumulated(call.unbounded("attends to all that came before"))
                 inner = inner.through(Window(1, after))
             else:
                 inner = inner.through(Window.convolution(before + after + 1, 1, before, 1))
             reach = inner
         reaches.append(reach)
-    return Heard(tuple(reaches), heard.mixed)
+    return TensorField(tuple(reaches), field.mixed)
 
 
 def _window(allowed: Tensor) -> tuple[int, int] | None:
-    """``(before, after)`` of a mask under which query n sees keys n - before .. n + after."""
+    """``(before, after)`` of a mask under which query n attends to keys n - before .. n + after."""
     rows = allowed.reshape(-1, *allowed.shape[-2:]).any(0)
     n = torch.arange(rows.shape[0])[:, None] - torch.arange(rows.shape[1])[None]
     if not bool(rows.any()):
@@ -207,16 +208,16 @@ def _window(allowed: Tensor) -> tuple[int, int] | None:
 
 
 @rule("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
-def _fused_attention(call: Call) -> Heard | list[Heard]:
-    heard = endless(call, "attends to every time")
+def _fused_attention(call: Call) -> TensorField | list[TensorField]:
+    field = unbounded(call, "attends to every time")
     n = len(tensors_in(call.result))
-    return [heard] * n if n > 1 else heard
+    return [field] * n if n > 1 else field
 
 
-def endless(call: Call, why: str) -> Heard:
-    """Every dimension that any argument hears has no end, unless a mask says otherwise."""
+def unbounded(call: Call, why: str) -> TensorField:
+    """Make every dimension that any argument depends on unbounded, unless a mask limits it."""
     n = 0
     for tensor in tensors_in((call.args, call.kwargs)):
-        heard = call.heard_of(tensor)
-        n = n if heard is None else len(heard.reaches)
-    return Heard((Maskable(call.endless(why)),) * n)
+        field = call.field_of(tensor)
+        n = n if field is None else len(field.reaches)
+    return TensorField((Maskable(call.unbounded(why)),) * n)

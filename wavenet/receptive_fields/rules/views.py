@@ -9,31 +9,31 @@ from fractions import Fraction
 
 from wavenet.receptive_fields.rules.call import (
     Call,
-    Heard,
+    TensorField,
     rule,
 )
 from wavenet.receptive_fields.windows import CannotTrace, Reach, Window
 
 
 @rule("view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "ravel")
-def _view(call: Call) -> Heard:
+def _view(call: Call) -> TensorField:
     """Axes that keep their size keep their signal; splitting and merging time follow a window."""
-    heard, before, after = call.heard, tuple(call.x.shape), tuple(call.result.shape)
+    field, before, after = call.field, tuple(call.x.shape), tuple(call.result.shape)
     groups = _matched(before, after)
     reaches: list[Reach | str] = []
     mixed: set[int] = set()
-    for axis in heard.mixed:
+    for axis in field.mixed:
         old, new = next(group for group in groups if axis in group[0])
         mixed |= set(new)
-    for reach in heard.reaches:
+    for reach in field.reaches:
         if isinstance(reach, Reach) and reach.axis is not None:
             old, new = next(group for group in groups if reach.axis in group[0])
-            image, tainted = _reshaped(call, reach, old, new, heard.mixed)
+            image, tainted = _reshaped(call, reach, old, new, field.mixed)
             mixed = (mixed | tainted) - {image.axis if image.axis is not None else -1}
             reaches.append(image)
         else:
             reaches.append(reach)
-    return Heard(tuple(reaches), frozenset(mixed))
+    return TensorField(tuple(reaches), frozenset(mixed))
 
 
 def _reshaped(

@@ -1,6 +1,6 @@
 """Buffers that products read and write, and the products.
 
-For one row, matrices: the library's product of two of them is faster than that of two stacks.
+One row is stored as matrices: their product is faster than a batched product of one row.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-class Room:
-    """A buffer ``[rows, channels, n]``, and views of it that are made once.
+class Workspace:
+    """A buffer ``[rows, channels, n]`` with cached views.
 
     Args:
         tensor: the buffer.
@@ -21,11 +21,11 @@ class Room:
         self._views: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     def view(self, channels: int, n: int, first: int = 0) -> Tensor:
-        """``[rows, channels, n]`` from channel ``first`` on; of one row, ``[channels, n]``."""
+        """Return ``[rows, channels, n]`` from channel ``first`` on, or ``[channels, n]``."""
         return self._made(channels, n, first)[0]
 
     def transposed(self, channels: int, n: int) -> Tensor:
-        """The same with the last two dimensions exchanged."""
+        """Return the same view with the last two dimensions exchanged."""
         return self._made(channels, n, 0)[1]
 
     def _made(self, channels: int, n: int, first: int) -> tuple[Tensor, Tensor]:
@@ -38,13 +38,13 @@ class Room:
 
 
 def multiply(out: Tensor, weight: Tensor, x: Tensor) -> None:
-    """out = weight x; of rows where x has them. The weight may be one for each row, or for all."""
+    """Compute out = weight x, batched if x has rows; the weight may be shared by all rows."""
     if x.ndim == 2:
         torch.mm(weight, x, out=out)
     else:
         torch.bmm(weight.expand(len(x), -1, -1), x, out=out)
 
 
-def outer(slope: Tensor, transposed: Tensor) -> Tensor:
-    """A weight's gradient ``[.., M, K]``, for ``[.., M, t]`` and ``[.., t, K]``."""
-    return torch.mm(slope, transposed) if slope.ndim == 2 else torch.bmm(slope, transposed)
+def outer(grad: Tensor, transposed: Tensor) -> Tensor:
+    """Return a weight's gradient ``[.., M, K]``, from ``[.., M, t]`` and ``[.., t, K]``."""
+    return torch.mm(grad, transposed) if grad.ndim == 2 else torch.bmm(grad, transposed)

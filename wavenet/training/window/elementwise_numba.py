@@ -5,7 +5,7 @@ d = 1 / ((p + 2) (1 + s)):
 
     tanh(a) = p / (p + 2) = p (1 + s) d          sigmoid(b) = 1 / (1 + s) = (p + 2) d
 
-Where something is not a number it stays so: training that runs away must be seen.
+NaN stays NaN, so that diverging training is noticed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wavenet.simd.memory import (
     write_some_bfloat16,
 )
 from wavenet.simd.registers import LANES, add_exponent, fill, fma, maximum, minimum
-from wavenet.training.window.elementwise import Piece
+from wavenet.training.window.elementwise import TensorView
 
 _FLAT = 18.0  # of 2 a: from here on tanh is 1 in float32
 _STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float32
@@ -35,7 +35,7 @@ _STEEP = 60.0  # of b: sigmoid is 1e-26 there, and (p + 2) (1 + s) still a float
 
 @inlined
 def _take(address, n, narrow):
-    """16 numbers, or n of them."""
+    """Read 16 numbers, or n of them."""
     if n >= LANES:
         return read_bfloat16(address) if narrow else read(address)
     return read_some_bfloat16(address, n) if narrow else read_some(address, n)
@@ -72,7 +72,7 @@ def _make_gate() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
     def gate(z, gates, gated, half, n, narrow):
-        """See ``Elementwise``; each tensor is a ``_place``."""
+        """Implement ``Elementwise.gate``; each tensor is an ``_address``."""
         _ = fingerprint
         size = 2 if narrow else 4
         for channel in range(half):
@@ -90,18 +90,18 @@ def _make_gate() -> Any:
     return cached(gate)
 
 
-def _make_slopes() -> Any:
+def _make_gate_backward() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
-    def slopes(gates, slope, z_slope, gated, half, n, narrow):
-        """See ``Elementwise``; each tensor is a ``_place``."""
+    def gate_backward(gates, grad, grad_z, gated, half, n, narrow):
+        """Implement ``Elementwise.gate_backward``; each tensor is an ``_address``."""
         _ = fingerprint
         size, one = 2 if narrow else 4, fill(1.0)
         for channel in range(half):
             first, second = gates[0] + channel * gates[1], gates[0] + (channel + half) * gates[1]
-            upper = z_slope[0] + channel * z_slope[1]
-            lower = upper + half * z_slope[1]
-            product, given = gated[0] + channel * gated[1], slope[0] + channel * slope[1]
+            upper = grad_z[0] + channel * grad_z[1]
+            lower = upper + half * grad_z[1]
+            product, given = gated[0] + channel * gated[1], grad[0] + channel * grad[1]
             for i in range(0, n, LANES):
                 at, left = i * size, n - i
                 a, b = _take(first + at, left, narrow), _take(second + at, left, narrow)
@@ -110,14 +110,14 @@ def _make_slopes() -> Any:
                 _give(lower + at, g * a * b * (one - b), left, narrow)
                 _give(product + at, a * b, left, narrow)
 
-    return cached(slopes)
+    return cached(gate_backward)
 
 
 def _make_add() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
     def add(total, product, copy, channels, n, narrow):
-        """See ``Elementwise``; each tensor is a ``_place``; that of copy may be ``(0, 0)``."""
+        """Implement ``Elementwise.add``; each tensor is an ``_address``, copy may be ``(0, 0)``."""
         _ = fingerprint
         size = 2 if narrow else 4
         for channel in range(channels):
@@ -136,7 +136,7 @@ def _make_copy() -> Any:
     fingerprint = sources_fingerprint(__file__)
 
     def copy(target, source, to_narrow, from_narrow, channels, n):
-        """See ``Elementwise``; each tensor is a ``_place``."""
+        """Implement ``Elementwise.copy``; each tensor is an ``_address``."""
         _ = fingerprint
         to_size, from_size = 2 if to_narrow else 4, 2 if from_narrow else 4
         for channel in range(channels):
@@ -148,49 +148,51 @@ def _make_copy() -> Any:
     return cached(copy)
 
 
-_gate, _slopes, _add, _copy = _make_gate(), _make_slopes(), _make_add(), _make_copy()
+_gate, _gate_backward, _add, _copy = _make_gate(), _make_gate_backward(), _make_add(), _make_copy()
 
 
 class CompiledElementwise:
-    """For sums in float32, and products that take float32 or bfloat16; one row at a time."""
+    """Compiled operations with sums in float32, products in float32 or bfloat16; single rows."""
 
-    def gate(self, z: Piece, gates: Piece, gated: Piece) -> None:
-        """See ``Elementwise``."""
+    def gate(self, z: TensorView, gates: TensorView, gated: TensorView) -> None:
+        """Implement ``Elementwise.gate``."""
         narrow = _is_narrow(z, gates, gated)
-        _gate(_place(z), _place(gates), _place(gated), gated.channels, gated.n, narrow)
+        _gate(_address(z), _address(gates), _address(gated), gated.channels, gated.n, narrow)
 
-    def slopes(self, gates: Piece, slope: Piece, z_slope: Piece, gated: Piece) -> None:
-        """See ``Elementwise``."""
-        narrow, half, n = _is_narrow(gates, slope, z_slope, gated), gated.channels, gated.n
-        places = _place(gates), _place(slope), _place(z_slope), _place(gated)
-        _slopes(*places, half, n, narrow)
+    def gate_backward(
+        self, gates: TensorView, grad: TensorView, grad_z: TensorView, gated: TensorView
+    ) -> None:
+        """Implement ``Elementwise.gate_backward``."""
+        narrow, half, n = _is_narrow(gates, grad, grad_z, gated), gated.channels, gated.n
+        places = _address(gates), _address(grad), _address(grad_z), _address(gated)
+        _gate_backward(*places, half, n, narrow)
 
-    def add(self, total: Piece, product: Piece, copy: Piece | None = None) -> None:
-        """See ``Elementwise``."""
+    def add(self, total: TensorView, product: TensorView, copy: TensorView | None = None) -> None:
+        """Implement ``Elementwise.add``."""
         assert total.tensor.dtype == torch.float32
         narrow = _is_narrow(product) if copy is None else _is_narrow(product, copy)
-        place = (0, 0) if copy is None else _place(copy)
-        _add(_place(total), _place(product), place, total.channels, total.n, narrow)
+        place = (0, 0) if copy is None else _address(copy)
+        _add(_address(total), _address(product), place, total.channels, total.n, narrow)
 
-    def copy(self, target: Piece, source: Piece) -> None:
-        """See ``Elementwise``."""
+    def copy(self, target: TensorView, source: TensorView) -> None:
+        """Implement ``Elementwise.copy``."""
         narrow = _is_narrow(target), _is_narrow(source)
-        _copy(_place(target), _place(source), *narrow, target.channels, target.n)
+        _copy(_address(target), _address(source), *narrow, target.channels, target.n)
 
 
-def _place(piece: Piece) -> tuple[int, int]:
-    """A piece's address, and the bytes from one of its channels to the next."""
-    tensor = piece.tensor
+def _address(view: TensorView) -> tuple[int, int]:
+    """Address of a view, and the bytes from one of its channels to the next."""
+    tensor = view.tensor
     strides, size = tensor.stride(), tensor.element_size()
     assert strides[-1] == 1
     assert tensor.ndim == 2 or len(tensor) == 1
     row = strides[-2] * size
-    return tensor.data_ptr() + piece.channel * row + piece.begin * size, row
+    return tensor.data_ptr() + view.channel * row + view.begin * size, row
 
 
-def _is_narrow(*pieces: Piece) -> bool:
-    """Whether all are bfloat16, as opposed to float32."""
-    dtype = pieces[0].tensor.dtype
+def _is_narrow(*views: TensorView) -> bool:
+    """Return true if all are bfloat16, false if all are float32."""
+    dtype = views[0].tensor.dtype
     assert dtype in (torch.float32, torch.bfloat16)
-    assert all(piece.tensor.dtype == dtype for piece in pieces)
+    assert all(view.tensor.dtype == dtype for view in views)
     return dtype == torch.bfloat16

@@ -1,28 +1,28 @@
-"""A whole window through a dilated stack, forward and backward, in pieces that fit a cache.
+"""A whole window through a dilated stack, forward and backward, in tiles that fit a cache.
 
-``skip_sum_of`` gives the same numbers as ``DilatedStack.stream`` from a fresh state, to rounding,
-and the same gradients. It is what training runs; ``stream`` defines it, and tests compare the two.
-What makes it faster than automatic differentiation of ``stream``:
+``skip_sum_of`` equals ``DilatedStack.stream`` from a fresh state up to rounding, gradients
+included. Training runs it; ``stream`` defines it, and tests compare the two. It is faster than
+automatic differentiation of ``stream`` for these reasons:
 
-- The window is cut into tiles of time, so that what stands between two products never leaves the
-  cache. Forward, all layers run over a tile before the next one.
+- The window is cut into tiles of time, so that intermediate results stay in the cache. Forward, all
+  layers run over a tile before the next one.
 - Conditioning stays at frame rate: with frames c, the lift L (a matrix ``[F, T]``) and bias b
 
       V (c L) + b = (V c + b) L,    as the columns of L sum to one.
 
-- A tile of the gate's input is one product, of all taps and the few frames that it hears,
+- A tile of the gate's input is one product, of all taps and the few frames that it depends on,
 
       z = [W_0 .. W_k-1, V c + b] [x shifted; ..; x; L],
 
   and one product with the transpose gives the gradients of all these weights.
-- One product makes what a layer adds to the residual stream and to the skip sum; a row of ones
-  below the gate carries the biases through it.
-- On a CPU, what happens between two products is one pass of compiled code, where numba is there.
-- Layers compute only what the end of the window hears: layer i from its own start on.
-- Rows of the batch are shared out among threads, each of which works alone.
+- One product computes the outputs of a layer to the residual stream and to the skip sum; a row of
+  ones below the gate carries the biases through it.
+- On a CPU with numba, the elementwise work between two products is one pass of compiled code.
+- Layers compute only what the end of the window depends on: layer i from its own start on.
+- Rows of the batch are distributed over threads that work independently.
 
-Under autocast products take bfloat16 (or float16), and all sums stay float32: the residual stream,
-the skip sum, the gate's input and the gradients.
+Under autocast products run in bfloat16 (or float16), and all sums stay float32: the residual
+stream, the skip sum, the gate's input and the gradients.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from torch import Tensor
 
 from wavenet.nn.conditioning import LiftedFrames
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock, stack_difference
-from wavenet.training.window.elementwise import Piece
+from wavenet.training.window.elementwise import TensorView
 from wavenet.training.window.plan import Plan, Tile
-from wavenet.training.window.tiles import Rows, Sums, Weights
+from wavenet.training.window.tiles import Rows, WeightGrads, Weights
 
 
 def skip_sum_of(
@@ -50,19 +50,19 @@ def skip_sum_of(
     recompute: bool = False,
     compiled: bool | None = None,
 ) -> Tensor:
-    """The last ``length`` columns of the skip sum that ``stack.stream`` gives from ``init_state``.
+    """Compute the last ``length`` columns of the skip sum of ``stack.stream`` from ``init_state``.
 
     Args:
         stack: a ``DilatedStack`` of ``GatedResidualBlock``, none of them a subclass.
         x: ``[B, R, T]``.
         cond: frames and their lift to T samples; None for a stack without conditioning.
-        length: of the T samples, those whose skip sum is wanted.
-        recompute: keep only what each layer hears, and compute the gates again on the way back:
+        length: number of samples, up to the last, whose skip sum is returned.
+        recompute: save the inputs of layers alone, and recompute the gates in the backward pass:
             less memory, more time.
-        compiled: False for torch's operations alone; else compiled code where it can be had.
+        compiled: False for torch's operations alone; else compiled code where possible.
 
     Returns:
-        ``[B, S, length]``, in the type of x.
+        ``[B, S, length]``, in the dtype of x.
 
     Raises:
         ValueError: for a stack with other blocks.
@@ -73,19 +73,19 @@ def skip_sum_of(
     blocks = cast("list[GatedResidualBlock]", list(stack.blocks))
     plan = Plan.of(blocks, x, length, recompute=recompute, compiled=compiled)
     with torch.autocast(x.device.type, enabled=False):
-        terms, lift = _gate_terms(blocks, x, cond)
+        gate_bias, lift = _gate_bias(blocks, x, cond)
         taps = torch.stack([block.conv.weight.transpose(1, 2).flatten(1) for block in blocks])
         projections = torch.stack(
             [_projections(block, last=block is blocks[-1]) for block in blocks]
         )
-        skip_sum: Tensor = _Window.apply(plan, x, terms, lift, taps, projections)
+        skip_sum: Tensor = _Window.apply(plan, x, gate_bias, lift, taps, projections)
     return skip_sum
 
 
-def _gate_terms(
+def _gate_bias(
     blocks: list[GatedResidualBlock], x: Tensor, cond: LiftedFrames | None
 ) -> tuple[Tensor, Tensor]:
-    """What does not depend on x in the gates' input: ``[L, B, G, F]``, and its lift ``[F, T]``."""
+    """Part of the gates' input that is independent of x, ``[L, B, G, F]``; its lift ``[F, T]``."""
     biases = torch.stack([cast(Tensor, block.conv.bias) for block in blocks])[:, None, :, None]
     if cond is None:
         return biases.expand(-1, len(x), -1, 1), x.new_ones(1, x.shape[-1])
@@ -94,16 +94,16 @@ def _gate_terms(
 
 
 def _projections(block: GatedResidualBlock, *, last: bool) -> Tensor:
-    """To the residual stream above the skip sum, ``[R + S, I + 1]``; the bias is the last column.
+    """Weights to the residual stream above the skip sum, ``[R + S, I + 1]``; last column: bias.
 
-    What the last block adds to the stream is heard by nobody: zeros, and no gradient.
+    Nothing depends on the last block's residual output: it has weights of zero, and no gradient.
     """
     residual, skip = _with_bias(block.residual_projection), _with_bias(block.skip_projection)
     return torch.cat([torch.zeros_like(residual) if last else residual, skip])
 
 
 def _with_bias(projection: torch.nn.Conv1d) -> Tensor:
-    """``[O, I + 1]``: the bias stands in the last column."""
+    """``[O, I + 1]``, with the bias as the last column."""
     assert projection.bias is not None
     return torch.cat([projection.weight.squeeze(-1), projection.bias[:, None]], dim=1)
 
@@ -116,73 +116,73 @@ class _Window(torch.autograd.Function):
         ctx: Any,
         plan: Plan,
         x: Tensor,
-        terms: Tensor,
+        gate_bias: Tensor,
         lift: Tensor,
         taps: Tensor,
         projections: Tensor,
     ) -> Tensor:
-        """``[B, S, length]``; the arguments as ``Plan`` and ``Weights`` say."""
-        x, lift = _side_by_side(x), _side_by_side(lift)
-        weights = Weights(plan, terms, taps, projections)
-        heard, kept = _memory(plan, x, terms.shape[2])
+        """Return ``[B, S, length]``; for the arguments see ``Plan`` and ``Weights``."""
+        x, lift = _with_unit_stride(x), _with_unit_stride(lift)
+        weights = Weights(plan, gate_bias, taps, projections)
+        inputs, gates = _saved_tensors(plan, x, gate_bias.shape[2])
         skip_sum = x.new_zeros(len(x), projections.shape[1] - x.shape[1], plan.length)
 
         def work(parts: list[slice]) -> None:
             rows = Rows(plan, weights, lift, parts[0].stop - parts[0].start)
             for part in parts:
-                stored = _part(heard, part), _part(kept, part)
-                _run(rows, stored, x[part], weights.terms[:, part], skip_sum[part])
+                saved = _part(inputs, part), _part(gates, part)
+                _run(rows, saved, x[part], weights.gate_bias[:, part], skip_sum[part])
 
         _in_threads(work, plan.parts(len(x)))
-        ctx.plan, ctx.n_heard = plan, len(heard)
-        ctx.save_for_backward(terms, lift, taps, projections, *heard, *kept)
+        ctx.plan, ctx.n_inputs = plan, len(inputs)
+        ctx.save_for_backward(gate_bias, lift, taps, projections, *inputs, *gates)
         return skip_sum
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Any:
-        """Of x, terms, taps and projections."""
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Return the gradients of x, gate_bias, taps and projections."""
         with torch.no_grad():
-            slopes = _Window.slopes(ctx, slope)
+            grads = _Window.gradients(ctx, grad)
         if not torch.is_grad_enabled():  # as without create_graph=True
-            return None, *slopes
-        sources = [slope, *(ctx.saved_tensors[i] for i in (0, 2, 3))]
-        x_slope, terms_slope, _, *others = _NoSecondDerivative.apply(slopes, *sources)
-        return None, x_slope, terms_slope, None, *others
+            return None, *grads
+        sources = [grad, *(ctx.saved_tensors[i] for i in (0, 2, 3))]
+        grad_x, grad_bias, _, *others = _NoSecondDerivative.apply(grads, *sources)
+        return None, grad_x, grad_bias, None, *others
 
     @staticmethod
-    def slopes(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        """What ``backward`` gives, but for the plan."""
-        terms, lift, taps, projections, *stored = ctx.saved_tensors
-        plan, heard, kept = ctx.plan, stored[: ctx.n_heard], stored[ctx.n_heard :]
-        weights = Weights(plan, terms, taps, projections)
-        narrow = _side_by_side(slope.to(plan.dtype))
-        x_slope = slope.new_zeros(len(slope), heard[0].shape[1], plan.n_samples)
-        terms_slope = torch.zeros_like(terms, memory_format=torch.contiguous_format)
+    def gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute the gradients that ``backward`` returns, without that of the plan."""
+        gate_bias, lift, taps, projections, *saved = ctx.saved_tensors
+        plan, inputs, gates = ctx.plan, saved[: ctx.n_inputs], saved[ctx.n_inputs :]
+        weights = Weights(plan, gate_bias, taps, projections)
+        narrow = _with_unit_stride(grad.to(plan.dtype))
+        grad_x = grad.new_zeros(len(grad), inputs[0].shape[1], plan.n_samples)
+        grad_bias = torch.zeros_like(gate_bias, memory_format=torch.contiguous_format)
 
         def work(parts: list[slice]) -> tuple[Tensor, Tensor]:
             rows = Rows(plan, weights, lift, parts[0].stop - parts[0].start)
             sums = torch.zeros_like(taps), torch.zeros_like(projections)
             for part in parts:
-                stored = _part(heard, part), _part(kept, part)
-                slopes = narrow[part], x_slope[part], terms_slope[:, part]
-                _run_back(rows, stored, weights.terms[:, part], slopes, Sums(*sums))
+                saved = _part(inputs, part), _part(gates, part)
+                grads = narrow[part], grad_x[part], grad_bias[:, part]
+                _run_back(rows, saved, weights.gate_bias[:, part], grads, WeightGrads(*sums))
             return sums
 
-        sums = _in_threads(work, plan.parts(len(slope)))
+        sums = _in_threads(work, plan.parts(len(grad)))
         totals = [sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True)]
-        return x_slope, terms_slope, None, *totals
+        return grad_x, grad_bias, None, *totals
 
 
 class _NoSecondDerivative(torch.autograd.Function):
-    """Gradients as they are; who differentiates them again is told that it cannot be done."""
+    """Identity of the gradients; differentiating them again raises an error."""
 
     @staticmethod
-    def forward(ctx: Any, slopes: tuple[Tensor | None, ...], *sources: Tensor) -> Any:
-        """The slopes, as functions of the sources."""
-        return slopes
+    def forward(ctx: Any, grads: tuple[Tensor | None, ...], *sources: Tensor) -> Any:
+        """Return the gradients, as functions of the sources."""
+        return grads
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> Any:
         """Raise RuntimeError."""
         raise RuntimeError(
             "the training window (skip_sum_of, WaveNet.hidden_of_window) has no second "
@@ -190,97 +190,100 @@ class _NoSecondDerivative(torch.autograd.Function):
         )
 
 
-def _side_by_side(tensor: Tensor) -> Tensor:
-    """With the samples of a channel side by side, as ``Piece`` wants them; mostly it is so.
+def _with_unit_stride(tensor: Tensor) -> Tensor:
+    """Return the tensor with stride 1 along time, as ``TensorView`` needs it; mostly itself.
 
-    A transposed tensor is not, nor is the gradient of a sum, which is one number everywhere.
+    A transposed tensor is copied, and so is the gradient of a sum, an expanded scalar.
     """
     return tensor if tensor.stride(-1) == 1 else tensor.clone(memory_format=torch.contiguous_format)
 
 
-def _memory(plan: Plan, x: Tensor, gate_channels: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Room for what each layer hears, and for its gates where they are kept."""
+def _saved_tensors(plan: Plan, x: Tensor, gate_channels: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Allocate the inputs of the layers, and their gates unless these are recomputed."""
     batch, channels, n_samples = x.shape
 
-    def room(channels: int, first: int) -> Tensor:
+    def empty(channels: int, first: int) -> Tensor:
         return x.new_empty(batch, channels, n_samples - first, dtype=plan.dtype)
 
-    heard = [room(channels, first) for first in plan.firsts]
-    kept = [] if plan.recompute else [room(gate_channels, start) for start in plan.starts]
-    return heard, kept
+    inputs = [empty(channels, first) for first in plan.firsts]
+    gates = [] if plan.recompute else [empty(gate_channels, start) for start in plan.starts]
+    return inputs, gates
 
 
-Stored: TypeAlias = tuple[list[Tensor], list[Tensor]]
-"""What each layer of some rows hears, and its gates where they are kept."""
+Saved: TypeAlias = tuple[list[Tensor], list[Tensor]]
+"""Inputs of the layers for some rows, and their gates unless these are recomputed."""
 
 
 def _part(tensors: list[Tensor], part: slice) -> list[Tensor]:
     return [tensor[part] for tensor in tensors]
 
 
-def _gates_of(rows: Rows, kept: list[Tensor], layer: int, tile: Tile) -> Piece | None:
-    """Where a tile's gates are kept, if they are."""
+def _gates_of(rows: Rows, gates: list[Tensor], layer: int, tile: Tile) -> TensorView | None:
+    """View of a tile's saved gates; None if they are recomputed."""
     begin, end = tile
-    if not kept:
+    if not gates:
         return None
-    return Piece(kept[layer], 0, 2 * rows.half, begin - rows.plan.starts[layer], end - begin)
+    return TensorView(gates[layer], 0, 2 * rows.half, begin - rows.plan.starts[layer], end - begin)
 
 
-def _run(rows: Rows, stored: Stored, x: Tensor, terms: Tensor, skip_sum: Tensor) -> None:
-    """Forward: fill what is stored and the skip sum of these rows."""
-    plan, (heard, kept), terms_of = rows.plan, stored, terms.unbind()
+def _run(rows: Rows, saved: Saved, x: Tensor, gate_bias: Tensor, skip_sum: Tensor) -> None:
+    """Forward pass of some rows: fill the saved tensors and the skip sum."""
+    plan, (inputs, gates), gate_bias_of = rows.plan, saved, gate_bias.unbind()
     residual, skip = rows.residual, skip_sum.shape[1]
-    heard[0].copy_(x[..., plan.firsts[0] :])
+    inputs[0].copy_(x[..., plan.firsts[0] :])
     for whole in plan.tiles():
         n_whole = whole[1] - whole[0]
         rows.elementwise.copy(
-            Piece(rows.stream, 0, residual, 0, n_whole), Piece(x, 0, residual, whole[0], n_whole)
+            TensorView(rows.stream, 0, residual, 0, n_whole),
+            TensorView(x, 0, residual, whole[0], n_whole),
         )
-        for layer, hears in enumerate(heard):
-            tile = plan.heard_tile(layer, whole)
+        for layer, layer_input in enumerate(inputs):
+            tile = plan.needed_part(layer, whole)
             if tile is None:
                 continue
             begin, n = tile[0], tile[1] - tile[0]
-            channels = rows.hear(layer, tile, hears)
-            rows.gate(layer, tile, terms_of[layer], channels, _gates_of(rows, kept, layer, tile))
+            channels = rows.stack_inputs(layer, tile, layer_input)
+            rows.gate(
+                layer, tile, gate_bias_of[layer], channels, _gates_of(rows, gates, layer, tile)
+            )
             outputs = rows.outputs(layer, tile)
             product = rows.project(layer, outputs, n)
             if outputs.start == 0:
                 rows.elementwise.add(
-                    Piece(rows.stream, 0, residual, begin - whole[0], n),
-                    Piece(product, 0, residual, 0, n),
-                    Piece(heard[layer + 1], 0, residual, begin - plan.firsts[layer + 1], n),
+                    TensorView(rows.stream, 0, residual, begin - whole[0], n),
+                    TensorView(product, 0, residual, 0, n),
+                    TensorView(inputs[layer + 1], 0, residual, begin - plan.firsts[layer + 1], n),
                 )
             if outputs.stop is None:
                 rows.elementwise.add(
-                    Piece(skip_sum, 0, skip, begin - rows.window, n),
-                    Piece(product, residual - outputs.start, skip, 0, n),
+                    TensorView(skip_sum, 0, skip, begin - rows.window, n),
+                    TensorView(product, residual - outputs.start, skip, 0, n),
                 )
 
 
 def _run_back(
     rows: Rows,
-    stored: Stored,
-    terms: Tensor,
-    slopes: tuple[Tensor, Tensor, Tensor],
-    sums: Sums,
+    saved: Saved,
+    gate_bias: Tensor,
+    grads: tuple[Tensor, Tensor, Tensor],
+    sums: WeightGrads,
 ) -> None:
-    """Backward: from the skip sum's slope, add to those of x, of terms and of the weights."""
-    plan, (heard, kept), (skip, x_slope, terms_slope) = rows.plan, stored, slopes
-    slopes_of, terms_of = terms_slope.unbind(), terms.unbind()
-    for layer in reversed(range(len(heard))):
-        # In the order of time: what a tap adds to the past is then no longer read.
+    """Backward pass of some rows: add to the gradients of x, of gate_bias and of the weights."""
+    plan, (inputs, gates), (skip, grad_x, grad_bias) = rows.plan, saved, grads
+    grad_bias_of, gate_bias_of = grad_bias.unbind(), gate_bias.unbind()
+    for layer in reversed(range(len(inputs))):
+        # In the order of time: a tap adds to gradients of the past, which are not read again.
         for tile in plan.tiles(layer):
-            channels = rows.hear(layer, tile, heard[layer])
-            gates = _gates_of(rows, kept, layer, tile)
-            if gates is None:
-                gates = rows.gate(layer, tile, terms_of[layer], channels, None)
-            rows.back_project(layer, tile, gates, x_slope, skip, sums.projections[layer])
-            rows.back_gate(layer, tile, channels, sums.taps[layer], slopes_of[layer], x_slope)
+            channels = rows.stack_inputs(layer, tile, inputs[layer])
+            tile_gates = _gates_of(rows, gates, layer, tile)
+            if tile_gates is None:
+                tile_gates = rows.gate(layer, tile, gate_bias_of[layer], channels, None)
+            rows.back_project(layer, tile, tile_gates, grad_x, skip, sums.projections[layer])
+            rows.back_gate(layer, tile, channels, sums.taps[layer], grad_bias_of[layer], grad_x)
 
 
 def _in_threads(work: Callable[[list[slice]], Any], parts: list[list[slice]]) -> list[Any]:
-    """The results of work on each list of parts, each in a thread that uses one core."""
+    """Return the results of work on each list of parts, each in a thread that uses one core."""
     if len(parts) == 1:
         with torch.no_grad():
             return [work(parts[0])]

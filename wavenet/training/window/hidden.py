@@ -32,7 +32,7 @@ def hidden_of_window(
         model: any ``WaveNet``.
         x: ``[B, 1, T]`` in [-1, 1].
         cond: of these T samples, at frame rate; None for an unconditional model.
-        length: of the T samples, those that are wanted.
+        length: number of samples, up to the last, that are returned.
         recompute: see ``skip_sum_of``.
     """
     state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
@@ -52,7 +52,7 @@ def hidden_of_window(
 
 
 def _is_known(model: WaveNet) -> bool:
-    """Return whether the fast pass computes what the model does; warn once if it does not."""
+    """Return true if the fast pass computes the same as the model; else warn once."""
     found = model_difference(model, any_distribution=True)
     if found is not None:
         _warn_of_stream(found)
@@ -61,7 +61,7 @@ def _is_known(model: WaveNet) -> bool:
 
 @functools.cache
 def _warn_of_stream(found: str) -> None:
-    """Say once why training is slower than it could be."""
+    """Warn once that training is slower, and why."""
     warnings.warn(
         f"training runs through stream, more slowly, as {found}", RuntimeWarning, stacklevel=4
     )

@@ -1,4 +1,4 @@
-"""What of a window is computed, and in which pieces: tiles of time, rows of the batch."""
+"""Partition of the work on a window: tiles of time, and rows of the batch."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ CPU_TILE = 1536
 GPU_TILE = 8192
 
 Tile: TypeAlias = tuple[int, int]
-"""First sample, and the one behind the last."""
+"""First sample, and the one after the last."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is computed, of which samples, in which pieces.
+    """Samples that each layer computes, and their partition into tiles and threads.
 
     Attributes:
         n_samples: T.
         length: columns of the skip sum.
         lags: of each layer's taps, in samples.
-        starts: first sample of each layer's gate that is heard.
-        firsts: first sample of each layer's input that is heard.
-        dtype: of what products take.
+        starts: first sample of each layer's gate that the output depends on.
+        firsts: first sample of each layer's input that the output depends on.
+        dtype: of the operands of products.
         tile: samples.
         workers: threads.
-        recompute: whether gates are computed again instead of kept.
-        compiled: whether ``elementwise_numba`` does what happens between products.
+        recompute: whether the backward pass computes the gates again instead of reading them.
+        compiled: whether ``elementwise_numba`` does the elementwise work.
     """
 
     n_samples: int
@@ -58,7 +58,7 @@ class Plan:
         recompute: bool,
         compiled: bool | None = None,
     ) -> Plan:
-        """For an input ``[B, R, T]``; compiled where that is possible, unless it says otherwise."""
+        """Make a plan for an input ``[B, R, T]``; `compiled=None` compiles where possible."""
         kind, starts, firsts = x.device.type, [], []
         autocast = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
@@ -84,18 +84,18 @@ class Plan:
         )
 
     def tiles(self, layer: int = 0) -> list[Tile]:
-        """From the layer's start to the end, in order; one begins where the skip sum does."""
+        """Tiles from the layer's start to the end, in order; one begins where the skip sum does."""
         start = self.starts[layer]
         grid = range(self.n_samples, start, -self.tile)
         return list(pairwise(sorted({self.n_samples - self.length, start, *grid})))
 
-    def heard_tile(self, layer: int, tile: Tile) -> Tile | None:
-        """What of a tile is heard of a layer: its end, all of it, or nothing."""
+    def needed_part(self, layer: int, tile: Tile) -> Tile | None:
+        """Part of a tile that a layer has to compute: its end, all of it, or None."""
         begin, end = max(tile[0], self.starts[layer]), tile[1]
         return (begin, end) if begin < end else None
 
     def parts(self, batch: int) -> list[list[slice]]:
-        """For each worker, rows that are computed together, one such part after another."""
+        """Parts of the batch for each worker; the rows of a part are computed together."""
         if self.workers == 0:
             return [[slice(0, batch)]]
         return [

@@ -165,7 +165,7 @@ class FusedEngine(EagerEngine):
 
         entry, entry_bias = self._input
         if self.model.predictor is not None:  # the kernel leaves what is heard unscaled
-            entry = entry * self.model.predictor.heard_scales.to(entry)[:, None]
+            entry = entry * self.model.predictor.input_scales.to(entry)[:, None]
         dilations = torch.tensor([one.conv.dilation for one in self._blocks], device=self.device)
         self._packed = [
             line(entry, rp),

@@ -18,11 +18,11 @@ import math
 import numpy as np
 
 from wavenet.generation.engines.cpu.kernels.packing import LANES
-from wavenet.nn.linear_prediction import HEARD_EXCITATION, HEARD_PREDICTION
+from wavenet.nn.linear_prediction import EXCITATION_SCALE, PREDICTION_SCALE
 from wavenet.simd.compiling import inlined, outlined
 from wavenet.simd.registers import load, store
 
-_EXCITATION, _PREDICTION = np.float32(HEARD_EXCITATION), np.float32(HEARD_PREDICTION)
+_EXCITATION, _PREDICTION = np.float32(EXCITATION_SCALE), np.float32(PREDICTION_SCALE)
 
 
 @inlined
