@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 
 from wavenet.cli.progress import counted
 from wavenet.training.config import MISSING_PACKAGES, parse_training
 from wavenet.values.text import printable
-
-WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def run(arguments: Sequence[str]) -> tuple[str | None, bool]:
@@ -27,9 +24,6 @@ def run(arguments: Sequence[str]) -> tuple[str | None, bool]:
         ModuleNotFoundError: without the packages that training needs.
         TrainingError: for a run that cannot go on.
     """
-    # Threads of OpenMP that wait by spinning hold a core that others need: with another program on
-    # one of two cores a step took 3 to 6 times as long. Read when torch is loaded, which is later.
-    os.environ.setdefault(WAIT_POLICY, "PASSIVE")
     config, out, resume = parse_training(arguments)
     if not out:
         raise ValueError("--out is missing; name the folder for the model")
