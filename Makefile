@@ -39,7 +39,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install  ## vocode with the voice, train a vocoder for a minute and hear it: at most 5 minutes on 2 cores
-	$(BIN)/python recipes/demo/demo.py --out demo-out
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python recipes/demo/demo.py --out demo-out
 
 test: install  ## the quick tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

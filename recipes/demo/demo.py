@@ -26,7 +26,8 @@ SAMPLES = HERE.parent.parent / "samples"
 CORPUS = SAMPLES / "prompts-en"
 HELD_OUT = SAMPLES / "voice" / "reference"
 """A sentence of each of the voice's speakers that it was not trained on."""
-BASELINES = ("--baselines", "griffin_lim,world")
+BASELINES = ("--baselines", "griffin_lim,world,noise")
+"""The last one is refined noise: what the refinement makes without any network."""
 SHOWN_S = 3.0
 """So much of a sentence is in the picture."""
 
