@@ -139,6 +139,18 @@ def test_rate_trimming_and_files_each_have_their_entry(folder: Path, tmp_path: P
     assert len(entries(cache)) == 4
 
 
+def record_digests(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose content is hashed from now on."""
+    read: list[Path] = []
+
+    def digest(path: Path) -> str:
+        read.append(path)
+        return "another digest"
+
+    monkeypatch.setattr("wavenet.data.cache._digest", digest)
+    return read
+
+
 def test_unchanged_files_are_not_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,8 +158,9 @@ def test_unchanged_files_are_not_read_again(
     settle(folder)
     monkeypatch.setattr("wavenet.data.cache.SETTLED_S", -1)  # ctime cannot be set back
     open_corpus(folder, cache)
-    monkeypatch.setattr("wavenet.data.cache._digest", lambda path: pytest.fail(f"{path} was read"))
+    read = record_digests(monkeypatch)
     assert open_corpus(folder, cache)[1] == 0
+    assert read == []
 
 
 def test_nothing_usable_is_an_error_and_kept_as_one(tmp_path: Path) -> None:
@@ -376,6 +389,7 @@ def test_manifests_in_one_folder_do_not_forget_each_others_files(
     for name in ("a", "b"):
         (folder / f"{name}.csv").write_text(f"path\nmary/{name}.wav\n")
         read_cached(find_corpus(str(folder / f"{name}.csv")), RATE, cache=tmp_path / "cache")
-    monkeypatch.setattr("wavenet.data.cache._digest", lambda path: pytest.fail(f"{path} was read"))
+    read = record_digests(monkeypatch)
     for name in ("a", "b"):
         read_cached(find_corpus(str(folder / f"{name}.csv")), RATE, cache=tmp_path / "cache")
+    assert read == []
