@@ -1,12 +1,12 @@
-"""The sounds of samples/voice and their picture: what a voice makes of sentences it never heard.
+"""Make the sounds of samples/voice and their picture: held-out sentences, vocoded by a model.
 
     python recipes/prompts/samples.py prompts-16k corpora/prompts
 
-One sentence of each speaker, as recorded, by Griffin-Lim from the voice's own mel, by WORLD, and by
-the voice; and what the voice says unasked. The sentences must lie in the validation part of the
-corpus, as the recipe splits it. A README.md beside the sounds has the command behind each. Run it
-in the repository's root, with the extras ``train`` and ``eval``. The same voice, corpus and machine
-give the same files.
+One sentence of each speaker: as recorded, by Griffin-Lim from the model's own mel, by WORLD, by the
+network alone and with refinement; and an unconditional sample. The sentences must be in the
+validation part of the corpus, as the recipe splits it. A README.md beside the sounds has the
+command behind each. Run it in the repository's root, with the extras ``train`` and ``eval``. The
+same model, corpus and machine give the same files.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ REFERENCE, BABBLE = "reference", "babble.flac"
 BABBLE_S = 6.0
 SEED = 0
 SHOWN_S = 3.0
-"""So much of the first sentence is in the picture, that harmonics can be told apart."""
+"""Length of the first sentence in the picture, in which harmonics are visible."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make everything; 2 for a mistake in the input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("voice", metavar="VOICE", help="a voice's name, or a checkpoint's folder")
+    parser.add_argument(
+        "voice", metavar="VOICE", help="name of a bundled model, or a checkpoint folder"
+    )
     parser.add_argument("corpus", type=Path, metavar="CORPUS", help="the folder with en, fr, it")
-    parser.add_argument("--temperature", type=float, default=1.0, help="below 1: less noisy")
     parser.add_argument("--out", type=Path, default=Path("samples/voice"), help="of the sounds")
     parser.add_argument("--picture", type=Path, default=Path("samples/pictures/voice.png"))
     options = parser.parse_args(arguments)
@@ -66,26 +67,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(options: argparse.Namespace) -> None:
-    """All sounds, the picture, and the page with the commands."""
+    """Make all sounds, the picture, and the page with the commands."""
     require_held_out(options.corpus)
     for key in BASELINES:
         if (reason := why_unavailable(key)) is not None:
             raise ModuleNotFoundError(f"{key}: {reason}")
     model, name = wavenet.load(options.voice), Path(options.voice).name
-    manner = ("--model", options.voice, "--temperature", f"{options.temperature:g}")
-    manner = (*manner, "--seed", str(SEED))
+    manner = ("--model", options.voice, "--seed", str(SEED))
     commands = []
     for sentence in SENTENCES:
         reference = options.out / REFERENCE / sentence
         write_reference(options.corpus / sentence, reference)
         write_baselines(model, options.out, sentence)
-        spoken, speaker = str(options.out / name / sentence), sentence.split("/")[0]
+        spoken, alone = (str(options.out / folder / sentence) for folder in (name, alone_of(name)))
+        speaker = sentence.split("/")[0]
         commands.append(run("vocode", str(reference), spoken, *manner, "--speaker", speaker))
+        bare = ("--speaker", speaker, "--refine", "0")
+        commands.append(run("vocode", str(reference), alone, *manner, *bare))
     babble = str(options.out / name / BABBLE)
     commands.append(run("generate", babble, "--seconds", f"{BABBLE_S:g}", *manner))
     draw(options.out, name, options.picture)
     with atomic_write(options.out / "README.md") as temporary:
         temporary.write_text(page(options, name, commands), encoding="utf-8")
+
+
+def alone_of(name: str) -> str:
+    """Folder of the sounds that the network makes without refinement."""
+    return f"{name}-network-alone"
 
 
 def require_held_out(corpus: Path) -> None:
@@ -107,13 +115,13 @@ def require_held_out(corpus: Path) -> None:
 
 
 def write_reference(source: Path, target: Path) -> None:
-    """The recording, byte for byte."""
+    """Copy the recording, byte for byte."""
     with atomic_write(target) as temporary:
         temporary.write_bytes(source.read_bytes())
 
 
 def write_baselines(model: WaveNet, out: Path, sentence: str) -> None:
-    """What Griffin-Lim and WORLD make of it."""
+    """Write the copies of Griffin-Lim and WORLD."""
     audio, rate = read_audio(out / REFERENCE / sentence, model.sample_rate)
     mel = whole_mel(model, audio)
     for key, folder in BASELINES.items():
@@ -130,7 +138,7 @@ def run(*arguments: str) -> str:
 
 
 def draw(out: Path, name: str, picture: Path) -> None:
-    """The beginning of the first sentence, recorded and made."""
+    """Draw spectrograms of the beginning of the first sentence, recorded and vocoded."""
     signals = {}
     for title, folder in (
         ("recording", REFERENCE),
@@ -144,12 +152,16 @@ def draw(out: Path, name: str, picture: Path) -> None:
 
 
 def page(options: argparse.Namespace, name: str, commands: list[str]) -> str:
-    """Markdown: the sounds in a table, and the command behind each."""
+    """Return Markdown: the sounds in a table, and the command behind each."""
     weights = (find_checkpoint(options.voice) / WEIGHTS_NAME).read_bytes()
     program = f"python recipes/prompts/samples.py {options.voice} corpora/prompts"
-    if options.temperature != 1:
-        program += f" --temperature {options.temperature:g}"
-    rows = {"recording": REFERENCE, "Griffin-Lim": "griffin-lim", "WORLD": "world", name: name}
+    rows = {
+        "recording": REFERENCE,
+        "Griffin-Lim": "griffin-lim",
+        "WORLD": "world",
+        name: name,
+        f"{name}, network alone": alone_of(name),
+    }
     table = [
         f"| {title} | "
         + " | ".join(f"[{Path(sentence).stem}]({folder}/{sentence})" for sentence in SENTENCES)
@@ -158,9 +170,10 @@ def page(options: argparse.Namespace, name: str, commands: list[str]) -> str:
     ]
     speakers = " | ".join(sentence.split("/")[0] for sentence in SENTENCES)
     lines = [
-        f"# What {name} says",
+        f"# Sounds of {name}",
         "",
-        f"Sentences that {name} was not trained on, and [babble]({name}/{BABBLE}).",
+        f"Sentences that {name} was not trained on, and [an unconditional sample]"
+        f"({name}/{BABBLE}).",
         "Speakers, licences, attribution: [samples/README.md](../README.md).",
         "",
         f"| | {speakers} |",

@@ -74,21 +74,21 @@ def test_every_sound_is_made_linked_and_made_again_by_the_command_beside_it(
 ) -> None:
     for module in ("librosa", "pyworld"):
         pytest.importorskip(module, reason="a baseline that cannot be made here")
-    assert script.main(["quick", "corpus", "--temperature", "0.9"]) == 0
+    assert script.main(["quick", "corpus"]) == 0
     first = files(workplace / "samples")
     page = first["voice/README.md"].decode()
     sounds = [f"voice/{link}" for link in re.findall(r"\]\(([^)]+\.flac)\)", page)]
     assert sorted([*sounds, "voice/README.md", "pictures/voice.png"]) == sorted(first)
-    assert len(sounds) == 13  # four of each sentence, and the babble
+    assert len(sounds) == 16  # five of each sentence, and an unconditional one
     for name in script.SENTENCES:
         assert first[f"voice/reference/{name}"] == Path("corpus", name).read_bytes()
-        for system in ("griffin-lim", "world", "quick"):
+        for system in ("griffin-lim", "world", "quick", "quick-network-alone"):
             assert soundfile.info(f"samples/voice/{system}/{name}").frames == 16000
     commands = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("wavenet ")]
-    assert len(commands) == 4
+    assert len(commands) == 7
     for arguments in commands:
         Path(arguments[2] if arguments[0] == "vocode" else arguments[1]).unlink()
         assert main(arguments) == 0
     assert files(workplace / "samples") == first
-    assert script.main(["quick", "corpus", "--temperature", "0.9"]) == 0
+    assert script.main(["quick", "corpus"]) == 0
     assert files(workplace / "samples") == first
