@@ -47,7 +47,7 @@ class Scene:
             for name, parameter in self.model.named_parameters():
                 if name.endswith("bias"):
                     parameter.add_(0.1 * torch.randn_like(parameter))
-            self.model.head[3].weight.mul_(5)  # what is drawn shall depend on what was heard
+            self.model.head[3].weight.mul_(5)  # what is drawn shall depend on the past
         self.rows, self.first_sample = rows, first_sample
         local = config.local
         n_frames = 0 if local is None else (first_sample + 80) // local.hop_samples + 2
