@@ -18,7 +18,7 @@ def undone_unless(
 ) -> Iterator[None]:
     """Remove what the block has made in ``out`` if it raises before anything was trained.
 
-    So the corrected command finds the folder as it was. What lay there before stays.
+    So the corrected command finds the folder as it was. What was there before stays.
 
     Args:
         out: folder of the run.

@@ -1,10 +1,10 @@
-"""Does the model listen to its conditioning? Validation windows, heard with another one's.
+"""Check that a model uses its conditioning: validation windows, computed with another one's.
 
 A model whose conditioning never arrives still learns: it falls below the best constant distribution
-and only its sound says that something is wrong. So validation computes each window twice, with its
+and only its sound shows that something is wrong. So validation computes each window twice, with its
 own conditioning and with that of the window before it. The difference in bits per sample is what
 the conditioning is worth, on the same samples and with the same weights; where it is nothing, the
-run says so.
+run warns.
 
 It costs one more forward pass for each validation window. With the default settings validation
 sees 32 windows where training sees 4000, and a step of the ``tiny`` preset with a mel took as long

@@ -89,7 +89,7 @@ def noisy_inputs(model: WaveNet, x: Tensor, cond: LiftedFrames | None, noise: Te
 def _conditioning(
     model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, n_samples: int
 ) -> LiftedFrames | None:
-    """That of the first ``n_samples`` samples of the windows."""
+    """Conditioning of the first ``n_samples`` samples of the windows."""
     given = {name: batch[name] for name in model.conditions if name in batch}
     kept = {name: batch[f"{name}_kept"] for name in given if f"{name}_kept" in batch}
     frames = model.condition_frames(conditions=given, kept=kept)

@@ -16,7 +16,7 @@ from wavenet.features.mel_config import MelConfig
 PIECES = 3
 """How many are listened to."""
 
-_HEARD_S, _HEARD_FILES = 10, 100
+_CLIP_S, _CLIP_FILES = 10, 100
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def _piece(i: int, utterance: Utterance, plan: WindowPlan, n_samples: int) -> Pi
 
 def corpus_level_db(corpus: Corpus) -> float:
     """Root mean square of its recordings, in dB of full scale, from at most 1000 s of them."""
-    step = math.ceil(len(corpus.utterances) / _HEARD_FILES)
-    longest = _HEARD_S * corpus.sample_rate
+    step = math.ceil(len(corpus.utterances) / _CLIP_FILES)
+    longest = _CLIP_S * corpus.sample_rate
     parts = corpus.utterances[::step]
     return level_db([part.audio(0, min(longest, len(part.samples))) for part in parts])
 

@@ -48,7 +48,7 @@ from wavenet.training.interruption import Stopping
 from wavenet.training.meters import Meters
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.preview_clips import choose_pieces, corpus_level_db
-from wavenet.training.sample_logger import Listening
+from wavenet.training.sample_logger import SampleLogger
 from wavenet.training.sizes import check_sizes
 from wavenet.training.time_limit import TimeLimit
 from wavenet.training.trainer import (
@@ -57,8 +57,8 @@ from wavenet.training.trainer import (
     leaving_ctrl_c,
     make_trainer,
     mistakes_in_one_line,
-    one_voice,
     quiet_lightning,
+    reports_of_writer,
     training_batches,
     validation_batches,
 )
@@ -129,7 +129,7 @@ def train(
         TrainingError: if the loss is not finite, and the last good model stays in ``out/model``; or
             no checkpoint is whole.
         WriteError: if a file cannot be written.
-        KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
+        KeyboardInterrupt: for ctrl-C before the first step; later, the result is ``interrupted``.
     """
     with _alone(Path(out)):
         return _train(config, Path(out), recipe, resume, progress)
@@ -191,7 +191,7 @@ def fit(
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Let one process report, and no other run into the folder."""
-    with one_voice(), _only_here(out):
+    with reports_of_writer(), _only_here(out):
         if is_writer():
             remove_unfinished(out)
         yield
@@ -378,7 +378,7 @@ def _watching(
 ) -> list[Callback]:
     """Return the callbacks that end a run between two steps and that show its progress."""
     stopping, meters = Stopping(checkpoints), Meters(constant)
-    listening = Listening(
+    sample_logger = SampleLogger(
         choose_pieces(valid_part, plan, config.listen_s),
         out,
         every=config.listen_every,
@@ -386,7 +386,7 @@ def _watching(
         stopped=lambda: stopping.asked,
         before=meters.pause,
     )
-    return [stopping, meters, LearningRateMonitor(logging_interval="step"), listening]
+    return [stopping, meters, LearningRateMonitor(logging_interval="step"), sample_logger]
 
 
 @contextlib.contextmanager
