@@ -1,4 +1,4 @@
-"""What a model's parameters are before it has learnt anything: all of them, in one place."""
+"""Initial values of a model's parameters: all of them, in one place."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def initialise(model: WaveNet) -> None:
 
 
 def _initial_params(model: WaveNet) -> Tensor:
-    """Those of the distribution; of an excitation, in units of its gain."""
+    """Initial parameters of the distribution; of an excitation, in units of its gain."""
     params = model.distribution.initial_params()
     if model.predictor is None:
         return params
