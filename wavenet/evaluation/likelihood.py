@@ -1,4 +1,4 @@
-"""Exact bits per sample of a recording under a model that hears the recording itself.
+"""Exact bits per sample of a recording under a model that is fed the recording itself.
 
     bits = -1 / (T ln 2) * sum_t log P(x[t] | x[0 .. t - 1], conditioning)
 
@@ -42,7 +42,7 @@ def file_bits(
     """
     if model.config.features is not None:
         raise ValueError(
-            "the model wants features that a recording does not say (model.features); only models "
+            "the model needs features that a recording does not give (model.features); only models "
             "with a mel, speakers or nothing can be evaluated"
         )
     like = model.input_projection.weight
@@ -57,8 +57,8 @@ def file_bits(
         for start in range(0, x.shape[-1], chunk_samples):
             chunk = x[:, start : start + chunk_samples]
             cond = first if start == 0 else next(pieces)
-            heard = model.distribution.quantize(chunk[:, None]).to(like)
-            following, state = model.stream(heard, state, cond)
+            quantized = model.distribution.quantize(chunk[:, None]).to(like)
+            following, state = model.stream(quantized, state, cond)
             params = torch.cat([params, following[..., :-1]], dim=-1)
             nats -= float(model.distribution.log_prob(params, chunk).double().sum())
             params = following[..., -1:]
