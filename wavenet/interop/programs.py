@@ -32,7 +32,7 @@ from wavenet.storage.files import atomic_write
 from wavenet.storage.sharing import shareable
 
 CONDITION_SUFFIX = ".condition"
-"""Stands before the suffix of the file that holds the second program."""
+"""Goes before the suffix of the file that holds the second program."""
 _SAMPLE_RATE = ("input_projection", "stack", "head")
 
 
