@@ -37,7 +37,7 @@ _MODERATE = 1e30
 
 
 class ContractError(AssertionError):
-    """A block breaks the law; the message says which part, where, and by how much."""
+    """A block breaks the contract; the message names the part, the place and the amount."""
 
 
 class Rounding(TorchDispatchMode):
@@ -190,7 +190,7 @@ class Probe:
 
 
 def outputs_of(y: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What a block gives, as a tuple also where it is one tensor."""
+    """Outputs of a block, as a tuple also where it is one tensor."""
     return (y,) if isinstance(y, Tensor) else tuple(y)
 
 
