@@ -121,7 +121,7 @@ def test_the_peak_is_what_the_work_held_at_a_time() -> None:
 
     peak = peak_bytes(work, torch.device("cpu"))
     if peak is None:
-        pytest.skip("this system does not tell a process's peak memory")
+        pytest.skip("this system does not report a process's peak memory")
     assert 90e6 < peak < 190e6  # one at a time, give or take what else the process did
 
 

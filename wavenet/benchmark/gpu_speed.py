@@ -1,4 +1,4 @@
-"""How fast a GPU samples: over batches, beside the eager engine and what the card can do.
+"""Sampling speed of a GPU: over batches, beside the eager engine and what the card can do.
 
 One sample of one row uses every weight in one multiply-add. What a card can do at best:
 
@@ -35,7 +35,7 @@ from wavenet.model import WaveNet
 
 DEVICE_ENGINES = ("gpu", "gpu-fused")
 BATCHES = (1, 16, 64, 256, 512, 1024, 2048)
-"""Rows that are tried, unless told otherwise."""
+"""Batch sizes to measure by default."""
 
 _READ_BYTES = 2**24
 """Size of the array that is read repeatedly: more than the first level caches hold together."""

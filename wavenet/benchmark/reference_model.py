@@ -80,10 +80,10 @@ class PlainWaveNet(nn.Module):
         x = batch["x"]
         inputs = self.distribution.quantize(x)[..., :-1]
         cond = self._condition(batch, plan, inputs)
-        heard = self.entry(self.distribution.network_input(inputs))
+        hidden = self.entry(self.distribution.network_input(inputs))
         skip_sum = torch.zeros((), device=x.device)
         for layer in self.layers:
-            heard, skip = layer(heard, cond)
+            hidden, skip = layer(hidden, cond)
             skip_sum = skip_sum + skip
         params = self.head(skip_sum)[..., -plan.length :]
         log_prob = self.distribution.log_prob(params, x[:, 0, -plan.length :])
