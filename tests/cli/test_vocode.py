@@ -193,7 +193,7 @@ def test_a_bare_array_needs_its_settings(
         "a bare .npy has no mel settings" in run("vocode", "in.npy", "a.wav", "--model", model).err
     )
     assert run("vocode", "in.npy", "a.wav", "--model", model, "--mel-config", "mine.json").code == 0
-    assert len(read_audio("a.wav")[0]) == 13 * 80  # whole frames: it does not say how long it was
+    assert len(read_audio("a.wav")[0]) == 13 * 80  # whole frames: its length is unknown
 
 
 # --- a folder ---

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wavenet.cli.options import MODEL_HELP, add_drawing, add_json, add_weights, any_name, integer
 from wavenet.cli.progress import counted
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
     from wavenet.data import Utterance
@@ -158,10 +158,10 @@ def run(options: argparse.Namespace) -> int:
     page = render(report, entries)
     write_files(out, {JSON_NAME: to_json(report), MARKDOWN_NAME: text, PAGE_NAME: page})
     if options.json:
-        say(json.dumps(report, allow_nan=False))
+        print_result(json.dumps(report, allow_nan=False))
         return 0
     hint = f"\n{NO_MEL}" if model.config.mel is None else ""
-    say(f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}")
+    print_result(f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}")
     return 0
 
 

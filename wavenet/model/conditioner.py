@@ -92,7 +92,7 @@ class Condition(ABC):
 
     @property
     def expected(self) -> str:
-        """What a value is, for messages."""
+        """Description of a value, for messages."""
         return f"[{', '.join(['B', *map(str, self.example(1, 1).shape[1:])])}]"
 
     def check_value(self, value: Tensor) -> None:
@@ -181,7 +181,7 @@ class LocalFeatures(Condition):
 
     @property
     def expected(self) -> str:
-        """What a value is, for messages."""
+        """Description of a value, for messages."""
         return f"mel [B, {self._local.channels}, F]"
 
     def check_value(self, value: Tensor) -> None:
@@ -252,7 +252,7 @@ class Speaker(Condition):
 
     @property
     def expected(self) -> str:
-        """What a value is, for messages."""
+        """Description of a value, for messages."""
         return f"speaker indices [B] from 0 to {self.config.speakers - 1}"
 
     def check_value(self, value: Tensor) -> None:
