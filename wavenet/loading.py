@@ -1,4 +1,4 @@
-"""``wavenet.load``: the checkpoint names its architecture, and this table knows who builds it.
+"""``wavenet.load``: the checkpoint names its architecture, and this table its builder.
 
 A ``.nam`` file of Neural Amp Modeler is read in place, without being imported first.
 """

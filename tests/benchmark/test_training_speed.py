@@ -36,7 +36,7 @@ def config(**changes: Any) -> WaveNetConfig:
     [{}, {"mel": "wavenet-16k"}, {"speakers": 1, "speaker_names": ["a"], "kernel_size": 3}],
 )
 def test_the_plain_network_computes_what_the_model_computes(changes: dict[str, Any]) -> None:
-    """With the same weights it has the same loss: the yardstick does the same work."""
+    """With the same weights it has the same loss: the reference does the same work."""
     model = WaveNet(config(**changes))
     plain = PlainWaveNet(model.config)
     plain.load_state_dict(_renamed(model))

@@ -89,7 +89,7 @@ def test_the_quantiser_of_a_mu_law_model_is_mu_law_and_back(speech: Tensor) -> N
     assert (copy - mu_law_decode(mu_law_encode(speech))).abs().max() <= 1 / 32768
 
 
-def test_a_mixture_has_the_16_bit_grid_and_mu_law_as_a_yardstick(speech: Tensor) -> None:
+def test_a_mixture_has_the_16_bit_grid_and_mu_law_for_reference(speech: Tensor) -> None:
     model = WaveNet(WaveNetConfig.preset("tiny", mel=MelConfig(), distribution="logistic_mixture"))
     systems = baseline_systems(model)
     assert systems["quantiser"].title == "16-bit grid"

@@ -335,10 +335,10 @@ def test_settings_that_no_model_of_ours_expresses_are_named(
     ("changes", "message"),
     [
         ({"residual_channels": 7}, r"has shape (8, 6, 3), but hparams ask for (8, 7, 3)"),
-        ({"layers": 8}, "has weights and biases of 6 dilated convolutions, but hparams say layer"),
+        ({"layers": 8}, "has weights and biases of 6 dilated convolutions, but hparams have layer"),
         (
             {"layers": 2000, "stacks": 2000},
-            "of 6 dilated convolutions, but hparams say layers=2000",
+            "of 6 dilated convolutions, but hparams have layers=2000",
         ),
         ({"residual_channels": 60_000}, "but hparams ask for (8, 60000, 3)"),
         ({"n_speakers": 10**6}, "embed_speakers.weight has shape (4, 3), but hparams ask for"),

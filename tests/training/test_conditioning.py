@@ -72,7 +72,7 @@ def trained(
     return config, wavenet.load(out / "model"), corpus
 
 
-def deaf(model: wavenet.WaveNet) -> wavenet.WaveNet:
+def without_conditioning(model: wavenet.WaveNet) -> wavenet.WaveNet:
     """The same, but no conditioning reaches a layer."""
     with torch.no_grad():
         for block in model.stack.blocks:
@@ -124,7 +124,7 @@ def test_a_model_whose_conditioning_reaches_nothing_is_one_line(
     state = {key: value.clone() for key, value in model.state_dict().items()}
     try:
         with caplog.at_level(logging.WARNING, "wavenet"):
-            assert validated(deaf(model), config, corpus, EARLIEST_STEP - 1)
+            assert validated(without_conditioning(model), config, corpus, EARLIEST_STEP - 1)
             assert not caplog.records  # too early
             found = validated(model, config, corpus, EARLIEST_STEP)
     finally:
@@ -134,7 +134,7 @@ def test_a_model_whose_conditioning_reaches_nothing_is_one_line(
     assert record.getMessage().startswith(
         f"conditioning is ignored: with the {name} of other windows validation needs "
     )
-    assert "after 500 steps; train longer, or see that " in record.getMessage()
+    assert "after 500 steps; train longer, or check that " in record.getMessage()
 
 
 def test_it_is_said_once_until_the_conditioning_is_heard(caplog: pytest.LogCaptureFixture) -> None:

@@ -193,10 +193,12 @@ def test_the_last_residual_projection_is_frozen_and_everything_else_learns() -> 
     windows = windows_of(model, utterance(900, "john"))
     training(model)
     bits_per_sample(model, in_float64(windows, 0, 1, 2), windows.plan).backward()
-    deaf = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    without_gradient = {
+        name for name, parameter in model.named_parameters() if parameter.grad is None
+    }
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     last = f"stack.blocks.{len(model.stack.blocks) - 1}.residual_projection"
-    assert deaf == frozen == {f"{last}.weight", f"{last}.bias"}
+    assert without_gradient == frozen == {f"{last}.weight", f"{last}.bias"}
     for name, parameter in model.named_parameters():
         assert name in frozen or bool((parameter.grad != 0).any()), name
 

@@ -384,7 +384,7 @@ def test_a_run_does_not_lie_in_its_own_corpus(
 ) -> None:
     (tmp_path / "0.wav").write_bytes((tones / "tone-0.wav").read_bytes())
     for out in (tmp_path / "out", tmp_path):
-        with pytest.raises(ConfigError, match="lies in corpus=.*; name a folder outside"):
+        with pytest.raises(ConfigError, match="is inside corpus=.*; name a folder outside"):
             train(brief(corpus=str(tmp_path)), out)
     assert os.listdir(tmp_path) == ["0.wav"]
 

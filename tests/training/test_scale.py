@@ -1,4 +1,4 @@
-"""Training on several devices: the same steps, whoever computes them. Two processes on the CPU."""
+"""Training on several devices: the same steps on any. Two processes on the CPU."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class DeviceSpeed:
 
     @property
     def single_stream_samples_per_second(self) -> float | None:
-        """With one row; None where that was not measured."""
+        """Speed with one row; None where that was not measured."""
         rates = [run.samples_per_second.median for run in self._of(self.engine) if run.batch == 1]
         return rates[0] if rates else None
 
@@ -273,7 +273,7 @@ def _arithmetic(device: torch.device, dtype: torch.dtype, rounds: int) -> float:
 
 
 def _rate(work: Callable[[], object], amount: float, device: torch.device, rounds: int) -> float:
-    """So much of an amount a second, the median of the rounds."""
+    """Return an amount's rate a second, the median of the rounds."""
 
     def repeat() -> None:
         for _ in range(_REPEATS):

@@ -1,4 +1,4 @@
-"""The yardstick of ``bench train``: the network as everybody writes it first.
+"""The reference of ``bench train``: the network in its plainest form.
 
 One ``Conv1d`` for each arrow of van den Oord et al. 2016, figure 4; conditioning lifted to samples
 and projected by every layer at each of them; all samples through the head; automatic
@@ -92,7 +92,7 @@ class PlainWaveNet(nn.Module):
     def _condition(
         self, batch: dict[str, Tensor], plan: WindowPlan, inputs: Tensor
     ) -> Tensor | None:
-        """At the rate of the samples: ``[B, C, T]``."""
+        """Compute the conditioning at the rate of the samples: ``[B, C, T]``."""
         cond: Tensor | None = None
         if self.encoder is not None:
             margin = plan.context_frames * plan.hop

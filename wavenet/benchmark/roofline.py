@@ -87,7 +87,7 @@ class LimitLoops:
     def limits(
         self, seconds: dict[str, list[float]], model: WaveNet, weights: str, rows: int, cores: int
     ) -> tuple[Limit, ...]:
-        """From the candidates' times; cores work on rows of their own, each reading all weights."""
+        """Compute limits from the candidates' times; each core reads all weights itself."""
         rates = {
             name: Spread.of([work / one for one in seconds[name]]).median
             for name, work in self._work.items()

@@ -79,7 +79,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--speaker",
         metavar="NAME",
-        help="synthesize with this speaker of the model, whoever speaks in the recordings",
+        help="synthesize with this speaker of the model, whatever the recordings' own",
     )
     evaluate.add_argument(
         "--refine",

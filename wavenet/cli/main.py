@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(given)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:  # whoever read standard output has left
+    except BrokenPipeError:  # the reader of standard output has left
         code = 0
     except UsageError as error:
         print_message(str(error))

@@ -47,7 +47,7 @@ def unwound_by_signals() -> Iterator[None]:
 
 
 def end_at_once() -> None:
-    """From now on ``SIGNALS`` end the process at once: where nothing has begun, or all is done."""
+    """Let ``SIGNALS`` end the process at once: where nothing has begun, or all is done."""
     _set_handlers(_exit)
 
 

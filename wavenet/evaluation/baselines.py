@@ -10,7 +10,7 @@
   as the model's: what a network is worth shows beside them.
 - ``world_refined``: WORLD's copy, refined towards the model's mel with as many passes.
 - ``quantiser``: the recording on the values that the model can draw; no copy of the model's can
-  be expected to be nearer. ``mu_law_256`` is that for 8 bits, as the usual yardstick.
+  be expected to be nearer. ``mu_law_256`` is that for 8 bits, as the usual reference.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def baseline_systems(model: WaveNet, passes: int = 0) -> dict[str, System]:
             "world",
             "WORLD",
             "Harvest, CheapTrick and D4C (pyworld). It analyses the recording every 5 ms at full "
-            "frequency resolution, more finely than a mel, so it knows more than the model.",
+            "frequency resolution, more finely than a mel, so it is given more than the model.",
         ),
         System("quantiser", quantiser, note),
     ]
@@ -84,7 +84,7 @@ def baseline_systems(model: WaveNet, passes: int = 0) -> dict[str, System]:
         found[2:2] = _refined_systems(passes)
     if model.distribution != MU_LAW:
         found.append(
-            System("mu_law_256", "mu-law 256", "The recording to 8 bits and back, as a yardstick.")
+            System("mu_law_256", "mu-law 256", "The recording to 8 bits and back, for reference.")
         )
     return {system.key: system for system in found}
 
@@ -101,7 +101,7 @@ def _refined_systems(passes: int) -> list[System]:
             "pulses",
             "no network: pulses, refined",
             "Pulses at the mel's lag and noise through the mel's linear predictor, refined with "
-            f"{passes} passes. It knows the mel alone and has learnt nothing.",
+            f"{passes} passes. It is given the mel alone and has learnt nothing.",
         ),
         System(
             "noise",

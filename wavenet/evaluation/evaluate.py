@@ -242,10 +242,10 @@ def _own_systems(name: str, has_mel: bool, passes: int) -> list[System]:
 
 
 def whole_audio(utterance: Utterance) -> Tensor:
-    """All its samples, ``[T]`` in [-1, 1]."""
+    """Return all samples of an utterance, ``[T]`` in [-1, 1]."""
     return utterance.audio(0, len(utterance.samples))
 
 
 def in_order(measured: Sequence[Measured]) -> list[Measured]:
-    """By the names of the recordings."""
+    """Sort by the names of the recordings."""
     return sorted(measured, key=lambda one: one.utterance.name)

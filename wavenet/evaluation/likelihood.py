@@ -32,9 +32,9 @@ def file_bits(
     """Mean bits per 16-bit sample of a whole recording.
 
     Args:
-        model: any ``WaveNet`` but one that wants features other than its mel.
+        model: any ``WaveNet`` but one that needs features other than its mel.
         audio: ``[T]`` in [-1, 1] at the model's rate.
-        speaker: index, for a model that knows speakers.
+        speaker: index, for a model with speakers.
         chunk_samples: how much is computed at once; changes memory and rounding alone.
 
     Raises:

@@ -231,7 +231,7 @@ class Reference:
         self._f0 = self._track(audio)
 
     def compare(self, copy: Tensor) -> Scores:
-        """All distances of a copy ``[T]`` of the same length.
+        """Compute all distances of a copy ``[T]`` of the same length.
 
         Raises:
             ValueError: for another length.

@@ -1,4 +1,4 @@
-"""The folder that a report is written to: refused before any work if it is somebody else's."""
+"""The folder that a report is written to: refused before any work if it holds other files."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class PageEntry:
 
     Attributes:
         name: of the recording.
-        speaker: who speaks, or empty.
+        speaker: name of the speaker, or empty.
         duration_s: of what is played.
         cut: whether the recording is longer.
         versions: the recording first.
@@ -72,7 +72,7 @@ class PageEntry:
 
 
 def spread(names: Sequence[str], count: int) -> frozenset[str]:
-    """So many of the names, evenly spread over their order.
+    """Choose ``count`` of the names, evenly spread over their order.
 
     Raises:
         ValueError: for a negative count.

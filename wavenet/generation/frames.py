@@ -63,7 +63,7 @@ def encode_blocks(
 
 @torch.inference_mode()
 def encoded(model: WaveNet, given: Mapping[str, Tensor]) -> Tensor | None:
-    """All frames ``[C, F]`` of one row's conditions ``[1, ...]``; None for no conditioning."""
+    """Encode all frames ``[C, F]`` of one row's conditions ``[1, ...]``; None without any."""
     given = on_device(model, given)
     if "mel" in given and model.config.local is not None:
         others = {name: value for name, value in given.items() if name != "mel"}

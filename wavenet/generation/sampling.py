@@ -70,8 +70,8 @@ def generate(
         duration_s: length in seconds; or
         n_samples: length in samples, one for all rows or one each; shorter rows end in zeros.
             Without either, a mel gives the length.
-        mel: local features, ``[M, F]``, ``[B, M, F]``, or one ``[M, F_i]`` per row. Frame 0 stands
-            at the first sample: of the prime where there is one, else of the output.
+        mel: local features, ``[M, F]``, ``[B, M, F]``, or one ``[M, F_i]`` per row. Frame 0 is
+            for the first sample: of the prime where there is one, else of the output.
         speaker: index or name, one for all rows or one each.
         conditions: values of further conditions by name, tensors of one row or one each.
         seed: an int s gives row i the seed s + i; or one per row; None draws one.

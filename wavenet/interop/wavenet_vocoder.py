@@ -104,7 +104,7 @@ def _require_shapes(found: dict[str, Tensor], layout: Layout, path: Path) -> Non
     if present != 2 * layout.n_layers:  # before a list of so many is made
         raise CheckpointError(
             f"{path} has weights and biases of {present / 2:g} dilated convolutions, but hparams "
-            f"say layers={layout.n_layers}"
+            f"have layers={layout.n_layers}"
         )
     expected = layout.shapes()
     for key in sorted(expected.keys() | found.keys()):

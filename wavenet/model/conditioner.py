@@ -323,7 +323,7 @@ def check_registered(names: Sequence[str]) -> None:
 def make_conditions(config: WaveNetConfig) -> dict[str, Condition]:
     """Return the conditions by name, in the order in which their frames are added.
 
-    ``mel`` and ``speaker`` are always there, to say whether the model takes them.
+    ``mel`` and ``speaker`` are always there, and state whether the model takes them.
     """
     kinds = (*_BUILT_IN, *(_REGISTRY[name] for name in config.conditions))
     return {kind.name: kind(config) for kind in kinds}

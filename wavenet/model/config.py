@@ -47,7 +47,7 @@ DEFAULT_SPEAKER_CHANNELS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class UpsamplingConfig:
-    """From frames to samples in learnt linear steps; see ``UpsamplingEncoder``.
+    """Settings of learnt linear upsampling from frames to samples; see ``UpsamplingEncoder``.
 
     Attributes:
         scales: columns that each step makes of one; their product is the hop.
@@ -346,7 +346,7 @@ class WaveNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> WaveNetConfig:
-        """From plain values, strictly; a key ``preset`` names what the rest changes.
+        """Make a configuration from plain values, strictly; a key ``preset`` names its base.
 
         Raises:
             ValueError: for an unknown key, a wrong type or a value that makes no model.

@@ -94,7 +94,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
-    """For an error message: which settings differ, with both values."""
+    """Describe, for an error message, the settings that differ, with both values."""
     if own is None:
         return "the model takes no mel, but one was given; choose a mel-conditioned model"
     pairs = ((name, value, getattr(other, name)) for name, value in vars(own).items())

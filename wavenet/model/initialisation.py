@@ -31,7 +31,7 @@ def initialise(model: WaveNet) -> None:
     head, first             normal, std sqrt(2 / fan_in) (He et al. 2015, equation 10)
     head, last              normal, a tenth of that: training starts near the distribution's
                             ``initial_params``, which are its bias
-    speaker embedding       normal, std 0.1; also what stands for no features
+    speaker embedding       normal, std 0.1; also the null embedding
     biases                  zero
     ======================  ==========================================================
     """

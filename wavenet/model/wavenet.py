@@ -61,7 +61,7 @@ class Hidden(NamedTuple):
     log_scale: Tensor | None = None
 
     def columns(self, wanted: slice) -> Hidden:
-        """Some of the T columns."""
+        """Return some of the T columns."""
         location, log_scale = (part if part is None else part[..., wanted] for part in self[1:])
         return Hidden(self.skip_sum[..., wanted], location, log_scale)
 

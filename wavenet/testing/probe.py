@@ -208,7 +208,7 @@ def stream_in_pieces(
 
 
 def compare_states(a: State, b: State, what: str) -> Iterator[Comparison]:
-    """Their tensors, one after another."""
+    """Compare the tensors of two states, one after another."""
     if shapes_of(a) != shapes_of(b):
         raise ContractError(f"{what}: shapes {shapes_of(a)} and {shapes_of(b)} differ")
     for i, (one, other) in enumerate(zip(flatten_state(a), flatten_state(b), strict=True)):

@@ -48,5 +48,5 @@ def _paths(out: Path) -> Iterator[Path]:
 
 def _remove(paths: list[Path]) -> None:
     for path in reversed(paths):
-        with contextlib.suppress(OSError):  # a folder that somebody else has put a file into
+        with contextlib.suppress(OSError):  # a folder that another program has put a file into
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

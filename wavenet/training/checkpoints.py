@@ -48,7 +48,7 @@ _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
 FREE = frozenset(
     {
         "cache",
-        "corpus",  # its content is compared, not where it lies
+        "corpus",  # its content is compared, not its location
         "corpus_root",
         "download",
         "init_from",  # likewise
@@ -301,7 +301,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Checkpoint | None:
-    """None if it is damaged."""
+    """Read a checkpoint; None if it is damaged."""
     match = _NAME.fullmatch(path.name)
     assert match is not None  # as it was listed
     try:

@@ -440,7 +440,7 @@ def _require_known(key: Any, known: list[str], where: str) -> None:
 
 
 def _leave_out_model(settings: dict[str, Any], path: str) -> None:
-    """With ``--from`` on the command line a recipe is one for that model, whatever its own."""
+    """Leave out a recipe's model settings: with ``--from`` it is one for that model."""
     model = settings.pop("model", None)
     if model:
         logger.info("--from: the model's own settings are used, not those of %s (model)", path)

@@ -2,7 +2,7 @@
 
 Nothing here waits for a GPU at other steps. Lightning's ``LearningRateMonitor`` logs the rate. Its
 ``ThroughputMonitor`` counts batches and items; here a step's windows may hold less than they have
-room for, and validation, checkpoints and listening are to be left out.
+room for, and validation, checkpoints and logged samples are to be left out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every few thousand steps, and at the end, the model that is validated and exported resynthesizes
 the beginnings of a few validation recordings from their mels, or generates freely where it takes
-none; with the same seed each time, so that what changes is the model. Training knows nothing of
+none; with the same seed each time, so that what changes is the model. Training is independent of
 it: it draws from no global generator and runs on a copy, on the CPU, where the compiled engine is.
 """
 
@@ -42,7 +42,7 @@ SILENCE_DB = 20.0
 """Below the corpus, it is only silence: as much sound as 1 % of the time at the corpus' level.
 
 In 2400 seconds of prompts in three languages, three stretches of 2 s together were never more than
-7 dB below their corpus, while the pauses between words lay 25 to 64 dB below it.
+7 dB below their corpus, while the pauses between words were 25 to 64 dB below it.
 """
 
 NEARLY_SILENT_DB = -60.0
@@ -179,7 +179,7 @@ def generate_clips(
             for name in pieces[0].conditions
         },
         seed=SEED,
-        refine=0,  # what the network has learnt, not what can be mended afterwards
+        refine=0,  # what the network has learnt, not what refinement adds
     )
     begun_s, made = time.monotonic(), []
     for chunk in chunks:
@@ -188,7 +188,9 @@ def generate_clips(
         made.append(chunk)
         if time.monotonic() - begun_s > LONGEST_S:
             logger.warning(
-                "listening took longer than %.0f s, and was cut short; lower listen_s", LONGEST_S
+                "logged samples took longer than %.0f s to generate, and were cut short; lower "
+                "listen_s",
+                LONGEST_S,
             )
             break
     rows = torch.cat(made, dim=1)

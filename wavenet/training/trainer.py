@@ -303,7 +303,7 @@ def reports_of_writer() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice on workers and hardware, which a small run cannot follow."""
+    """Silence Lightning's advice on workers and hardware, which a small run cannot follow."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     levels = {name: logging.getLogger(name).level for name in names}
     try:

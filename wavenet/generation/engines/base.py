@@ -40,14 +40,14 @@ class GenerationState(NamedTuple):
 
     @classmethod
     def join(cls, states: Sequence[GenerationState]) -> GenerationState:
-        """All rows of the states, one after the other, in one."""
+        """Concatenate the rows of states."""
         parts = zip(*(flatten_state((one.params, one.model)) for one in states), strict=True)
         joined = iter([torch.cat(part) for part in parts])
         params, model = unflatten_state((states[0].params, states[0].model), joined)
         return cls(params, model, torch.cat([one.time for one in states]))
 
     def select(self, rows: list[int]) -> GenerationState:
-        """Some of the rows."""
+        """Return some of the rows."""
         return GenerationState(self.params[rows], select_rows(self.model, rows), self.time[rows])
 
 

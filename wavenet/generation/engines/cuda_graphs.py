@@ -102,5 +102,5 @@ class GpuEngine(EagerEngine):
             part.copy_(before)
 
     def _memory(self) -> list[Tensor]:
-        """All that a sample changes and the next one reads."""
+        """Tensors that a sample changes and the next one reads."""
         return [self._now, self._rings, self._params, *flatten_state(self._predictor_state)]

@@ -5,7 +5,7 @@ instead of a pass over the receptive field. What does not wait for the sample at
 all layers at once: the old taps of the dilated convolutions, and the skip projections.
 
 All memory is changed in place and every index is computed from a counter on the device, so that a
-block of samples can be captured as a CUDA graph (``gpu``) and replayed without a word from the
+block of samples can be captured as a CUDA graph (``gpu``) and replayed without the
 host. What saves operations, and on a GPU each costs some microseconds:
 
     sigmoid(b) = (1 + tanh(b / 2)) / 2      one tanh serves both halves of the gate; the factors
@@ -162,7 +162,7 @@ class EagerEngine:
         self._head = [(product(layer.weight), _bias(layer)) for layer in head]
 
     def _make_memory(self, rows: int) -> None:
-        """All rings in one tensor ``[sum of past, B, R]``; slot t % past holds the input at t."""
+        """Allocate all rings as one ``[sum of past, B, R]``; slot t % past has the input at t."""
         blocks = self._blocks
         channels, half = blocks[0].residual_channels, blocks[0].gate_channels // 2
         self._pasts = [block.past for block in blocks]

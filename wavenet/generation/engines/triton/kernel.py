@@ -2,7 +2,7 @@
 
 16 rows are what a matrix unit takes at once. Every program reads all weights at every sample, from
 the second level cache that all share; what goes from layer to layer stays in registers. Rings, the
-window of conditioning and the params lie in global memory, as the eager engine's do, and odd widths
+window of conditioning and the params are in global memory, as the eager engine's do, and odd widths
 are masked there; the weights are filled up with zeros to powers of 2.
 
 What one thread writes another may read, so a barrier is between, and between reading a ring's

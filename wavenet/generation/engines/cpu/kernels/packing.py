@@ -81,7 +81,7 @@ def _panels(rows: Array, columns: int) -> Array:
 
 
 def pack_weights(model: WaveNet, weights: torch.dtype) -> Array:
-    """All that is used at every sample."""
+    """Pack the weights that are used at every sample."""
     blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
     matrices = []
     for layer, block in enumerate(blocks):
