@@ -1,4 +1,4 @@
-"""``wavenet.load``: the checkpoint names its architecture, and this table knows who builds it.
+"""``wavenet.load``: the checkpoint names its architecture, and this table its builder.
 
 A ``.nam`` file of Neural Amp Modeler is read in place, without being imported first.
 """
@@ -69,14 +69,14 @@ def load(
 
 
 def load_wavenet(folder: str | Path, *, device: torch.device | str = "cpu") -> WaveNet:
-    """As ``load``, of a model that generates; CheckpointError for any other."""
+    """Load a model that generates, as ``load``; CheckpointError for any other."""
     return read_wavenet(folder, device=device)[0]
 
 
 def read_wavenet(
     folder: str | Path, *, device: torch.device | str = "cpu"
 ) -> tuple[WaveNet, dict[str, Any]]:
-    """As ``read_model``, of a model that generates; CheckpointError for any other."""
+    """Read a model that generates, as ``read_model``; CheckpointError for any other."""
     if nam.is_nam(folder):
         raise CheckpointError(
             f"{folder} is a network of Neural Amp Modeler, which processes audio and generates "
@@ -94,7 +94,7 @@ def read_wavenet(
 def read_model(
     folder: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
 ) -> tuple[Any, dict[str, Any]]:
-    """As ``load``, with what ``config.json`` says of the model, or would say of a ``.nam`` file."""
+    """Load a model, with the content of its ``config.json``; of a ``.nam`` file, the same keys."""
     if nam.is_nam(folder):
         if revision is not None:
             raise ValueError(f"revision={revision!r} of {folder}: a file has no revisions")

@@ -184,9 +184,9 @@ def test_where_torch_sees_no_gpu_the_remedy_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", "--out", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err
-    assert f"--device=cuda: torch {torch.__version__}, which " in said
-    assert "sees no GPU here; try nvidia-smi" in said
+    printed = capsys.readouterr().err
+    assert f"--device=cuda: torch {torch.__version__}, which " in printed
+    assert "sees no GPU here; try nvidia-smi" in printed
     assert not (tmp_path / "out").exists()
 
 
@@ -290,7 +290,7 @@ def test_mistakes_end_in_one_line(
     del damaged["parts"]["sampling_nv"]["rows"][0]["weights"]
     Path("damaged.json").write_text(json.dumps(damaged))
     assert main(["doctor", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
     assert not (tmp_path / "out").exists()

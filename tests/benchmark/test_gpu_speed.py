@@ -84,7 +84,7 @@ def test_engines_are_measured_where_the_model_is() -> None:
     assert speed.multiply_adds_per_second > 0
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is said where there is no GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the message where there is no GPU")
 def test_without_a_gpu_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "sample", "--preset", "tiny", "--engine", "gpu"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

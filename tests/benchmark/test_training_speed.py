@@ -36,7 +36,7 @@ def config(**changes: Any) -> WaveNetConfig:
     [{}, {"mel": "wavenet-16k"}, {"speakers": 1, "speaker_names": ["a"], "kernel_size": 3}],
 )
 def test_the_plain_network_computes_what_the_model_computes(changes: dict[str, Any]) -> None:
-    """With the same weights it has the same loss: the yardstick does the same work."""
+    """With the same weights it has the same loss: the reference does the same work."""
     model = WaveNet(config(**changes))
     plain = PlainWaveNet(model.config)
     plain.load_state_dict(_renamed(model))
@@ -121,7 +121,7 @@ def test_the_peak_is_what_the_work_held_at_a_time() -> None:
 
     peak = peak_bytes(work, torch.device("cpu"))
     if peak is None:
-        pytest.skip("this system does not tell a process's peak memory")
+        pytest.skip("this system does not report a process's peak memory")
     assert 90e6 < peak < 190e6  # one at a time, give or take what else the process did
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import wavenet
 
-# Runs commands, one a line of standard input, in a fresh interpreter, and tells what they did:
+# Runs commands, one a line of standard input, in a fresh interpreter, and reports what they did:
 # names looked up, connections, and the import of onnxruntime with its telemetry on, as its compiled
 # code opens connections that no audit hook sees. (DNSMOS, in `evaluate`, runs under onnxruntime.)
 GUARDED = """
@@ -102,8 +102,8 @@ def test_no_command_opens_a_connection_or_writes_into_the_home_beyond_the_cache(
         check=False,
     )
     assert (tmp_path / "found.json").exists(), done.stderr
-    said = json.loads((tmp_path / "found.json").read_text())
-    assert said == {"codes": [0] * len(commands), "found": []}, done.stderr
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report == {"codes": [0] * len(commands), "found": []}, done.stderr
     written = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert written
     cache = tmp_path / "home" / ".cache" / "wavenet"

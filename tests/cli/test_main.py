@@ -201,7 +201,7 @@ def test_temperature_is_that_of_generate(run: Run, model: Path, tmp_path: Path) 
 def test_top_p_leaves_the_likeliest_out_of_doubt(run: Run, model: Path, tmp_path: Path) -> None:
     narrow = generate(run, tmp_path / "a.wav", model, "--top-p", "0.001", "--seed", "1")
     again = generate(run, tmp_path / "b.wav", model, "--top-p", "0.001", "--seed", "2")
-    assert torch.equal(narrow, again)  # one class is left: chance has no say
+    assert torch.equal(narrow, again)  # one class is left: the seed does not matter
 
 
 def test_noise_shaping_is_that_of_generate(run: Run, model: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_noise_shaping_is_that_of_generate(run: Run, model: Path, tmp_path: Path
     assert not torch.equal(shaped, generate(run, tmp_path / "b.wav", model))
 
 
-def test_a_prime_is_heard_and_is_not_in_the_file(
+def test_the_output_follows_a_prime_which_is_not_in_the_file(
     run: Run, model: Path, tones: Path, tmp_path: Path
 ) -> None:
     prime = tones / "tone-1.wav"
@@ -229,27 +229,25 @@ def test_a_mel_model_speaks_as_long_as_the_recording_or_less(
     run: Run, mel_model: Path, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "in.wav", np.sin(np.arange(1000) / 9) / 2, RATE)
-    spoken = generate(run, tmp_path / "a.wav", mel_model, "--mel-from", tmp_path / "in.wav")
-    assert len(spoken) == 1000  # 12 and a half hops of 80
+    made = generate(run, tmp_path / "a.wav", mel_model, "--mel-from", tmp_path / "in.wav")
+    assert len(made) == 1000  # 12 and a half hops of 80
     soundfile.write(tmp_path / "prime.wav", np.sin(np.arange(800) / 9) / 2, RATE)
     primed = ("--mel-from", tmp_path / "in.wav", "--prime", tmp_path / "prime.wav")
     assert len(generate(run, tmp_path / "c.wav", mel_model, *primed)) == 1000 - 800
     other = tmp_path / "other.wav"
     soundfile.write(other, np.random.default_rng(0).normal(0, 0.1, 1000), RATE)
-    assert not torch.equal(
-        spoken, generate(run, tmp_path / "b.wav", mel_model, "--mel-from", other)
-    )
+    assert not torch.equal(made, generate(run, tmp_path / "b.wav", mel_model, "--mel-from", other))
 
 
 @pytest.mark.parametrize(("speaker", "index"), [("mary", 0), ("1089", 1), ("0", 2), ("2", 2)])
 def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
     run: Run, speaker_model: Path, tmp_path: Path, speaker: str, index: int
 ) -> None:
-    spoken = generate(run, tmp_path / "a.wav", speaker_model, "--speaker", speaker)
+    made = generate(run, tmp_path / "a.wav", speaker_model, "--speaker", speaker)
     direct = wavenet.generate(
         wavenet.load(speaker_model), n_samples=400, seed=0, speaker=index, engine="eager"
     )
-    assert torch.equal(spoken[None], direct)
+    assert torch.equal(made[None], direct)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +451,7 @@ def test_every_layer_has_its_line_in_samples_and_milliseconds(run: Run) -> None:
         ("nowhere", "nowhere holds no config.json"),
         ("nowhere.yaml", "nowhere.yaml: cannot be read: No such file or directory"),
         ("MODEL --sample-rate 16000", "sample_rate=16000 contradicts the model's 8000 Hz"),
-        ("MODEL --kernel-size 3", "MODEL says its own; leave out --stacks and --kernel-size"),
+        ("MODEL --kernel-size 3", "MODEL has its own; leave out --stacks and --kernel-size"),
     ],
 )
 def test_a_mistake_in_receptive_field_is_one_line(
@@ -507,9 +505,9 @@ def test_train_then_generate_then_fine_tune(run: Run, tones: Path, tmp_path: Pat
     arguments = train_arguments(tones, tmp_path / "a", "--seed=5")
     answer = run(*arguments)
     assert answer.code == 0
-    *_, said, where = answer.out.splitlines()
-    assert said.startswith("trained for 2 steps: ")
-    assert "bits per sample (best constant distribution " in said
+    *_, printed, where = answer.out.splitlines()
+    assert printed.startswith("trained for 2 steps: ")
+    assert "bits per sample (best constant distribution " in printed
     assert where == f"model: {tmp_path}/a/model"
     reported = answer.err.splitlines()
     assert reported[0] == "corpus: 8 files, 0.1 minutes at 8000 Hz"
@@ -686,10 +684,10 @@ def test_ctrl_c_on_a_terminal_keeps_the_model(tones: Path, tmp_path: Path, worke
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    said, messages = (text.decode() for text in process.communicate(timeout=60))
+    printed, messages = (text.decode() for text in process.communicate(timeout=60))
     assert process.returncode == INTERRUPTED
     assert "Traceback" not in messages
-    *_, ended, where = said.splitlines()
+    *_, ended, where = printed.splitlines()
     steps = json.loads(settings.read_text())["provenance"]["steps"]
     assert steps >= 4
     assert ended.startswith(f"interrupted after {steps} steps: ")

@@ -1,4 +1,4 @@
-"""Arguments that nobody should give: each is one line on standard error and exit code 2."""
+"""Invalid arguments: each is one line on standard error and exit code 2."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ NAMES = (
 def test_an_empty_name_never_stands_for_the_current_folder(
     capfd: pytest.CaptureFixture[str], form: str
 ) -> None:
-    """An unset variable of a shell gives one: vocode would have spoken all that lies there."""
+    """An unset variable of a shell gives one: vocode would have vocoded all that is there."""
     assert "the name is empty" in mistake(capfd, *("" if w == "NAME" else w for w in form.split()))
 
 

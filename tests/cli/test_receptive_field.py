@@ -83,7 +83,10 @@ def test_a_checkpoint_and_a_recipe_are_verified(
 def test_proposals_for_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--target-ms", "100", "--sample-rate", "16000", "--residual-channels", "32"]
     text = answer(capsys, *flags)
-    assert "32 residual and 64 skip channels that hear at least 100 ms at 16000 Hz" in text
+    assert (
+        "32 residual and 64 skip channels with a receptive field of at least 100 ms at 16000 Hz"
+        in text
+    )
     rows = json.loads(answer(capsys, *flags, "--max-parameters", "100000", "--json"))
     assert rows
     assert all(row["milliseconds"] >= 100 and row["parameters"] <= 100_000 for row in rows)

@@ -17,7 +17,7 @@ from wavenet.storage.files import atomic_write
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
-# Stands for what happens within the import of torch: a library catches whatever is raised there.
+# Replaces what happens within the import of torch: a library catches whatever is raised there.
 INTERRUPTED_IMPORT = """
 import os, signal, sys, time
 try:

@@ -1,4 +1,4 @@
-"""A command whose standard output or standard error is closed, full, or read by nobody."""
+"""A command whose standard output or standard error is closed, full, or not read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wavenet.cli.standard_streams import say, tell
+from wavenet.cli.standard_streams import print_message, print_result
 
 needs_full = pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="needs /dev/full, a disk without space"
@@ -75,11 +75,11 @@ def test_a_file_opened_after_a_closed_stream_does_not_become_that_stream(
 ) -> None:
     """The system gives a new file the lowest free number: 2, if standard error was closed."""
     program = (
-        "from wavenet.cli.standard_streams import open_closed_descriptors, tell\n"
+        "from wavenet.cli.standard_streams import open_closed_descriptors, print_message\n"
         "open_closed_descriptors()\n"
         "with open('file', 'w') as file:\n"
         "    assert file.fileno() > 2\n"
-        "    tell('a line that nobody reads')\n"
+        "    print_message('a line that is not read')\n"
     )
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
@@ -93,7 +93,10 @@ def test_a_file_opened_after_a_closed_stream_does_not_become_that_stream(
 
 
 def test_what_cannot_be_encoded_is_written_out(tmp_path: Path, repository: Path) -> None:
-    program = "from wavenet.cli.standard_streams import say; say('Stra\\u00dfe \\udcff')"
+    program = (
+        "from wavenet.cli.standard_streams import print_result\n"
+        "print_result('Stra\\u00dfe \\udcff')\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(repository), "PYTHONIOENCODING": "ascii"},
@@ -104,8 +107,8 @@ def test_what_cannot_be_encoded_is_written_out(tmp_path: Path, repository: Path)
 
 
 def test_lines_are_shown_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    say("one\x1b[2J\ntwo\ttabs\r")
-    tell("three\nfour\x07\u2028")
+    print_result("one\x1b[2J\ntwo\ttabs\r")
+    print_message("three\nfour\x07\u2028")
     assert capsys.readouterr() == (
         "one\\x1b[2J\ntwo\\ttabs\\r\n",
         "three\\nfour\\x07\\u2028\n",

@@ -189,9 +189,11 @@ def test_a_bare_array_needs_its_settings(
     with np.load("in.npz") as content:
         np.save("in.npy", content["mel"])
         (place / "mine.json").write_text(str(content["config"]))
-    assert "a bare .npy does not say" in run("vocode", "in.npy", "a.wav", "--model", model).err
+    assert (
+        "a bare .npy has no mel settings" in run("vocode", "in.npy", "a.wav", "--model", model).err
+    )
     assert run("vocode", "in.npy", "a.wav", "--model", model, "--mel-config", "mine.json").code == 0
-    assert len(read_audio("a.wav")[0]) == 13 * 80  # whole frames: it does not say how long it was
+    assert len(read_audio("a.wav")[0]) == 13 * 80  # whole frames: its length is unknown
 
 
 # --- a folder ---

@@ -80,7 +80,7 @@ class Browser:
 
     def __exit__(self, *_: object) -> None:
         self._session = ""
-        os.close(self._write)  # tells it to leave
+        os.close(self._write)  # asks it to leave
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

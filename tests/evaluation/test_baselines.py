@@ -1,4 +1,4 @@
-"""Classical copies lie on the recording sample by sample, and know what they are said to know."""
+"""Classical copies are aligned with the recording, and depend on what they are meant to."""
 
 import sys
 from pathlib import Path
@@ -33,8 +33,8 @@ def speech(samples: Path) -> Tensor:
     return read_audio(samples / "prompts-en" / "conf-onlyone.flac")[0][4000 : 4000 + RATE // 2]
 
 
-def lies_on(recording: Tensor, copy: Tensor, config: MelConfig) -> bool:
-    """Whether the copy's mel comes nearest where it lies, and not half a hop away."""
+def is_aligned(recording: Tensor, copy: Tensor, config: MelConfig) -> bool:
+    """Return whether the copy's mel is nearest without a shift, and not half a hop away."""
     mel = log_mel(recording, config)
     half = config.hop_samples // 2
     distances = {
@@ -46,12 +46,14 @@ def lies_on(recording: Tensor, copy: Tensor, config: MelConfig) -> bool:
 
 @pytest.mark.slow  # librosa compiles itself when it is first used: for 15 s, once in a fresh clone
 @pytest.mark.parametrize("name", MELS)
-def test_griffin_lim_lies_on_the_recording_and_has_its_mel(name: str, speech: Tensor) -> None:
+def test_griffin_lim_is_aligned_with_the_recording_and_has_its_mel(
+    name: str, speech: Tensor
+) -> None:
     config, filterbank = MELS[name], mel_filterbank(MELS[name])
     mel = log_mel(speech, config, filterbank)
     copy = griffin_lim(mel, config, filterbank, n_samples=len(speech))
     assert copy.shape == speech.shape
-    assert lies_on(speech, copy, config)
+    assert is_aligned(speech, copy, config)
     natural = torch.log(torch.tensor(10.0)) if config.log == "log10" else 1.0
     distance = (log_mel(copy, config, filterbank) - mel).abs().mean() * natural / config.power
     assert distance < 0.25  # nats of magnitude; a frame's shift is 0.5 away
@@ -69,10 +71,10 @@ def test_griffin_lim_of_less_than_a_window_warns_of_nothing(n_samples: int, spee
 
 
 @pytest.mark.skipif(why_unavailable("world") is not None, reason="pyworld is not installed")
-def test_world_lies_on_the_recording_and_refuses_what_is_too_short(speech: Tensor) -> None:
+def test_world_is_aligned_with_the_recording_and_refuses_what_is_too_short(speech: Tensor) -> None:
     copy = world_copy(speech, RATE)
     assert copy.shape == speech.shape
-    assert lies_on(speech, copy, MelConfig())
+    assert is_aligned(speech, copy, MelConfig())
     with pytest.raises(ValueError, match="shorter than 0.1 s"):
         world_copy(speech[:1000], RATE)
 
@@ -87,7 +89,7 @@ def test_the_quantiser_of_a_mu_law_model_is_mu_law_and_back(speech: Tensor) -> N
     assert (copy - mu_law_decode(mu_law_encode(speech))).abs().max() <= 1 / 32768
 
 
-def test_a_mixture_has_the_16_bit_grid_and_mu_law_as_a_yardstick(speech: Tensor) -> None:
+def test_a_mixture_has_the_16_bit_grid_and_mu_law_for_reference(speech: Tensor) -> None:
     model = WaveNet(WaveNetConfig.preset("tiny", mel=MelConfig(), distribution="logistic_mixture"))
     systems = baseline_systems(model)
     assert systems["quantiser"].title == "16-bit grid"

@@ -171,7 +171,7 @@ def test_speakers_are_those_of_the_folders_or_the_one_that_is_named(
     assert not (tmp_path / "new").exists()
 
 
-def test_recordings_of_nobody_are_measured_as_nobodys_by_a_model_that_may_do_so(
+def test_recordings_without_a_speaker_are_measured_without_one_by_an_unconditional_model(
     tmp_path: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("anna", "carl")
@@ -190,8 +190,8 @@ def test_recordings_of_nobody_are_measured_as_nobodys_by_a_model_that_may_do_so(
     assert report["utterances"][1]["scores"]["model"]["bits_per_sample"] == pytest.approx(bits)
     capsys.readouterr()
     assert evaluate(model, recordings, "--out", tmp_path / "new") == 2
-    assert "none that the model knows: anna, carl; name" in (said := capsys.readouterr().err)
-    assert said.endswith("; with --speaker '' it speaks as nobody\n")
+    assert "none that the model knows: anna, carl; name" in (line := capsys.readouterr().err)
+    assert line.endswith("; --speaker '' selects none\n")
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_any_work(
@@ -241,10 +241,10 @@ def test_names_are_text_and_nothing_else(
     model = save(tmp_path / "model", mel=MEL)
     assert evaluate(model, folder, "--out", tmp_path / "report", "--speaker", "\x1b[1m") == 2
     assert evaluate(model, folder, "--out", tmp_path / "report") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     written = [path.read_text() for path in (tmp_path / "report").iterdir()]
     assert len(written) == 3
-    assert not any("\x1b" in text or "\x07" in text for text in (said, *written))
+    assert not any("\x1b" in text or "\x07" in text for text in (printed, *written))
     markdown = (tmp_path / "report" / "report.md").read_text()
     assert "`` c`o`r\\x1b]0;owned\\x07pus ``" in markdown
     assert "<img" not in markdown

@@ -37,8 +37,8 @@ def by_one_pass(model: WaveNet, audio: Tensor, speaker: int | None) -> float:
     if cond is not None and mel is not None:
         cond = torch.cat([cond[..., :1], cond[..., :-1]], dim=-1)  # column t goes with sample t
     first = None if cond is None else cond[..., :1]
-    heard = torch.cat([torch.zeros(1, 1, 1, dtype=x.dtype), x[..., :-1]], dim=-1)
-    params, _ = model.stream(heard, model.warm_state(1, first), cond)
+    shifted = torch.cat([torch.zeros(1, 1, 1, dtype=x.dtype), x[..., :-1]], dim=-1)
+    params, _ = model.stream(shifted, model.warm_state(1, first), cond)
     log_prob = model.distribution.log_prob(params, audio.double()[None])
     return -float(log_prob.mean()) / math.log(2)
 
@@ -77,5 +77,5 @@ def test_a_mel_made_in_parts_is_the_mel(generator: torch.Generator) -> None:
 
 def test_other_features_than_a_mel_are_refused() -> None:
     model = small(features=FeatureConfig(channels=4, hop_samples=80))
-    with pytest.raises(ValueError, match="wants features that a recording does not say"):
+    with pytest.raises(ValueError, match="needs features that a recording does not give"):
         file_bits(model, torch.zeros(100))

@@ -1,4 +1,4 @@
-"""Distances have the values that their definitions give; what cannot be measured says why."""
+"""Distances have the values that their definitions give; what cannot be measured has a reason."""
 
 import math
 import sys
@@ -180,7 +180,7 @@ def test_a_silent_copy_and_a_voiceless_one_have_no_score_where_there_is_none(
 @needs_stoi
 def test_a_stretch_of_silence_has_no_score_of_speech(instruments: Instruments) -> None:
     scores = Reference(torch.zeros(RATE), RATE, instruments).compare(noise(1))
-    assert scores.missing["pesq"] == "P.862 hears no speech in it"
+    assert scores.missing["pesq"] == "P.862 detects no speech in it"
     assert scores.missing["stoi"] == "the recording is silent there"
 
 

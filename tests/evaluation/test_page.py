@@ -31,7 +31,7 @@ CURRENT = "document.querySelector('.version.current audio')"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Three sentences, spoken by a model that has learnt nothing."""
+    """Three sentences, vocoded by an untrained model."""
     folder = tmp_path_factory.mktemp("page")
     corpus = folder / "speech"
     corpus.mkdir()
@@ -123,7 +123,7 @@ def test_keys_play_switch_in_place_and_move(desktop: Any) -> None:
 
 
 def test_a_sound_that_was_stopped_at_once_does_not_take_the_place_back(desktop: Any) -> None:
-    """Browsers tell of a play after it has been asked for, and maybe after the next key."""
+    """Browsers report a play after it has been asked for, and maybe after the next key."""
     index = "[...document.querySelectorAll('.utterance')].findIndex((u) => u.matches('.current'))"
     for _ in range(8):
         desktop.press("k")
@@ -133,8 +133,8 @@ def test_a_sound_that_was_stopped_at_once_does_not_take_the_place_back(desktop: 
         desktop.press(" ")
         desktop.press("j")
         desktop.wait_for(f"{index} === 1")
-        told = "new Promise((done) => setTimeout(done, 100))"
-        desktop.run(f"{told}.then(() => 0)")
+        later = "new Promise((done) => setTimeout(done, 100))"
+        desktop.run(f"{later}.then(() => 0)")
         assert desktop.run(index) == 1
 
 

@@ -1,4 +1,4 @@
-"""wavenet.evaluation.text: names are text in Markdown, and say nothing of a machine's folders."""
+"""wavenet.evaluation.text: names are text in Markdown, and do not contain a machine's folders."""
 
 from pathlib import Path
 

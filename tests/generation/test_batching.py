@@ -40,7 +40,7 @@ VOCODER = WaveNetConfig(
     speakers=2,
     noise_shaping=0.5,
 )
-HEARD: list[WaveNetConfig] = [
+CONFIGS: list[WaveNetConfig] = [
     WaveNetConfig(**SIZES, residual_channels=7, features=FeatureConfig(channels=3, hop_samples=7)),
     VOCODER,
 ]
@@ -86,7 +86,7 @@ def alone(model: WaveNet, one: Utterance, engine: str) -> Tensor:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("config", HEARD)
+@pytest.mark.parametrize("config", CONFIGS)
 def test_each_utterance_is_what_it_would_be_alone(engine: str, config: WaveNetConfig) -> None:
     model = vocoder(config, engine)
     utterances = some_utterances(model, [9, 2, BLOCK + 44, 1, 5, 7, 3])
@@ -109,7 +109,7 @@ def test_a_model_that_hears_nothing_but_itself_and_a_speaker(engine: str) -> Non
 
 
 def test_what_ends_first_comes_first_and_utterances_are_taken_when_a_row_is_free() -> None:
-    model = vocoder(HEARD[0], "eager")
+    model = vocoder(CONFIGS[0], "eager")
     taken = []
 
     def arriving() -> Iterator[Utterance]:
@@ -126,7 +126,7 @@ def test_what_ends_first_comes_first_and_utterances_are_taken_when_a_row_is_free
 
 def test_a_live_queue_leaves_rows_empty_until_something_arrives() -> None:
     """Two silences before the first utterance, one after each, and rows for three."""
-    model = vocoder(HEARD[0], "eager")
+    model = vocoder(CONFIGS[0], "eager")
     utterances = some_utterances(model, [8, 3, 4])
     arriving = [None, None, utterances[0], None, utterances[1], None, None, utterances[2], None]
     found = dict(generate_queue(model, arriving, rows=3, chunk_samples=7, engine="eager"))
@@ -136,7 +136,7 @@ def test_a_live_queue_leaves_rows_empty_until_something_arrives() -> None:
 
 
 def test_no_utterances_make_no_samples() -> None:
-    assert list(generate_queue(vocoder(HEARD[0], "eager"), [], engine="eager")) == []
+    assert list(generate_queue(vocoder(CONFIGS[0], "eager"), [], engine="eager")) == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_no_utterances_make_no_samples() -> None:
 def test_a_wrong_setting_is_refused_before_an_utterance_is_taken(
     arguments: dict[str, Any], message: str
 ) -> None:
-    model = vocoder(HEARD[0], "eager")
+    model = vocoder(CONFIGS[0], "eager")
 
     def untouched() -> Iterator[Utterance]:
         pytest.fail("taken")
@@ -182,7 +182,7 @@ def test_rows_are_replaced_where_a_frame_begins_and_nowhere_else(make: type[Engi
     other = GenerationState(
         torch.randn(1, 6, 1), model.warm_state(1, frames[0][None, :, :1]), torch.tensor([9])
     )
-    with pytest.raises(ValueError, match="position 15 lies within a frame"):
+    with pytest.raises(ValueError, match="position 15 is within a frame"):
         engine.replace([1], frames[:1], other)
     engine.force(torch.rand(3, 5))
     before = engine.dump()
@@ -197,7 +197,7 @@ def test_rows_are_replaced_where_a_frame_begins_and_nowhere_else(make: type[Engi
 
 
 def build(**changes: Any) -> WaveNet:
-    """Its output depends much on what it hears: a slip would be heard on."""
+    """Its output depends much on its input: a slip would propagate."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {
         "layers_per_stack": 2,
@@ -226,14 +226,14 @@ def pieces(mel: Tensor, length: int) -> Iterator[Tensor]:
     yield from mel.split(length, dim=1)
 
 
-def spoken(
+def vocoded(
     model: WaveNet, given: list[Any], options: SamplingOptions, **settings: Any
 ) -> list[Tensor]:
-    """What each speech says, and that it ends once."""
+    """Samples of each utterance; each ends exactly once."""
     parts: list[list[Tensor]] = [[] for _ in given]
     ended: list[int] = []
-    for said in BatchedVocoder(model, given, options, **settings):
-        for number, samples, last in said:
+    for chunks in BatchedVocoder(model, given, options, **settings):
+        for number, samples, last in chunks:
             assert number not in ended
             parts[number].append(samples)
             ended += [number] if last else []
@@ -242,57 +242,57 @@ def spoken(
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_a_speech_is_what_generate_says_bit_for_bit(batch_size: int) -> None:
+def test_a_vocoded_utterance_equals_generate_bit_for_bit(batch_size: int) -> None:
     pytest.importorskip("numba", reason="the CPU engine is compiled by numba")
     model, given = build(), mels()
     options = SamplingOptions(seed=5, engine="cpu", temperature=0.9)
-    said = spoken(model, [pieces(mel, 7) for mel in given], options, batch_size=batch_size)
-    for mel, samples in zip(given, said, strict=True):
+    made = vocoded(model, [pieces(mel, 7) for mel in given], options, batch_size=batch_size)
+    for mel, samples in zip(given, made, strict=True):
         alone = wavenet.generate(model, mel=mel, seed=5, engine="cpu", temperature=0.9)
         assert torch.equal(samples, alone[0])
 
 
-def test_the_eager_engine_says_the_same_as_generate_too() -> None:
+def test_the_eager_engine_equals_generate_too() -> None:
     model, (mel,) = build().double(), mels((BLOCK + 5,))
-    (samples,) = spoken(model, [[mel]], SamplingOptions(seed=5, engine="eager"))
+    (samples,) = vocoded(model, [[mel]], SamplingOptions(seed=5, engine="eager"))
     assert torch.equal(samples, wavenet.generate(model, mel=mel, seed=5, engine="eager")[0])
 
 
 @pytest.mark.parametrize("chunk_samples", [1, 7, 4096])
-def test_a_speech_does_not_depend_on_its_chunks_nor_on_the_pieces_of_its_mel(
+def test_an_utterance_does_not_depend_on_its_chunks_nor_on_the_pieces_of_its_mel(
     chunk_samples: int,
 ) -> None:
     model, (mel,) = build().double(), mels((30,))
     options = SamplingOptions(seed=2, engine="eager")
-    (whole,) = spoken(model, [[mel]], options)
+    (whole,) = vocoded(model, [[mel]], options)
     for length in (1, 13):
         given = [pieces(mel, length)]
-        (samples,) = spoken(model, given, options, chunk_samples=chunk_samples)
+        (samples,) = vocoded(model, given, options, chunk_samples=chunk_samples)
         assert torch.equal(samples, whole)
 
 
-def test_a_speaker_is_heard_by_all() -> None:
+def test_a_speaker_applies_to_all_rows() -> None:
     model, given = build(speakers=2, speaker_names=("ann", "bob")).double(), mels((3, 5))
-    said = spoken(
+    made = vocoded(
         model, [[mel] for mel in given], SamplingOptions(seed=0, speaker="bob", engine="eager")
     )
-    for mel, samples in zip(given, said, strict=True):
+    for mel, samples in zip(given, made, strict=True):
         alone = wavenet.generate(model, mel=mel, speaker=1, seed=0, engine="eager")
         assert samples.shape == alone[0].shape
         assert torch.allclose(samples[:8], alone[0, :8])  # batched sums round otherwise
 
 
-def test_what_is_dropped_says_no_more_and_its_place_goes_to_the_next() -> None:
+def test_a_dropped_utterance_ends_and_its_place_goes_to_the_next() -> None:
     model, given = build().double(), mels((2 * BLOCK, 5, 3))
-    speeches = BatchedVocoder(
+    batch = BatchedVocoder(
         model, [[mel] for mel in given], SamplingOptions(engine="eager"), batch_size=2
     )
-    heard = [{part.number for part in next(speeches)}]
-    speeches.drop(0)
-    heard += [{part.number for part in said} for said in speeches]
-    assert heard[0] == {0, 1}
-    assert {2} in heard
-    assert not any(0 in numbers for numbers in heard[1:])
+    active = [{chunk.number for chunk in next(batch)}]
+    batch.drop(0)
+    active += [{chunk.number for chunk in chunks} for chunks in batch]
+    assert active[0] == {0, 1}
+    assert {2} in active
+    assert not any(0 in numbers for numbers in active[1:])
 
 
 def test_mels_are_drawn_only_when_it_is_their_turn() -> None:
@@ -303,11 +303,11 @@ def test_mels_are_drawn_only_when_it_is_their_turn() -> None:
             drawn.append(number)
             yield [mel]
 
-    speeches = BatchedVocoder(
+    batch = BatchedVocoder(
         build(), lazily(), SamplingOptions(engine="eager"), batch_size=1, chunk_samples=999
     )
     assert drawn == []
-    next(speeches)
+    next(batch)
     assert drawn == [0]
 
 

@@ -16,7 +16,7 @@ import torch
 import wavenet
 from wavenet import FeatureConfig, WaveNet, WaveNetConfig
 from wavenet.generation import GenerationState, Prompt, prompts
-from wavenet.generation.prompts import listen
+from wavenet.generation.prompts import process_prompt
 from wavenet.nn import flatten_state
 
 SMALL = {"layers_per_stack": 4, "stacks": 2, "residual_channels": 8, "skip_channels": 8}
@@ -56,10 +56,10 @@ def test_pieces_lead_to_where_the_whole_leads(
     with torch.inference_mode():
         frames = model.condition_frames(None if mel is None else mel.double(), speaker)
         given = None if frames is None else frames[0]
-        params, state = listen(model, given, Prompt.of(prompt))
+        params, state = process_prompt(model, given, Prompt.of(prompt))
         monkeypatch.setattr(prompts, "PIECE_SAMPLES", 20)
-        in_pieces = listen(model, given, Prompt(length, lambda: prompt.split(7)))
-        again = listen(model, given, Prompt(length, lambda: prompt.split(33)))
+        in_pieces = process_prompt(model, given, Prompt(length, lambda: prompt.split(7)))
+        again = process_prompt(model, given, Prompt(length, lambda: prompt.split(33)))
     torch.testing.assert_close(in_pieces[0], params, rtol=1e-9, atol=1e-9)
     found = zip(*map(flatten_state, (in_pieces[1], state, again[1])), strict=True)
     for part, whole, other in found:
@@ -97,7 +97,7 @@ def test_sizes_may_be_numpys() -> None:
 def test_a_state_after_a_prompt_has_the_time_of_a_beginning() -> None:
     model = build("plain")
     with torch.inference_mode():
-        state = GenerationState.after(*listen(model, None, Prompt.of(torch.zeros(9))))
+        state = GenerationState.after(*process_prompt(model, None, Prompt.of(torch.zeros(9))))
     assert state.time.tolist() == [0]
 
 

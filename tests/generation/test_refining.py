@@ -102,7 +102,7 @@ def test_speeches_refine_each_mel_as_if_alone(model: WaveNet) -> None:
     def pieces(mel: Tensor) -> Iterator[Tensor]:
         yield from mel.split(7, dim=1)
 
-    speeches = BatchedVocoder(
+    vocoder = BatchedVocoder(
         model,
         map(pieces, mels),
         SamplingOptions(seed=5),
@@ -111,8 +111,8 @@ def test_speeches_refine_each_mel_as_if_alone(model: WaveNet) -> None:
         chunk_samples=50,
     )
     parts: list[list[Tensor]] = [[], [], []]
-    for spoken in speeches:
-        for number, samples, _ in spoken:
+    for chunks in vocoder:
+        for number, samples, _ in chunks:
             parts[number].append(samples)
     for mel, n, made in zip(mels, lengths, parts, strict=True):
         assert torch.equal(torch.cat(made)[:n], expected(model, mel, 5, n))

@@ -39,7 +39,7 @@ each_config = pytest.mark.parametrize("name", CONFIGS)
 
 
 def build(name: str) -> WaveNet:
-    """In float64, and its output depends much on what it hears: a slip would be heard on."""
+    """In float64, and its output depends much on its input: a slip would propagate."""
     torch.manual_seed(0)
     model = WaveNet(CONFIGS[name]).double().eval()
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_a_seed_counts_up_over_the_rows() -> None:
     assert torch.equal(rows[2:], generate(model, n_samples=30, seed=7))
 
 
-# --- what it stands for -------------------------------------------------------------------------
+# --- what it equals -----------------------------------------------------------------------------
 
 
 @each_config
@@ -293,7 +293,7 @@ def test_going_on_from_a_returned_state_equals_one_long_run(name: str) -> None:
 def test_going_on_hears_the_frames_that_follow() -> None:
     model = build("features")
     mel = torch.randn(1, 3, 9)
-    mel[..., 1:7] = mel[..., 1:2]  # what the encoder and the lift hear around the cut is alike
+    mel[..., 1:7] = mel[..., 1:2]  # the encoder and the lift see the same frames around the cut
     whole = generate(model, mel=mel)
     head, state = generate(model, mel=mel, n_samples=4 * HOP, return_state=True)
     tail = generate(model, mel=mel[..., 4:], state=state)
@@ -331,8 +331,8 @@ def test_a_prompt_that_was_heard_in_parallel_can_be_carried_on(name: str) -> Non
     speaker = torch.tensor(given["speaker"]) if "speaker" in given else None
     with torch.no_grad():
         cond = model.condition(speaker=speaker)
-        heard = model.distribution.quantize(prime)[None, None]
-        state = GenerationState.after(*model.stream(heard, model.warm_state(1, cond), cond))
+        prompt = model.distribution.quantize(prime)[None, None]
+        state = GenerationState.after(*model.stream(prompt, model.warm_state(1, cond), cond))
     assert torch.equal(generate(model, **(given | {"n_samples": 20}), state=state), carried_on)
 
 

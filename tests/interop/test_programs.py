@@ -126,7 +126,7 @@ def test_an_onnx_file_in_onnxruntime_is_stream(name: str, tmp_path: Path) -> Non
     compare(model, step, condition)
 
 
-def test_a_missing_package_or_suffix_is_told_in_one_line(
+def test_a_missing_package_or_suffix_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved_model(tmp_path / "model", "classes")

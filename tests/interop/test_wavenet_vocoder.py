@@ -119,7 +119,7 @@ def reference(
     features: Tensor | None,
     speaker: Tensor | None,
 ) -> Tensor:
-    """The forward pass as the format's documentation says it: params ``[B, P, T]``.
+    """The forward pass as the format's documentation defines it: params ``[B, P, T]``.
 
     ``x`` is ``[B, 1, T]``, or classes one-hot ``[B, classes, T]``.
     """
@@ -187,7 +187,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The one line that importing says."""
+    """The one line that importing prints."""
     with pytest.raises(CheckpointError) as caught:
         import_checkpoint(path)
     assert "\n" not in str(caught.value)
@@ -200,19 +200,19 @@ def refusal(path: Path) -> str:
 def some_input(settings: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """The same audio as they and as we take it; features; speakers."""
     n = 60
-    audio = heard = torch.rand(2, 1, n) * 2 - 1
+    audio = network_input = torch.rand(2, 1, n) * 2 - 1
     if settings["input_type"] == "mulaw-quantize":
         classes = settings["quantize_channels"]
         code = torch.randint(0, classes, (2, n))
         audio = mu_law_decode(code, classes)[:, None]
-        heard = F.one_hot(code, classes).mT.float()
+        network_input = F.one_hot(code, classes).mT.float()
     features = speaker = None
     if settings["cin_channels"] > 0:
         frames = n // 12 if settings["upsample_conditional_features"] else n
         features = torch.randn(2, settings["cin_channels"], frames)
     if settings["gin_channels"] > 0:
         speaker = torch.tensor([3, 1])
-    return heard, audio, features, speaker
+    return network_input, audio, features, speaker
 
 
 @each_variant
@@ -224,8 +224,8 @@ def test_an_imported_model_has_the_params_of_the_documented_network(
     settings = SETTINGS | VARIANTS[name]
     tensors = random_state_dict(settings)
     model = import_checkpoint(write(tmp_path, settings, tensors))
-    heard, audio, features, speaker = some_input(settings)
-    expected = reference(tensors, settings, heard, features, speaker)
+    network_input, audio, features, speaker = some_input(settings)
+    expected = reference(tensors, settings, network_input, features, speaker)
     assert float(expected.std()) > 0.1
     cond = model.condition(features, speaker)
     params, _ = model.stream(audio, model.init_state(2), cond)  # theirs begins from zeros as well
@@ -274,7 +274,7 @@ def test_weights_without_and_with_either_weight_norm_are_the_same(tmp_path: Path
         assert all(torch.allclose(other[key], first[key], atol=1e-6) for key in first)
 
 
-def test_the_command_writes_a_checkpoint_that_says_where_it_comes_from(
+def test_the_command_writes_a_checkpoint_with_its_provenance(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["import", str(checkpoint), str(tmp_path / "model")]) == 0
@@ -335,10 +335,10 @@ def test_settings_that_no_model_of_ours_expresses_are_named(
     ("changes", "message"),
     [
         ({"residual_channels": 7}, r"has shape (8, 6, 3), but hparams ask for (8, 7, 3)"),
-        ({"layers": 8}, "has weights and biases of 6 dilated convolutions, but hparams say layer"),
+        ({"layers": 8}, "has weights and biases of 6 dilated convolutions, but hparams have layer"),
         (
             {"layers": 2000, "stacks": 2000},
-            "of 6 dilated convolutions, but hparams say layers=2000",
+            "of 6 dilated convolutions, but hparams have layers=2000",
         ),
         ({"residual_channels": 60_000}, "but hparams ask for (8, 60000, 3)"),
         ({"n_speakers": 10**6}, "embed_speakers.weight has shape (4, 3), but hparams ask for"),
@@ -461,9 +461,7 @@ def test_a_file_cut_anywhere_is_refused(old_format: bool, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("old_format", [True, False])
-def test_of_a_damaged_file_nobody_is_advised_to_unpickle_it(
-    old_format: bool, tmp_path: Path
-) -> None:
+def test_no_message_advises_to_unpickle_a_damaged_file(old_format: bool, tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     saved = {"state_dict": collections.OrderedDict(a=torch.zeros(3)), "optimizer": {"lr": 0.1}}
     torch.save(saved, path, _use_new_zipfile_serialization=not old_format)
@@ -516,7 +514,7 @@ def test_an_archive_that_unpacks_to_more_than_itself_is_refused(tmp_path: Path) 
     assert "is compressed, as torch.save never does" in refusal(path)
 
 
-def test_the_command_tells_the_reason_in_one_line_and_writes_nothing(
+def test_the_command_prints_the_reason_in_one_line_and_writes_nothing(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:2000])

@@ -19,7 +19,7 @@ from wavenet.training.conditioning import ShuffledConditioning
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.loss import bits_per_sample
 from wavenet.training.preview_clips import choose_pieces
-from wavenet.training.sample_logger import speak
+from wavenet.training.sample_logger import generate_clips
 
 RATE = 8000
 SMALL = {"layers_per_stack": 4, "stacks": 1, "residual_channels": 8, "skip_channels": 8}
@@ -187,7 +187,7 @@ def test_validation_hears_that_of_another_window_and_previews_that_of_the_record
     assert (check.name, check.applies) == ("level", True)
     pieces = choose_pieces(corpus(), plan, 0.02)
     assert len({float(piece.conditions["level"][0]) for piece in pieces}) > 1
-    rows = speak(model, pieces)
+    rows = generate_clips(model, pieces)
     assert rows is not None
     assert [len(row) for row in rows] == [160] * len(pieces)
 

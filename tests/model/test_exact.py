@@ -114,7 +114,7 @@ def test_auto_generates_what_stream_defines(name: str) -> None:
     if name == "subclass":
         given = {"mel": torch.randn(8, 2) - 5, "seed": 3}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # said once a process
+        warnings.simplefilter("ignore", RuntimeWarning)  # warned of once a process
         found = wavenet.generate(model, **given)
     expected = wavenet.generate(model, **given, engine="stream")
     torch.testing.assert_close(found, expected, rtol=0, atol=2 / 32768)

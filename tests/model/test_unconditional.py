@@ -1,4 +1,4 @@
-"""A model that may do without its conditioning: what it hears then, and how it learns to."""
+"""A model that may do without its conditioning: its input then, and how it learns to."""
 
 from __future__ import annotations
 

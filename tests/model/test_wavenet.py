@@ -102,11 +102,11 @@ def test_params_at_t_hear_sample_t_and_past_samples_before_it(name: str) -> None
     given = inputs(model, n=n)
     given["x"].requires_grad_()
     (gradient,) = torch.autograd.grad(model(**given)[..., -1].square().sum(), given["x"])
-    heard = gradient.abs().sum((0, 1)).nonzero().flatten().tolist()
+    reached = gradient.abs().sum((0, 1)).nonzero().flatten().tolist()
     # With pitch taps it depends on the lag; `past` is the longest.
     earliest = n - 1 - model.past
-    assert heard[0] > earliest if model.config.pitch_taps else heard[0] == earliest
-    assert heard[-1] == n - 1
+    assert reached[0] > earliest if model.config.pitch_taps else reached[0] == earliest
+    assert reached[-1] == n - 1
 
 
 @each_config
@@ -201,8 +201,8 @@ def test_context_frames_are_the_reach_of_the_conditioning_in_frames(name: str) -
     cond = model.condition(mel)
     assert cond is not None
     (gradient,) = torch.autograd.grad(cond[..., 7 * hop : 8 * hop].square().sum(), mel)
-    heard = gradient.abs().sum((0, 1)).nonzero().flatten().tolist()
-    assert heard == list(range(7 - model.context_frames, 8 + model.context_frames))
+    reached = gradient.abs().sum((0, 1)).nonzero().flatten().tolist()
+    assert reached == list(range(7 - model.context_frames, 8 + model.context_frames))
 
 
 def test_a_model_without_local_features_has_no_context_frames() -> None:
@@ -232,7 +232,7 @@ def test_one_speaker_or_one_mel_serves_all_rows_of_the_other() -> None:
 
 
 def toy_batch(kind: str, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """Noise around a level that only the conditioning tells: quantised x [B, 1, T], and that."""
+    """Noise around a level that only the conditioning gives: quantised x [B, 1, T], and that."""
     level = torch.randint(2, (16,), generator=generator)
     noise = torch.randn(16, 1, 32, generator=generator)
     if kind == "speaker":  # the sign is the speaker's
@@ -258,26 +258,25 @@ def test_a_model_learns_what_only_the_conditioning_explains(kind: str) -> None:
     model = WaveNet(config)
     generator = torch.Generator().manual_seed(0)
 
-    def bits(x: Tensor, given: dict[str, Tensor], hear: float) -> Tensor:
-        heard = model.distribution.quantize(x * hear)
-        params = model(heard, **given)
+    def bits(x: Tensor, given: dict[str, Tensor], input_gain: float) -> Tensor:
+        params = model(model.distribution.quantize(x * input_gain), **given)
         log_prob = model.distribution.log_prob(params[..., :-1], x[:, 0, 1:])
         return -log_prob[:, HOP:].mean() / math.log(2)
 
-    # What is heard is silenced here: the level must come from the conditioning.
+    # The input is silenced here: the level must come from the conditioning.
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(120):
-        loss = bits(*toy_batch(kind, generator), hear=0.0)
+        loss = bits(*toy_batch(kind, generator), input_gain=0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     x, given = toy_batch(kind, generator)
     with torch.no_grad():
-        right = float(bits(x, given, hear=0.0))
+        right = float(bits(x, given, input_gain=0.0))
         (wrong_way,) = given.values()
         swapped = {key: 1 - value for key, value in given.items()}
-        wrong = float(bits(x, swapped, hear=0.0))
-        mixed = float(bits(x, {next(iter(given)): wrong_way.roll(1, 0)}, hear=0.0))
+        wrong = float(bits(x, swapped, input_gain=0.0))
+        mixed = float(bits(x, {next(iter(given)): wrong_way.roll(1, 0)}, input_gain=0.0))
     assert right < mixed - 1
     assert mixed < wrong
 
@@ -544,9 +543,9 @@ def test_two_streams_of_one_model_do_not_meet() -> None:
 def test_a_model_hears_mu_law_companded_samples() -> None:
     model = WaveNet(CONFIGS["unconditional"])
     x = torch.tensor([[[0.0, STEP, 0.5, -1.0]]])
-    heard = model.distribution.network_input(x)
+    encoded = model.distribution.network_input(x)
     expected = torch.log1p(255 * x.abs()) / math.log(256) * x.sign()
-    assert torch.allclose(heard, expected, atol=1e-6)
+    assert torch.allclose(encoded, expected, atol=1e-6)
 
 
 @torch.no_grad()
@@ -563,8 +562,8 @@ def test_a_one_hot_model_hears_the_class_of_a_sample_and_no_more() -> None:
     assert changed.tolist()[:20] == [False] * 20
     assert bool(changed[20])
     columns = model.input_projection.weight[..., 0].T  # [classes, R]
-    heard = columns[model.distribution.classify(x[:, 0])] + model.input_projection.bias
-    assert torch.equal(model._enter(x), heard.mT)
+    projected = columns[model.distribution.classify(x[:, 0])] + model.input_projection.bias
+    assert torch.equal(model._project_encoded(x), projected.mT)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The law of causal blocks holds for every block of ours, and the convolutions are torch's."""
+"""The contract of causal blocks holds for every block of ours; the convolutions are torch's."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ def fresh(name: str) -> Causal:
     return copy.deepcopy(BLOCKS[name]).double().eval()
 
 
-# --- the law ------------------------------------------------------------------------------------
+# --- the contract -------------------------------------------------------------------------------
 
 
 @each_block
-def test_every_block_keeps_the_law(name: str) -> None:
+def test_every_block_keeps_the_contract(name: str) -> None:
     check_causal(BLOCKS[name])
 
 
@@ -138,7 +138,7 @@ def test_no_block_of_the_package_is_missing_from_the_list() -> None:
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 2), (3, 2, 1)])
-def test_convolutions_of_every_kernel_size_keep_the_law(
+def test_convolutions_of_every_kernel_size_keep_the_contract(
     kernel_size: int, stride: int, dilation: int, groups: int
 ) -> None:
     check_causal(CausalConv1d(2, 4, kernel_size, dilation=dilation, groups=groups, stride=stride))

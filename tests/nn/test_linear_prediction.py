@@ -1,4 +1,4 @@
-"""The linear predictor as a causal block: the law, and the filters it stands for."""
+"""The linear predictor as a causal block: the contract, and the filters that it replaces."""
 
 from __future__ import annotations
 

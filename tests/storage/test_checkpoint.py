@@ -466,6 +466,4 @@ def test_a_configuration_with_a_key_missing_is_refused_by_name(folder: Path) -> 
     content = json.loads(path.read_text())
     del content["config"]["sample_rate"]
     path.write_text(json.dumps(content))
-    assert refusal(folder) == (
-        f"{folder}: config.json does not say sample_rate; save the model anew"
-    )
+    assert refusal(folder) == (f"{folder}: config.json has no sample_rate; save the model anew")

@@ -1,4 +1,4 @@
-"""`check_causal` lets right blocks pass and says of every kind of wrong one what is wrong."""
+"""`check_causal` lets right blocks pass and names what is wrong with every other one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wavenet.testing import ContractError, check_causal
 class Right(Causal):
     """y[t] = a x[t] + b x[t - 1] + c x[t - 2], with conditioning: the block that the others break.
 
-    Its state is its last two inputs and how many samples it has heard, which nothing depends on.
+    Its state is its last two inputs and a count of input samples, which nothing depends on.
     """
 
     past: int = 2
@@ -34,8 +34,8 @@ class Right(Causal):
         return zeros, (torch.zeros(batch_size, dtype=torch.int64, device=device),)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        n_heard = torch.zeros(len(x), dtype=torch.int64)
-        return x.expand(-1, -1, 2), (n_heard,)
+        n_inputs = torch.zeros(len(x), dtype=torch.int64)
+        return x.expand(-1, -1, 2), (n_inputs,)
 
     def require(self, x: Tensor, state: State) -> None:
         shapes = [tuple(part.shape) for part in (state[0], *state[1])] if len(state) == 2 else []
@@ -61,7 +61,7 @@ class LooksAhead(Right):
 
 
 class LooksAheadWithinItsStep(Causal):
-    """Swaps the samples of each pair: chunks of whole steps cannot tell."""
+    """Swaps the samples of each pair: chunks of whole steps cannot show it."""
 
     past: int = 0
     in_channels, step = 1, 2
@@ -104,7 +104,7 @@ class QuantizesAndSaysTooMuchPast(Quantizes):
 
 
 class HearsFarBeyondItsPast(Causal):
-    """Its nearest taps are where `past` says, and one more lies 40 samples back."""
+    """Its nearest taps are within `past`, and one more is 40 samples back."""
 
     past: int = 1
     in_channels = 1
@@ -127,7 +127,7 @@ class HearsNothing(Right):
 
 
 class Recurrent(Causal):
-    """Hears everything that ever was, so that no `past` is right."""
+    """Depends on all input so far, so that no `past` is right."""
 
     past: int = 2
     in_channels = 1
@@ -191,8 +191,8 @@ class GrowsItsState(Right):
 
 class RestructuresItsState(Right):
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
-        y, (last, (n_heard,)) = super().stream(x, state, cond)
-        return y, (last, n_heard)
+        y, (last, (n_inputs,)) = super().stream(x, state, cond)
+        return y, (last, n_inputs)
 
 
 class ForgetsItsState(Right):
@@ -202,7 +202,7 @@ class ForgetsItsState(Right):
 
 
 class RemembersInItself(Right):
-    """A hidden memory beside the state: each call hears what the call before was given."""
+    """A hidden memory beside the state: each call depends on the input of the call before."""
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         self.require(x, state)
@@ -215,8 +215,8 @@ class RemembersInItself(Right):
 
 class CutsTheGradient(Right):
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
-        y, (last, n_heard) = super().stream(x, state, cond)
-        return y, (last.detach(), n_heard)
+        y, (last, n_inputs) = super().stream(x, state, cond)
+        return y, (last.detach(), n_inputs)
 
 
 class HasNoGradient(Right):
@@ -281,7 +281,7 @@ class FailsOnAWrongState(Right):
 
 
 class WarmsUpFromZeros(Chain):
-    """`init_state` is no answer to silence where a bias speaks."""
+    """`init_state` is no answer to silence where there is a bias."""
 
     def __init__(self) -> None:
         super().__init__(CausalConv1d(1, 2, 2), nn.Tanh(), CausalConv1d(2, 1, 3))
@@ -338,7 +338,7 @@ WRONG: list[tuple[Callable[[], Causal], str]] = [
     (RunsOtherwiseInParallel, r"output 0 of forward against stream from init_state"),
     (TakesAnyState, r"a state for another batch size is taken without an error"),
     (TakesAStateOfTheWrongLength, r"a state of one sample more is taken without an error"),
-    (RefusesAStateWithoutARemedy, r"must name init_state, but says: wrong state"),
+    (RefusesAStateWithoutARemedy, r"must name init_state, but is: wrong state"),
     (FailsOnAWrongState, r"must raise ValueError, not RuntimeError: sizes do not match"),
     (WarmsUpFromZeros, r"warm_state against streaming \d+ samples of silence, tensor 1"),
     (WarmsUpWithoutItsConditioning, r"warm_state against streaming \d+ samples of silence"),
@@ -353,7 +353,7 @@ def test_a_right_block_of_somebody_elses_passes() -> None:
 
 
 @pytest.mark.parametrize(("block", "message"), WRONG, ids=[block.__name__ for block, _ in WRONG])
-def test_a_wrong_block_is_told_what_is_wrong(block: Callable[[], Causal], message: str) -> None:
+def test_a_wrong_block_raises_what_is_wrong(block: Callable[[], Causal], message: str) -> None:
     with pytest.raises(ContractError, match=message):
         check_causal(block())
 

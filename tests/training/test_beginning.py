@@ -133,7 +133,7 @@ def test_a_recipe_in_the_folder_is_not_replaced_by_the_settings(
 def test_an_error_of_training_is_still_one(
     tmp_path: Path, make: Callable[..., TrainingConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its line says that the model is kept."""
+    """Its message states that the model is kept."""
 
     def refuse(*_: object) -> None:
         raise TrainingError("the last good model is kept")

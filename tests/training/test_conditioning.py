@@ -1,4 +1,4 @@
-"""wavenet.training.conditioning: a model that hears its conditioning is told from a deaf one."""
+"""wavenet.training.conditioning: warn of a model that does not use its conditioning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE = 8000
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 8}
 SMALL = {
     "sample_rate": RATE,
-    "layers_per_stack": 1,  # it hears two samples: too little to tell how loud they are
+    "layers_per_stack": 1,  # a receptive field of two samples: too short for their level
     "stacks": 1,
     "residual_channels": 8,
     "skip_channels": 8,
@@ -72,7 +72,7 @@ def trained(
     return config, wavenet.load(out / "model"), corpus
 
 
-def deaf(model: wavenet.WaveNet) -> wavenet.WaveNet:
+def without_conditioning(model: wavenet.WaveNet) -> wavenet.WaveNet:
     """The same, but no conditioning reaches a layer."""
     with torch.no_grad():
         for block in model.stack.blocks:
@@ -124,8 +124,8 @@ def test_a_model_whose_conditioning_reaches_nothing_is_one_line(
     state = {key: value.clone() for key, value in model.state_dict().items()}
     try:
         with caplog.at_level(logging.WARNING, "wavenet"):
-            assert validated(deaf(model), config, corpus, EARLIEST_STEP - 1)
-            assert not caplog.records  # too early to tell
+            assert validated(without_conditioning(model), config, corpus, EARLIEST_STEP - 1)
+            assert not caplog.records  # too early
             found = validated(model, config, corpus, EARLIEST_STEP)
     finally:
         model.load_state_dict(state)
@@ -134,7 +134,7 @@ def test_a_model_whose_conditioning_reaches_nothing_is_one_line(
     assert record.getMessage().startswith(
         f"conditioning is ignored: with the {name} of other windows validation needs "
     )
-    assert "after 500 steps; train longer, or see that " in record.getMessage()
+    assert "after 500 steps; train longer, or check that " in record.getMessage()
 
 
 def test_it_is_said_once_until_the_conditioning_is_heard(caplog: pytest.LogCaptureFixture) -> None:
@@ -143,15 +143,15 @@ def test_it_is_said_once_until_the_conditioning_is_heard(caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING, "wavenet"):
         for step, gain in ((500, 0.0), (900, 0.0), (1000, 0.0), (1100, 0.1), (1200, -0.1)):
             check.judge(gain, step)
-    said = [record.getMessage() for record in caplog.records]
-    assert ["after 900 steps" in said[0], "after 1200 steps" in said[1]] == [True, True]
-    assert len(said) == 2
+    messages = [record.getMessage() for record in caplog.records]
+    assert ["after 900 steps" in messages[0], "after 1200 steps" in messages[1]] == [True, True]
+    assert len(messages) == 2
 
 
 def test_each_window_hears_the_conditioning_of_the_one_before_it(
     trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus],
 ) -> None:
-    """Which is said here by swapping whole recordings' conditioning in windows, one by one."""
+    """Swap whole recordings' conditioning in windows, one by one, to get the same."""
     config, model, corpus = trained
     plan = WindowPlan.of(model, config.window_s)
     windows = Windows(corpus, plan, n_windows=6, seed=0)

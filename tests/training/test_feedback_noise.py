@@ -117,9 +117,9 @@ def test_the_excitation_is_that_of_the_stream_from_silence() -> None:
     columns = conditioning(model, 300).samples[:, model.stack.cond_channels :]
     excitation, _ = model.predictor.excitation(x, columns)
     state = model.predictor.init_state(2, dtype=x.dtype)
-    (heard, _, _), _ = model.predictor.stream(x, state, columns)
+    (inputs, _, _), _ = model.predictor.stream(x, state, columns)
     scale = model.predictor.input_scales[0]
-    torch.testing.assert_close(torch.asinh(excitation[:, 0]) * scale, heard[:, 0])
+    torch.testing.assert_close(torch.asinh(excitation[:, 0]) * scale, inputs[:, 0])
 
 
 def test_silence_before_a_recording_stays_silent() -> None:

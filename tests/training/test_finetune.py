@@ -90,7 +90,7 @@ def test_a_corpus_of_nobody_is_a_new_speaker_of_the_folders_name(
     with caplog.at_level(logging.INFO, "wavenet"):
         result = train(brief(start, mine), tmp_path / "out")
     assert wavenet.load(result.model_folder).config.speaker_names == ("ann", "bob", "mine")
-    assert "new speakers: mine; the model knew ann, bob" in caplog.messages
+    assert "new speakers: mine; the model had ann, bob" in caplog.messages
 
 
 def test_speakers_that_the_model_knows_stay_who_they_are(
@@ -155,15 +155,15 @@ def test_a_voice_is_tuned_to_a_new_speaker_by_a_recipe_for_another_model(
     options = "--window_s 0.05 --batch_size 4 --max_steps 25 --validation_windows 4"
     command = f"train recipe.yaml --from toy --corpus {tones} --out tuned {options}"
     assert main(command.split()) == 0
-    said, messages = capfd.readouterr()
-    before, after = (float(said.split(mark)[1].split()[0]) for mark in ("steps: ", "-> "))
-    assert after < before - 1  # bits per sample; the tones stand apart from noise at once
-    expected = "--from: the model's own settings stand, not those of recipe.yaml (model)"
+    printed, messages = capfd.readouterr()
+    before, after = (float(printed.split(mark)[1].split()[0]) for mark in ("steps: ", "-> "))
+    assert after < before - 1  # bits per sample; the tones differ from noise at once
+    expected = "--from: the model's own settings are used, not those of recipe.yaml (model)"
     assert expected in messages.splitlines()
-    assert f"new speakers: {tones.name}; the model knew ann, bob" in messages.splitlines()
+    assert f"new speakers: {tones.name}; the model had ann, bob" in messages.splitlines()
     soundfile.write("in.wav", np.sin(np.arange(800) / 9) / 2, 8000)
-    speak = f"vocode in.wav out.wav --model tuned/model --speaker {tones.name}"
-    assert main(speak.split()) == 0
+    command = f"vocode in.wav out.wav --model tuned/model --speaker {tones.name}"
+    assert main(command.split()) == 0
     assert soundfile.info("out.wav").frames == 800
 
 

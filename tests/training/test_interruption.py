@@ -53,7 +53,7 @@ def config(tones: Path) -> TrainingConfig:
 
 @pytest.fixture(scope="module")
 def whole(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nobody stops."""
+    """The run that is not stopped."""
     out = tmp_path_factory.mktemp("whole")
     train(config, out)
     return out

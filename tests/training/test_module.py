@@ -36,7 +36,7 @@ def mel_config(padding: str) -> MelConfig:
 
 
 def make_model(**changes: object) -> WaveNet:
-    """In float64, with weights so large that every input is heard in the output."""
+    """In float64, with weights so large that the output depends on every input."""
     small = {"layers_per_stack": 5, "stacks": 2, "residual_channels": 8, "skip_channels": 8}
     model = WaveNet(WaveNetConfig.from_dict({"sample_rate": RATE, **small, **changes}))
     with torch.no_grad():
@@ -80,14 +80,14 @@ def in_float64(windows: Windows, *indices: int) -> Batch:
 def whole_log_prob(model: WaveNet, part: Utterance, speaker: Tensor | None = None) -> Tensor:
     """log p of every sample of a recording [T]: one parallel pass from silence over all of it."""
     x = part.audio(0, len(part.samples)).double()[None]
-    heard = model.distribution.quantize(x)[:, None]
+    quantized = model.distribution.quantize(x)[:, None]
     mel = None if model.config.mel is None else log_mel(x, model.config.mel)
     cond = model.condition(mel, speaker, n_samples=x.shape[-1])
     first = None if cond is None else cond[..., :1]
     # what generation begins with: the answer to silence under the first column of conditioning
     silence = torch.zeros(1, 1, 1, dtype=x.dtype)
     beginning = model.stream(silence, model.warm_state(1, first), first)[0]
-    params = torch.cat([beginning, model(heard, mel, speaker)[..., :-1]], dim=-1)
+    params = torch.cat([beginning, model(quantized, mel, speaker)[..., :-1]], dim=-1)
     return model.distribution.log_prob(params, x)[0]
 
 
@@ -172,9 +172,11 @@ def test_the_network_hears_quantised_samples_and_predicts_what_was_recorded() ->
 @pytest.mark.parametrize("distribution", ["mu_law", "logistic_mixture", "gaussian"])
 def test_what_generation_hears_is_what_training_makes_of_it(distribution: str) -> None:
     model = make_model(distribution=distribution)
-    spoken = generate(model, n_samples=500, seed=0)
-    assert torch.equal(model.distribution.quantize(spoken), spoken)
-    assert torch.equal((spoken * 32768).round() / 32768, spoken)  # nor does a 16-bit file change it
+    generated = generate(model, n_samples=500, seed=0)
+    assert torch.equal(model.distribution.quantize(generated), generated)
+    assert torch.equal(
+        (generated * 32768).round() / 32768, generated
+    )  # nor does a 16-bit file change it
 
 
 # --- the module ---
@@ -191,10 +193,12 @@ def test_the_last_residual_projection_is_frozen_and_everything_else_learns() -> 
     windows = windows_of(model, utterance(900, "john"))
     training(model)
     bits_per_sample(model, in_float64(windows, 0, 1, 2), windows.plan).backward()
-    deaf = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    without_gradient = {
+        name for name, parameter in model.named_parameters() if parameter.grad is None
+    }
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     last = f"stack.blocks.{len(model.stack.blocks) - 1}.residual_projection"
-    assert deaf == frozen == {f"{last}.weight", f"{last}.bias"}
+    assert without_gradient == frozen == {f"{last}.weight", f"{last}.bias"}
     for name, parameter in model.named_parameters():
         assert name in frozen or bool((parameter.grad != 0).any()), name
 

@@ -64,7 +64,7 @@ def config(tones: Path) -> TrainingConfig:
 
 @pytest.fixture(scope="module")
 def whole(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nobody interrupts."""
+    """The run that is not interrupted."""
     out = tmp_path_factory.mktemp("whole")
     train(config, out)
     return out
@@ -249,9 +249,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(
     newest.write_bytes(damage(newest.read_bytes()))
     with caplog.at_level(logging.INFO, "wavenet"):
         train(config, finished, resume=True)
-    said = [record.getMessage() for record in caplog.records]
-    assert f"{newest} is damaged; looking for the one before" in said
-    assert f"going on from step 21: {before}" in said
+    messages = [record.getMessage() for record in caplog.records]
+    assert f"{newest} is damaged; looking for the one before" in messages
+    assert f"going on from step 21: {before}" in messages
     assert [int(path.name[5:13]) for path in checkpoints(finished)] == [21, 24]
     assert all(_digest(path.read_bytes()) in path.name for path in checkpoints(finished))
     assert_same_end(whole, finished)
@@ -308,8 +308,8 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 1}, "seed=0, but the configuration now says seed=1; set it back"),
-        ({"max_steps": 30}, "max_steps=24, but the configuration now says max_steps=30"),
+        ({"seed": 1}, "seed=0, but the configuration now has seed=1; set it back"),
+        ({"max_steps": 30}, "max_steps=24, but the configuration now has max_steps=30"),
         ({"learning_rate": 1e-4}, "learning_rate=0.002, but .* learning_rate=0.0001"),
         ({"ema_decay": 0.0}, "ema_decay=0.999, but .* ema_decay=0.0"),
         ({"batch_size": 8}, "batch_size=4, but .* batch_size=8"),
@@ -334,7 +334,7 @@ def test_another_corpus_is_one_line(config: TrainingConfig, finished: Path, tmp_
     for path in Path(config.corpus).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     moved = replace(config, corpus=str(tmp_path))
-    assert train(moved, finished, resume=True).steps == 24  # where it lies does not matter
+    assert train(moved, finished, resume=True).steps == 24  # its location does not matter
     soundfile.write(tmp_path / "more.wav", np.random.default_rng(0).normal(0, 0.1, 8000), 8000)
     with pytest.raises(ConfigError, match="corpus_content.files=8, but .* corpus_content.files=9"):
         train(moved, finished, resume=True)
@@ -386,9 +386,9 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_newer_keys() -> 
     del then["init_from_weights"]
     then["model"] = {key: value for key, value in model.items() if key != "unconditional"}
     require_same_run(then, now)
-    with pytest.raises(ConfigError, match="has drop_mel=0.1, but the configuration now says"):
+    with pytest.raises(ConfigError, match="has drop_mel=0.1, but the configuration now has"):
         require_same_run(then, {**now, "drop_mel": 0.2})
-    with pytest.raises(ConfigError, match="has init_from=None, but the configuration now says"):
+    with pytest.raises(ConfigError, match="has init_from=None, but the configuration now has"):
         require_same_run(then, {**now, "init_from": "a"})
 
 

@@ -191,7 +191,7 @@ def test_tensorboard_finds_rate_norm_and_speed_at_every_step_that_logs(
 
 
 def test_a_constant_distribution_of_one_value_needs_the_bits_of_its_class() -> None:
-    """Everything lies in mu-law class 255, which holds the 16-bit samples from 32065 on: 703."""
+    """Everything is in mu-law class 255, which holds the 16-bit samples from 32065 on: 703."""
     loud = np.full(10_000, 32767, dtype=np.int16)
     part = wavenet.data.Utterance("loud", loud, "")  # type: ignore[attr-defined]
     corpus = Corpus((part,), 8000)
@@ -274,8 +274,8 @@ def test_a_model_with_a_mel_and_speakers_by_folder_trains(tmp_path: Path, tones:
     train(config, tmp_path / "out")
     model = wavenet.load(tmp_path / "out" / "model")
     assert model.config.speaker_names == ("john", "mary")
-    spoken = wavenet.generate(model, mel=torch.zeros(10, 3), speaker="mary", seed=0)
-    assert spoken.shape == (1, 240)
+    generated = wavenet.generate(model, mel=torch.zeros(10, 3), speaker="mary", seed=0)
+    assert generated.shape == (1, 240)
 
 
 def test_a_manifest_with_speakers_trains_also_where_the_cache_cannot_be_written(
@@ -384,7 +384,7 @@ def test_a_run_does_not_lie_in_its_own_corpus(
 ) -> None:
     (tmp_path / "0.wav").write_bytes((tones / "tone-0.wav").read_bytes())
     for out in (tmp_path / "out", tmp_path):
-        with pytest.raises(ConfigError, match="lies in corpus=.*; name a folder outside"):
+        with pytest.raises(ConfigError, match="is inside corpus=.*; name a folder outside"):
             train(brief(corpus=str(tmp_path)), out)
     assert os.listdir(tmp_path) == ["0.wav"]
 

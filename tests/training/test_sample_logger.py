@@ -20,7 +20,7 @@ from wavenet.data import Corpus, Utterance, WindowPlan
 from wavenet.training import TrainingConfig
 from wavenet.training.preview_clips import Piece, choose_pieces, corpus_level_db, level_db
 from wavenet.training.run import train
-from wavenet.training.sample_logger import speak, warn_of_silence
+from wavenet.training.sample_logger import generate_clips, warn_of_silence
 
 RATE = 8000
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 8}
@@ -52,8 +52,8 @@ def config(tones: Path) -> TrainingConfig:
 
 
 @pytest.fixture(scope="module")
-def heard(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("heard")
+def logged_run(config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("logged_run")
     train(config, out)
     return out
 
@@ -85,21 +85,28 @@ def names(config: TrainingConfig) -> list[str]:
     return [f"{i}-{part.name[:-4]}" for i, part in enumerate(valid.utterances[:3], start=1)]
 
 
-def test_it_listens_every_so_many_steps_and_at_the_end(config: TrainingConfig, heard: Path) -> None:
-    kept, spoken = list(files(heard / "samples")), names(config)
+def test_it_logs_samples_every_so_many_steps_and_at_the_end(
+    config: TrainingConfig, logged_run: Path
+) -> None:
+    kept, expected_names = list(files(logged_run / "samples")), names(config)
     steps = ["step-000004", "step-000006"]
-    expected = [f"reference/{name}.wav" for name in spoken]
+    expected = [f"reference/{name}.wav" for name in expected_names]
     expected += [
-        f"{step}/{name}.{kind}" for step in steps for name in spoken for kind in ("png", "wav")
+        f"{step}/{name}.{kind}"
+        for step in steps
+        for name in expected_names
+        for kind in ("png", "wav")
     ]
     assert sorted(kept) == sorted(expected)
-    audio, pictures = logged(heard)
-    assert pictures == {f"generated/{name}": [4, 6] for name in spoken}
-    assert audio == {**pictures, **{f"reference/{name}": [0] for name in spoken}}
+    audio, pictures = logged(logged_run)
+    assert pictures == {f"generated/{name}": [4, 6] for name in expected_names}
+    assert audio == {**pictures, **{f"reference/{name}": [0] for name in expected_names}}
 
 
-def test_what_is_heard_is_what_the_model_on_disk_says(config: TrainingConfig, heard: Path) -> None:
-    model, folder = wavenet.load(heard / "model"), heard / "samples"
+def test_logged_samples_are_those_of_the_model_on_disk(
+    config: TrainingConfig, logged_run: Path
+) -> None:
+    model, folder = wavenet.load(logged_run / "model"), logged_run / "samples"
     for row, name in enumerate(names(config)):
         reference, _ = read_audio(folder / "reference" / f"{name}.wav", RATE)
         assert len(reference) == round(0.11 * RATE)
@@ -107,14 +114,14 @@ def test_what_is_heard_is_what_the_model_on_disk_says(config: TrainingConfig, he
         assert torch.equal(reference, recording[: len(reference)])
         assert model.config.mel is not None
         mel = wavenet.log_mel(reference, model.config.mel)
-        spoken = wavenet.generate(model, mel=mel, n_samples=880, seed=row, refine=0)[0]
+        generated = wavenet.generate(model, mel=mel, n_samples=880, seed=row, refine=0)[0]
         kept, _ = read_audio(folder / "step-000006" / f"{name}.wav", RATE)
         # one step of 16 bits: alone or in a batch, rounding differs
-        torch.testing.assert_close(kept, spoken.clamp(-1, 32767 / 32768), rtol=0, atol=1 / 32768)
+        torch.testing.assert_close(kept, generated.clamp(-1, 32767 / 32768), rtol=0, atol=1 / 32768)
 
 
-def test_the_weights_are_those_of_a_run_that_nobody_listens_to(
-    config: TrainingConfig, heard: Path, tmp_path: Path
+def test_the_weights_are_those_of_a_run_without_a_sample_logger(
+    config: TrainingConfig, logged_run: Path, tmp_path: Path
 ) -> None:
     before = torch.get_rng_state()
     train(replace(config, listen_every=0), tmp_path)
@@ -123,23 +130,23 @@ def test_the_weights_are_those_of_a_run_that_nobody_listens_to(
     assert not logged(tmp_path)[0]
     assert (
         files(tmp_path / "model")["model.safetensors"]
-        == files(heard / "model")["model.safetensors"]
+        == files(logged_run / "model")["model.safetensors"]
     )
 
 
 def test_a_resumed_run_says_the_same_and_logs_it_once(
-    config: TrainingConfig, heard: Path, tmp_path: Path
+    config: TrainingConfig, logged_run: Path, tmp_path: Path
 ) -> None:
     """Killed after step 6 was listened to, with step 4 the last that was kept."""
-    for name, content in files(heard).items():
+    for name, content in files(logged_run).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     *_, last = sorted((tmp_path / "checkpoints").iterdir())
     last.unlink()
     train(config, tmp_path, resume=True)
     for folder in ("samples", "model"):
-        assert files(tmp_path / folder) == files(heard / folder)
-    assert logged(tmp_path) == logged(heard)
+        assert files(tmp_path / folder) == files(logged_run / folder)
+    assert logged(tmp_path) == logged(logged_run)
 
 
 def test_without_matplotlib_there_is_sound_and_one_line(
@@ -153,9 +160,9 @@ def test_without_matplotlib_there_is_sound_and_one_line(
         train(replace(config, listen_every=2, max_steps=4), tmp_path)
     (record,) = caplog.records
     assert record.getMessage().startswith("pictures need matplotlib: pip install ")
-    spoken = {f"{name}.wav" for name in names(config)}
+    expected_names = {f"{name}.wav" for name in names(config)}
     for step in ("step-000002", "step-000004"):
-        assert set(os.listdir(tmp_path / "samples" / step)) == spoken
+        assert set(os.listdir(tmp_path / "samples" / step)) == expected_names
 
 
 # --- what is listened to ---
@@ -211,7 +218,7 @@ def test_a_model_of_speakers_speaks_once_for_each_and_one_of_none_freely() -> No
 
 
 def gaussian(level: float) -> wavenet.WaveNet:
-    """A model that draws noise of this standard deviation, whatever it hears."""
+    """A model that draws noise of this standard deviation, whatever its input."""
     model = wavenet.WaveNet(wavenet.WaveNetConfig.from_dict(SMALL))
     last = model.head[-1]
     with torch.no_grad():
@@ -229,16 +236,18 @@ def test_a_model_far_below_the_corpus_makes_only_silence(
     corpus = Corpus((part("a", "", 4000), part("b", "", 2000)), RATE)
     expected_db = corpus_level_db(corpus)
     assert expected_db == pytest.approx(-20, abs=0.2)  # 0.1 of full scale
-    rows = speak(gaussian(0.1 * 10 ** (-below_db / 20)), choose_pieces(corpus, plan(), 0.2))
+    rows = generate_clips(
+        gaussian(0.1 * 10 ** (-below_db / 20)), choose_pieces(corpus, plan(), 0.2)
+    )
     assert rows is not None
     assert level_db(rows) == pytest.approx(-20 - below_db, abs=0.5)
     with caplog.at_level(logging.WARNING, "wavenet"):
         warn_of_silence(rows, expected_db, step=7)
-    said = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     expected = (
         f"only silence: what the model generates after 7 steps is {below_db} dB below the corpus"
     )
-    assert [line.startswith(expected) for line in said] == [True] * warns
+    assert [line.startswith(expected) for line in messages] == [True] * warns
 
 
 def test_a_corpus_that_is_silent_itself_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
@@ -259,7 +268,7 @@ def test_who_wants_to_stop_need_not_wait_and_the_model_stays_as_it_is() -> None:
         asked.append(True)
         return len(asked) == 2
 
-    assert speak(model, pieces, stopped) is None
+    assert generate_clips(model, pieces, stopped) is None
     assert len(asked) == 2
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,4 +1,4 @@
-"""Training on several devices: the same steps, whoever computes them. Two processes on the CPU."""
+"""Training on several devices: the same steps on any. Two processes on the CPU."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 Launch = Callable[[list[str]], tuple[str, str]]
-"""Runs a command in two processes; gives what both say, and what they report."""
+"""Runs a command in two processes; gives what both print, and what they report."""
 
 RANK = """
 import os, sys
@@ -108,7 +108,7 @@ def two_processes(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        files = [tmp_path / "said-0", tmp_path / "said-1"]
+        files = [tmp_path / "printed-0", tmp_path / "printed-1"]
         both = [
             start_python(file, RANK, *arguments, **where, LOCAL_RANK=str(rank))
             for rank, file in enumerate(files)
@@ -147,11 +147,11 @@ def assert_same_run(result: TrainingResult, other: Path) -> None:
 def test_two_processes_give_the_loss_curve_of_one(
     tmp_path: Path, config: TrainingConfig, one: TrainingResult, two_processes: Launch
 ) -> None:
-    heard = replace(config, listen_every=5, listen_s=0.05)  # by one, while the other waits
-    said, reported = two_processes(command(heard, tmp_path / "two", *TWO_PROCESSES))
+    logging = replace(config, listen_every=5, listen_s=0.05)  # by one, while the other waits
+    printed, reported = two_processes(command(logging, tmp_path / "two", *TWO_PROCESSES))
     kept = {path.name for path in (tmp_path / "two" / "samples").iterdir()}
     assert kept == {"reference", "step-000005", "step-000010", "step-000012"}
-    assert said.count("trained for 12 steps") == 1
+    assert printed.count("trained for 12 steps") == 1
     assert reported.count("validation before training: ") == 1
     assert "Warning" not in reported
     assert_same_run(one, tmp_path / "two")

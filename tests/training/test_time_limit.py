@@ -116,7 +116,7 @@ def test_a_run_whose_time_is_over_makes_no_more_steps(
 ) -> None:
     steps = train(config, tmp_path).steps
     assert train(config, tmp_path, resume=True).steps == steps == len(slow_steps)
-    with pytest.raises(ConfigError, match=r"minutes=0.0\d+, but the .* says minutes=5"):
+    with pytest.raises(ConfigError, match=r"minutes=0.0\d+, but the .* has minutes=5"):
         train(replace(config, minutes=5.0), tmp_path, resume=True)
 
 

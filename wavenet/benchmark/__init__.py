@@ -1,1 +1,1 @@
-"""Benchmarks of sampling, training and live processing, each beside a yardstick."""
+"""Benchmarks of sampling, training and live processing, each beside a reference."""

@@ -1,4 +1,4 @@
-"""How fast a GPU samples: over batches, beside the eager engine and what the card can do.
+"""Sampling speed of a GPU: over batches, beside the eager engine and what the card can do.
 
 One sample of one row uses every weight in one multiply-add. What a card can do at best:
 
@@ -35,7 +35,7 @@ from wavenet.model import WaveNet
 
 DEVICE_ENGINES = ("gpu", "gpu-fused")
 BATCHES = (1, 16, 64, 256, 512, 1024, 2048)
-"""Rows that are tried, unless told otherwise."""
+"""Batch sizes to measure by default."""
 
 _READ_BYTES = 2**24
 """Size of the array that is read repeatedly: more than the first level caches hold together."""
@@ -88,7 +88,7 @@ class DeviceSpeed:
 
     @property
     def single_stream_samples_per_second(self) -> float | None:
-        """With one row; None where that was not measured."""
+        """Speed with one row; None where that was not measured."""
         rates = [run.samples_per_second.median for run in self._of(self.engine) if run.batch == 1]
         return rates[0] if rates else None
 
@@ -273,7 +273,7 @@ def _arithmetic(device: torch.device, dtype: torch.dtype, rounds: int) -> float:
 
 
 def _rate(work: Callable[[], object], amount: float, device: torch.device, rounds: int) -> float:
-    """So much of an amount a second, the median of the rounds."""
+    """Return an amount's rate a second, the median of the rounds."""
 
     def repeat() -> None:
         for _ in range(_REPEATS):

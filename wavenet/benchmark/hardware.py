@@ -24,7 +24,7 @@ def describe_machine() -> dict[str, str | int | None]:
 
 
 def _processor() -> str:
-    """The processor's name: Linux tells it in a file, others tell Python."""
+    """The processor's name: from a file on Linux, elsewhere from Python."""
     if _CPU_INFO.exists():
         for line in _CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):

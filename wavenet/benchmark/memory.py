@@ -14,9 +14,9 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
-    """How far memory rises above what is in use before: of the process, or of the GPU.
+    """Rise of memory above what is in use before, in bytes: of the process, or of the GPU.
 
-    None where it cannot be known: on a CPU, Linux tells it.
+    None where it is unknown: on a CPU, it is known on Linux.
     """
     gc.collect()
     if device.type == "cuda":
@@ -44,4 +44,4 @@ def _kilobytes(name: str) -> int:
     for line in _STATUS.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
-    raise OSError(f"{_STATUS} says nothing of {name}")
+    raise OSError(f"{_STATUS} has no {name}")

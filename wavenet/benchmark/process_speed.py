@@ -1,4 +1,4 @@
-"""How fast ``process`` runs the usual guitar-amplifier network, beside torch's own ``stream``."""
+"""Speed of ``process`` with the usual guitar-amplifier network, beside torch's own ``stream``."""
 
 from __future__ import annotations
 

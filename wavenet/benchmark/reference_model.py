@@ -1,4 +1,4 @@
-"""The yardstick of ``bench train``: the network as everybody writes it first.
+"""The reference of ``bench train``: the network in its plainest form.
 
 One ``Conv1d`` for each arrow of van den Oord et al. 2016, figure 4; conditioning lifted to samples
 and projected by every layer at each of them; all samples through the head; automatic
@@ -80,10 +80,10 @@ class PlainWaveNet(nn.Module):
         x = batch["x"]
         inputs = self.distribution.quantize(x)[..., :-1]
         cond = self._condition(batch, plan, inputs)
-        heard = self.entry(self.distribution.network_input(inputs))
+        hidden = self.entry(self.distribution.network_input(inputs))
         skip_sum = torch.zeros((), device=x.device)
         for layer in self.layers:
-            heard, skip = layer(heard, cond)
+            hidden, skip = layer(hidden, cond)
             skip_sum = skip_sum + skip
         params = self.head(skip_sum)[..., -plan.length :]
         log_prob = self.distribution.log_prob(params, x[:, 0, -plan.length :])
@@ -92,7 +92,7 @@ class PlainWaveNet(nn.Module):
     def _condition(
         self, batch: dict[str, Tensor], plan: WindowPlan, inputs: Tensor
     ) -> Tensor | None:
-        """At the rate of the samples: ``[B, C, T]``."""
+        """Compute the conditioning at the rate of the samples: ``[B, C, T]``."""
         cond: Tensor | None = None
         if self.encoder is not None:
             margin = plan.context_frames * plan.hop

@@ -48,11 +48,11 @@ def count_weights(model: WaveNet) -> int:
     """Weights that an engine reads at every sample, and multiply-adds that it makes with them.
 
     All matrices, without the column by which the sample enters and without the residual projection
-    of the last layer, which nobody hears.
+    of the last layer, which is not used.
     """
     last = cast(GatedResidualBlock, model.stack.blocks[-1])
-    unheard = last.residual_projection.weight.numel()
-    return model.multiply_adds - model.config.residual_channels - unheard
+    unused = last.residual_projection.weight.numel()
+    return model.multiply_adds - model.config.residual_channels - unused
 
 
 def weight_bytes(model: WaveNet, weights: str) -> int:
@@ -87,7 +87,7 @@ class LimitLoops:
     def limits(
         self, seconds: dict[str, list[float]], model: WaveNet, weights: str, rows: int, cores: int
     ) -> tuple[Limit, ...]:
-        """From the candidates' times; cores work on rows of their own, each reading all weights."""
+        """Compute limits from the candidates' times; each core reads all weights itself."""
         rates = {
             name: Spread.of([work / one for one in seconds[name]]).median
             for name, work in self._work.items()

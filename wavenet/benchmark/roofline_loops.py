@@ -58,7 +58,7 @@ def _make_multiply_add_12() -> Any:
     fingerprint = sources_fingerprint()
 
     def multiply_add_12(times, factor, summand):
-        """As ``multiply_add_6``, with 12 sums."""
+        """Run ``multiply_add_6`` with 12 sums."""
         _ = fingerprint
         x, y = fill(factor), fill(summand)
         a, b, c, d, e, f = y, y + y, fma(y, y, y), x, x + x, fma(x, x, x)

@@ -1,4 +1,4 @@
-"""How fast a model samples, beside the eager engine and beside what the machine can do at best.
+"""Sampling speed of a model, beside the eager engine and beside what the machine can do at best.
 
 All are measured in one process, taking turns; see ``limits`` for what the machine can do.
 """
@@ -32,7 +32,7 @@ from wavenet.generation.sampling import SampleStream, stream
 from wavenet.model import WaveNet
 
 _ROUND_S = 0.1
-"""Wall-clock seconds that each candidate works in a round, unless told otherwise."""
+"""Wall-clock seconds that each candidate works in a round, by default."""
 _FIRST_SAMPLES = 16
 """Enough to compile, and then to guess how many samples fill a round."""
 
@@ -76,7 +76,7 @@ class SamplingSpeed:
 
     @property
     def ratio_to_eager(self) -> float:
-        """How many times as fast as the eager engine."""
+        """Speed relative to the eager engine."""
         return self.samples_per_second.median / self.eager.median
 
     @property
@@ -224,7 +224,7 @@ def measure_sampling(
 
 
 def _has_limits(model: WaveNet) -> bool:
-    """Whether the machine's limits are those of the model: on the CPU, and can be measured."""
+    """Return whether the machine's limits are the model's: on the CPU, and can be measured."""
     return cpu.refusal(model) is None and cpu.has_compiler()
 
 

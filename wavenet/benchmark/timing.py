@@ -61,7 +61,7 @@ def take_turns(
 
 
 def repeated(loop: Callable[[int], object], seconds: float) -> int:
-    """How many repetitions ``loop`` makes in so many seconds; its first call does not count."""
+    """Number of repetitions ``loop`` makes in so many seconds; its first call does not count."""
     loop(1)
     times = 1
     while (taken := seconds_of(partial(loop, times))) < seconds / 5:

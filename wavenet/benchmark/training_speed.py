@@ -1,4 +1,4 @@
-"""How fast a model trains, beside the plain network and beside what the machine can do at best.
+"""Training speed of a model, beside the plain network and beside what the machine can do at best.
 
 All are measured in one process, taking turns. A step is a whole one: forward, loss, backward,
 clipping of the gradient, Adam.
@@ -83,7 +83,7 @@ class TrainingSpeed:
 
     @property
     def ratio_to_plain(self) -> float:
-        """How many times as fast as the plain network in float32."""
+        """Speed relative to the plain network in float32."""
         return self.samples_per_second.median / self.plain.median
 
     @property

@@ -21,7 +21,7 @@ from wavenet.cli.options import (
     integer_up_to,
     number_up_to,
 )
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
     from wavenet.benchmark.gpu_speed import DeviceSpeed
@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: for whatever cannot be measured; the message is one line.
     """
-    say(_MEASURES[options.measure](options))
+    print_result(_MEASURES[options.measure](options))
     return 0
 
 

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from wavenet.cli.options import device
-from wavenet.cli.standard_streams import say, tell
+from wavenet.cli.standard_streams import print_message, print_result
 
 WHEELS = """\
-The command itself needs torch, numpy and safetensors. A part that misses another package says so
+The command itself needs torch, numpy and safetensors. A part that misses another package reports it
 in the report, and the others run. To run every part on a machine without a network, bring wheels of
   numpy safetensors
   numba llvmlite          (the compiled CPU engine and training step)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from wavenet.benchmark.doctor.runner import run_doctor
 
     if options.table is not None:
-        say("\n".join(published(options.table)).rstrip())
+        print_result("\n".join(published(options.table)).rstrip())
         return 0
     if options.out is None:
         raise ValueError("--out is missing; name the folder for the report")
@@ -81,10 +81,10 @@ def run(options: argparse.Namespace) -> int:
         options.out,
         minutes=options.minutes,
         parts=options.part or tuple(PARTS),
-        progress=tell,
+        progress=print_message,
     )
     states = {part["status"] for part in report["parts"].values()}
-    say(markdown(report))
+    print_result(markdown(report))
     return int(bool(states & {"failed", "raised", "timeout", "killed"}))
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from wavenet.cli.options import MODEL_HELP, add_drawing, add_json, add_weights, any_name, integer
 from wavenet.cli.progress import counted
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
     from wavenet.data import Utterance
     from wavenet.evaluation.evaluate import Evaluation, Measured, Settings
-    from wavenet.evaluation.page import Heard
+    from wavenet.evaluation.page import PageEntry
     from wavenet.model.config import WaveNetConfig
 
 _progress = partial(counted, unit="recording")
@@ -79,7 +79,7 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--speaker",
         metavar="NAME",
-        help="synthesize with this speaker of the model, whoever speaks in the recordings",
+        help="synthesize with this speaker of the model, whatever the recordings' own",
     )
     evaluate.add_argument(
         "--refine",
@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
         progress=lambda recordings: _progress(recordings, "reading", len(recordings)),
     )
     utterances = with_speaker(chosen.utterances, options.speaker)
-    measured, heard = _measure(evaluation, utterances, options.page_utterances)
+    measured, entries = _measure(evaluation, utterances, options.page_utterances)
     if not has_pictures():
         evaluation.unavailable["spectrograms"] = f"matplotlib is {INSTALL}"
     report = make_report(
@@ -155,13 +155,13 @@ def run(options: argparse.Namespace) -> int:
         command=shlex.join(["wavenet", *options.given]),
     )
     text = markdown(report)
-    page = render(report, heard)
+    page = render(report, entries)
     write_files(out, {JSON_NAME: to_json(report), MARKDOWN_NAME: text, PAGE_NAME: page})
     if options.json:
-        say(json.dumps(report, allow_nan=False))
+        print_result(json.dumps(report, allow_nan=False))
         return 0
     hint = f"\n{NO_MEL}" if model.config.mel is None else ""
-    say(f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}")
+    print_result(f"{text}{hint}\nlisten: {out / PAGE_NAME}\nnumbers: {out / JSON_NAME}")
     return 0
 
 
@@ -179,19 +179,19 @@ def _check(options: argparse.Namespace) -> None:
 
 def _measure(
     evaluation: Evaluation, utterances: Sequence[Utterance], on_page: int
-) -> tuple[list[Measured], list[Heard]]:
+) -> tuple[list[Measured], list[PageEntry]]:
     """Return the measures of every utterance, and the audio of those on the page, by name."""
-    from wavenet.evaluation.page import hear, spread
+    from wavenet.evaluation.page import page_entry, spread
 
     wanted = spread([utterance.name for utterance in utterances], on_page)
     systems = list(evaluation.systems.values())
-    measured, heard = [], []
+    measured, entries = [], []
     for one in _progress(evaluation.run(utterances), "measuring", len(utterances)):
         if one.copied_samples and one.utterance.name in wanted:
-            heard.append(hear(one, systems, evaluation.model.sample_rate))
+            entries.append(page_entry(one, systems, evaluation.model.sample_rate))
         measured.append(replace(one, copies={}))  # the sounds of all would fill the memory
-    heard.sort(key=lambda one: one.name)
-    return measured, heard
+    entries.sort(key=lambda one: one.name)
+    return measured, entries
 
 
 def _or_own(given: float | None, own: float) -> float:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wavenet.cli.options import MODEL_HELP, any_name, by_suffix
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 Exporter = Callable[[argparse.Namespace], str]
-"""Converts what the options say and returns a line on each file that it has written."""
+"""Converts the model of the options and returns a line on each file that it has written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: for a suffix that is none of ``EXPORTERS``, and as the exporter.
     """
-    say(by_suffix(options.file, EXPORTERS)(options))
+    print_result(by_suffix(options.file, EXPORTERS)(options))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``wavenet generate``, and the arguments of every command that makes a model speak."""
+"""``wavenet generate``, and the arguments of every command that generates audio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wavenet.cli.options import (
     seconds,
 )
 from wavenet.cli.progress import seconds_bar
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +98,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def manner(options: argparse.Namespace, model: WaveNet) -> SamplingOptions:
+def sampling_options(options: argparse.Namespace, model: WaveNet) -> SamplingOptions:
     """Return the sampling options that ``add_sampling_options`` has parsed."""
     from wavenet.generation.options import SamplingOptions
 
@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
         _fill_pipe(chunks)
         return 0
     _write(options.out, chunks, n_samples, model.sample_rate)
-    say(f"{options.out}: {n_samples / model.sample_rate:.3f} s at {model.sample_rate} Hz")
+    print_result(f"{options.out}: {n_samples / model.sample_rate:.3f} s at {model.sample_rate} Hz")
     return 0
 
 
@@ -157,12 +157,12 @@ def _require_mel(options: argparse.Namespace, model: WaveNet) -> None:
 
 
 def _is_copy(options: argparse.Namespace) -> bool:
-    """Whether a mel is all that it begins from."""
+    """Return whether a mel is all that it begins from."""
     return options.mel_from is not None and options.prime is None
 
 
 def _from_mel(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[Tensor]]:
-    """How many samples a mel gives, and these, ``[n]`` each; frames are read when needed."""
+    """Return the number of samples of a mel, and chunks ``[n]`` of them, made when needed."""
     from wavenet.generation.batching import BatchedVocoder
     from wavenet.generation.mel_sources import open_source
 
@@ -175,15 +175,19 @@ def _from_mel(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterato
             f"--seconds={options.seconds} is more than the mel describes, "
             f"{source.longest / model.sample_rate:.3f} s; ask for less"
         )
-    speeches = BatchedVocoder(
-        model, [source.frames()], manner(options, model), batch_size=1, n_samples=[n_samples]
+    vocoder = BatchedVocoder(
+        model,
+        [source.frames()],
+        sampling_options(options, model),
+        batch_size=1,
+        n_samples=[n_samples],
     )
-    samples = (spoken.samples for (spoken,) in speeches)
+    samples = (chunk.samples for (chunk,) in vocoder)
     return n_samples, _first(samples, n_samples)
 
 
 def _stream(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[Tensor]]:
-    """How many samples follow silence or a prompt, and these, ``[n]`` each."""
+    """Return the number of samples after silence or a prompt, and chunks ``[n]`` of them."""
     import torch
 
     from wavenet.generation.sampling import stream
@@ -195,11 +199,11 @@ def _stream(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[
 
         source = open_source(Path(options.mel_from), model)
         mel = torch.cat(list(source.frames()), dim=-1)
-        if n_samples is None:  # as long as what it speaks again
+        if n_samples is None:  # as long as its source
             n_samples = max(1, source.n_samples - (0 if prompt is None else prompt.n_samples))
     if n_samples is None:
         n_samples = round(DEFAULT_SECONDS * model.sample_rate)
-    how = manner(options, model)
+    how = sampling_options(options, model)
     chunks = stream(
         model,
         chunk_samples=model.sample_rate // 20,

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wavenet.cli.options import any_name, by_suffix
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 Importer = Callable[[argparse.Namespace], str]
-"""Converts what the options say and returns a line on what it has written."""
+"""Converts the model of the options and returns a line on what it has written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--hparams belongs to a .pth file, not to {options.file}; leave it out")
     if convert is not _import_nam and options.submodel is not None:
         raise ValueError(f"--submodel belongs to a .nam file, not to {options.file}; leave it out")
-    say(convert(options))
+    print_result(convert(options))
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wavenet.cli.options import MODEL_HELP, add_json, any_name
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 from wavenet.values.text import printable
 
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         **content,
     }
     if options.json:
-        say(json.dumps(facts))
+        print_result(json.dumps(facts))
         return 0
     lines = [
         f"{facts['parameters']:,} parameters, {model.multiply_adds:,} multiply-adds per sample",
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     for title in ("config", "provenance"):
         lines += [f"{title}:", *_tree(content[title], indent="  ")]
-    say("\n".join(lines))
+    print_result("\n".join(lines))
     return 0
 
 

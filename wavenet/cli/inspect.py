@@ -7,7 +7,7 @@ import json
 
 from wavenet.cli.options import add_json, any_name
 from wavenet.cli.progress import reading
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 
 def add_arguments(inspect: argparse.ArgumentParser) -> None:
@@ -40,5 +40,5 @@ def run(options: argparse.Namespace) -> int:
 
     listing = find_corpus(options.corpus, root=options.corpus_root)
     found = inspect_corpus(options.corpus, listing, progress=reading)
-    say(json.dumps(found.to_dict()) if options.json else str(found))
+    print_result(json.dumps(found.to_dict()) if options.json else str(found))
     return 0

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from wavenet.cli.parser import CommandParser, PrintVersion, UsageError
 from wavenet.cli.signals import INTERRUPTED, unwound_by_signals
 from wavenet.cli.standard_streams import (
-    Telling,
+    MessageHandler,
+    flush_streams,
     give_up,
     open_closed_descriptors,
-    settle,
-    tell,
+    print_message,
 )
 from wavenet.storage.paths import cache_folder
 from wavenet.training.errors import TrainingError
@@ -50,20 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = f"wavenet {given[0]}" if given and given[0] in COMMANDS else "wavenet"
     open_closed_descriptors()
     if sys.stdout is None:
-        tell(f"{name}: standard output is closed; send it to a file, or to /dev/null")
+        print_message(f"{name}: standard output is closed; send it to a file, or to /dev/null")
         return MISTAKE
     try:
         with _reporting(name), unwound_by_signals(), _memory_in_one_line():
             code = _run(given)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:  # whoever read standard output has left
+    except BrokenPipeError:  # the reader of standard output has left
         code = 0
     except UsageError as error:
-        tell(str(error))
+        print_message(str(error))
         code = MISTAKE
     except (ValueError, OSError, ModuleNotFoundError, TrainingError) as error:
-        tell(f"{name}: {' '.join(str(error).split())}")
+        print_message(f"{name}: {' '.join(str(error).split())}")
         code = MISTAKE
     give_up()
     return code
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     if not given:
         for line in _parser(None).format_help().splitlines():
-            tell(line)
+            print_message(line)
         return MISTAKE
     try:
         _keep_matplotlib_here()
@@ -80,9 +80,9 @@ def _run(given: list[str]) -> int:
         options.given = given
         code: int = options.run(options)
     except SystemExit:  # as --help and --version end
-        settle()
+        flush_streams()
         raise
-    settle()
+    flush_streams()
     return code
 
 
@@ -93,7 +93,7 @@ def _reporting(name: str) -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
         logger.warning("%s: %s", name, " ".join(str(message).split()))
 
-    handler, level = Telling(), logger.level
+    handler, level = MessageHandler(), logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -120,7 +120,7 @@ def _memory_in_one_line() -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a device, the system or Python has no more; on a CPU torch has no type for it."""
+    """Return whether memory is exhausted; on a CPU torch has no exception type for it."""
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return True
     torch = sys.modules.get("torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from wavenet.cli.options import MODEL_HELP, any_name, audio_name
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 from wavenet.storage.pretrained import DEFAULT_VOICE
 
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     n_samples = count_samples(options.source, config.sample_rate)
     frames = mel_blocks(read_blocks(options.source, config.sample_rate), config, filterbank)
     n_frames = write_mel(options.out, frames, config, n_samples)
-    say(
+    print_result(
         f"{options.out}: {config.n_mels} bands x {n_frames} frames, "
         f"{n_samples / config.sample_rate:.3f} s at {config.sample_rate} Hz"
     )

@@ -1,4 +1,4 @@
-"""Options that several commands share: one row of ``--help`` each, and what it says."""
+"""Options that several commands share: one row of ``--help`` each, with its text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Arguments(Protocol):
 MODEL_HELP = "a checkpoint folder, a Hugging Face Hub repository or a bundled model"
 
 LONGEST_S = 1e9
-"""31 years of audio; what a float can say beyond is no count of samples."""
+"""31 years of audio; beyond, a float is no exact count of samples."""
 
 LARGEST_BATCH = 65_536
 """Rows, files or windows at once."""
@@ -44,7 +44,7 @@ _SHOWN = 40
 
 
 def integer(text: str) -> int:
-    """Return the integer that an option's value says, in ASCII digits.
+    """Return the integer of an option's value, in ASCII digits.
 
     Raises:
         argparse.ArgumentTypeError: for anything else, and for more than 64 bits hold.
@@ -57,7 +57,7 @@ def integer(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Return the number that an option's value says, in ASCII digits; it may be infinite or NaN.
+    """Return the number of an option's value, in ASCII digits; it may be infinite or NaN.
 
     Raises:
         argparse.ArgumentTypeError: for anything else.
@@ -92,13 +92,13 @@ def number_up_to(most: float) -> Callable[[str], float]:
 
 
 seconds = number_up_to(LONGEST_S)
-"""Reads a duration; whether it is positive is for the command to say."""
+"""Reads a duration; whether it is positive is for the command to check."""
 
 
 def any_name(text: str) -> str:
     """Return the name of a file, a folder or a model, as it is.
 
-    An empty one, as an unset variable of a shell gives it, would stand for the current folder.
+    An empty one, as an unset variable of a shell gives it, would mean the current folder.
 
     Raises:
         argparse.ArgumentTypeError: for a name that nothing can have.

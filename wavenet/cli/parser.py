@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from wavenet import __version__
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 
 class UsageError(ValueError):
@@ -36,7 +36,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def print_help(self, file: object = None) -> None:
         """Print the help; unlike argparse's own, it raises if standard output takes no more."""
-        say(self.format_help().rstrip("\n"))
+        print_result(self.format_help().rstrip("\n"))
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str], namespace: argparse.Namespace | None = None
@@ -60,5 +60,5 @@ class PrintVersion(argparse.Action):
     """Prints the version of this package and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        say(f"wavenet {__version__}")
+        print_result(f"wavenet {__version__}")
         parser.exit()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wavenet.cli.options import any_name, audio_name, integer
 from wavenet.cli.progress import seconds_bar
-from wavenet.cli.standard_streams import say, tell
+from wavenet.cli.standard_streams import print_message, print_result
 from wavenet.storage.files import require_writable
 from wavenet.storage.paths import require_other_file
 
@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(options.model)
     with seconds_bar(duration_s, "processing") as bar:
         done = process_file(model, source, target, chunk=options.chunk, progress=bar.update)
-    say(f"{target}: {done.duration_s:.3f} s")
+    print_result(f"{target}: {done.duration_s:.3f} s")
     how = "compiled" if done.compiled else "by torch"
-    tell(f"{done.elapsed_s:.2f} s, {done.real_time_factor:.1f} x real time, {how}")
+    print_message(f"{done.elapsed_s:.2f} s, {done.real_time_factor:.1f} x real time, {how}")
     if done.clipped:
-        tell(f"{done.clipped} samples were clipped at full scale; write .wav")
+        print_message(f"{done.clipped} samples were clipped at full scale; write .wav")
     return 0

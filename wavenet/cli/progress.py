@@ -46,7 +46,7 @@ def seconds_bar(total_s: float, title: str) -> Any:
 
 
 class _NoBar:
-    """Stands for a bar where none can be drawn."""
+    """Replaces a bar where none can be drawn."""
 
     total = 0.0
 

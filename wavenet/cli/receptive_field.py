@@ -19,7 +19,7 @@ from wavenet.cli.options import (
     integer_up_to,
     number_up_to,
 )
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
     from torch import nn
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: for whatever cannot be answered; the message is one line.
     """
-    say(_answer(options))
+    print_result(_answer(options))
     return 0
 
 
@@ -157,7 +157,7 @@ def _answer(options: argparse.Namespace) -> str:
 
 
 def _has_no_number(field: ReceptiveField) -> bool:
-    """Whether a signal's field has no end on either side: of a recurrent layer look-ahead has."""
+    """Return whether a field has no end on either side: a recurrent layer's look-ahead has one."""
     if field.is_finite or isinstance(field.samples, tuple):
         return False
     return all(n is None or math.isinf(n) for n in (field.look_back, field.look_ahead))
@@ -168,7 +168,7 @@ def _thing(options: argparse.Namespace) -> Any:
         return _dilations(options)
     text = options.target
     if options.stacks is not None or options.kernel_size is not None:
-        raise ValueError(f"{text} says its own; leave out --stacks and --kernel-size")
+        raise ValueError(f"{text} has its own; leave out --stacks and --kernel-size")
     if ":" in text and not Path(text).exists():
         return _network(text)
     return _read_target(text)
@@ -302,9 +302,9 @@ def _design(options: argparse.Namespace) -> str:
         return json.dumps([proposal.to_dict() for proposal in proposals])
     return (
         f"{table(proposals)}\n"
-        f"stacks of {channels} residual and {2 * channels} skip channels that hear at least "
-        f"{options.target_ms:g} ms at {options.sample_rate} Hz; * nothing else is cheaper in "
-        "multiply-adds, parameters and state at once"
+        f"stacks of {channels} residual and {2 * channels} skip channels with a receptive field "
+        f"of at least {options.target_ms:g} ms at {options.sample_rate} Hz; * nothing else is "
+        "cheaper in multiply-adds, parameters and state at once"
     )
 
 
@@ -314,7 +314,7 @@ def _effective(options: argparse.Namespace) -> str:
     from wavenet.receptive_fields.effective import effective_field
 
     if options.target is None or ":" in options.target:
-        raise ValueError("--effective asks how much a trained model hears; name its checkpoint")
+        raise ValueError("--effective measures the field of a trained model; name its checkpoint")
     model = load(options.target)
     audio, _ = read_audio(options.effective, model.sample_rate)
     effective = effective_field(model, audio)

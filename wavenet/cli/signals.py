@@ -1,4 +1,4 @@
-"""How signals end a command: what is half-written is removed, and no traceback is shown.
+"""Signals that end a command: what is half-written is removed, and no traceback is shown.
 
 Ctrl-C (SIGINT), SIGTERM, as clusters and services send it, and SIGHUP, which a terminal sends when
 it closes, unwind the program: ``KeyboardInterrupt`` or ``SystemExit`` is raised, and every ``with``
@@ -47,7 +47,7 @@ def unwound_by_signals() -> Iterator[None]:
 
 
 def end_at_once() -> None:
-    """From now on ``SIGNALS`` end the process at once: where nothing has begun, or all is done."""
+    """Let ``SIGNALS`` end the process at once: where nothing has begun, or all is done."""
     _set_handlers(_exit)
 
 
@@ -76,7 +76,7 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether any of the calls that led here is an import."""
+    """Return whether any of the calls that led here is an import."""
     while frame is not None:
         if frame.f_code.co_filename == _IMPORT_SYSTEM:
             return True

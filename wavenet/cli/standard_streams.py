@@ -1,9 +1,9 @@
-"""Standard output and standard error of a command, which may be closed, full or not listened to.
+"""Standard output and standard error of a command, which may be closed, full or not read.
 
 Python sets ``sys.stdout`` to None where descriptor 1 is closed, and the next file that is opened
 gets that descriptor: what a library then prints would land in it. A stream that takes no more
 raises at the last ``flush``, after the command has ended. All that a command prints goes through
-``say`` and ``tell``, and ``settle`` sees to the end.
+``print_result`` and ``print_message``, and ``flush_streams`` sees to the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def open_closed_descriptors() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Print lines on standard output, written out where they would control a terminal.
 
     Raises:
@@ -44,7 +44,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def tell(line: str) -> None:
+def print_message(line: str) -> None:
     """Print one line on standard error; where that takes no more, it is lost."""
     with contextlib.suppress(OSError, ValueError), _beside_bars():  # ValueError: it is closed
         sys.stderr.write(f"{printable(line)}\n")
@@ -60,7 +60,7 @@ def _beside_bars() -> contextlib.AbstractContextManager[object]:
     return around
 
 
-class Telling(logging.Handler):
+class MessageHandler(logging.Handler):
     """Prints what the package reports while it works, such as files that were left out."""
 
     def __init__(self) -> None:
@@ -69,10 +69,10 @@ class Telling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message of a record."""
-        tell(self.format(record))
+        print_message(self.format(record))
 
 
-def settle() -> None:
+def flush_streams() -> None:
     """Flush both streams; one that takes no more is given up, or Python would try again at exit.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from wavenet.cli.parser import CommandParser
 from wavenet.cli.progress import counted
 from wavenet.cli.signals import INTERRUPTED
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 from wavenet.training.config import MISSING_PACKAGES, parse_training
 from wavenet.values.text import printable
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if is_writer():  # of several processes one prints
         ended = "interrupted after" if result.interrupted else "trained for"
-        say(
+        print_result(
             f"{ended} {result.steps} steps: {result.bits_before:.3f} -> {result.bits_after:.3f} "
             f"bits per sample (best constant distribution {result.constant_bits:.3f})\n"
             f"model: {printable(str(result.model_folder))}"

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wavenet.cli.generate import add_sampling_options, manner
+from wavenet.cli.generate import add_sampling_options, sampling_options
 from wavenet.cli.options import (
     LARGEST_BATCH,
     add_model,
@@ -18,7 +18,7 @@ from wavenet.cli.options import (
     integer_up_to,
 )
 from wavenet.cli.progress import reading, seconds_bar
-from wavenet.cli.standard_streams import say
+from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
     from wavenet.generation.vocode_files import Job, Outcome
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.model} takes no mel; choose a mel-conditioned model")
     for line in refused:
         logger.warning("left out: %s", line)
-    outcome, seconds = _speak(options, model, jobs, given, is_folder)
+    outcome, seconds = _vocode(options, model, jobs, given, is_folder)
     if not is_folder and outcome.failures:
         raise ValueError(outcome.failures[0])
     made_s = outcome.n_samples / model.sample_rate
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
             "%.0f samples/s, %.2f x real time", outcome.n_samples / seconds, made_s / seconds
         )
     files = f" in {outcome.written} files" if is_folder else ""
-    say(f"{options.out}: {made_s:.3f} s at {model.sample_rate} Hz{files}")
+    print_result(f"{options.out}: {made_s:.3f} s at {model.sample_rate} Hz{files}")
     return 2 if refused or outcome.failures else 0
 
 
@@ -112,7 +112,7 @@ def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str
     return [Job(source, out)], [], False
 
 
-def _speak(
+def _vocode(
     options: argparse.Namespace, model: WaveNet, jobs: list[Job], given: object, is_folder: bool
 ) -> tuple[Outcome, float]:
     """Synthesize with two bars: one while files are read, one while audio is made."""
@@ -125,7 +125,7 @@ def _speak(
 
     def progress(made: int, total: int) -> None:
         nonlocal started
-        if bar.total != total / model.sample_rate:  # all have been read: speaking begins
+        if bar.total != total / model.sample_rate:  # all have been read: synthesis begins
             bar.reset(total / model.sample_rate)
             started = time.monotonic()
         bar.update(made / model.sample_rate)
@@ -139,7 +139,7 @@ def _speak(
         outcome = vocode_files(
             model,
             jobs,
-            manner(options, model),
+            sampling_options(options, model),
             mel_config=given,
             batch_size=options.batch_size,
             look=reading,

@@ -1,16 +1,16 @@
 """Copies of a recording by classical means, to be measured beside a model's.
 
-- ``griffin_lim``: from the model's own log-mel, what no network knows of speech: the linear
+- ``griffin_lim``: from the model's own log-mel, what no network has learnt of audio: the linear
   spectrum by non-negative least squares, the phase by the fast Griffin-Lim algorithm (Perraudin et
   al. 2013), both librosa's.
 - ``world``: the vocoder WORLD (Morise et al. 2016) through pyworld. It does not start from a mel:
   it analyses F0, envelope and aperiodicity every 5 ms at the full frequency resolution, which is
-  more than any mel tells.
+  more than any mel holds.
 - ``pulses``, ``noise``: the refinement without a network (``without_network``), with as many passes
   as the model's: what a network is worth shows beside them.
 - ``world_refined``: WORLD's copy, refined towards the model's mel with as many passes.
 - ``quantiser``: the recording on the values that the model can draw; no copy of the model's can
-  be expected to be nearer. ``mu_law_256`` is that for 8 bits, as the usual yardstick.
+  be expected to be nearer. ``mu_law_256`` is that for 8 bits, as the usual reference.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ MU_LAW = MuLaw(256)
 
 @dataclass(frozen=True)
 class System:
-    """What makes copies.
+    """A system that makes copies of recordings.
 
     Attributes:
         key: its name in ``report.json``.
         title: in tables and on the page.
-        note: what it knows of the recording.
+        note: what it is given of the recording.
     """
 
     key: str
@@ -60,7 +60,7 @@ def baseline_systems(model: WaveNet, passes: int = 0) -> dict[str, System]:
     """
     quantiser, note = (
         "16-bit grid",
-        "The quantiser alone: the recording itself, as the model speaks in 16 bits; a ceiling.",
+        "The quantiser alone: the recording itself, in the model's 16 bits; an upper bound.",
     )
     if isinstance(model.distribution, MuLaw):
         quantiser = f"mu-law {model.distribution.classes}"
@@ -76,7 +76,7 @@ def baseline_systems(model: WaveNet, passes: int = 0) -> dict[str, System]:
             "world",
             "WORLD",
             "Harvest, CheapTrick and D4C (pyworld). It analyses the recording every 5 ms at full "
-            "frequency resolution, more finely than a mel, so it knows more than the model.",
+            "frequency resolution, more finely than a mel, so it is given more than the model.",
         ),
         System("quantiser", quantiser, note),
     ]
@@ -84,7 +84,7 @@ def baseline_systems(model: WaveNet, passes: int = 0) -> dict[str, System]:
         found[2:2] = _refined_systems(passes)
     if model.distribution != MU_LAW:
         found.append(
-            System("mu_law_256", "mu-law 256", "The recording to 8 bits and back, as a yardstick.")
+            System("mu_law_256", "mu-law 256", "The recording to 8 bits and back, for reference.")
         )
     return {system.key: system for system in found}
 
@@ -101,7 +101,7 @@ def _refined_systems(passes: int) -> list[System]:
             "pulses",
             "no network: pulses, refined",
             "Pulses at the mel's lag and noise through the mel's linear predictor, refined with "
-            f"{passes} passes. It knows the mel alone and has learnt nothing.",
+            f"{passes} passes. It is given the mel alone and has learnt nothing.",
         ),
         System(
             "noise",
@@ -189,11 +189,11 @@ def griffin_lim(
 
     rows = mel.double().cpu().numpy()
     bands = np.exp(rows) if config.log == "ln" else 10.0**rows
-    # The floor is what stands for nothing at all.
+    # The floor is the value of silence.
     bands = np.where(bands <= config.floor * (1 + 1e-6), 0.0, bands)
     linear = librosa.util.nnls(filterbank.double().cpu().numpy(), bands, maxiter=_NNLS_ITERATIONS)
     magnitude = np.maximum(linear, 0.0) ** (1 / config.power)
-    # A frame more on each side: librosa centres frame f on hop f, ours lies at centre + hop f.
+    # A frame more on each side: librosa centres frame f on hop f, ours is at centre + hop f.
     # And at least as many as one window spans, or librosa warns of every short recording.
     more = max(1, math.ceil(config.n_fft / config.hop_samples) - magnitude.shape[1])
     padded = np.pad(magnitude, ((0, 0), (1, more)), mode="edge")

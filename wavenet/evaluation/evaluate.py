@@ -1,9 +1,9 @@
 """One model over many recordings: its bits, its copies, those of the baselines, and their scores.
 
-Copy-synthesis: a recording's log-mel, by the model's own settings, spoken by ``wavenet.generate``.
-Every recording is spoken with the same seed, so that each copy can be made again alone:
+Copy-synthesis: a recording's log-mel, by the model's own settings, vocoded by ``wavenet.generate``.
+Every recording is vocoded with the same seed, so that each copy can be made again alone:
 ``wavenet generate OUT --model MODEL --mel-from RECORDING --seed SEED --speaker SPEAKER``. What is
-made and heard of a recording is at most its first ``LONGEST_S``; its bits are those of the whole.
+made of a recording is at most its first ``LONGEST_S``; its bits are those of the whole.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from wavenet.model import WaveNet
 from wavenet.nn.refine import refine
 
 LONGEST_S = 30.0
-"""P.862 is meant for up to so much, and nobody judges more by ear."""
+"""P.862 is meant for up to so much, and listeners judge no more."""
 ROWS = 8
-"""Spoken at once: as many as the compiled engine shares its work among well."""
+"""Recordings vocoded at once: as many as the compiled engine shares its work among well."""
 NO_MEL = (
-    "the model takes no mel, so it cannot say a recording again: only its bits per sample are "
+    "the model takes no mel, so it cannot resynthesize a recording: only its bits per sample are "
     "measured; copy-synthesis needs a mel-conditioned model"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(SamplingOptions):
-    """What the numbers depend on besides the model and the recordings.
+    """Settings that the numbers depend on besides the model and the recordings.
 
     Attributes:
         seed: of the copies.
@@ -65,7 +65,7 @@ class Measured:
 
     Attributes:
         utterance: the recording.
-        copied_samples: how many of its samples were spoken again; 0 without copy-synthesis.
+        copied_samples: how many of its samples were resynthesized; 0 without copy-synthesis.
         scores: by ``System.key``.
         copies: the signals ``[copied_samples]``, by ``System.key``.
     """
@@ -112,7 +112,7 @@ class Evaluation:
                 self.systems[key] = known[key]
 
     def run(self, utterances: Sequence[Utterance]) -> Iterator[Measured]:
-        """Measure recordings, on one core; the longest ones come first, then those of nobody.
+        """Measure recordings, on one core; the longest first, then those without a speaker.
 
         Raises:
             ValueError: if a recording's speaker is none that the model knows, or as ``generate``.
@@ -127,7 +127,7 @@ class Evaluation:
         with limited_threads(1):
             if self.model.config.mel is not None:
                 for rows in {len(batch) for batch in batches}:
-                    self._speak_briefly(rows, speakers[batches[0][0].speaker])
+                    self._warm_up(rows, speakers[batches[0][0].speaker])
             for batch in batches:
                 yield from self._measure(batch, speakers)
 
@@ -137,18 +137,18 @@ class Evaluation:
         """One batch of them."""
         audio = [whole_audio(utterance) for utterance in rows]
         chosen = [speakers[utterance.speaker] for utterance in rows]
-        spoken: list[Tensor] | None = None
+        made: list[Tensor] | None = None
         speed = 0.0
         if self.model.config.mel is not None:
-            heard = [x[: round(LONGEST_S * self.model.sample_rate)] for x in audio]
-            spoken, speed = self._speak(heard, chosen)
+            clips = [x[: round(LONGEST_S * self.model.sample_rate)] for x in audio]
+            made, speed = self._vocode(clips, chosen)
         for row, utterance in enumerate(rows):
             own = Scores()
             own.add("bits_per_sample", file_bits(self.model, audio[row], chosen[row]), "infinite")
-            if spoken is None:
+            if made is None:
                 yield Measured(utterance, 0, {"model": own})
                 continue
-            yield self._compare(utterance, heard[row], spoken[row], own, speed)
+            yield self._compare(utterance, clips[row], made[row], own, speed)
 
     def _compare(
         self, utterance: Utterance, audio: Tensor, made: Tensor, own: Scores, speed: float
@@ -202,7 +202,7 @@ class Evaluation:
         )
         return refined.clamp(-1, 1)
 
-    def _speak(
+    def _vocode(
         self, audio: Sequence[Tensor], speakers: Sequence[int | None]
     ) -> tuple[list[Tensor], float]:
         """Return the network's copies of some recordings, and seconds of audio made per second."""
@@ -224,10 +224,10 @@ class Evaluation:
         copies = [row[: len(x)].clone() for row, x in zip(made, audio, strict=True)]
         return copies, sum(map(len, audio)) / self.model.sample_rate / seconds
 
-    def _speak_briefly(self, rows: int, speaker: int | None) -> None:
-        """So that what an engine compiles for so many rows counts for no recording."""
+    def _warm_up(self, rows: int, speaker: int | None) -> None:
+        """Warm up, so that what an engine compiles for so many rows counts for no recording."""
         silence = torch.zeros(self.model.sample_rate // 50)
-        self._speak([silence] * rows, [speaker] * rows)
+        self._vocode([silence] * rows, [speaker] * rows)
 
 
 def _own_systems(name: str, has_mel: bool, passes: int) -> list[System]:
@@ -242,10 +242,10 @@ def _own_systems(name: str, has_mel: bool, passes: int) -> list[System]:
 
 
 def whole_audio(utterance: Utterance) -> Tensor:
-    """All its samples, ``[T]`` in [-1, 1]."""
+    """Return all samples of an utterance, ``[T]`` in [-1, 1]."""
     return utterance.audio(0, len(utterance.samples))
 
 
 def in_order(measured: Sequence[Measured]) -> list[Measured]:
-    """By the names of the recordings."""
+    """Sort by the names of the recordings."""
     return sorted(measured, key=lambda one: one.utterance.name)

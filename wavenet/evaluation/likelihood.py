@@ -1,4 +1,4 @@
-"""Exact bits per sample of a recording under a model that hears the recording itself.
+"""Exact bits per sample of a recording under a model that is fed the recording itself.
 
     bits = -1 / (T ln 2) * sum_t log P(x[t] | x[0 .. t - 1], conditioning)
 
@@ -32,9 +32,9 @@ def file_bits(
     """Mean bits per 16-bit sample of a whole recording.
 
     Args:
-        model: any ``WaveNet`` but one that wants features other than its mel.
+        model: any ``WaveNet`` but one that needs features other than its mel.
         audio: ``[T]`` in [-1, 1] at the model's rate.
-        speaker: index, for a model that knows speakers.
+        speaker: index, for a model with speakers.
         chunk_samples: how much is computed at once; changes memory and rounding alone.
 
     Raises:
@@ -42,7 +42,7 @@ def file_bits(
     """
     if model.config.features is not None:
         raise ValueError(
-            "the model wants features that a recording does not say (model.features); only models "
+            "the model needs features that a recording does not give (model.features); only models "
             "with a mel, speakers or nothing can be evaluated"
         )
     like = model.input_projection.weight
@@ -57,8 +57,8 @@ def file_bits(
         for start in range(0, x.shape[-1], chunk_samples):
             chunk = x[:, start : start + chunk_samples]
             cond = first if start == 0 else next(pieces)
-            heard = model.distribution.quantize(chunk[:, None]).to(like)
-            following, state = model.stream(heard, state, cond)
+            quantized = model.distribution.quantize(chunk[:, None]).to(like)
+            following, state = model.stream(quantized, state, cond)
             params = torch.cat([params, following[..., :-1]], dim=-1)
             nats -= float(model.distribution.log_prob(params, chunk).double().sum())
             params = following[..., -1:]

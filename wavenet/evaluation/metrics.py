@@ -1,7 +1,7 @@
-"""How far a copy of a recording lies from the recording: the distances that a report gives.
+"""Distances of a copy from its recording: the metrics that a report gives.
 
-Both signals have the same length and lie on each other sample by sample, as every copy is made
-from the recording's own frames; nothing is warped in time. The definitions stand in ``METRICS``.
+Both signals have the same length and are aligned sample by sample, as every copy is made
+from the recording's own frames; nothing is warped in time. The definitions are in ``METRICS``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MOS_RATE = 16000
 VISQOL_SHORTEST_S = 1.0
 CEPSTRAL_ORDER = 24
 SPEECH_RANGE_DB = 40.0
-"""Frames that lie further below the loudest frame of the recording are pauses."""
+"""Frames that are further below the loudest frame of the recording are pauses."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ METRICS = (
         True,
         2,
         "ViSQOL v3 in speech mode at 16 kHz (Chinen et al. 2020), MOS-LQO from 1 to 5, as "
-        "visqol-python computes it with its polynomial mapping, which lies above the lattice's.",
+        "visqol-python computes it with its polynomial mapping, which is above the lattice's.",
     ),
     Metric(
         "dnsmos",
@@ -106,7 +106,7 @@ METRICS = (
         "",
         True,
         2,
-        "DNSMOS P.835, overall (Reddy et al. 2022), at 16 kHz, as speechmos computes it: it hears "
+        "DNSMOS P.835, overall (Reddy et al. 2022), at 16 kHz, as speechmos computes it: from "
         "the copy alone, so the recording has a score too.",
     ),
     Metric(
@@ -163,7 +163,7 @@ METRICS = (
         "",
         True,
         2,
-        "Seconds of audio made per second of one core's work; a model speaks several rows at once, "
+        "Seconds of audio made per second of one core's work; a model makes several rows at once, "
         "and the row shares the speed of its batch.",
     ),
 )
@@ -173,7 +173,7 @@ PITCH_KEYS = ("f0_error_cents", "f0_gross_error_percent", "voicing_error_percent
 
 @dataclass
 class Scores:
-    """Of one copy.
+    """Scores of one copy.
 
     Attributes:
         values: by ``Metric.key``; finite.
@@ -192,7 +192,7 @@ class Scores:
 
 
 class Instruments:
-    """What this installation can measure.
+    """Metrics that this installation can measure.
 
     Attributes:
         tracker: of F0, or None.
@@ -231,7 +231,7 @@ class Reference:
         self._f0 = self._track(audio)
 
     def compare(self, copy: Tensor) -> Scores:
-        """All distances of a copy ``[T]`` of the same length.
+        """Compute all distances of a copy ``[T]`` of the same length.
 
         Raises:
             ValueError: for another length.
@@ -291,7 +291,7 @@ def measuring_mel(sample_rate: int) -> MelConfig:
 
 
 def mel_cepstral_distortion(reference: Tensor, copy: Tensor) -> float:
-    """In dB, of log-mels ``[M, F]`` in nats; see ``METRICS``."""
+    """Mel-cepstral distortion in dB, of log-mels ``[M, F]`` in nats; see ``METRICS``."""
     n_mels = reference.shape[0]
     band = torch.arange(n_mels, dtype=torch.float64)
     order = torch.arange(1, CEPSTRAL_ORDER + 1, dtype=torch.float64)
@@ -349,7 +349,7 @@ def _pesq(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | No
         try:
             found.append(float(pesq(PESQ_RATE, x, y, "wb")))
         except NoUtterancesError:
-            reason = "P.862 hears no speech in it"
+            reason = "P.862 detects no speech in it"
         except BufferTooShortError:
             reason = "shorter than the 0.25 s that P.862 needs"
         except (PesqError, ValueError) as error:  # ValueError: a level that is no number

@@ -1,4 +1,4 @@
-"""The folder that a report is written to: refused before any work if it is somebody else's."""
+"""The folder that a report is written to: refused before any work if it holds other files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _model_of_report(folder: Path) -> dict[str, Any] | None:
-    """What an earlier report says of its model; None where there is no report."""
+    """Return an earlier report's entry on its model; None where there is no report."""
     try:
         content = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 Sounds are 16-bit FLAC, which every current browser plays, so that nothing is lost between the model
 and the ear; pictures are log-mel spectrograms as lossless WebP. The template, its style and its
-script lie beside this file as ``page.html``, ``page.css`` and ``page.js``.
+script are beside this file as ``page.html``, ``page.css`` and ``page.js``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wavenet.evaluation.report import notes_of
 from wavenet.features import log_mel
 from wavenet.values.text import printable
 
-HEARD_S = 15.0
+PLAYED_S = 15.0
 """So much of each recording is on the page; the numbers are of more."""
 SHOWN_NATS = 8.0
 """From the loudest to the darkest colour of a spectrogram: 69 dB."""
@@ -53,14 +53,14 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Heard:
+class PageEntry:
     """One utterance of the page.
 
     Attributes:
         name: of the recording.
-        speaker: who speaks, or empty.
-        duration_s: of what is heard.
-        cut: whether the recording goes on behind it.
+        speaker: name of the speaker, or empty.
+        duration_s: of what is played.
+        cut: whether the recording is longer.
         versions: the recording first.
     """
 
@@ -72,7 +72,7 @@ class Heard:
 
 
 def spread(names: Sequence[str], count: int) -> frozenset[str]:
-    """So many of the names, evenly spread over their order.
+    """Choose ``count`` of the names, evenly spread over their order.
 
     Raises:
         ValueError: for a negative count.
@@ -84,10 +84,10 @@ def spread(names: Sequence[str], count: int) -> frozenset[str]:
     return frozenset(names[i * len(names) // count] for i in range(count))
 
 
-def hear(measured: Measured, systems: Sequence[System], sample_rate: int) -> Heard:
-    """The sounds and pictures of one measured recording with its copies."""
-    n_heard = min(measured.copied_samples, round(HEARD_S * sample_rate))
-    recording = whole_audio(measured.utterance)[:n_heard]
+def page_entry(measured: Measured, systems: Sequence[System], sample_rate: int) -> PageEntry:
+    """Return the audio and pictures of one measured recording with its copies."""
+    n_played = min(measured.copied_samples, round(PLAYED_S * sample_rate))
+    recording = whole_audio(measured.utterance)[:n_played]
     loudest = float(log_mel(recording, measuring_mel(sample_rate)).max())
     versions = [
         Version(REFERENCE, flac(recording, sample_rate), picture(recording, sample_rate, loudest))
@@ -98,7 +98,7 @@ def hear(measured: Measured, systems: Sequence[System], sample_rate: int) -> Hea
         if copy is None:
             versions.append(Version(system, missing=scores.missing.get("copy", "no copy")))
             continue
-        sound = copy[:n_heard]
+        sound = copy[:n_played]
         facts = tuple(
             (metric.title, f"{scores.values[metric.key]:.{metric.digits}f} {metric.unit}".strip())
             for metric in METRICS
@@ -107,11 +107,11 @@ def hear(measured: Measured, systems: Sequence[System], sample_rate: int) -> Hea
         image = picture(sound, sample_rate, loudest)
         versions.append(Version(system, flac(sound, sample_rate), image, facts))
     utterance = measured.utterance
-    return Heard(
+    return PageEntry(
         printable(utterance.name),
         printable(utterance.speaker),
-        n_heard / sample_rate,
-        n_heard < len(utterance.samples),
+        n_played / sample_rate,
+        n_played < len(utterance.samples),
         tuple(versions),
     )
 
@@ -150,7 +150,7 @@ def picture(samples: Tensor, sample_rate: int, loudest: float) -> str | None:
 
 
 def has_pictures() -> bool:
-    """Whether spectrograms can be drawn."""
+    """Return whether spectrograms can be drawn."""
     try:
         import matplotlib
         import PIL  # noqa: F401
@@ -171,12 +171,12 @@ def require_template_engine() -> None:
         raise ModuleNotFoundError(f"the listening page needs jinja2: {INSTALL}") from error
 
 
-def render(report: dict[str, Any], heard: Sequence[Heard]) -> str:
+def render(report: dict[str, Any], entries: Sequence[PageEntry]) -> str:
     """The page.
 
     Args:
         report: the content of ``report.json``.
-        heard: the utterances that can be played, sorted by name.
+        entries: the utterances that can be played, sorted by name.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -188,12 +188,12 @@ def render(report: dict[str, Any], heard: Sequence[Heard]) -> str:
     shown = [m for m in METRICS if any(m.key in row for row in report["summary"].values())]
     return template.render(
         report=report,
-        heard=heard,
+        entries=entries,
         metrics=shown,
         own=[m for m in shown if m.key in report["summary"]["model"]],
         notes=notes_of(report),
         reference=REFERENCE,
-        heard_s=HEARD_S,
+        played_s=PLAYED_S,
         style=here.joinpath("page.css").read_text("utf-8"),
         script=here.joinpath("page.js").read_text("utf-8"),
     )

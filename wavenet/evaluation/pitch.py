@@ -1,8 +1,8 @@
-"""F0 of a recording, and how far two tracks of it lie apart.
+"""F0 of a recording, and distances of two tracks of it.
 
 One tracker serves every installation, so that figures compare: pYIN (Mauch and Dixon 2014) decides
-which frames are voiced and in which octave F0 lies, on a grid of 20 cents; YIN's interpolated
-period (de Cheveigne and Kawahara 2002) gives the value where it lies within a step of that. Both
+which frames are voiced and in which octave F0 is, on a grid of 20 cents; YIN's interpolated
+period (de Cheveigne and Kawahara 2002) gives the value where it is within a step of that. Both
 are librosa's, and neither draws anything. A grid of 10 cents, librosa's default, takes eight times
 as long.
 """
@@ -34,7 +34,7 @@ Track = np.ndarray
 
 @dataclass(frozen=True)
 class Tracker:
-    """What finds F0.
+    """A method that finds F0.
 
     Attributes:
         name: for the report.

@@ -1,4 +1,4 @@
-"""What an evaluation found, as ``report.json`` and as Markdown.
+"""The report of an evaluation, as ``report.json`` and as Markdown.
 
 ``report.json`` is one object; its keys stay what they are as long as ``format_version`` does:
 
@@ -123,7 +123,7 @@ def differences(evaluation: Evaluation, measured: Sequence[Measured]) -> Summary
 
 
 def weights_sha256(model: WaveNet) -> str:
-    """Of the names, types, shapes and bytes of all tensors, in the order of their names."""
+    """SHA-256 of the names, types, shapes and bytes of all tensors, ordered by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -161,7 +161,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def notes_of(report: dict[str, Any]) -> dict[str, list[str]]:
-    """What is not in the table, and why: title to lines; without empty ones."""
+    """Return what is not in the table, and why: title to lines; without empty ones."""
     missing = [line for one in report["utterances"] for line in _missing_of(one)]
     notes = {
         "Not measured here": [f"{key}: {why}" for key, why in report["unavailable"].items()],
@@ -172,7 +172,7 @@ def notes_of(report: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _missing_of(utterance: dict[str, Any]) -> Iterator[str]:
-    """What has no value there: a line for each reason, and not for each of its values."""
+    """Yield what has no value: a line for each reason, and not for each of its values."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for system, reasons in utterance["missing"].items():
         for reason in dict.fromkeys(reasons.values()):

@@ -65,7 +65,7 @@ def mean_of(values: Sequence[float], seed: int = 0) -> Mean | None:
 
 
 def has_scipy() -> bool:
-    """Whether intervals can be computed."""
+    """Return whether intervals can be computed."""
     try:
         import scipy.stats  # noqa: F401
     except ModuleNotFoundError:

@@ -76,7 +76,7 @@ def portable_command(command: str) -> str:
 
 
 def without_folder(line: str, folder: Path) -> str:
-    """Return a message that begins with a path, the path relative to a folder if it lies there.
+    """Return a message that begins with a path, the path relative to a folder if it is there.
 
     Elsewhere the path is shortened to its name.
     """
@@ -88,6 +88,6 @@ def without_folder(line: str, folder: Path) -> str:
 
 
 def common_folder(names: Iterable[str]) -> str:
-    """Return the folder that all absolute paths among names lie in; empty if there are none."""
+    """Return the folder that all absolute paths among names are in; empty if there are none."""
     absolute = [os.path.dirname(name) for name in names if os.path.isabs(name)]
     return os.path.commonpath(absolute) if absolute else ""

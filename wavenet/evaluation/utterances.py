@@ -1,4 +1,4 @@
-"""Which recordings of a folder are measured, and as whose speech."""
+"""Choice of a folder's recordings to measure, and of their speakers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wavenet.model import WaveNet
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is measured.
+    """Recordings to measure.
 
     Attributes:
         utterances: in the order of their names.
@@ -74,7 +74,7 @@ def choose(
 
 
 def _portable(utterances: Sequence[Utterance], left_out: Sequence[str], listing: Listing) -> Chosen:
-    """The choice, with names and lines that say nothing of where the folder lies."""
+    """The choice, with names and lines that do not depend on where the folder is."""
     place = listing.place if listing.place.is_dir() else listing.place.parent
     folder = common_folder(utterance.name for utterance in utterances)
     named = [
@@ -89,20 +89,20 @@ def _portable(utterances: Sequence[Utterance], left_out: Sequence[str], listing:
 
 
 def with_speaker(utterances: Sequence[Utterance], speaker: str | None) -> tuple[Utterance, ...]:
-    """All of them said to be spoken by one, where one is named."""
+    """Assign one speaker to all of them, where one is named."""
     if speaker is None:
         return tuple(utterances)
     return tuple(replace(utterance, speaker=speaker) for utterance in utterances)
 
 
 def speaker_index(model: WaveNet, speaker: str) -> int | None:
-    """Which of the model's speakers this is; None for a model that tells none apart.
+    """Return the index of a speaker of the model; None for a model without speakers.
 
-    Where nobody says who speaks, a model that may do without a speaker is not told one.
+    Where no speaker is given, a model that may do without one gets none.
 
     Args:
         model: any ``WaveNet``.
-        speaker: a name, or an index where the model has no names; empty where nobody says.
+        speaker: a name, or an index where the model has no names; empty where it is unknown.
 
     Raises:
         ValueError: if the model does not know the speaker.
@@ -115,10 +115,10 @@ def speaker_index(model: WaveNet, speaker: str) -> int | None:
     if not config.speaker_names and speaker.isdecimal() and int(speaker) < config.speakers:
         return int(speaker)
     known = ", ".join(config.speaker_names) or f"0 to {config.speakers - 1}"
-    nobody = "; with --speaker '' it speaks as nobody" if config.unconditional else ""
+    none = "; --speaker '' selects none" if config.unconditional else ""
     raise ValueError(
         f"speaker={speaker!r} is none that the model knows: {known}; name the folders below the "
-        f"corpus so, or say with --speaker as whom it shall speak{nobody}"
+        f"corpus so, or select one with --speaker{none}"
     )
 
 

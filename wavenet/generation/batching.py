@@ -1,8 +1,8 @@
 """Continuous batching: many utterances of different lengths through the rows of one engine.
 
 A row that has ended begins the next utterance while the others go on. Rows change, and get the
-frames that follow, only where a frame begins, so that all lie at the same place between two frames
-of their own. What is made for an utterance is what ``generate`` makes of it alone with its seed.
+frames that follow, only where a frame begins, so that all have the same phase within a frame of
+their own. The samples of an utterance are those that ``generate`` makes of it alone with its seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wavenet.generation.arguments import condition_rows, row_lengths
 from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.frames import encode_blocks, encoded, on_device
 from wavenet.generation.options import Sampling, SamplingOptions
-from wavenet.generation.prompts import listen
+from wavenet.generation.prompts import process_prompt
 from wavenet.generation.randomness import UniformSource, row_seeds
 from wavenet.generation.refining import RowRefiner, passes_of
 from wavenet.model import WaveNet
@@ -46,7 +46,7 @@ class AudioChunk(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Utterance:
-    """What one row is to say; arguments as those of ``generate``, for one row.
+    """One utterance to synthesize; arguments as those of ``generate``, for one row.
 
     Attributes:
         mel: ``[M, F]``, or None for a model without local features.
@@ -81,7 +81,7 @@ def generate_queue(
     Args:
         model: any ``WaveNet``.
         utterances: any number; the next one is taken when a row is free, and all rows wait for it.
-            None says that there is none yet: the row stays empty until the next look.
+            None means that there is none yet: the row stays empty until the next look.
         rows: that run at once; fewer if there are fewer utterances.
         chunk_samples: most that are made between two looks, at least a hop: what an utterance may
             have to wait though there is an empty row.
@@ -93,7 +93,7 @@ def generate_queue(
         in [-1, 1], on the CPU; those that end first come first.
 
     Raises:
-        ValueError: as ``generate``; what is wrong with an utterance is said when it is taken.
+        ValueError: as ``generate``; for a wrong utterance, when it is taken.
     """
     rows = as_integer("rows", rows)
     chunk_samples = as_integer("chunk_samples", chunk_samples)
@@ -127,7 +127,7 @@ def generate_queue(
 def _row_of(
     model: WaveNet, sampling: Sampling, number: int, one: Utterance, refine: int | None
 ) -> _Row:
-    """The row that says an utterance."""
+    """Make the row that generates an utterance."""
     given = condition_rows(model, named_conditions(one.mel, one.speaker, one.conditions))
     mels = given.pop("mel", None)
     if mels is not None and len(mels) != 1:
@@ -147,10 +147,10 @@ def _row_of(
 
 
 class BatchedVocoder(Iterator[list[AudioChunk]]):
-    """Speaks mels, ``batch_size`` of them at once, each when it is its turn.
+    """Synthesizes audio from mels, ``batch_size`` of them at once, in order.
 
     Memory does not grow with their lengths. Every utterance has the same seed, so that it does not
-    matter what else is spoken.
+    matter what else is synthesized.
 
     Args:
         model: one with local features.
@@ -196,7 +196,7 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         return next(self._batch)
 
     def drop(self, number: int) -> None:
-        """Say no more of an utterance; its place is free at the next segment."""
+        """Stop an utterance; its row is free at the next segment."""
         for row in self._batch.rows:
             if row is not None and row.number == number:
                 row.dropped = True
@@ -312,7 +312,7 @@ class _Row:
         known: conditioning ``[C, n]``, from the frame before the next sample on; in front of the
             first frame and behind the last one, that frame again. One column where it is constant,
             None where there is none.
-        dropped: whether nobody wants more of it.
+        dropped: whether no more of it is wanted.
     """
 
     start: GenerationState | None
@@ -346,15 +346,15 @@ class _Row:
             self._blocks = encode_blocks(self._model, mel, given)
             block = next(self._blocks)
             first, self.known = block[:, :2], torch.cat((block[:, :1], block), dim=1)
-        self.start = GenerationState.after(*listen(self._model, first, None))
+        self.start = GenerationState.after(*process_prompt(self._model, first, None))
 
     @property
     def ready(self) -> int:
-        """Frames that can be heard: those whose successor is known."""
+        """Number of frames that can be used: those whose successor is known."""
         return 0 if self.known is None else self.known.shape[1] - 2
 
     def frames(self) -> Tensor | None:
-        """What an engine needs from the next sample on, which sets ``span``."""
+        """Return the frames that an engine needs from the next sample on; sets ``span``."""
         if self._blocks is None or self.known is None:
             self.span = math.inf
             return self.known
@@ -372,7 +372,7 @@ class _Row:
         return self.known
 
     def take(self, samples: Tensor) -> AudioChunk:
-        """What is wanted of the network's next samples ``[n]``, or what is refined by now."""
+        """Consume the network's next samples ``[n]``; return those wanted, or refined by now."""
         self.span -= len(samples)
         samples = samples[: int(min(len(samples), self.left))]
         self.left -= len(samples)

@@ -1,7 +1,7 @@
 """Mel frames into conditioning, block by block: the same bits for a whole mel and for a stream.
 
 How a convolution sums may depend on the length that it is given. So blocks begin at fixed frames,
-and each is encoded from itself and the frames on either side that it hears, however the mel came.
+and each is encoded from itself and the frames of context on either side, however the mel came.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK = 256
 def encode_blocks(
     model: WaveNet, pieces: Iterable[Tensor], others: Mapping[str, Tensor] | None = None
 ) -> Iterator[Tensor]:
-    """What ``model.condition_frames`` says of a mel that comes in pieces, as soon as it is known.
+    """Yield ``model.condition_frames`` of a mel that comes in pieces, as soon as it is known.
 
     A block waits for the ``model.context_frames`` frames behind it, or for the end.
 
@@ -52,9 +52,9 @@ def encode_blocks(
             ended = piece is None
             window = window if piece is None else torch.cat((window, piece), dim=-1)
         stop = min(begin + BLOCK, first + window.shape[-1])
-        heard = window[None, :, : stop + margin - first].to(like, copy=True).contiguous()
+        context = window[None, :, : stop + margin - first].to(like, copy=True).contiguous()
         if stop > begin:
-            frames = model.condition_frames(conditions={**(others or {}), "mel": heard})
+            frames = model.condition_frames(conditions={**(others or {}), "mel": context})
             assert frames is not None  # the mel is given
             yield frames[0, :, columns * (begin - first) : columns * (stop - first)]
         kept = max(first, stop - margin)
@@ -63,7 +63,7 @@ def encode_blocks(
 
 @torch.inference_mode()
 def encoded(model: WaveNet, given: Mapping[str, Tensor]) -> Tensor | None:
-    """All frames ``[C, F]`` of one row's conditions ``[1, ...]``; None for no conditioning."""
+    """Encode all frames ``[C, F]`` of one row's conditions ``[1, ...]``; None without any."""
     given = on_device(model, given)
     if "mel" in given and model.config.local is not None:
         others = {name: value for name, value in given.items() if name != "mel"}

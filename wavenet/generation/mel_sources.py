@@ -1,4 +1,4 @@
-"""What there is to be spoken: an audio file or a stored mel, checked before anything is made."""
+"""Inputs of the vocoder: an audio file or a stored mel, checked before anything is made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Source:
 
     Attributes:
         path: of the file.
-        n_samples: that its speech shall have, at the model's rate.
+        n_samples: length of the synthesized audio, at the model's rate.
         longest: that the mel describes, which may be a part of a hop more.
         n_mels: bands of its mel.
         frames: gives its mel ``[M, F_i]``, piece after piece, as often as it is called.
@@ -72,7 +72,7 @@ def _stored(path: Path, own: MelConfig, filterbank: Tensor, given: MelConfig | N
     found = stored.config if stored.config is not None else given
     if found is None:
         raise MelFileError(
-            f"{path}: a bare .npy does not say how it was made; give --mel-config, or make a .npz "
+            f"{path}: a bare .npy has no mel settings; give --mel-config, or make a .npz "
             "with wavenet mel"
         )
     if found != own:

@@ -1,4 +1,4 @@
-"""How samples are drawn: the options of a request, and what they mean for a model."""
+"""Sampling options: those of a request, and their values for a model."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def engine_class(name: str, model: WaveNet) -> type[Engine]:
 
 @functools.cache
 def _warn_of_stream(reason: str) -> None:
-    """Say once why generation is slow."""
+    """Warn once why generation is slow."""
     warnings.warn(
         f"model.stream generates, one sample a call and slowly: the fast engine {reason}",
         RuntimeWarning,

@@ -34,7 +34,9 @@ class Prompt:
         return cls(len(samples), lambda: (samples,))
 
 
-def listen(model: WaveNet, frames: Tensor | None, prompt: Prompt | None) -> tuple[Tensor, State]:
+def process_prompt(
+    model: WaveNet, frames: Tensor | None, prompt: Prompt | None
+) -> tuple[Tensor, State]:
     """Return params ``[1, P, 1]`` and state of one row after silence and its prompt.
 
     Both depend on the last ``model.past + 1`` samples alone, so only the pieces that hold those

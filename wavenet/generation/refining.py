@@ -53,7 +53,7 @@ class RowRefiner:
         block: from ``make_refinement``; shared by all rows.
         n_samples: length of the row; what is added beyond is ignored. None for all that is added.
         lead: samples ``[T]`` before the row, such as a prime, which are given and not returned; the
-            first frame of the target stands at their beginning.
+            first frame of the target is at their beginning.
     """
 
     def __init__(

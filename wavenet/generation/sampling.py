@@ -2,7 +2,7 @@
 
 Generation begins as training sees a file begin: from silence, with the first column of the
 conditioning held. The parameters of sample 0 are the answer to that silence; from then on each
-sample is drawn, heard together with its own conditioning, and gives the parameters of the next.
+sample is drawn, fed back together with its own conditioning, and gives the parameters of the next.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wavenet.generation.arguments import (
 from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.frames import encoded
 from wavenet.generation.options import SamplingOptions
-from wavenet.generation.prompts import Prompt, listen
+from wavenet.generation.prompts import Prompt, process_prompt
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.generation.refining import RefinedRows
 from wavenet.model import WaveNet
@@ -63,15 +63,15 @@ def generate(
 ) -> Any:
     """Sample audio.
 
-    A row equals the same request alone, whatever stands in the batch beside it, up to rounding.
+    A row equals the same request alone, whatever else is in the batch, up to rounding.
 
     Args:
         model: any ``WaveNet``.
         duration_s: length in seconds; or
         n_samples: length in samples, one for all rows or one each; shorter rows end in zeros.
-            Without either, a mel says how long.
-        mel: local features, ``[M, F]``, ``[B, M, F]``, or one ``[M, F_i]`` per row. Frame 0 stands
-            at the first sample: of the prime where there is one, else of the output.
+            Without either, a mel gives the length.
+        mel: local features, ``[M, F]``, ``[B, M, F]``, or one ``[M, F_i]`` per row. Frame 0 is
+            for the first sample: of the prime where there is one, else of the output.
         speaker: index or name, one for all rows or one each.
         conditions: values of further conditions by name, tensors of one row or one each.
         seed: an int s gives row i the seed s + i; or one per row; None draws one.
@@ -82,9 +82,9 @@ def generate(
         prime: audio to carry on, ``[T]``, ``[B, T]`` or ``[B, 1, T]`` in [-1, 1] at the model's
             rate; or a ``Prompt``, which comes in pieces. The output is what follows it.
         state: carry on from what ``return_state=True`` gave; the same seed continues its sequence,
-            and frame 0 of the mel stands at the first new sample.
+            and frame 0 of the mel accompanies the first new sample.
         return_state: also return the state after the last sample.
-        batch_size: rows, where nothing else says how many.
+        batch_size: rows, where no other argument gives their number.
         engine: ``auto``, ``stream``, ``eager``, ``cpu``, ``gpu`` or ``gpu-fused``.
         weights: ``float32``, ``float16`` or ``bfloat16``, what the weights are rounded to.
         refine: passes that bring the samples nearer to the mel (see ``MelRefinement``); 0 for the
@@ -143,8 +143,8 @@ def stream(
 
     Returns:
         A ``SampleStream``: an iterator of ``[B, chunk_samples]``. Arguments are checked at once,
-        not at the first chunk. Its ``latency_samples`` and ``latency_ms`` say how far refined
-        samples lie behind the network's: with 16 passes and 200 samples a hop at 16 kHz, 7099
+        not at the first chunk. Its ``latency_samples`` and ``latency_ms`` are the delay of refined
+        samples behind the network's: with 16 passes and 200 samples a hop at 16 kHz, 7099
         samples or 444 ms; with 4 passes 144 ms; 0 without refinement.
 
     Raises:
@@ -154,7 +154,7 @@ def stream(
 
 
 class _Content(NamedTuple):
-    """What is generated, and from what; each as in ``generate``."""
+    """Content to generate, and from what; each as in ``generate``."""
 
     duration_s: float | None
     n_samples: int | Sequence[int] | None
@@ -276,7 +276,7 @@ class SampleStream(Iterator[Tensor]):
         return samples
 
     def state(self) -> GenerationState:
-        """Where the stream stands, to be carried on by ``stream`` or ``generate``.
+        """Current state of the stream, to be continued by ``stream`` or ``generate``.
 
         Raises:
             ValueError: of a refined stream, whose network is ahead of the samples given.
@@ -318,7 +318,7 @@ def _start(
     for row in range(distinct):
         own = None if frames is None else frames[row]
         prime = None if primes is None else primes[row % len(primes)]
-        starts.append(listen(model, own, prime))
+        starts.append(process_prompt(model, own, prime))
     starts = starts * (rows // distinct)
     params = torch.cat([params for params, _ in starts])
     parts = zip(*(flatten_state(state) for _, state in starts), strict=True)

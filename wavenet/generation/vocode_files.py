@@ -29,7 +29,7 @@ _Writing = Generator[None, Tensor | None, None]
 
 @dataclass(frozen=True)
 class Job:
-    """A file to be spoken, and where to."""
+    """An input file, and the file to write."""
 
     source: Path
     out: Path
@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of the jobs.
+    """Result of the jobs.
 
     Attributes:
         written: how many files.
@@ -56,7 +56,7 @@ def jobs_of_folder(
     """One job for each audio file and stored mel below a folder: the same path below ``out``, .wav.
 
     Args:
-        folder: what lies in it and below, but not in ``out``.
+        folder: searched with its subfolders, but for ``out``.
         out: the folder to write to.
         bare_mels: whether ``.npy`` files are mels.
 
@@ -102,7 +102,7 @@ def _mels(bare_mels: bool) -> str:
 
 
 def _outside(paths: list[Path], out: Path | None) -> list[Path]:
-    """Those that do not lie in a folder, however it is spelled."""
+    """Paths that are not inside a folder, however it is spelled."""
     if out is None:
         return paths
     inside: dict[Path, bool] = {}
@@ -120,7 +120,7 @@ def _identity(path: Path) -> tuple[int, int]:
 def vocode_files(
     model: WaveNet,
     jobs: Sequence[Job],
-    manner: SamplingOptions,
+    options: SamplingOptions,
     *,
     mel_config: MelConfig | None = None,
     batch_size: int = 8,
@@ -128,22 +128,22 @@ def vocode_files(
     report: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda made, total: None,
 ) -> Outcome:
-    """Read each file once, then speak all that can be used, the longest first.
+    """Read each file once, then synthesize all that can be used, the longest first.
 
-    What is written for a file depends on that file and the manner alone.
+    What is written for a file depends on that file and the options alone.
 
     Args:
         model: a mel-conditioned one.
         jobs: what to read and to write.
-        manner: how to speak.
+        options: how samples are drawn.
         mel_config: the settings of bare ``.npy`` mels.
-        batch_size: files that are spoken at once.
+        batch_size: files that are synthesized at once.
         look: wraps the jobs while they are looked through, to show how far that is.
         report: gets the line of a file that is left out, at once.
         progress: gets the samples made since the last call, and those that there will be.
 
     Raises:
-        ValueError: if the manner does not fit the model.
+        ValueError: if the options do not fit the model.
     """
     failures: list[str] = []
 
@@ -165,16 +165,16 @@ def vocode_files(
     writings = _Writings(found, model.sample_rate)
     changed: dict[int, str] = {}
     mels = (_read_again(i, source, changed) for i, (source, _) in enumerate(found))
-    speeches = BatchedVocoder(
+    vocoder = BatchedVocoder(
         model,
         mels,
-        manner,
+        options,
         batch_size=min(batch_size, max(1, len(found))),
         n_samples=[source.n_samples for source, _ in found],
     )
     try:
-        for spoken in speeches:
-            for number, samples, ended in spoken:
+        for chunks in vocoder:
+            for number, samples, ended in chunks:
                 try:
                     if number in changed:
                         raise MelFileError(changed[number])
@@ -182,7 +182,7 @@ def vocode_files(
                 except (AudioError, MelFileError, OSError) as error:
                     fail(str(error))
                     writings.drop(number)
-                    speeches.drop(number)
+                    vocoder.drop(number)
     except (KeyboardInterrupt, SystemExit) as error:
         if len(jobs) == 1:
             writings.keep(error)
@@ -199,7 +199,7 @@ def vocode_files(
 
 
 def _read_again(number: int, source: Source, changed: dict[int, str]) -> Iterator[Tensor]:
-    """Its frames; if the file has changed meanwhile, ``changed`` says why, and the mel ends."""
+    """Yield a file's frames; if it has changed meanwhile, note why in ``changed`` and end."""
     first = True
     try:
         for piece in source.frames():

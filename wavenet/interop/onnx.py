@@ -1,4 +1,4 @@
-"""A model's programs as ONNX files, one file each, with all that ``config.json`` says inside.
+"""A model's programs as ONNX files, one file each, with the content of ``config.json`` inside.
 
 onnxruntime, and whatever else runs ONNX, needs neither torch nor this package for them.
 """
@@ -93,7 +93,7 @@ def _name(values: Any, names: list[str]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch from telling of packages that no model of ours needs, and of itself."""
+    """Silence torch's messages on itself, and on packages that no model of ours needs."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What a file of torch.save asks for, told apart from what it may have, before torch reads it.
+"""Scan of a file of torch.save for what it asks for, before torch reads it.
 
 torch's restricted unpickler runs no code of a file's, but it lets a file ask for memory that has
 nothing to do with its size (``bytearray(10**10)``, a storage of so many elements, a dictionary made
@@ -42,7 +42,7 @@ class _Dictionary(dict[Any, Any]):
 
 
 class _Value:
-    """Stands for anything that is not looked into; takes any state."""
+    """Placeholder for anything that is not looked into; takes any state."""
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -53,7 +53,7 @@ class _Storage:
         self.elements = elements
 
 
-class _Rehearsal(pickle._Unpickler):
+class _Scanner(pickle._Unpickler):
     """Runs a pickle against stand-ins.
 
     The unpickler in Python: that in C can be made to fill memory by the number of a memo.
@@ -79,7 +79,7 @@ class _Rehearsal(pickle._Unpickler):
         }
 
     def load(self) -> Any:
-        """What the stand-ins made of it."""
+        """Return what the stand-ins made of the pickle."""
         try:
             return super().load()
         except KeyError as error:  # of the opcodes, or of the memo
@@ -104,7 +104,7 @@ class _Rehearsal(pickle._Unpickler):
         return _Storage(elements)
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Value:
-        """As ``_rebuild_tensor_v2``; the storage would grow to what a tensor claims."""
+        """Check a ``_rebuild_tensor_v2``: the storage would grow to what a tensor claims."""
         numbers = (offset, *size, *stride)
         plain = all(type(number) is int and number >= 0 for number in numbers)
         if not isinstance(storage, _Storage) or len(size) != len(stride) or not plain:
@@ -115,8 +115,8 @@ class _Rehearsal(pickle._Unpickler):
         return _Value()
 
 
-def rehearse(path: Path) -> None:
-    """Go through a file of torch.save without making what it asks for.
+def scan_pickle(path: Path) -> None:
+    """Scan a file of torch.save without making what it asks for.
 
     Raises:
         Refused: naming what it asks for.
@@ -126,7 +126,7 @@ def rehearse(path: Path) -> None:
     if not zipfile.is_zipfile(path):  # the older format
         file = io.BytesIO(path.read_bytes())
         for _ in range(_OLD_FORMAT_PICKLES):
-            _Rehearsal(file, most).load()
+            _Scanner(file, most).load()
         return
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -138,7 +138,7 @@ def rehearse(path: Path) -> None:
         names = [one.filename for one in members if one.filename.endswith("/data.pkl")]
         if len(names) != 1:
             raise Refused("it is an archive of something else")
-        _Rehearsal(io.BytesIO(archive.read(names[0])), most).load()
+        _Scanner(io.BytesIO(archive.read(names[0])), most).load()
 
 
 def _no_arguments(*arguments: Any) -> _Dictionary:

@@ -3,7 +3,7 @@
     audio [B, 1, T], conditioning [B, C, T], state_00 [B, R, past_0] ..
         -> params [B, P, T], next_state_00 [B, R, past_0] ..
 
-The conditioning is there where the model has any, and is ``[B, C, 1]`` where it knows speakers
+The conditioning is there where the model has any, and is ``[B, C, 1]`` where it has speakers
 alone. A second program makes it:
 
     features [B, M, F], speaker [B] (int64), ...  ->  conditioning [B, C, F * hop]
@@ -32,7 +32,7 @@ from wavenet.storage.files import atomic_write
 from wavenet.storage.sharing import shareable
 
 CONDITION_SUFFIX = ".condition"
-"""Stands before the suffix of the file that holds the second program."""
+"""Goes before the suffix of the file that holds the second program."""
 _SAMPLE_RATE = ("input_projection", "stack", "head")
 
 

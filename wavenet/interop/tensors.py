@@ -1,4 +1,4 @@
-"""Tensors from a file of torch.save that anybody may have made.
+"""Tensors from an untrusted file of torch.save.
 
 Nothing in it is executed: torch's restricted unpickler builds containers, numbers and tensors
 alone, and ``pickles`` has looked before at what it will be asked for.
@@ -19,7 +19,7 @@ import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
-from wavenet.interop.pickles import Refused, rehearse
+from wavenet.interop.pickles import Refused, scan_pickle
 from wavenet.storage.checkpoint import CheckpointError
 from wavenet.values.text import printable
 
@@ -52,7 +52,7 @@ _NUMBERS: list[Any] = [
 
 
 def read_saved(path: Path) -> Any:
-    """What ``torch.save`` wrote, as containers, numbers and tensors on the CPU.
+    """Read a file of ``torch.save`` as containers, numbers and tensors on the CPU.
 
     Raises:
         CheckpointError: if the file is missing, damaged, asks for code to be run, or for more
@@ -61,7 +61,7 @@ def read_saved(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path} is no file; name a checkpoint that torch.save wrote")
     try:
-        rehearse(path)
+        scan_pickle(path)
         with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a protocol that only damage writes
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -13,8 +13,8 @@ W_l / a_l. (The L/2 shares the factors among both ends, within the range of half
 features c and the speaker g become the two parts of one conditioning.
 
 What differs: generation begins from silence at the input, there from zeros at every layer (our
-``init_state``); samples are drawn on the 16-bit grid; audio that is heard is rounded to the nearest
-mu-law class, there it is rounded down (drawn classes are heard as they are).
+``init_state``); samples are drawn on the 16-bit grid; audio as input is rounded to the nearest
+mu-law class, there it is rounded down (drawn classes are fed back as they are).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def import_checkpoint(file: str | Path, hparams: str | Path | None = None) -> Wa
 
 
 def provenance(file: str | Path, hparams: str | Path | None = None) -> dict[str, Any]:
-    """What ``config.json`` shall say of where an imported model comes from."""
+    """Return the provenance of an imported model for ``config.json``."""
     path = Path(file)
     settings = path.parent / SETTINGS_NAME if hparams is None else Path(hparams)
     return {
@@ -104,7 +104,7 @@ def _require_shapes(found: dict[str, Tensor], layout: Layout, path: Path) -> Non
     if present != 2 * layout.n_layers:  # before a list of so many is made
         raise CheckpointError(
             f"{path} has weights and biases of {present / 2:g} dilated convolutions, but hparams "
-            f"say layers={layout.n_layers}"
+            f"have layers={layout.n_layers}"
         )
     expected = layout.shapes()
     for key in sorted(expected.keys() | found.keys()):

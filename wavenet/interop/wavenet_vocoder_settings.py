@@ -16,14 +16,14 @@ from wavenet.values.text import short
 MAX_SETTINGS_BYTES = 1 << 20
 """Longest ``hparams.json`` that is read; its own program writes 2 kB."""
 MAX_DILATION = 2**20
-"""The longest that is believed, 20 times that of any known model: states are as long."""
+"""The longest that is accepted, 20 times that of any known model: states are as long."""
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Attributes:
         config: our model.
@@ -66,7 +66,7 @@ class Layout:
         return shapes | self._upsampling_shapes()
 
     def smoothing_keys(self) -> list[str]:
-        """The smoothing kernels, step after step; between them stand the stretches."""
+        """The smoothing kernels, step after step; between them are the stretches."""
         if self.upsample_net is None:
             return []
         inner = ".upsample" if self.upsample_net == _CONV_IN else ""
@@ -231,6 +231,6 @@ def _output_channels(config: WaveNetConfig) -> int:
 
 
 def _with_bias(name: str, *shape: int) -> dict[str, Shape]:
-    """Of a convolution; without a kernel size it has one tap."""
+    """Shapes of a convolution's weight and bias; without a kernel size it has one tap."""
     weight = shape if len(shape) == 3 else (*shape, 1)
     return {f"{name}.weight": weight, f"{name}.bias": (shape[0],)}

@@ -30,7 +30,7 @@ Draw = Callable[[nn.Module, float], None]
 
 
 class Recording(Protocol):
-    """What a condition may ask of a recording: its speaker, its length and its samples."""
+    """Facts of a recording that a condition may use: its speaker, its length and its samples."""
 
     @property
     def speaker(self) -> str: ...
@@ -58,7 +58,7 @@ class Condition(ABC):
 
     @property
     def used(self) -> bool:
-        """Whether the model has this condition: those that ``config.conditions`` names."""
+        """Return whether the model has this condition: those that ``config.conditions`` names."""
         return True
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Condition(ABC):
 
     @property
     def expected(self) -> str:
-        """What a value is, for messages."""
+        """Description of a value, for messages."""
         return f"[{', '.join(['B', *map(str, self.example(1, 1).shape[1:])])}]"
 
     def check_value(self, value: Tensor) -> None:
@@ -108,7 +108,7 @@ class Condition(ABC):
 
     def of_recording(self, recording: Recording) -> Tensor:
         """Return the value of a recording, without the dimension of rows, for training."""
-        raise ValueError(f"the condition {self.name!r} does not say its value for a recording")
+        raise ValueError(f"the condition {self.name!r} has no value for a recording")
 
     def encode(self, model: WaveNet, value: Tensor) -> Tensor:
         """Return the frames ``[B, C, F]`` of values."""
@@ -116,7 +116,7 @@ class Condition(ABC):
         return frames
 
     def null(self, model: WaveNet) -> Tensor:
-        """Return the frames ``[1, C, 1]`` that stand for no value: zeros."""
+        """Return the frames ``[1, C, 1]`` of an absent value: zeros."""
         assert self.config.conditioning_channels is not None
         return next(model.parameters()).new_zeros(1, self.config.conditioning_channels, 1)
 
@@ -138,7 +138,7 @@ class LocalFeatures(Condition):
 
     @property
     def used(self) -> bool:
-        """Whether the model has local features."""
+        """Return whether the model has local features."""
         return self.config.local is not None
 
     @property
@@ -160,7 +160,7 @@ class LocalFeatures(Condition):
         )
 
     def parts(self, channels: int) -> dict[str, nn.Module | nn.Parameter]:
-        """Return the encoder, the lift to samples, and what is learnt to stand for no features."""
+        """Return the encoder, the lift to samples, and the null embedding of absent features."""
         hop, centre = self._local.hop_samples, self._local.centre_samples
         if getattr(self._local, "upsampling", None) is not None:  # it comes to samples by itself
             hop, centre = 1, 0
@@ -181,7 +181,7 @@ class LocalFeatures(Condition):
 
     @property
     def expected(self) -> str:
-        """What a value is, for messages."""
+        """Description of a value, for messages."""
         return f"mel [B, {self._local.channels}, F]"
 
     def check_value(self, value: Tensor) -> None:
@@ -227,7 +227,7 @@ class LocalFeatures(Condition):
         return super().encode(model, value if mel is None else mel.normalised(value))
 
     def null(self, model: WaveNet) -> Tensor:
-        """Return what is learnt to stand for no features."""
+        """Return the null embedding of absent features."""
         return model.no_features[None, :, None]
 
 
@@ -239,7 +239,7 @@ class Speaker(Condition):
 
     @property
     def used(self) -> bool:
-        """Whether the model tells speakers apart."""
+        """Return whether the model has speakers."""
         return self.config.speakers > 0
 
     def make_encoder(self, channels: int) -> SpeakerEmbedding:
@@ -252,7 +252,7 @@ class Speaker(Condition):
 
     @property
     def expected(self) -> str:
-        """What a value is, for messages."""
+        """Description of a value, for messages."""
         return f"speaker indices [B] from 0 to {self.config.speakers - 1}"
 
     def check_value(self, value: Tensor) -> None:
@@ -283,7 +283,7 @@ class Speaker(Condition):
         return [torch.tensor([index]) for index in indices]
 
     def of_recording(self, recording: Recording) -> Tensor:
-        """Return the index of who speaks."""
+        """Return the index of the speaker."""
         return torch.tensor(self.config.speaker_names.index(recording.speaker))
 
     def example(self, rows: int, n_frames: int) -> Tensor:
@@ -323,7 +323,7 @@ def check_registered(names: Sequence[str]) -> None:
 def make_conditions(config: WaveNetConfig) -> dict[str, Condition]:
     """Return the conditions by name, in the order in which their frames are added.
 
-    ``mel`` and ``speaker`` are always there, to say whether the model takes them.
+    ``mel`` and ``speaker`` are always there, and state whether the model takes them.
     """
     kinds = (*_BUILT_IN, *(_REGISTRY[name] for name in config.conditions))
     return {kind.name: kind(config) for kind in kinds}
@@ -373,7 +373,7 @@ def encode_conditions(
 def _predictor_frames(model: WaveNet, mel: Tensor | None, kept: Tensor | None) -> Tensor:
     """Return the predictor's conditioning at frame rate, a neutral one where there is no mel."""
     assert model.predictor is not None
-    # Whatever makes the conditioning stands without the rest of the model in an export.
+    # The modules that make the conditioning are exported without the rest of the model.
     neutral = model.mel_predictor.neutral()[None, :, None].to(model.frame_encoder.conv.weight)
     columns = neutral if mel is None else model.mel_predictor(mel)
     if mel is not None and kept is not None:

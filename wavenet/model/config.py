@@ -1,4 +1,4 @@
-"""What makes one WaveNet differ from another: its configuration, and the named presets."""
+"""The configuration of a WaveNet, and the named presets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ADDED_KEYS = (
     "noise_shaping",
     "conditions",
 )
-"""Settings that older checkpoints do not name; their defaults say what was before."""
+"""Settings that older checkpoints do not name; their defaults are what was before."""
 
 DEFAULT_SPEAKER_CHANNELS = 32
 """Width of the conditioning of a model that has no local features."""
@@ -47,7 +47,7 @@ DEFAULT_SPEAKER_CHANNELS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class UpsamplingConfig:
-    """From frames to samples in learnt linear steps; see ``UpsamplingEncoder``.
+    """Settings of learnt linear upsampling from frames to samples; see ``UpsamplingEncoder``.
 
     Attributes:
         scales: columns that each step makes of one; their product is the hop.
@@ -118,19 +118,19 @@ class WaveNetConfig:
         distribution: distribution of a sample: ``mu_law``, ``logistic_mixture``, ``gaussian`` or
             ``gaussian_mixture``.
         distribution_size: classes of mu_law (default 256), components of a mixture (default 10).
-        one_hot_input: the network hears a mu-law class as a vector of its own, not as a number.
+        one_hot_input: the network takes a mu-law class as a one-hot vector, not as a number.
         mel: the log-mel spectrogram that conditions the model, if one does.
         features: other local features, instead of a mel.
         cond_channels: width of the conditioning inside the model; default, that of the features.
-        speakers: number of speakers that the model tells apart; 0 for none.
+        speakers: number of speakers that the model distinguishes; 0 for none.
         speaker_names: names of the speakers, in the order of their indices; empty, or one for each.
         linear_prediction: order of a linear predictor that each mel frame gives (LPCNet, Valin and
-            Skoglund 2019): the network hears what it predicts, and models what it leaves; 0 for
+            Skoglund 2019): the network takes what it predicts, and models the residual; 0 for
             none. It needs a mel and one of the mixtures or the gaussian.
-        pitch_taps: past values of the predictor's excitation that the network hears from one pitch
+        pitch_taps: past values of the predictor's excitation that the network takes from one pitch
             period before the next sample, an odd number; 0 for none.
-        unconditional: the model also speaks without a mel and without a speaker: it has learnt to
-            where training left them out.
+        unconditional: the model also generates without a mel and without a speaker: it has learnt
+            to where training left them out.
         temperature: temperature of sampling where none is given, chosen by ear or score on
             validation sentences; it changes neither training nor likelihoods.
         refinement_passes: passes of ``MelRefinement`` that bring what is generated from a mel
@@ -253,7 +253,7 @@ class WaveNetConfig:
         if self.cond_channels is not None and nothing:
             raise ValueError(
                 f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
-                "on nothing; leave it out or say what conditions the model"
+                "on nothing; leave it out or name what conditions the model"
             )
         if self.unconditional and nothing:
             raise ValueError(
@@ -346,7 +346,7 @@ class WaveNetConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> WaveNetConfig:
-        """From plain values, strictly; a key ``preset`` names what the rest changes.
+        """Make a configuration from plain values, strictly; a key ``preset`` names its base.
 
         Raises:
             ValueError: for an unknown key, a wrong type or a value that makes no model.

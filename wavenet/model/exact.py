@@ -1,4 +1,4 @@
-"""Whether a model is exactly the ``WaveNet`` of this package, part by part; see ``nn.exact``."""
+"""Check that a model is exactly the ``WaveNet`` of this package, part by part; see ``nn.exact``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unsaved_difference(model: WaveNet) -> str | None:
         return found
     described = make_distribution(model.config.distribution, model.config.distribution_size)
     if type(described) is not type(model.distribution) or described != model.distribution:
-        return f"the distribution is {model.distribution}, the configuration says {described}"
+        return f"the distribution is {model.distribution}, but {described} in the configuration"
     return None
 
 

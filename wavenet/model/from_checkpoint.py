@@ -27,7 +27,7 @@ def from_checkpoint(
 
     Args:
         folder: as ``WaveNet.save`` wrote it.
-        content: what its ``config.json`` says, by ``wavenet.storage.checkpoint.read_config``.
+        content: its ``config.json``, by ``wavenet.storage.checkpoint.read_config``.
         device: where the model goes.
 
     Raises:
@@ -37,7 +37,7 @@ def from_checkpoint(
     missing = [key for key in known if key not in content["config"]]
     if missing:
         raise CheckpointError(
-            f"{folder}: config.json does not say {', '.join(missing)}; save the model anew"
+            f"{folder}: config.json has no {', '.join(missing)}; save the model anew"
         )
     try:
         config = WaveNetConfig.from_dict(content["config"])
@@ -53,7 +53,7 @@ def from_checkpoint(
 def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
     """Raise CheckpointError if the settings ask for far more memory than the weights have bytes.
 
-    The model is built without memory for that. Shapes that are merely wrong are told by name later.
+    The model is built without memory for that. Shapes that are merely wrong are named later.
     """
     n_bytes = weights_bytes(folder)
     n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
@@ -79,7 +79,7 @@ class _NothingDrawn(TorchFunctionMode):
 
     On the meta device torch answers a draw, ``arange`` and some arithmetic by rules written in
     Python, and imports its compiler to do so. That takes longer than all the rest of loading a
-    model in a new process, so nothing there computes what nobody reads.
+    model in a new process, so nothing there computes what is not read.
     """
 
     def __torch_function__(
@@ -94,7 +94,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
-    """For an error message: which settings differ, with both values."""
+    """Describe, for an error message, the settings that differ, with both values."""
     if own is None:
         return "the model takes no mel, but one was given; choose a mel-conditioned model"
     pairs = ((name, value, getattr(other, name)) for name, value in vars(own).items())

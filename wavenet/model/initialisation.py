@@ -1,4 +1,4 @@
-"""What a model's parameters are before it has learnt anything: all of them, in one place."""
+"""Initial values of a model's parameters: all of them, in one place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def initialise(model: WaveNet) -> None:
     head, first             normal, std sqrt(2 / fan_in) (He et al. 2015, equation 10)
     head, last              normal, a tenth of that: training starts near the distribution's
                             ``initial_params``, which are its bias
-    speaker embedding       normal, std 0.1; also what stands for no features
+    speaker embedding       normal, std 0.1; also the null embedding
     biases                  zero
     ======================  ==========================================================
     """
@@ -67,7 +67,7 @@ def initialise(model: WaveNet) -> None:
 
 
 def _initial_params(model: WaveNet) -> Tensor:
-    """Those of the distribution; of an excitation, in units of its gain."""
+    """Initial parameters of the distribution; of an excitation, in units of its gain."""
     params = model.distribution.initial_params()
     if model.predictor is None:
         return params

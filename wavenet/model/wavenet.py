@@ -5,11 +5,11 @@
 ``params[..., t]`` are the parameters of the distribution of sample t + 1, given x up to t and the
 conditioning (van den Oord et al. 2016, figure 4).
 
-With ``linear_prediction`` each mel frame also gives a predictor. What the network hears is then the
+With ``linear_prediction`` each mel frame also gives a predictor. The network's input is then the
 predictor's excitation, and its distribution is that of the next excitation, moved and scaled to
-where the next sample lies (``nn.prediction``):
+where the next sample is (``nn.prediction``):
 
-    x -> LinearPrediction -> heard -> input projection -> ... -> head -> moved by p[t], scaled by g
+    x -> LinearPrediction -> inputs -> input projection -> ... -> head -> moved by p[t], scaled by g
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ARCHITECTURE = "wavenet"
 
 
 class Hidden(NamedTuple):
-    """What the head makes params of.
+    """Input of the head, which makes the params.
 
     Attributes:
         skip_sum: ``[B, S, T]``.
@@ -61,13 +61,13 @@ class Hidden(NamedTuple):
     log_scale: Tensor | None = None
 
     def columns(self, wanted: slice) -> Hidden:
-        """Some of the T columns."""
+        """Return some of the T columns."""
         location, log_scale = (part if part is None else part[..., wanted] for part in self[1:])
         return Hidden(self.skip_sum[..., wanted], location, log_scale)
 
 
 class WaveNet(Causal):
-    """A WaveNet as its configuration says; ``params = model(x, mel=..., speaker=...)``.
+    """A WaveNet built from its configuration; ``params = model(x, mel=..., speaker=...)``.
 
     Attributes:
         config: the frozen configuration.
@@ -129,12 +129,12 @@ class WaveNet(Causal):
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio, in Hz."""
+        """Sample rate of the audio, in Hz."""
         return self.config.sample_rate
 
     @property
     def past(self) -> int:
-        """That of the stack, and of the predictor before it."""
+        """Reach of the stack, and of the predictor before it, in samples."""
         return self.stack.past + (0 if self.predictor is None else self.predictor.past)
 
     @property
@@ -152,7 +152,7 @@ class WaveNet(Causal):
         for block in self.stack.blocks:
             once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
         weights = (getattr(module, "weight", None) for module in once_a_sample)
-        entry = self.config.residual_channels  # one column, whatever is heard
+        entry = self.config.residual_channels  # one column, whatever the input
         return entry + sum(weight.numel() for weight in weights if weight is not None)
 
     def layers(self) -> list[tuple[str, Causal]]:
@@ -164,12 +164,12 @@ class WaveNet(Causal):
         return [("predictor", require_causal(predictor, "WaveNet: predictor")), stack]
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Those of the layers."""
+        """Return the states of the layers after periodic input x; ``Causal.settle``."""
         states: State = ()
         if self.predictor is not None:
             states = (self.predictor.settle(x, self._of_predictor(cond)),)
-        heard = self.project_input(x, states, self._of_predictor(cond))[0]
-        return (*states, self.stack.settle(heard, self._of_stack(cond)))
+        inputs = self.project_input(x, states, self._of_predictor(cond))[0]
+        return (*states, self.stack.settle(inputs, self._of_stack(cond)))
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.
@@ -180,11 +180,11 @@ class WaveNet(Causal):
         return self.params_of(hidden), after
 
     def hidden(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Hidden, State]:
-        """As ``stream``, up to what ``params_of`` goes on from."""
+        """Compute ``stream`` up to the input of ``params_of``."""
         self.check_call(x, cond)
         self._check_children(state, len(self.layers()))
-        heard, place, before = self.project_input(x, state[:-1], self._of_predictor(cond))
-        (_, skip_sum), after = stream_child(self.stack, heard, state[-1], self._of_stack(cond))
+        inputs, place, before = self.project_input(x, state[:-1], self._of_predictor(cond))
+        (_, skip_sum), after = stream_child(self.stack, inputs, state[-1], self._of_stack(cond))
         return Hidden(skip_sum, *place), (*before, after)
 
     def params_of(self, hidden: Hidden) -> Tensor:
@@ -236,7 +236,7 @@ class WaveNet(Causal):
         given = named_conditions(mel, speaker, conditions)
         cond = self.condition(conditions=given, n_samples=x.shape[-1])
         if cond is not None and not given:
-            cond = cond.expand(x.shape[0], -1, -1)  # what stands for nothing is one row
+            cond = cond.expand(x.shape[0], -1, -1)  # the null embedding is one row
         first = None if cond is None else cond[..., :1]
         state = self.warm_state(x.shape[0], first, device=x.device, dtype=x.dtype)
         return self._defined_stream(x, state, cond)[0]
@@ -252,7 +252,7 @@ class WaveNet(Causal):
         """The conditioning as the blocks take it.
 
         It looks ahead by ``context_frames`` frames: the encoder sees frames on both sides, and
-        samples between two centres hear both.
+        samples between two centres depend on both.
 
         Args:
             mel: ``[B, M, F]``; or None, for a model that is ``unconditional`` too.
@@ -298,17 +298,17 @@ class WaveNet(Causal):
     def project_input(
         self, x: Tensor, state: State, columns: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...], State]:
-        """What the stack hears of x ``[B, 1, T]``: ``[B, R, T]``.
+        """Project x ``[B, 1, T]`` to the stack's input ``[B, R, T]``.
 
-        With a predictor, whose conditioning is ``columns``, also where the next samples lie,
+        With a predictor, whose conditioning is ``columns``, also where the next samples are,
         ``(location, log_scale)``, and its state afterwards; both are empty without one.
         """
         if self.predictor is None:
-            return self._enter(x), (), ()
+            return self._project_encoded(x), (), ()
         outputs, after = stream_child(self.predictor, x, state[0], columns)
-        heard, location, log_scale = outputs
-        heard = self.input_projection(heard.to(self.input_projection.weight.dtype))
-        return heard, (location, log_scale), (after,)
+        inputs, location, log_scale = outputs
+        inputs = self.input_projection(inputs.to(self.input_projection.weight.dtype))
+        return inputs, (location, log_scale), (after,)
 
     def _of_stack(self, cond: Tensor | None) -> Tensor | None:
         """The channels of the conditioning that the stack takes."""
@@ -320,7 +320,7 @@ class WaveNet(Causal):
             return None
         return cond[:, self.stack.cond_channels :]
 
-    def _enter(self, x: Tensor) -> Tensor:
+    def _project_encoded(self, x: Tensor) -> Tensor:
         """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
         entry = self.input_projection
         if not self.config.one_hot_input:
@@ -333,7 +333,7 @@ class WaveNet(Causal):
         return columns.transpose(1, 2) + entry.bias[:, None]
 
     def entry_values(self, x: Tensor) -> Tensor:
-        """What the input projection hears of samples x, of the same shape and type.
+        """Encode samples x for the input projection, with the same shape and type.
 
         Numbers that it multiplies by, or with ``one_hot_input`` the classes whose columns it takes.
         """

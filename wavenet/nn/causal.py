@@ -1,4 +1,4 @@
-"""The law of causal blocks.
+"""The contract of causal blocks.
 
 A causal block is one equation, ``stream(x, state) -> (y, state')``: it takes the next samples and
 what it remembers, and gives their outputs and what it remembers now. Everything else follows:
@@ -66,7 +66,7 @@ class Causal(nn.Module):
 
     @property
     def past(self) -> int:
-        """Reach of the input in samples: an output at time t hears ``x[t - past .. t]``."""
+        """Reach of the input in samples: an output at time t depends on ``x[t - past .. t]``."""
         raise NotImplementedError(f"{type(self).__name__} must define `past`")
 
     def init_state(
@@ -104,7 +104,7 @@ class Causal(nn.Module):
             ``(y, state')`` with y ``[B, out_channels, T * rate]``, or a tuple of such tensors.
 
         Raises:
-            ValueError: if x, the state or cond do not fit; the message says how to make them.
+            ValueError: if x, the state or cond do not fit; the message names the remedy.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `stream`")
 
@@ -146,7 +146,7 @@ class Causal(nn.Module):
             dtype: default, that of the block's parameters.
 
         Raises:
-            ValueError: if cond does not fit; the message says what does.
+            ValueError: if cond does not fit; the message names the expected shape.
         """
         factory = self._factory(device, dtype)
         silence = torch.zeros(batch_size, self.in_channels, self.step, **factory)
@@ -161,7 +161,7 @@ class Causal(nn.Module):
         """The state that an endless repetition of x leads to.
 
         This definition repeats x for as long as the block remembers. The blocks of this package
-        override it: one period says everything, and what it leads to is again periodic.
+        override it: one period is enough, as the output is again periodic.
 
         Args:
             x: ``[B, in_channels, step]``, one period of the input.
@@ -172,7 +172,7 @@ class Causal(nn.Module):
         return self.stream(x.repeat(1, 1, repeats), state, cond)[1]
 
     def oldest_input(self, n: int) -> int:
-        """Index of the earliest input that output ``n`` hears (negative: before the start)."""
+        """Index of the earliest input that output ``n`` depends on (negative: before the start)."""
         return math.floor(n / self.rate) - self.past
 
     def layers(self) -> list[tuple[str, Causal]]:
@@ -249,7 +249,7 @@ def _running_hooks(definition: Stream) -> Stream:
 
     @functools.wraps(definition)
     def stream(self: Causal, x: Tensor, state: State, cond: Tensor | None = None) -> Any:
-        # Another one stands there where a subclass says `super().stream(...)`: its hooks have run.
+        # It is another one where a subclass calls `super().stream(...)`: its hooks have run.
         if type(self).stream is stream and has_hooks(self):
             return self(x, cond=cond, state=state)
         return definition(self, x, state, cond)
@@ -259,24 +259,24 @@ def _running_hooks(definition: Stream) -> Stream:
 
 
 def is_causal(module: nn.Module) -> bool:
-    """Whether a module is a causal block, or a wrapper (of torch.compile, say) around one."""
+    """Return whether a module is a causal block, or a wrapper (such as torch.compile's) of one."""
     return isinstance(module, Causal) or isinstance(unwrapped(module), Causal)
 
 
 def require_causal(module: nn.Module, name: str) -> Causal:
-    """The module, which may stand in for a causal block.
+    """Return the module, checked to be a causal block or a wrapper around one.
 
     Args:
         module: a causal block or a wrapper around one, which answers for its attributes.
-        name: where it stands, for the message.
+        name: its place, for the message.
 
     Raises:
         TypeError: if it is neither.
     """
     if not is_causal(module):
         raise TypeError(
-            f"{name} is a {type(module).__name__}, which is no Causal block and would forget what "
-            "it heard between two chunks; put a Causal block there, such as CausalConv1d"
+            f"{name} is a {type(module).__name__}, which is no Causal block and would forget its "
+            "input between two chunks; put a Causal block there, such as CausalConv1d"
         )
     return cast(Causal, module)
 
@@ -300,7 +300,7 @@ def stream_child(
 def farthest_reach(blocks: list[Causal]) -> int:
     """``past`` of causal blocks one after another, in samples of the first one's input.
 
-    Follows every output of one period of the sample rates back to the earliest input it hears.
+    Follows every output of one period of the sample rates back to the earliest input it depends on.
     """
     step, rate = chained_rates(blocks)
 

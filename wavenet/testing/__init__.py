@@ -1,4 +1,4 @@
-"""``check_causal``: does a block keep the law? For our tests, and for people who write blocks."""
+"""``check_causal``: verify the contract of causal blocks, ours and those defined elsewhere."""
 
 from wavenet.testing.contract import check_causal
 from wavenet.testing.probe import TOLERANCE, ContractError

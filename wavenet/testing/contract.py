@@ -1,4 +1,4 @@
-"""``check_causal``: does a block keep the law? For our tests, and for people who write blocks.
+"""``check_causal``: verify the contract of causal blocks, ours and those defined elsewhere.
 
 A causal block is one equation, ``stream(x, state) -> (y, state')`` (see ``wavenet.nn.causal``).
 The check verifies, in float64 on a copy with random weights, what follows from it:
@@ -9,7 +9,7 @@ The check verifies, in float64 on a copy with random weights, what follows from 
 4. ``past`` is the reach of the gradient of x, neither more nor less;
 5. a state is a value: it is not changed, its shapes stay, and two streams do not meet;
 6. ``warm_state`` is what streaming silence leads to, ``forward`` is ``stream`` from ``init_state``;
-7. a state of the wrong shape raises ValueError and says how to make a right one.
+7. a state of the wrong shape raises ValueError, which names the remedy.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Check = Callable[[Probe], Iterator[Comparison]]
 
 
 def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = "cpu") -> None:
-    """Raise unless the block keeps the law of causal blocks, listed at the top of this module.
+    """Raise unless the block keeps the contract, listed at the top of this module.
 
     The block itself is not changed: the check works on a float64 copy in evaluation mode whose
     parameters are drawn anew, so that weights initialised to zero hide nothing.
@@ -59,7 +59,7 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
         device: on which the copy is checked, such as ``"cuda"``; it must know float64.
 
     Raises:
-        ContractError: if a part of the law is broken; the message names it.
+        ContractError: if a part of the contract is broken; the message names it.
         TypeError: if the module is no ``Causal``.
     """
     if not isinstance(module, Causal):
@@ -79,7 +79,7 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
 def _require(check: Check, probe: Probe) -> None:
     """Raise ContractError unless all that a check compares is equal, but for rounding.
 
-    How much rounding may be is measured where a difference is found, as ``Rounding`` says.
+    The tolerance for rounding is measured by ``Rounding`` where a difference is found.
     """
     drawn, rounded = probe.generator.get_state(), list[list[Comparison]]()
     for i, compared in enumerate(check(probe)):
@@ -92,7 +92,7 @@ def _require(check: Check, probe: Probe) -> None:
 
 
 def _rounded(check: Check, probe: Probe, seed: int) -> list[Comparison]:
-    """What a check compares, where weights, inputs and operations are wrong by a few roundings."""
+    """Run a check with weights, inputs and operations perturbed by a few roundings."""
     with Rounding(seed):
         for parameter in probe.block.parameters():
             parameter.data = parameter.data * 1
@@ -101,7 +101,7 @@ def _rounded(check: Check, probe: Probe, seed: int) -> list[Comparison]:
 
 @torch.no_grad()
 def _values(probe: Probe) -> Iterator[Comparison]:
-    """A call changes none of its arguments, and a stream does not notice another one."""
+    """A call changes none of its arguments, and streams are independent."""
     block, n = probe.block, STREAMED_STEPS * probe.block.step
     streams = [(*probe.inputs(BATCH, n), probe.random_state(BATCH)) for _ in range(2)]
     alone = []
@@ -151,7 +151,7 @@ class _Stream:
         self._weights: list[Tensor] = []
 
     def results(self, lengths: list[int]) -> list[tuple[str, Tensor]]:
-        """What streaming x in pieces of these lengths gives, each with a name.
+        """Return the named results of streaming x in pieces of these lengths.
 
         Outputs, the state afterwards, and the gradients of a weighted sum of both, with the same
         weights every time, in x, cond, the state before and the parameters.
@@ -247,7 +247,7 @@ def _check_past(probe: Probe, module: Causal, seed: int) -> None:
 
 
 def _reach(probe: Probe) -> int:
-    """How far back the gradient of x reaches from the outputs of one period; -1 if it is zero."""
+    """Reach of the gradient of x back from the outputs of one period; -1 if it is zero."""
     block, step = probe.block, probe.block.step
     period = max(1, int(step * block.rate))
     start = probe.fresh_state(period)
@@ -266,9 +266,9 @@ def _reach(probe: Probe) -> int:
     (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
     reach = -1
     for i, at in enumerate(watched):
-        heard = gradient[i].abs().sum(0).nonzero()
-        if len(heard):
-            reach = max(reach, math.floor(at / block.rate) - int(heard[0]))
+        nonzero = gradient[i].abs().sum(0).nonzero()
+        if len(nonzero):
+            reach = max(reach, math.floor(at / block.rate) - int(nonzero[0]))
     return reach
 
 
@@ -360,7 +360,7 @@ def _check_wrong_state(probe: Probe) -> None:
         except ValueError as error:
             if "init_state" not in str(error):
                 raise ContractError(
-                    f"the error for a state {what} must name init_state, but says: {error}"
+                    f"the error for a state {what} must name init_state, but is: {error}"
                 ) from None
         except Exception as error:
             raise ContractError(

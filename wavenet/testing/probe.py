@@ -37,7 +37,7 @@ _MODERATE = 1e30
 
 
 class ContractError(AssertionError):
-    """A block breaks the law; the message says which part, where, and by how much."""
+    """A block breaks the contract; the message names the part, the place and the amount."""
 
 
 class Rounding(TorchDispatchMode):
@@ -190,7 +190,7 @@ class Probe:
 
 
 def outputs_of(y: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What a block gives, as a tuple also where it is one tensor."""
+    """Outputs of a block, as a tuple also where it is one tensor."""
     return (y,) if isinstance(y, Tensor) else tuple(y)
 
 
@@ -208,7 +208,7 @@ def stream_in_pieces(
 
 
 def compare_states(a: State, b: State, what: str) -> Iterator[Comparison]:
-    """Their tensors, one after another."""
+    """Compare the tensors of two states, one after another."""
     if shapes_of(a) != shapes_of(b):
         raise ContractError(f"{what}: shapes {shapes_of(a)} and {shapes_of(b)} differ")
     for i, (one, other) in enumerate(zip(flatten_state(a), flatten_state(b), strict=True)):

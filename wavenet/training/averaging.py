@@ -2,7 +2,7 @@
 
 Lightning's callback keeps, updates, saves and restores the average. What it would also do is swap
 average and weights before and after each validation. Here nothing is swapped: validation and the
-exported model use the average where it lies, so that whatever interrupts them, the weights are the
+exported model use the average where it is, so that whatever interrupts them, the weights are the
 weights and the average is the average.
 """
 
@@ -26,7 +26,7 @@ class Averaging(WeightAveraging):
     ``ExponentialMovingAverage``: early averages forget the weights that training began with.
 
     Args:
-        decay: in [0, 1): the average hears about the last ``1 / (1 - decay)`` steps.
+        decay: in [0, 1): the average spans about the last ``1 / (1 - decay)`` steps.
     """
 
     def __init__(self, decay: float) -> None:

@@ -18,7 +18,7 @@ def undone_unless(
 ) -> Iterator[None]:
     """Remove what the block has made in ``out`` if it raises before anything was trained.
 
-    So the corrected command finds the folder as it was. What lay there before stays.
+    So the corrected command finds the folder as it was. What was there before stays.
 
     Args:
         out: folder of the run.
@@ -48,5 +48,5 @@ def _paths(out: Path) -> Iterator[Path]:
 
 def _remove(paths: list[Path]) -> None:
     for path in reversed(paths):
-        with contextlib.suppress(OSError):  # a folder that somebody else has put a file into
+        with contextlib.suppress(OSError):  # a folder that another program has put a file into
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -48,7 +48,7 @@ _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
 FREE = frozenset(
     {
         "cache",
-        "corpus",  # its content is compared, not where it lies
+        "corpus",  # its content is compared, not its location
         "corpus_root",
         "download",
         "init_from",  # likewise
@@ -155,13 +155,13 @@ class Checkpoints(Callback):
         self._saved: int | None = None
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Called by Lightning."""
+        """Save where a step is due."""
         due = trainer.global_step % self.every == 0
         if due and between_steps(trainer, trainer.fit_loop.batch_idx):
             self.save(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Called by Lightning."""
+        """Save the last step."""
         if between_steps(trainer, trainer.fit_loop.batch_idx + 1):
             self.save(trainer)
 
@@ -188,14 +188,14 @@ class Checkpoints(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
     ) -> None:
-        """Called by Lightning: put in what the run depends on instead of the loops' counters."""
+        """Replace the loops' counters by what the run depends on."""
         del checkpoint["loops"]
         checkpoint["run"] = self.run
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
     ) -> None:
-        """Called by Lightning: let its counters go on from the step."""
+        """Let Lightning's counters go on from the step."""
         step, loop = checkpoint["global_step"], trainer.fit_loop.epoch_loop
         loop.automatic_optimization.optim_progress.optimizer.step.total.ready = step
         loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
@@ -226,7 +226,7 @@ def find_last(folder: Path) -> Checkpoint | None:
 
 
 def require_same_run(then: dict[str, Any], now: dict[str, Any]) -> None:
-    """What a run depends on has not changed, or only in where it is computed.
+    """Check that what a run depends on has not changed, or only in where it is computed.
 
     Raises:
         ConfigError: for the first key that changed, with both values.
@@ -238,7 +238,7 @@ def require_same_run(then: dict[str, Any], now: dict[str, Any]) -> None:
             continue
         if key not in ROUNDING:
             raise ConfigError(
-                f"the run to go on with has {key}={was}, but the configuration now says "
+                f"the run to go on with has {key}={was}, but the configuration now has "
                 f"{key}={found}; set it back, or train into another folder"
             )
         logger.warning(
@@ -256,7 +256,7 @@ def _completed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         if then.get("init_from") != now["init_from"]:
             raise ConfigError(
                 f"the run to go on with has init_from={then.get('init_from')}, but the "
-                f"configuration now says init_from={now['init_from']}; set it back, or train into "
+                f"configuration now has init_from={now['init_from']}; set it back, or train into "
                 "another folder"
             )
         then = {**then, "init_from_weights": now["init_from_weights"]}
@@ -275,12 +275,12 @@ def remove_unfinished(out: Path) -> None:
 
 
 def between_steps(trainer: lightning.Trainer, batches_done: int) -> bool:
-    """Whether no batch of the next step has been accumulated yet."""
+    """Return whether no batch of the next step has been accumulated yet."""
     return batches_done % trainer.accumulate_grad_batches == 0
 
 
 def _keep_last(folder: Path, step: int) -> None:
-    """Of those up to the one just saved; a damaged one of this step or a later one goes, too."""
+    """Keep those up to the one just saved; remove damaged ones of this or a later step, too."""
     kept: set[int] = set()
     for path in _newest_first(folder):
         its_step = int(path.name.split("-")[1])
@@ -301,7 +301,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Checkpoint | None:
-    """None if it is damaged."""
+    """Read a checkpoint; None if it is damaged."""
     match = _NAME.fullmatch(path.name)
     assert match is not None  # as it was listed
     try:

@@ -1,10 +1,10 @@
-"""Does the model listen to its conditioning? Validation windows, heard with another one's.
+"""Check that a model uses its conditioning: validation windows, computed with another one's.
 
 A model whose conditioning never arrives still learns: it falls below the best constant distribution
-and only its sound says that something is wrong. So validation computes each window twice, with its
+and only its sound shows that something is wrong. So validation computes each window twice, with its
 own conditioning and with that of the window before it. The difference in bits per sample is what
 the conditioning is worth, on the same samples and with the same weights; where it is nothing, the
-run says so.
+run warns.
 
 It costs one more forward pass for each validation window. With the default settings validation
 sees 32 windows where training sees 4000, and a step of the ``tiny`` preset with a mel took as long
@@ -27,7 +27,7 @@ logger = logging.getLogger("wavenet")
 Batch = dict[str, Tensor]
 
 EARLIEST_STEP = 500
-"""Before it, nothing is said: a network learns how loud its past is first.
+"""Before it, no warning is given: a network learns how loud its past is first.
 
 The ``tiny`` preset on 40 minutes of prompts (batches of 4 windows of 0.25 s) gained, after 25, 50
 and 150 steps, 0.16, 0.31 and 0.71 bits per sample from its mel; after 25 and 50, 0.006 and 0.015
@@ -35,20 +35,20 @@ from knowing which of three speakers it was.
 """
 
 LEAST_GAIN_BITS = 0.001
-"""A gain below this is none. Before any training it lay between -0.002 and 0."""
+"""A gain below this is none. Before any training it was between -0.002 and 0."""
 
 _REMEDIES = {
-    "mel": "train longer, or see that the settings of model.mel fit the speech (f_max_hz, n_mels)",
-    "speaker": "train longer, or see that folders are speakers (`wavenet inspect`)",
+    "mel": "train longer, or check that the settings of model.mel fit the audio (f_max_hz, n_mels)",
+    "speaker": "train longer, or check that folders are speakers (`wavenet inspect`)",
 }
 
 
 class ShuffledConditioning:
     """Collects, over a validation, what windows need with their own conditioning and another's.
 
-    Each window hears the mel of the window before it, be that in the batch before; without a mel,
+    Each window gets the mel of the window before it, be that in the batch before; without a mel,
     its speaker or another condition, and those that have the same do not count. The very first
-    window hears the last one of its batch.
+    window gets that of the last one of its batch.
 
     Args:
         plan: of the windows: what they are conditioned on.
@@ -65,7 +65,7 @@ class ShuffledConditioning:
             self.name = "speaker" if len(plan.speakers) > 1 or not constant else constant[0]
         self._keys = ("mel", "frame") if self.name == "mel" else (self.name,)
         self.applies = self.name != "speaker" or len(plan.speakers) > 1
-        self._said = False
+        self._warned = False
         self.start(torch.device("cpu"))
 
     def start(self, device: torch.device) -> None:
@@ -111,7 +111,7 @@ class ShuffledConditioning:
             step: after which that was measured.
         """
         ignored = step >= self.earliest and gain_bits < LEAST_GAIN_BITS
-        if ignored and not self._said:
+        if ignored and not self._warned:
             logger.warning(
                 "conditioning is ignored: with the %s of other windows validation needs %.4f bits "
                 "per sample more than with their own, after %d steps; %s",
@@ -120,7 +120,7 @@ class ShuffledConditioning:
                 step,
                 _REMEDIES.get(self.name, "train longer"),
             )
-        self._said = ignored
+        self._warned = ignored
 
 
 def bits_of(sums: Tensor) -> tuple[float, float] | None:

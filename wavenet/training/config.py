@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wavenet.training.model_keys import model_keys
 
 if not TYPE_CHECKING:
-    pass  # jsonargparse runs whatever stands below `if TYPE_CHECKING`, and this imports torch
+    pass  # jsonargparse runs whatever is below `if TYPE_CHECKING`, and this imports torch
 else:
     from wavenet.model.config import WaveNetConfig
 
@@ -42,7 +42,7 @@ NO_FILE_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; one line says which key and why."""
+    """A configuration that cannot be used; one line gives the key and the reason."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TrainingConfig:
         batch_size: put this many windows into a step, over all devices and accumulated batches.
         max_steps: make this many optimiser steps.
         minutes: train for about this many minutes, and make at most max_steps; the learning rate
-            falls over the last decay_fraction of them, which must be below 1. 0: as max_steps says.
+            falls over the last decay_fraction of them, which must be below 1. 0: until max_steps.
         learning_rate: set the peak learning rate of Adam.
         warmup_steps: raise the learning rate over this many steps; then it falls as a cosine to 0.
         decay: shape of the decay of the learning rate to 0: cosine or linear.
@@ -172,7 +172,7 @@ class TrainingConfig:
         if self.minutes and self.decay_fraction == 1:
             raise ConfigError(
                 f"minutes={self.minutes:g} needs a decay_fraction below 1, such as 0.3: the steps "
-                "before the decay say how many there is time for"
+                "before the decay measure how many there is time for"
             )
         if not 0 <= self.feedback_noise < math.inf:
             raise ConfigError(
@@ -233,7 +233,7 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     """Parse ``CONFIG.yaml --out DIR --from MODEL --resume --key value ...``, all of it optional.
 
     With ``--from`` the model is as it is: the keys below ``model`` in CONFIG.yaml are left out.
-    Keys of model and trainer stand behind a dot: ``--model.residual-channels 48``. Options have
+    Keys of model and trainer follow a dot: ``--model.residual-channels 48``. Options have
     hyphens or underscores. ``--help`` prints every key with its meaning and leaves the program.
     Values are strictly typed.
 
@@ -336,7 +336,7 @@ def hyphened(text: str) -> str:
 def _with_whole_model(
     settings: dict[str, Any], given: list[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """``--model '{key: value}'`` in place of all that was said of the model before it."""
+    """Let ``--model '{key: value}'`` replace all settings of the model before it."""
     import yaml
 
     from wavenet.training.plain_yaml import load_plain
@@ -440,10 +440,10 @@ def _require_known(key: Any, known: list[str], where: str) -> None:
 
 
 def _leave_out_model(settings: dict[str, Any], path: str) -> None:
-    """With ``--from`` on the command line a recipe is one for that model, whatever its own."""
+    """Leave out a recipe's model settings: with ``--from`` it is one for that model."""
     model = settings.pop("model", None)
     if model:
-        logger.info("--from: the model's own settings stand, not those of %s (model)", path)
+        logger.info("--from: the model's own settings are used, not those of %s (model)", path)
 
 
 def _plain_yaml_mode() -> str:
@@ -470,7 +470,7 @@ def _shown(value: Any) -> str:
 
 
 def _shortened(message: str) -> str:
-    """The beginning and the end of a long message, where what is wrong and the remedy stand."""
+    """Keep the beginning and the end of a long message: what is wrong, and the remedy."""
     half = LONGEST_MESSAGE // 2
     is_long = len(message) > LONGEST_MESSAGE
     return f"{message[:half]} ... {message[-half:]}" if is_long else message

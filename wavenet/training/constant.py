@@ -1,4 +1,4 @@
-"""The yardstick: what a distribution needs that hears nothing and never changes."""
+"""The baseline: bits per sample of the best constant distribution, without any input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wavenet.distributions import MuLaw, mu_law_decode, mu_law_encode
 
 
 def constant_bits(train_part: Corpus, windows: Windows) -> float:
-    """Bits per sample of the best distribution that hears nothing: the mu-law histogram.
+    """Bits per sample of the best distribution without any input: the mu-law histogram.
 
     Counted on the training files, measured on the validation windows' samples. A model that does
     not get well below this has learnt no more than how loud the corpus is.
@@ -30,7 +30,7 @@ def constant_bits(train_part: Corpus, windows: Windows) -> float:
 
 
 def _class_counts(law: MuLaw, parts: Iterable[np.ndarray]) -> Tensor:
-    """How many of the int16 samples fall into each class, float64 ``[classes]``."""
+    """Number of the int16 samples in each class, float64 ``[classes]``."""
     counts = np.zeros(65536)
     for samples in parts:
         counts += np.bincount(samples.astype(np.int64) + 32768, minlength=65536)

@@ -2,4 +2,4 @@
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot go on; one line says why and what is kept."""
+    """A run that cannot go on; one line gives the reason and what is kept."""

@@ -47,18 +47,18 @@ class Export(Callback):
             self.module.learnt.save(self.folder, provenance=found)
 
     def state_dict(self) -> dict[str, Any]:
-        """Called by Lightning: for a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"step": self.step, "bits": self.bits, "before": self.before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Called by Lightning: from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.step, self.bits = state_dict["step"], state_dict["bits"]
         self.before = state_dict["before"]
 
     def on_validation_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Called by Lightning; a validation that is not finite has ended the run before."""
+        """Export the model; a validation that is not finite has ended the run before."""
         self.step, self.bits = trainer.global_step, float(trainer.callback_metrics["valid/bits"])
         self.save(step=self.step, bits=self.bits)
 
@@ -139,7 +139,7 @@ def provenance(
 
 
 _LOCAL = frozenset({"corpus_root", "download", "cache", "workers", "trainer.default_root_dir"})
-"""Settings that say where a machine keeps things, or how many processes it has."""
+"""Settings of a machine: where it keeps things, and how many processes it has."""
 
 
 def _corpus_name(corpus: str) -> str:

@@ -1,7 +1,7 @@
 """Loggers, callbacks and an optimizer that a run takes beside its own.
 
 A recipe names loggers and callbacks by the paths of their classes, those of Lightning alone: a
-recipe from somebody else imports no other code. Python gives ``fit`` any.
+recipe from elsewhere imports no other code. Python gives ``fit`` any.
 """
 
 from __future__ import annotations

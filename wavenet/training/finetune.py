@@ -19,12 +19,12 @@ logger = logging.getLogger("wavenet")
 _TABLE = "speaker_embedding.table.weight"
 
 
-def meet_speakers(start: WaveNet, corpus: Corpus, config: TrainingConfig) -> tuple[WaveNet, Corpus]:
+def add_speakers(start: WaveNet, corpus: Corpus, config: TrainingConfig) -> tuple[WaveNet, Corpus]:
     """Make room in a model for the speakers of a corpus.
 
-    A model that knows speakers by name keeps them, and gets those of the corpus that are new to it;
-    a corpus that does not say who speaks is a speaker of its own name. With ``speakers_by_folder``
-    also a model without speakers learns them. A model that tells nobody apart stays as it is.
+    A model with named speakers keeps them, and gets those of the corpus that are new to it;
+    a corpus that names no speaker is a speaker of its own name. A model without
+    speakers learns them with ``speakers_by_folder``, and else stays as it is.
 
     Returns:
         The model, or a larger one that sounds the same, and the corpus with its speakers named.
@@ -37,21 +37,19 @@ def meet_speakers(start: WaveNet, corpus: Corpus, config: TrainingConfig) -> tup
         return start, corpus
     if not known and (start.config.speakers or start.config.conditioning_channels is None):
         raise ConfigError(
-            f"speakers_by_folder is set, but the model init_from={config.init_from!r} knows no "
-            "speakers by name; drop the key or start from another model"
+            f"speakers_by_folder is set, but the model init_from={config.init_from!r} has no "
+            "named speakers; drop the key or start from another model"
         )
     corpus = _named(corpus, _name_of(config.corpus))
     new = [name for name in corpus.speakers if name not in known]
     if not new:
         return start, corpus
-    logger.info(
-        "new speakers: %s; the model knew %s", ", ".join(new), ", ".join(known) or "nobody apart"
-    )
+    logger.info("new speakers: %s; the model had %s", ", ".join(new), ", ".join(known) or "none")
     return with_speakers(start, new), corpus
 
 
 def with_speakers(model: WaveNet, names: Sequence[str]) -> WaveNet:
-    """A copy of a model that knows more speakers; for those it knew it sounds the same.
+    """Copy a model and add speakers; for those it had it sounds the same.
 
     A new speaker begins in the middle of the known ones; where there are none, at zero, which adds
     nothing to the mel.
@@ -80,7 +78,7 @@ def _name_of(corpus: str) -> str:
 
 
 def _named(corpus: Corpus, name: str) -> Corpus:
-    """Recordings of nobody are recordings of ``name``."""
+    """Name the speaker of recordings without one ``name``."""
     utterances = (
         part if part.speaker else replace(part, speaker=name) for part in corpus.utterances
     )

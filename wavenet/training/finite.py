@@ -1,4 +1,4 @@
-"""Whether training has run away: numbers that are infinite or none at all."""
+"""Check for diverged training: numbers that are infinite or NaN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether every number in them is finite; each device is waited for once."""
+    """Return whether every number in them is finite; each device is waited for once."""
     answers: dict[torch.device, list[Tensor]] = {}
     for tensor in tensors:
         answers.setdefault(tensor.device, []).append(tensor.isfinite().all())

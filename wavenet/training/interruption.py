@@ -40,7 +40,7 @@ class Stopping(Callback):
         self.asked = False
 
     def on_train_start(self, *_: Any) -> None:
-        """Called by Lightning, which has set handlers of its own and will put back older ones."""
+        """Set signal handlers, over Lightning's own, which will put back older ones."""
         if threading.current_thread() is not threading.main_thread():
             return  # Python sends no signals there
         for number in SIGNALS:
@@ -50,7 +50,7 @@ class Stopping(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: object, batch: object, batch_idx: int
     ) -> None:
-        """Called by Lightning.
+        """Save and stop if a signal has come.
 
         Raises:
             KeyboardInterrupt: after saving, if a signal has come to any of the processes.

@@ -29,7 +29,7 @@ def window_log_prob(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the samples that a batch of windows predicts.
 
-    The network hears quantised samples, as it does when it generates, and exact silence before the
+    The network's input is quantised samples, as in generation, and exact silence before the
     start of a file. ``feedback_noise`` in the batch adds noise to them (``noisy_inputs``).
 
     Args:
@@ -39,7 +39,7 @@ def window_log_prob(
         recompute: see ``hidden_of_window``.
 
     Returns:
-        ``(log_prob, mask)``, both ``[B, length]``, in nats; the mask is 1 where x lies inside the
+        ``(log_prob, mask)``, both ``[B, length]``, in nats; the mask is 1 where x is inside the
         recording.
     """
     x, mask = batch["x"], batch["mask"]
@@ -89,7 +89,7 @@ def noisy_inputs(model: WaveNet, x: Tensor, cond: LiftedFrames | None, noise: Te
 def _conditioning(
     model: WaveNet, batch: dict[str, Tensor], plan: WindowPlan, n_samples: int
 ) -> LiftedFrames | None:
-    """That of the first ``n_samples`` samples of the windows."""
+    """Conditioning of the first ``n_samples`` samples of the windows."""
     given = {name: batch[name] for name in model.conditions if name in batch}
     kept = {name: batch[f"{name}_kept"] for name in given if f"{name}_kept" in batch}
     frames = model.condition_frames(conditions=given, kept=kept)
@@ -132,9 +132,9 @@ def bits_per_sample(
     *,
     recompute: bool = False,
 ) -> Tensor:
-    """Mean bits per 16-bit sample over what lies inside recordings: the loss.
+    """Mean bits per 16-bit sample over what is inside recordings: the loss.
 
-    Where the batch is one part of a step, its ``samples`` say how many there are in a part on
+    Where the batch is one part of a step, its ``samples`` are the number in a part on
     average: the mean of this over all parts is then the mean over all samples (``Batches``).
     """
     if log_prob_of is None:

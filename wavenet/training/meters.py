@@ -2,7 +2,7 @@
 
 Nothing here waits for a GPU at other steps. Lightning's ``LearningRateMonitor`` logs the rate. Its
 ``ThroughputMonitor`` counts batches and items; here a step's windows may hold less than they have
-room for, and validation, checkpoints and listening are to be left out.
+room for, and validation, checkpoints and logged samples are to be left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def logs_now(trainer: lightning.Trainer) -> bool:
-    """Whether what is logged in the step that is being made will be written."""
+    """Return whether the values logged in the current step will be written."""
     every = logging_interval(trainer)
     return every > 0 and (trainer.global_step + 1) % every == 0
 
@@ -29,10 +29,10 @@ def logging_interval(trainer: lightning.Trainer) -> int:
 
 
 class Meters(Callback):
-    """``train/gradient_norm`` before clipping, ``train/samples_per_second``, and a yardstick.
+    """``train/gradient_norm`` before clipping, ``train/samples_per_second``, and a baseline.
 
     Args:
-        constant_bits: what the best constant distribution needs; a line beside ``valid/bits``.
+        constant_bits: those of the best constant distribution; a line beside ``valid/bits``.
     """
 
     def __init__(self, constant_bits: float) -> None:
@@ -46,7 +46,7 @@ class Meters(Callback):
         pl_module: lightning.LightningModule,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Called by Lightning before it clips, after processes have shared their gradients."""
+        """Log the norm of the gradient before clipping, after processes have shared theirs."""
         if logs_now(trainer):
             found = [p.grad for p in pl_module.parameters() if p.grad is not None]
             pl_module.log("train/gradient_norm", torch.nn.utils.get_total_norm(found))
@@ -59,7 +59,7 @@ class Meters(Callback):
         batch: dict[str, Tensor],
         batch_idx: int,
     ) -> None:
-        """Called by Lightning.
+        """Count the step's samples, and log their rate.
 
         ``batch["samples"]`` is the same in every process: the mean over all parts of the step.
         """
@@ -77,15 +77,15 @@ class Meters(Callback):
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Called by Lightning."""
+        """Log the baseline."""
         pl_module.log("valid/bits_constant", self.constant_bits)
 
     def on_validation_start(self, *_: Any) -> None:
-        """Called by Lightning."""
+        """Pause: validation is not training."""
         self.pause()
 
     def on_save_checkpoint(self, *_: Any) -> None:
-        """Called by Lightning."""
+        """Pause: saving is not training."""
         self.pause()
 
     def pause(self) -> None:

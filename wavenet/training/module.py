@@ -34,7 +34,7 @@ class WaveNetTraining(lightning.LightningModule):
 
     Attributes:
         decays_over: the steps from and to which the learning rate decays, where the time of a run
-            has set them; None: as the configuration says.
+            has set them; None: those of the configuration.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class WaveNetTraining(lightning.LightningModule):
         self._all_bits = torch.zeros(())  # of all steps: finite while each of them is
         self._nats, self._count = torch.zeros(2, dtype=torch.float64)
         self._shuffled = ShuffledConditioning(plan, config.warmup_steps)
-        # What the last block hands on is heard by nobody: it gets no gradient, and says so.
+        # The last block's residual output is not used: its weights get no gradient.
         model.stack.blocks[-1].residual_projection.requires_grad_(False)
 
     @property
@@ -140,7 +140,7 @@ class WaveNetTraining(lightning.LightningModule):
 
     @property
     def sound(self) -> bool:
-        """Whether all losses of this process and all weights to be exported are finite."""
+        """Return whether all losses of this process and all weights to be exported are finite."""
         return math.isfinite(float(self._all_bits)) and all_finite(self.learnt.parameters())
 
     def _require_finite(self, name: str, value: float) -> None:

@@ -1,6 +1,6 @@
 """YAML as a recipe may have it: plain values, each of them written out, of bounded size and depth.
 
-YAML can say more than settings need, and some of it is dangerous in a file from somebody else: an
+YAML can express more than settings need, and some of it is dangerous in a file from elsewhere: an
 alias that repeats aliases grows to billions of values from 400 bytes, an alias to itself has no
 end, a tag asks for a constructor of its own, and ``class_path`` makes jsonargparse import a module.
 All of that is refused from the parser's events, before any value is built.
@@ -17,7 +17,7 @@ LONGEST_BYTES = 1 << 20
 DEEPEST = 16
 MOST_VALUES = 20_000
 LONGEST_NUMBER = 400
-"""Digits of a number; more than a float can tell apart, fewer than Python refuses to convert."""
+"""Digits of a number; more than a float can resolve, fewer than Python refuses to convert."""
 
 _NEVER_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -95,7 +95,7 @@ class _Checker:
         self._complete(event)
 
     def _complete(self, event: yaml.ScalarEvent | None) -> None:
-        """A value has ended: in a mapping it was a key, or what stands behind one."""
+        """A value has ended: in a mapping it was a key, or the value of one."""
         if not self.open or self.open[-1] is None:
             return
         keys, expects_key = self.open[-1]

@@ -16,7 +16,7 @@ from wavenet.features.mel_config import MelConfig
 PIECES = 3
 """How many are listened to."""
 
-_HEARD_S, _HEARD_FILES = 10, 100
+_CLIP_S, _CLIP_FILES = 10, 100
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Piece:
         name: for files and TensorBoard.
         title: for a picture.
         reference: samples ``[T]`` in [-1, 1].
-        mel: settings of the reference's mel, from which a model speaks it again; None: what it
-            generates has nothing to do with the reference.
-        speaker: index, for a model that knows speakers.
+        mel: settings of the reference's mel, from which a model resynthesizes it; None: what
+            it generates has nothing to do with the reference.
+        speaker: index, for a model with speakers.
         conditions: values of the model's further conditions, by name.
     """
 
@@ -42,9 +42,9 @@ class Piece:
 
 
 def choose_pieces(corpus: Corpus, plan: WindowPlan, seconds: float) -> list[Piece]:
-    """At most ``PIECES`` of them, of different speakers as far as there are.
+    """Choose at most ``PIECES`` of them, of different speakers as far as there are.
 
-    Without a mel there is one for each speaker, as nothing else tells them apart; a model without
+    Without a mel there is one for each speaker, as nothing else distinguishes them; a model without
     either gets ``PIECES`` rows of its own.
     """
     n_samples = max(1, round(seconds * corpus.sample_rate))
@@ -85,8 +85,8 @@ def _piece(i: int, utterance: Utterance, plan: WindowPlan, n_samples: int) -> Pi
 
 def corpus_level_db(corpus: Corpus) -> float:
     """Root mean square of its recordings, in dB of full scale, from at most 1000 s of them."""
-    step = math.ceil(len(corpus.utterances) / _HEARD_FILES)
-    longest = _HEARD_S * corpus.sample_rate
+    step = math.ceil(len(corpus.utterances) / _CLIP_FILES)
+    longest = _CLIP_S * corpus.sample_rate
     parts = corpus.utterances[::step]
     return level_db([part.audio(0, min(longest, len(part.samples))) for part in parts])
 

@@ -43,12 +43,12 @@ from wavenet.training.constant import constant_bits
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export, dependencies, provenance, weights_hash
 from wavenet.training.extras import Extras, OptimizerFactory
-from wavenet.training.finetune import meet_speakers
+from wavenet.training.finetune import add_speakers
 from wavenet.training.interruption import Stopping
 from wavenet.training.meters import Meters
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.preview_clips import choose_pieces, corpus_level_db
-from wavenet.training.sample_logger import Listening
+from wavenet.training.sample_logger import SampleLogger
 from wavenet.training.sizes import check_sizes
 from wavenet.training.time_limit import TimeLimit
 from wavenet.training.trainer import (
@@ -57,8 +57,8 @@ from wavenet.training.trainer import (
     leaving_ctrl_c,
     make_trainer,
     mistakes_in_one_line,
-    one_voice,
     quiet_lightning,
+    reports_of_writer,
     training_batches,
     validation_batches,
 )
@@ -129,7 +129,7 @@ def train(
         TrainingError: if the loss is not finite, and the last good model stays in ``out/model``; or
             no checkpoint is whole.
         WriteError: if a file cannot be written.
-        KeyboardInterrupt: for ctrl-C before the first step; later, the result says ``interrupted``.
+        KeyboardInterrupt: for ctrl-C before the first step; later, the result is ``interrupted``.
     """
     with _alone(Path(out)):
         return _train(config, Path(out), recipe, resume, progress)
@@ -182,7 +182,7 @@ def fit(
                 "resample one of them"
             )
         _report(corpus)
-        learner, corpus = meet_speakers(model.train(), corpus, config)
+        learner, corpus = add_speakers(model.train(), corpus, config)
         last = _last_checkpoint(where) if resume else None
         record = _Record.of(learner, corpus, config, last, start_hash=start_hash)
         return _run(learner, corpus, config, where, record, extras)
@@ -191,7 +191,7 @@ def fit(
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Let one process report, and no other run into the folder."""
-    with one_voice(), _only_here(out):
+    with reports_of_writer(), _only_here(out):
         if is_writer():
             remove_unfinished(out)
         yield
@@ -204,7 +204,7 @@ def _require_place(config: TrainingConfig, out: Path, resume: bool) -> None:
     _require_no_recipe(out)
     if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
         raise ConfigError(
-            f"out={str(out)!r} lies in corpus={config.corpus!r}, and what the model generates "
+            f"out={str(out)!r} is inside corpus={config.corpus!r}, and what the model generates "
             "would become part of it; name a folder outside"
         )
 
@@ -225,7 +225,7 @@ def _train(
     corpus = _open(config, model_config.sample_rate, progress)
     _report(corpus)
     if start is not None:
-        start, corpus = meet_speakers(start, corpus, config)
+        start, corpus = add_speakers(start, corpus, config)
     elif config.speakers_by_folder:
         model_config = model_config.replace(
             speakers=len(corpus.speakers), speaker_names=corpus.speakers
@@ -378,7 +378,7 @@ def _watching(
 ) -> list[Callback]:
     """Return the callbacks that end a run between two steps and that show its progress."""
     stopping, meters = Stopping(checkpoints), Meters(constant)
-    listening = Listening(
+    sample_logger = SampleLogger(
         choose_pieces(valid_part, plan, config.listen_s),
         out,
         every=config.listen_every,
@@ -386,7 +386,7 @@ def _watching(
         stopped=lambda: stopping.asked,
         before=meters.pause,
     )
-    return [stopping, meters, LearningRateMonitor(logging_interval="step"), listening]
+    return [stopping, meters, LearningRateMonitor(logging_interval="step"), sample_logger]
 
 
 @contextlib.contextmanager
@@ -429,7 +429,7 @@ def _open(config: TrainingConfig, sample_rate: int, progress: Progress) -> Corpu
 
 
 def _report(corpus: Corpus) -> None:
-    """Say what will be trained on, and what was left out."""
+    """Log what will be trained on, and what was left out."""
     n_files, minutes = len(corpus.utterances), corpus.duration_s / 60
     logger.info("corpus: %d files, %.1f minutes at %d Hz", n_files, minutes, corpus.sample_rate)
     if corpus.skipped:
@@ -452,7 +452,7 @@ def _has_begun(out: Path) -> bool:
 
 
 def _require_no_recipe(out: Path) -> None:
-    """The settings of a run shall not replace somebody's recipe."""
+    """Raise ConfigError where the settings of a run would replace a recipe."""
     if is_writer() and not _has_begun(out) and (out / SETTINGS_NAME).exists():
         raise ConfigError(
             f"out={str(out)!r} holds a {SETTINGS_NAME} and no model; choose another folder, as the "

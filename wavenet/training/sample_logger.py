@@ -1,8 +1,8 @@
-"""Hear a model while it trains: audio and pictures in TensorBoard, and as files.
+"""Log samples of a model while it trains: audio and pictures in TensorBoard, and as files.
 
-Every few thousand steps, and at the end, the model that is validated and exported speaks the
-beginnings of a few validation recordings again from their mels, or speaks freely where it takes
-none; with the same seed each time, so that what changes is the model. Training knows nothing of
+Every few thousand steps, and at the end, the model that is validated and exported resynthesizes
+the beginnings of a few validation recordings from their mels, or generates freely where it takes
+none; with the same seed each time, so that what changes is the model. Training is independent of
 it: it draws from no global generator and runs on a copy, on the CPU, where the compiled engine is.
 """
 
@@ -42,23 +42,23 @@ SILENCE_DB = 20.0
 """Below the corpus, it is only silence: as much sound as 1 % of the time at the corpus' level.
 
 In 2400 seconds of prompts in three languages, three stretches of 2 s together were never more than
-7 dB below their corpus, while the pauses between words lay 25 to 64 dB below it.
+7 dB below their corpus, while the pauses between words were 25 to 64 dB below it.
 """
 
 NEARLY_SILENT_DB = -60.0
 """A corpus below this, in dB of full scale, is silent itself."""
 
 
-class Listening(Callback):
-    """Listens every ``every`` steps, and at the end.
+class SampleLogger(Callback):
+    """Generates samples every ``every`` steps, and at the end.
 
     Args:
-        pieces: what to listen to.
-        out: folder of the run; ``samples/step-000500`` and ``samples/reference`` come to lie there.
+        pieces: clips to generate.
+        out: folder of the run, for ``samples/step-000500`` and ``samples/reference``.
         every: steps; 0 for never.
         corpus_db: level of the corpus, in dB of full scale.
-        stopped: whether the run is to end, so that nobody wants to wait.
-        before: called before listening: to stop a clock.
+        stopped: whether the run is to end, so that generation stops.
+        before: called before generation: to stop a clock.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Listening(Callback):
         self._draws = True
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Called by Lightning: keep what to compare with, once."""
+        """Write the references, once."""
         if self.every and trainer.is_global_zero and trainer.global_step == 0:
             references = [piece.reference for piece in self.pieces]
             self._write(trainer, "reference", references, self.folder / "reference")
@@ -85,18 +85,18 @@ class Listening(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: object, batch: object, batch_idx: int
     ) -> None:
-        """Called by Lightning: the step before is done, and its checkpoint written."""
+        """Log samples where they are due: the step before is done, and its checkpoint written."""
         step = trainer.global_step
         if self.every and step and step % self.every == 0 and between_steps(trainer, batch_idx):
-            self.listen(trainer)
+            self.log_samples(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Called by Lightning."""
+        """Log samples of the last step."""
         if self.every:
-            self.listen(trainer)
+            self.log_samples(trainer)
 
-    def listen(self, trainer: lightning.Trainer) -> None:
-        """Once for a step, in the process that writes; the others wait at the next step."""
+    def log_samples(self, trainer: lightning.Trainer) -> None:
+        """Generate and log, in the process that writes; the others wait at the next step."""
         step, module = trainer.global_step, trainer.lightning_module
         if not trainer.is_global_zero or step == self._done or self._stopped():
             return
@@ -104,7 +104,7 @@ class Listening(Callback):
         if not module.sound:  # the run is about to end
             return
         self._before()
-        rows = speak(module.learnt, self.pieces, self._stopped)
+        rows = generate_clips(module.learnt, self.pieces, self._stopped)
         if rows is None:
             return
         self._done = step
@@ -115,7 +115,7 @@ class Listening(Callback):
         warn_of_silence(rows, self._expected_db(), step)
 
     def _expected_db(self) -> float:
-        """The level that generated sound should have: of what is spoken again, or of the corpus."""
+        """Level that generated audio should have: of the references, or of the corpus."""
         if any(piece.mel is None for piece in self.pieces):
             return self.corpus_db
         return level_db([piece.reference for piece in self.pieces])
@@ -130,7 +130,7 @@ class Listening(Callback):
             board.add_audio(f"{kind}/{piece.name}", row[None], trainer.global_step, rate)
 
     def _draw(self, trainer: lightning.Trainer, rows: list[Tensor], folder: Path) -> None:
-        """Recording above generated sound; without matplotlib, one line says so."""
+        """Plot the recording above the generated audio; without matplotlib, warn once."""
         if not self._draws:
             return
         for piece, row in zip(self.pieces, rows, strict=True):
@@ -152,7 +152,7 @@ class Listening(Callback):
         return module.model.sample_rate
 
 
-def speak(
+def generate_clips(
     model: WaveNet, pieces: list[Piece], stopped: Callable[[], bool] = lambda: False
 ) -> list[Tensor] | None:
     """Return what a model generates for each piece, as long as its reference: ``[T]`` in [-1, 1].
@@ -179,7 +179,7 @@ def speak(
             for name in pieces[0].conditions
         },
         seed=SEED,
-        refine=0,  # what the network has learnt, not what can be mended afterwards
+        refine=0,  # what the network has learnt, not what refinement adds
     )
     begun_s, made = time.monotonic(), []
     for chunk in chunks:
@@ -188,7 +188,9 @@ def speak(
         made.append(chunk)
         if time.monotonic() - begun_s > LONGEST_S:
             logger.warning(
-                "listening took longer than %.0f s, and was cut short; lower listen_s", LONGEST_S
+                "logged samples took longer than %.0f s to generate, and were cut short; lower "
+                "listen_s",
+                LONGEST_S,
             )
             break
     rows = torch.cat(made, dim=1)
@@ -196,7 +198,7 @@ def speak(
 
 
 def warn_of_silence(rows: list[Tensor], expected_db: float, step: int) -> None:
-    """One line if generated sound is ``SILENCE_DB`` below what it should be.
+    """Warn if generated audio is ``SILENCE_DB`` below what it should be.
 
     Args:
         rows: samples ``[T]`` each.

@@ -129,7 +129,7 @@ def step_bytes(config: TrainingConfig, model: WaveNetConfig) -> int:
 
 
 def machine_bytes() -> int | None:
-    """Memory that this process may use at most; None where the system does not say."""
+    """Memory that this process may use at most; None where it is unknown."""
     found = list(_limits())
     return min(found) if found else None
 

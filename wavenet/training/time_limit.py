@@ -54,7 +54,7 @@ class TimeLimit(Callback):
         return self._before_s + running_s
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: object) -> None:
-        """Called by Lightning."""
+        """Start the clock."""
         assert isinstance(pl_module, WaveNetTraining)
         self._began_s, self._first = time.monotonic(), trainer.global_step
         self._show(trainer, math.inf if pl_module.decays_over is None else pl_module.decays_over[1])
@@ -62,7 +62,7 @@ class TimeLimit(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: object, batch: object, batch_idx: int
     ) -> None:
-        """Called by Lightning: the step before is done, the next one not begun."""
+        """Set the last step where it is due: the step before is done, the next one not begun."""
         assert isinstance(pl_module, WaveNetTraining)
         if pl_module.decays_over is not None or not between_steps(trainer, batch_idx):
             return
@@ -80,7 +80,7 @@ class TimeLimit(Callback):
         self.checkpoints.save(trainer, again=True)
 
     def _anywhere(self, trainer: lightning.Trainer, due: bool) -> bool:
-        """Whether it is due in any process; several ask each other at steps that log."""
+        """Return whether it is due in any process; several ask each other at steps that log."""
         if trainer.world_size == 1:
             return due
         if trainer.global_step % max(1, logging_interval(trainer)):
@@ -105,7 +105,7 @@ class TimeLimit(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
     ) -> None:
-        """Called by Lightning."""
+        """Store the time and the decay."""
         assert isinstance(pl_module, WaveNetTraining)
         decays_over = None if pl_module.decays_over is None else list(pl_module.decays_over)
         timed = None if self._timed is None else list(self._timed)
@@ -118,7 +118,7 @@ class TimeLimit(Callback):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
     ) -> None:
-        """Called by Lightning."""
+        """Restore the time and the decay."""
         assert isinstance(pl_module, WaveNetTraining)
         saved = checkpoint["time"]
         self._before_s = saved["elapsed_s"]

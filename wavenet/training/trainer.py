@@ -1,4 +1,4 @@
-"""Lightning set up for a run: trainer, loaders, and one voice for all it says."""
+"""Lightning set up for a run: trainer, loaders, and short messages from one process."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ logger = logging.getLogger("wavenet")
 
 
 def is_writer() -> bool:
-    """Whether files are this process's to write: of several that train together, one."""
+    """Return whether this process writes files: of several that train together, one does."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class StepBar(TQDMProgressBar):
-    """Closes its bars also when training ends early: what is said then begins a new line."""
+    """Closes its bars also when training ends early: messages then begin a new line."""
 
     _total: float | None = None
 
@@ -56,7 +56,7 @@ class StepBar(TQDMProgressBar):
             self._train_progress_bar.refresh()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Called by Lightning: a resumed run counts what remains of it."""
+        """Count what remains of a resumed run."""
         super().on_train_epoch_start(trainer)
         if trainer.global_step:
             self.train_progress_bar.set_description(f"From step {trainer.global_step}")
@@ -67,7 +67,7 @@ class StepBar(TQDMProgressBar):
         pl_module: lightning.LightningModule,
         exception: BaseException,
     ) -> None:
-        """Called by Lightning."""
+        """Close the bars."""
         for bar in ("val_progress_bar", "train_progress_bar"):
             with contextlib.suppress(TypeError):  # there is none yet
                 getattr(self, bar).close()
@@ -206,7 +206,7 @@ def _loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         # A forked worker shares the corpus, and sees when this process has been killed: a fork
-        # server, the way of Python 3.14 and newer, would stand between them and live on.
+        # server, the way of Python 3.14 and newer, would be between them and live on.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
@@ -268,7 +268,7 @@ def full_disk_in_one_line(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mistakes_in_one_line(config: TrainingConfig) -> Iterator[None]:
-    """Say in one line what Lightning finds wrong when it runs, and that memory is short."""
+    """Report in one line what Lightning finds wrong when it runs, and that memory is short."""
     try:
         yield
     except MisconfigurationException as error:
@@ -284,13 +284,13 @@ def mistakes_in_one_line(config: TrainingConfig) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a device, the system or Python has no more; on a CPU torch has no type for it."""
+    """Return whether memory is exhausted; on a CPU torch has no exception type for it."""
     by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return by_type or "DefaultCPUAllocator" in str(error)
 
 
 @contextlib.contextmanager
-def one_voice() -> Iterator[None]:
+def reports_of_writer() -> Iterator[None]:
     """Let only the writer report, of several processes that train together."""
     level = logger.level
     if not is_writer():
@@ -303,7 +303,7 @@ def one_voice() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice on workers and hardware, which a small run cannot follow."""
+    """Silence Lightning's advice on workers and hardware, which a small run cannot follow."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     levels = {name: logging.getLogger(name).level for name in names}
     try:

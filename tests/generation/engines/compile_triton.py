@@ -21,7 +21,7 @@ TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
 
 
 class Launches:
-    """Stands for the kernel, and keeps what it is called with."""
+    """Replaces the kernel, and keeps what it is called with."""
 
     def __getitem__(self, grid: tuple[int]) -> Any:
         return self.launch

@@ -47,7 +47,7 @@ class Scene:
             for name, parameter in self.model.named_parameters():
                 if name.endswith("bias"):
                     parameter.add_(0.1 * torch.randn_like(parameter))
-            self.model.head[3].weight.mul_(5)  # what is drawn shall depend on what was heard
+            self.model.head[3].weight.mul_(5)  # what is drawn shall depend on the past
         self.rows, self.first_sample = rows, first_sample
         local = config.local
         n_frames = 0 if local is None else (first_sample + 80) // local.hop_samples + 2
@@ -288,7 +288,7 @@ def test_float32_stays_within_two_millionths(preset: str) -> None:
     assert relative_error(found, scene.stream(x)[0]) < FLOAT32_ERROR
 
 
-def deaf(name: str, size: int | None) -> Scene:
+def constant_scene(name: str, size: int | None) -> Scene:
     """A model whose params never change: what it draws is independent."""
     scene = Scene(
         WaveNetConfig(
@@ -329,7 +329,7 @@ def deaf(name: str, size: int | None) -> Scene:
 def test_a_million_draws_follow_the_distribution(
     name: str, size: int | None, temperature: float, top_p: float | None
 ) -> None:
-    scene = deaf(name, size)
+    scene = constant_scene(name, size)
     n = 1_000_000
     request = scene.request(temperature=temperature, top_p=top_p)
     drawn = CpuEngine(scene.model, request, scene.start).run(scene.draws(n, seed=3))
@@ -374,7 +374,7 @@ def test_quantiles_are_accurate() -> None:
 
 
 def test_params_that_are_no_numbers_end_in_a_sample() -> None:
-    scene = deaf("mu_law", 256)
+    scene = constant_scene("mu_law", 256)
     params = torch.full_like(scene.start.params, torch.nan)
     start = GenerationState(params, scene.start.model, scene.start.time)
     assert CpuEngine(scene.model, scene.request(top_p=0.9), start).run(scene.draws(1)).isfinite()

@@ -127,7 +127,7 @@ def test_the_memory_of_a_block_stays_where_it_is() -> None:
     engine = EagerEngine(*begin(MODELS["predictor"]))
     memory = [engine._rings, engine._params, engine._now, engine._inputs, engine._gates]
     memory += [
-        *flatten_state(engine._ear),
+        *flatten_state(engine._predictor_state),
         engine._conditioning.terms,
         engine._conditioning.columns,
     ]
@@ -135,7 +135,11 @@ def test_the_memory_of_a_block_stays_where_it_is() -> None:
     engine.force(torch.rand(3, 200).double())
     engine.run(UniformSource([0, 1, 2], 2).take(70))
     after = [engine._rings, engine._params, engine._now, engine._inputs, engine._gates]
-    after += [*flatten_state(engine._ear), engine._conditioning.terms, engine._conditioning.columns]
+    after += [
+        *flatten_state(engine._predictor_state),
+        engine._conditioning.terms,
+        engine._conditioning.columns,
+    ]
     assert [part.data_ptr() for part in after] == places
 
 

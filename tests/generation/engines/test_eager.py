@@ -37,7 +37,7 @@ def some_features(hop_samples: int, *, upsampled: bool) -> FeatureConfig:
 def random_config(seed: int) -> WaveNetConfig:
     """Kernel sizes 1 to 4, every distribution, every conditioning, over 16 seeds.
 
-    From 16 on, mu-law models hear their classes one-hot.
+    From 16 on, mu-law models take their classes one-hot.
     """
     draw = random.Random(seed)
     local: dict[str, Any] = draw.choice(

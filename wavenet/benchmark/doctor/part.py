@@ -16,7 +16,7 @@ Values = dict[str, Any]
 
 
 class Missing(Exception):
-    """A part that cannot run, as a package or a device is missing; the message says which."""
+    """A part that cannot run, as a package or a device is missing; the message names it."""
 
 
 @dataclass(frozen=True)

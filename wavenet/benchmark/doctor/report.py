@@ -54,7 +54,7 @@ def read_report(path: Path) -> dict[str, Any]:
 def published(path: Path) -> list[str]:
     """Return the tables of one report, or of all reports in the folders below a folder.
 
-    This is what the README shows; without a report it says so.
+    This is what the README shows; without a report a line that there is none.
 
     Raises:
         ValueError: if the path is neither a report nor a folder.
@@ -69,7 +69,7 @@ def published(path: Path) -> list[str]:
 
 
 def decisions(report: dict[str, Any]) -> dict[str, str]:
-    """Return what the figures decide; a decision whose figures are missing says so."""
+    """Return what the figures decide; a decision whose figures are missing is noted."""
     return {**_engine_decisions(report), "torch.compile in training": _compile_decision(report)}
 
 

@@ -52,7 +52,7 @@ def run_doctor(
         parts: names of ``PARTS``.
         command: runs one part, given its name and the device.
         least_seconds: that a part gets, however little time is left.
-        progress: is told a line about every part.
+        progress: gets a line about every part.
 
     Returns:
         The report.

@@ -154,8 +154,8 @@ class _Run:
     def wait(self) -> None:
         """Wait for its end; raise RuntimeError with its last lines if it fails."""
         if self._process.wait():
-            said = self._log.read_text(errors="replace").strip()[-400:]
-            raise RuntimeError(f"{' '.join(self._command[1:5])} failed: {said}")
+            output = self._log.read_text(errors="replace").strip()[-400:]
+            raise RuntimeError(f"{' '.join(self._command[1:5])} failed: {output}")
 
     def kill_after_checkpoint(self, folder: Path) -> None:
         """Kill it as soon as it has written a checkpoint."""

@@ -1,4 +1,4 @@
-"""What an engine is: a fast way to run one model, for one request, sample after sample.
+"""The contract of engines: a fast way to run one model, for one request, sample after sample.
 
 ``stream`` of the model defines what is right; an engine only has to be quick. It keeps its own
 layout, loads and dumps the canonical state, and takes its randomness as given uniforms.
@@ -18,10 +18,10 @@ from wavenet.nn import State, flatten_state, select_rows, unflatten_state
 
 
 class GenerationState(NamedTuple):
-    """Where generation stands: all that the samples to come depend on, beside seed and settings.
+    """State of generation: all that the samples to come depend on, beside seed and settings.
 
-    ``params`` and ``model`` are what ``model.stream`` returns, so a prompt heard in parallel can be
-    carried on: ``GenerationState.after(*model.stream(x, model.warm_state(1)))``.
+    ``params`` and ``model`` are what ``model.stream`` returns, so a prompt processed in parallel
+    can be continued: ``GenerationState.after(*model.stream(x, model.warm_state(1)))``.
 
     Attributes:
         params: ``[B, P, 1]``, of the next sample.
@@ -40,14 +40,14 @@ class GenerationState(NamedTuple):
 
     @classmethod
     def join(cls, states: Sequence[GenerationState]) -> GenerationState:
-        """All rows of the states, one after the other, in one."""
+        """Concatenate the rows of states."""
         parts = zip(*(flatten_state((one.params, one.model)) for one in states), strict=True)
         joined = iter([torch.cat(part) for part in parts])
         params, model = unflatten_state((states[0].params, states[0].model), joined)
         return cls(params, model, torch.cat([one.time for one in states]))
 
     def select(self, rows: list[int]) -> GenerationState:
-        """Some of the rows."""
+        """Return some of the rows."""
         return GenerationState(self.params[rows], select_rows(self.model, rows), self.time[rows])
 
 
@@ -58,7 +58,7 @@ None for a model without any."""
 
 @dataclass(frozen=True)
 class Request:
-    """What stays the same while an engine runs.
+    """Settings and conditioning that stay the same while an engine runs.
 
     Attributes:
         frames: of each row.
@@ -97,7 +97,7 @@ class Engine(Protocol):
         """
 
     def force(self, x: Tensor) -> Tensor:
-        """Teacher forcing: hear the given samples instead of drawing them.
+        """Teacher forcing: feed the given samples instead of drawing them.
 
         Args:
             x: ``[B, T]``.

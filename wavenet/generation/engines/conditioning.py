@@ -21,16 +21,16 @@ ALIGNED = "rows can be replaced only where a frame begins; run multiples of the 
 
 
 class Lift(NamedTuple):
-    """Of the samples of a block: which two places of the window they lie between, and how near."""
+    """Interpolation of a block's samples: two places of the window, and the weight of each."""
 
     places: Tensor  # [n, 2] int64
     shares: Tensor  # [n, 2]
 
 
 class ConditioningWindow:
-    """What does not wait for the signal: each layer's bias and projected conditioning.
+    """Precomputed conditioning: each layer's bias and projected frames, whatever the signal.
 
-    Frame f lies at place f mod W. Without features in frames there is one place, for all time.
+    Frame f is at place f mod W. Without features in frames there is one place, for all time.
 
     Args:
         model: any ``WaveNet``.
@@ -91,7 +91,7 @@ class ConditioningWindow:
             self._held = last + 1
 
     def lift(self, now: Tensor, n_samples: int) -> Lift | None:
-        """Where the samples ``now .. now + n - 1`` since the beginning lie; None for one place.
+        """Return the places of the samples ``now .. now + n - 1``; None for one place.
 
         Nothing here asks the device for a value, so that it can be part of a captured graph.
         """
@@ -128,7 +128,7 @@ class ConditioningWindow:
         if frames is None:
             return
         if self.hop and self._position % self.hop:
-            raise ValueError(f"position {self._position} lies within a frame: {ALIGNED}")
+            raise ValueError(f"position {self._position} is within a frame: {ALIGNED}")
         self._put(rows, frames, self._position // self.hop - first_frame if self.hop else 0)
 
     def _put(self, rows: list[int], frames: list[Tensor], origin: int) -> None:
@@ -145,14 +145,14 @@ class ConditioningWindow:
             self._project(0)
 
     def _set_lift(self, hop: int, weights: Tensor) -> None:
-        """Of the three frames around a sample one has no weight: it lies between two centres."""
+        """Store the two frames around each sample: of three, one always has no weight."""
         self.hop = hop
         self.begins = torch.where(weights[2] == 0, -1, 0)
         pairs = torch.stack([weights[:2], weights[1:]])  # [begin, 2, hop]
         self.shares = pairs[self.begins + 1, :, torch.arange(hop, device=weights.device)]
 
     def _project(self, frame: int) -> None:
-        """Of all rows into the frame's place; a row's first and last frame are held."""
+        """Project a frame of all rows into its place; a row's first and last frame are held."""
         own = (frame - self._origin).clamp(min=0).minimum(self._last)
         index = own[:, None, None].expand(-1, self._frames.shape[1], 1)
         here = self._frames.gather(2, index)[..., 0]

@@ -3,7 +3,7 @@
 At one sample a step a GPU waits for its host: a sample takes some 150 small operations, and each
 costs several microseconds to launch. The eager engine's blocks need nothing from the host, neither
 a value nor an address that changes, so they are recorded once (``torch.cuda.graphs``; on AMD cards
-HIP graphs, under the same names) and played again, 64 samples at a time.
+HIP graphs, under the same names) and replayed, 64 samples at a time.
 
 The shares of the work are small matrix products, as wide as the batch: the more rows, the better
 the card is used.
@@ -30,7 +30,7 @@ def refusal(model: WaveNet) -> str | None:
     """Return why the engine cannot run a model, or None if it can.
 
     It runs on a CUDA device (ROCm's have this name too); of a distribution that is defined
-    elsewhere nobody knows whether its operations can be captured.
+    elsewhere its operations may not be capturable.
     """
     device = model.input_projection.weight.device
     if device.type != "cuda":
@@ -102,5 +102,5 @@ class GpuEngine(EagerEngine):
             part.copy_(before)
 
     def _memory(self) -> list[Tensor]:
-        """All that a sample changes and the next one reads."""
-        return [self._now, self._rings, self._params, *flatten_state(self._ear)]
+        """Tensors that a sample changes and the next one reads."""
+        return [self._now, self._rings, self._params, *flatten_state(self._predictor_state)]

@@ -5,7 +5,7 @@ instead of a pass over the receptive field. What does not wait for the sample at
 all layers at once: the old taps of the dilated convolutions, and the skip projections.
 
 All memory is changed in place and every index is computed from a counter on the device, so that a
-block of samples can be captured as a CUDA graph (``gpu``) and played again without a word from the
+block of samples can be captured as a CUDA graph (``gpu``) and replayed without the
 host. What saves operations, and on a GPU each costs some microseconds:
 
     sigmoid(b) = (1 + tanh(b / 2)) / 2      one tanh serves both halves of the gate; the factors
@@ -92,20 +92,20 @@ class EagerEngine:
         return params.permute(1, 2, 0).contiguous()
 
     def dump(self) -> GenerationState:
-        """See ``Engine.dump``."""
+        """Return a copy of the state; ``Engine.dump``."""
         layers: list[State] = []
         for history, past in zip(self._rings.split(self._pasts), self._pasts, strict=True):
             if past:
                 history = history.roll(-(self._n_samples % past), dims=0)
             layers.append(((history.permute(1, 2, 0).clone(),),))
-        state = (*clone_state(self._ear), tuple(layers))
+        state = (*clone_state(self._predictor_state), tuple(layers))
         return GenerationState(self._params.clone(), state, self._time + self._n_samples)
 
     @torch.inference_mode()
     def replace(
         self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
-        """See ``Engine.replace``."""
+        """Give rows other frames and states; ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)
         if start is None:
             return
@@ -114,7 +114,7 @@ class EagerEngine:
 
     def _go(self, given: Tensor, made: Tensor, *, forced: bool) -> None:
         """Block by block: ``given [T, ...]`` in, ``made [T, ...]`` out, nothing waited for."""
-        source, target = (self._heard, self._answers) if forced else (self._given, self._drawn)
+        source, target = (self._forced, self._predicted) if forced else (self._given, self._drawn)
         with torch.inference_mode():
             begin = 0
             for n in self._block_lengths(len(given)):
@@ -162,7 +162,7 @@ class EagerEngine:
         self._head = [(product(layer.weight), _bias(layer)) for layer in head]
 
     def _make_memory(self, rows: int) -> None:
-        """All rings in one tensor ``[sum of past, B, R]``; slot t % past holds the input at t."""
+        """Allocate all rings as one ``[sum of past, B, R]``; slot t % past has the input at t."""
         blocks = self._blocks
         channels, half = blocks[0].residual_channels, blocks[0].gate_channels // 2
         self._pasts = [block.past for block in blocks]
@@ -177,19 +177,19 @@ class EagerEngine:
         self._gates = self._zeros(rows, len(blocks), self._residual[0].shape[0])
         self._gates[..., half] = 1
         self._params = self._zeros(rows, self.distribution.n_params, 1)
-        self._ear: State = ()
+        self._predictor_state: State = ()
         if self.model.predictor is not None:
             state = self.model.predictor.init_state(rows, device=self.device, dtype=self.dtype)
-            self._ear = (state,)
+            self._predictor_state = (state,)
 
     def _make_buffers(self, rows: int) -> None:
-        """What goes in and out of a block, where a recorded graph finds it."""
+        """Allocate the inputs and outputs of a block, at the addresses of a recorded graph."""
         per_sample, n_params = self.distribution.uniforms_per_sample, self.distribution.n_params
         n = self.block_samples
         self._given = torch.zeros(n, rows, per_sample, 1, device=self.device)
         self._drawn = torch.zeros(n, rows, device=self.device)
-        self._heard = self._zeros(n, rows, 1)
-        self._answers = self._zeros(n, rows, n_params)
+        self._forced = self._zeros(n, rows, 1)
+        self._predicted = self._zeros(n, rows, n_params)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device=self.device, dtype=self.dtype)
@@ -199,7 +199,7 @@ class EagerEngine:
         index = torch.tensor(rows, device=self.device)
         self._params[index] = start.params.to(self._params)
         for kept, part in zip(
-            flatten_state(self._ear), flatten_state(start.model[:-1]), strict=True
+            flatten_state(self._predictor_state), flatten_state(start.model[:-1]), strict=True
         ):
             kept[index] = part.to(kept)
         layers = zip(self._rings.split(self._pasts), start.model[-1], strict=True)
@@ -209,7 +209,7 @@ class EagerEngine:
                 ring[:, index] = slots
 
     def _advance(self, n: int, *, forced: bool) -> None:
-        """The next n samples, from ``_given`` into ``_drawn``, or ``_heard`` into ``_answers``.
+        """The next n samples, from ``_given`` into ``_drawn``, or ``_forced`` into ``_predicted``.
 
         Only operations on the device, on memory that stays where it is.
         """
@@ -221,7 +221,7 @@ class EagerEngine:
         columns = self._conditioning.columns_of(lift).expand(n, -1, -1)[..., None]
         params = self._params
         for i in range(n):
-            x = self._heard[i]
+            x = self._forced[i]
             if not forced:
                 x = self.distribution.sample(
                     params,
@@ -232,7 +232,7 @@ class EagerEngine:
                 self._drawn[i].copy_(x[:, 0])
             params = self._step(x.to(self.dtype), columns[i], lift, i, slots[i], old[i])
             if forced:
-                self._answers[i].copy_(params[..., 0])
+                self._predicted[i].copy_(params[..., 0])
         self._params.copy_(params)
         self._now += n
 
@@ -240,8 +240,8 @@ class EagerEngine:
         self, x: Tensor, columns: Tensor, lift: Lift | None, i: int, slots: Tensor, old: Tensor
     ) -> Tensor:
         """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
-        heard, place = self._project_input(self.model.entry_values(x), columns)
-        self._enter(heard, self._inputs[0])
+        inputs, place = self._linear_predict(self.model.entry_values(x), columns)
+        self._project_input(inputs, self._inputs[0])
         half = self._gate_bias.shape[1] // 2
         for layer, terms in enumerate(self._gate_terms(lift, i, old).unbind(0)):
             x = self._inputs[layer]
@@ -258,26 +258,26 @@ class EagerEngine:
         params = y[..., None]
         return params if place is None else self.distribution.relocate(params, *place)
 
-    def _project_input(
+    def _linear_predict(
         self, x: Tensor, columns: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """What the network hears of ``[B, 1]``, and with a predictor where the next sample lies."""
+        """Return the network's input for ``[B, 1]``; with a predictor the next sample's scale."""
         if self.model.predictor is None:
             return x, None
-        (kept,) = self._ear
+        (kept,) = self._predictor_state
         outputs, after = self.model.predictor.stream(x[..., None], kept, columns)
         for part, new in zip(kept, after, strict=True):
             part.copy_(new)
-        heard, location, log_scale = outputs
-        return heard[..., 0], (location, log_scale)
+        inputs, location, log_scale = outputs
+        return inputs[..., 0], (location, log_scale)
 
-    def _enter(self, heard: Tensor, out: Tensor) -> None:
-        """What the network hears ``[B, inputs]`` as the first layer's input ``[B, R]``."""
+    def _project_input(self, inputs: Tensor, out: Tensor) -> None:
+        """Project the network's input ``[B, inputs]`` to the first layer's ``[B, R]``."""
         matrix, bias = self._input
         if self.model.config.one_hot_input:
-            torch.add(matrix.index_select(0, heard[:, 0].long()), bias, out=out)
+            torch.add(matrix.index_select(0, inputs[:, 0].long()), bias, out=out)
         else:
-            torch.addmm(bias, heard, matrix, out=out)
+            torch.addmm(bias, inputs, matrix, out=out)
 
     def _gate_terms(self, lift: Lift | None, i: int, old: Tensor) -> Tensor:
         """Bias, conditioning and old taps of every layer at once: ``[L, B, G]``."""
@@ -285,8 +285,8 @@ class EagerEngine:
         n_layers, rows, channels = self._inputs.shape
         if not len(old):
             return terms.expand(-1, rows, -1)
-        heard = self._rings.index_select(0, old).view(n_layers, -1, rows, channels)
-        return torch.baddbmm(terms, heard.transpose(1, 2).flatten(2), self._old_taps)
+        lagged = self._rings.index_select(0, old).view(n_layers, -1, rows, channels)
+        return torch.baddbmm(terms, lagged.transpose(1, 2).flatten(2), self._old_taps)
 
 
 def _bias(layer: nn.Conv1d | CausalConv1d) -> Tensor:

@@ -70,7 +70,7 @@ class StreamEngine:
             return self._step(x.to(self._device), cond).cpu()
 
     def dump(self) -> GenerationState:
-        """See ``Engine.dump``."""
+        """Return a copy of the state; ``Engine.dump``."""
         return GenerationState(
             self._params.clone(), self._copied(self._state), self._time + self._n_samples
         )
@@ -79,7 +79,7 @@ class StreamEngine:
     def replace(
         self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
-        """See ``Engine.replace``."""
+        """Give rows other frames and states; ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)
         if start is None:
             return
@@ -137,11 +137,11 @@ class _Conditioning:
         return lifted[:, offset : offset + n]
 
     def replace(self, rows: list[int], frames: list[Tensor] | None, first_frame: int) -> None:
-        """See ``Engine.replace``."""
+        """Give rows other frames; ``Engine.replace``."""
         if frames is None or self._frames is None:
             return
         if self._hop and self._position % self._hop:
-            raise ValueError(f"position {self._position} lies within a frame: {ALIGNED}")
+            raise ValueError(f"position {self._position} is within a frame: {ALIGNED}")
         for row, given in zip(rows, frames, strict=True):
             self._frames[row] = given
             self._origins[row] = self._position // self._hop - first_frame if self._hop else 0

@@ -16,7 +16,7 @@ from wavenet.simd import has_compiler
 
 
 class TensorView(NamedTuple):
-    """Some columns of some channels of a tensor, ``[rows, channels, n]``.
+    """View of some columns of some channels of a tensor, ``[rows, channels, n]``.
 
     It is sliced where it is used: by torch, or, at a fraction of the cost, as an address.
 

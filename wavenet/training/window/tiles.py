@@ -16,7 +16,7 @@ from wavenet.training.window.plan import Plan, Tile
 
 
 class Weights:
-    """All weights in the dtype and layout of products, forward and backward.
+    """Weights in the dtype and layout of products, forward and backward.
 
     The forward ones give twice the argument of tanh, as ``Elementwise`` takes it.
 

@@ -21,7 +21,7 @@ from wavenet.nn import GatedResidualBlock
 
 
 class CpuConditioning:
-    """What does not wait for the signal: each layer's bias and projected conditioning.
+    """Precomputed conditioning: each layer's bias and projected frames, whatever the signal.
 
     Attributes:
         terms: ``[B, frames, L * G]``, G whole registers; the frames before, at and after the
@@ -54,7 +54,7 @@ class CpuConditioning:
         weights = [block.cond_projection.weight.detach().squeeze(-1) for block in blocks]
         padded = torch.nn.functional.pad(torch.stack(weights), (0, 0, 0, extra))
         self._projections = padded.flatten(0, 1).contiguous()
-        # Always the same memory: the order of a product's sums may depend on where its factors lie.
+        # Always the same memory: the order of a product's sums may depend on its factors' address.
         self._column = torch.empty(self._projections.shape[1])
         self._projected = torch.empty_like(self._bias)
         if not self._hop:
@@ -79,12 +79,12 @@ class CpuConditioning:
         return phase, self._hop - phase
 
     def replace(self, rows: list[int], frames: list[Tensor] | None, first_frame: int) -> None:
-        """See ``ConditioningWindow.replace``."""
+        """Give rows other frames; ``ConditioningWindow.replace``."""
         if frames is None:
             return
         frame, phase = divmod(self.position, self._hop) if self._hop else (0, 0)
         if phase:
-            raise ValueError(f"position {self.position} lies within a frame: {ALIGNED}")
+            raise ValueError(f"position {self.position} is within a frame: {ALIGNED}")
         for row, given in zip(rows, frames, strict=True):
             self._frames[row], self._origins[row] = _columns(given), frame - first_frame
         self._frame = -2

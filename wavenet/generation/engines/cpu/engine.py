@@ -57,7 +57,7 @@ def refusal(model: WaveNet) -> str | None:
 
 @functools.cache
 def warn_without_compiler() -> None:
-    """Say once why generation is slow."""
+    """Warn once why generation is slow."""
     warnings.warn(
         "numba is missing, so the slow eager engine serves; pip install 'wavenet-audio[audio]'",
         RuntimeWarning,
@@ -129,14 +129,14 @@ class CpuEngine:
     def force(self, x: Tensor) -> Tensor:
         """``[B, T]`` to params ``[B, P, T]``; see ``Engine.force``."""
         with torch.inference_mode():
-            heard = self.model.entry_values(x.to("cpu", torch.float32)).contiguous()
+            forced = self.model.entry_values(x.to("cpu", torch.float32)).contiguous()
             batch, n = x.shape
             params = torch.empty(batch, n * self.model.distribution.n_params)
-            self._go(_NO_UNIFORMS, heard.numpy(), params.numpy(), n)
+            self._go(_NO_UNIFORMS, forced.numpy(), params.numpy(), n)
             return params.view(batch, n, -1).transpose(1, 2).contiguous()
 
     def dump(self) -> GenerationState:
-        """See ``Engine.dump``."""
+        """Return a copy of the state; ``Engine.dump``."""
         plan = self._plan[0]
         at, n_params = int(plan["params_at"]), int(plan["params"])
         with torch.inference_mode():
@@ -158,7 +158,7 @@ class CpuEngine:
     def replace(
         self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:
-        """See ``Engine.replace``."""
+        """Give rows other frames and states; ``Engine.replace``."""
         self._conditioning.replace(rows, frames, first_frame)
         if start is None:
             return
@@ -173,7 +173,7 @@ class CpuEngine:
         return (tuple(torch.from_numpy(np.concatenate(part)[:, None].copy()) for part in parts),)
 
     def _memories(self, tile: _Tile) -> list[Array]:
-        """Of the predictor, views ``[n_rows, order]`` and ``[n_rows, excitation_past]``."""
+        """Views of the predictor's memories: ``[n_rows, order]``, ``[n_rows, excitation_past]``."""
         plan, rows = self._plan[0], tile.work.reshape(-1, self._plan[0]["row_stride"])
         if self.model.predictor is None:
             return []
@@ -229,13 +229,13 @@ class CpuEngine:
             slot = int(tile.layers[number]["slot"])
             self._ring(tile, number)[row, :, : plan["residual"]] = np.roll(history.T, slot, axis=0)
 
-    def _go(self, uniforms: Array, heard: Array, samples: Array, n: int) -> None:
+    def _go(self, uniforms: Array, forced: Array, samples: Array, n: int) -> None:
         """Run all tiles over n samples, frame by frame of the conditioning."""
         done = 0
         while done < n:
             phase, left = self._conditioning.approach()
             end = min(n, done + left)
-            self._run_tiles((uniforms, heard, samples), (phase, done, end))
+            self._run_tiles((uniforms, forced, samples), (phase, done, end))
             self._conditioning.position += end - done
             done = end
         self._n_samples += n
@@ -254,7 +254,7 @@ class CpuEngine:
         list(self._pool.map(run, self._shares))
 
     def _is_little(self, begin: int, end: int) -> bool:
-        """Whether one thread has done it before another wakes up."""
+        """Return whether one thread is done before another wakes up."""
         return (end - begin) * self.weights.size < _WORTH_A_THREAD
 
 

@@ -32,11 +32,11 @@ MOST_CHANNELS, MOST_SKIP_CHANNELS = 128, 512
 
 _LAUNCH_SAMPLES = 4096
 _WINDOW_BYTES = 2**29
-"""Bounds on what one launch makes: samples, and the conditioning that lies ready for them."""
+"""Bounds on what one launch makes: samples, and bytes of conditioning for them."""
 
 
 def interpreted() -> bool:
-    """Whether Triton interprets kernels, which works without a GPU (TRITON_INTERPRET=1)."""
+    """Return whether Triton interprets kernels, which needs no GPU (TRITON_INTERPRET=1)."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
@@ -69,7 +69,7 @@ class FusedEngine(EagerEngine):
             self._pack()
 
     def _make_buffers(self, rows: int) -> None:
-        """None: a launch is told where its samples are."""
+        """Allocate nothing: a launch gets the addresses of its samples."""
         tiles = -(-rows // ROWS)
         channels = padded(self.model.config.skip_channels)
         self._scratch = torch.zeros(2, tiles * ROWS, channels, device=self.device)
@@ -84,7 +84,7 @@ class FusedEngine(EagerEngine):
                 self._launch(given[part], made[part], forced)
                 self._now += n
                 self._n_samples += n
-                for memory in self._ear[0] if self._ear else ():
+                for memory in self._predictor_state[0] if self._predictor_state else ():
                     if memory.shape[-1]:
                         memory.copy_(memory.roll(-(n % memory.shape[-1]), dims=-1))
 
@@ -97,13 +97,13 @@ class FusedEngine(EagerEngine):
         from wavenet.generation.engines.triton.kernel import advance  # loads the compiler
 
         nothing = self._scratch
-        uniforms = quantiles = heard = nothing
+        uniforms = quantiles = encoded = nothing
         if forced:
-            heard = self.distribution.network_input(given[..., 0]).contiguous()
+            encoded = self.distribution.network_input(given[..., 0]).contiguous()
         else:
             uniforms = given[:, :, 0, 0].float().contiguous()
             quantiles = self._quantiles(given[:, :, -1, 0].float()).contiguous()
-        memories = self._ear[0] if self._ear else (nothing, nothing)
+        memories = self._predictor_state[0] if self._predictor_state else (nothing, nothing)
         window = self._conditioning
         top_p = self.request.top_p
         grid = (self._scratch.shape[1] // ROWS,)
@@ -115,7 +115,7 @@ class FusedEngine(EagerEngine):
             made,
             uniforms,
             quantiles,
-            heard,
+            encoded,
             window.terms,
             window.columns,
             window.begins,
@@ -164,7 +164,7 @@ class FusedEngine(EagerEngine):
             return F.pad(tensor, (0, columns - tensor.shape[-1])).contiguous()
 
         entry, entry_bias = self._input
-        if self.model.predictor is not None:  # the kernel leaves what is heard unscaled
+        if self.model.predictor is not None:  # the kernel leaves the inputs unscaled
             entry = entry * self.model.predictor.input_scales.to(entry)[:, None]
         dilations = torch.tensor([one.conv.dilation for one in self._blocks], device=self.device)
         self._packed = [
@@ -201,7 +201,7 @@ class FusedEngine(EagerEngine):
         }
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each class or component: -inf if it is closed, its value, and how that is heard."""
+        """Tables over classes or components: -inf if closed, the value, and its encoding."""
         if not isinstance(self.distribution, MuLaw):
             zeros = torch.zeros(self.distribution.n_components, device=self.device)
             return zeros, zeros, zeros
@@ -211,7 +211,7 @@ class FusedEngine(EagerEngine):
         return closed.to(self.device), tables.value.to(self.device), sounds.to(self.device)
 
     def _of_distribution(self) -> dict[str, Any]:
-        """Its kind, and how classes or components are drawn."""
+        """The distribution's kind, and the settings of drawing from it."""
         classes = isinstance(self.distribution, MuLaw)
         categories = self.distribution.n_components
         top_p = self.request.top_p
@@ -237,7 +237,7 @@ class FusedEngine(EagerEngine):
 
 
 def _launch_samples(model: WaveNet, rows: int) -> int:
-    """Of one launch: as many as the conditioning that lies ready for them leaves memory for."""
+    """Samples of one launch: as many as the memory for their conditioning allows."""
     local, block = model.config.local, model.stack.blocks[0]
     if local is None:
         return _LAUNCH_SAMPLES

@@ -1,11 +1,11 @@
-"""The sampling loop of 16 rows as one program: draw, hear, all layers, again and again.
+"""The sampling loop of 16 rows as one program: draw, encode, all layers, again and again.
 
 16 rows are what a matrix unit takes at once. Every program reads all weights at every sample, from
 the second level cache that all share; what goes from layer to layer stays in registers. Rings, the
-window of conditioning and the params lie in global memory, as the eager engine's do, and odd widths
+window of conditioning and the params are in global memory, as the eager engine's do, and odd widths
 are masked there; the weights are filled up with zeros to powers of 2.
 
-What one thread writes another may read, so a barrier stands between, and between reading a ring's
+What one thread writes another may read, so a barrier is between, and between reading a ring's
 slot and writing it. No program waits for another.
 """
 
@@ -64,7 +64,7 @@ def advance(
     # what changes
     rings, params, history, excitation, scratch, out,
     # what is given: of each sample and row, and the window of conditioning
-    uniforms, quantiles, heard, terms, columns, begins, shares,
+    uniforms, quantiles, encoded, terms, columns, begins, shares,
     # weights and tables
     entry, entry_bias, taps, residual, residual_bias, skip, skip_bias,
     first, first_bias, last, last_bias, ring_starts, pasts, dilations, closed, values, sounds,
@@ -85,8 +85,8 @@ def advance(
         rings: ``[sum of past, B, R]``. params: ``[B, P]``. history: ``[B, ORDER]``.
         excitation: ``[B, REACH]``. scratch: ``[2, B filled up, SP]``.
         out: samples ``[T, B]``, or where FORCED params ``[T, B, P]``.
-        uniforms, quantiles, heard: ``[T, B]``: of the category, of the value, and what the network
-            hears where FORCED.
+        uniforms, quantiles, encoded: ``[T, B]``: of the category, of the value, and the given
+            samples where FORCED.
         terms: ``[places, L, B, 2 H]``, B = 1 if SHARED_TERMS. columns: ``[places, B, COLUMNS]``.
         begins: ``[HOP]``. shares: ``[HOP, 2]``; see ``ConditioningWindow``.
         entry: ``[inputs, RP]``. taps: ``[L, TAPS, 2, RP, HP]``. residual: ``[L, HP, RP]``.
@@ -108,7 +108,7 @@ def advance(
     inside = alive[:, None] & (r[None] < R)
     t = tl.full([], 0, tl.int32)
     while t < n_samples:
-        # Where the sample lies between frames.
+        # Interpolation between frames.
         near_place, far_place = 0, 0
         near_share, far_share = 1.0, 0.0
         if HOP > 0:
@@ -120,7 +120,7 @@ def advance(
 
         # Draw.
         if FORCED:
-            sound = tl.load(heard + t.to(tl.int64) * rows + row, mask=alive, other=0.0)
+            sound = tl.load(encoded + t.to(tl.int64) * rows + row, mask=alive, other=0.0)
         else:
             at = t.to(tl.int64) * rows + row
             mine = params + tl.where(alive, row, 0) * P
@@ -139,7 +139,7 @@ def advance(
                 sound = value
             tl.store(out + at, value, mask=alive)
 
-        # Hear.
+        # Project the input.
         x = tl.zeros([ROWS, RP], tl.float32) + tl.load(entry_bias + r)[None]
         location, gain = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
         log_gain = tl.zeros([ROWS], tl.float32)

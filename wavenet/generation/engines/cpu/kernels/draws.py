@@ -150,7 +150,7 @@ def standard_logistic(u):
 
 
 # Wichura 1988, algorithm AS 241, PPND16: rational functions for the middle, the tails and what
-# lies beyond, relative error 1e-16. Numerator, denominator; the highest power first.
+# is beyond, relative error 1e-16. Numerator, denominator; the highest power first.
 _MIDDLE = (
     (2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457),
     (13731.693765509461125, 1971.5909503065514427, 133.14166789178437745, 3.387132872796366608),

@@ -1,6 +1,6 @@
-"""The sampling loop: draw, hear, and one step of the network, for one tile of rows.
+"""The sampling loop: draw, encode, and one step of the network, for one tile of rows.
 
-What a row needs beside the weights lies in ``work``, at the offsets that ``plan`` says:
+What a row needs beside the weights is in ``work``, at the offsets of ``plan``:
 
     signal   x, what goes from layer to layer, and behind it the sum of the skip projections
     inputs   all taps of the layer at hand, the oldest first
@@ -34,7 +34,7 @@ from wavenet.generation.engines.cpu.kernels.draws import (
 )
 from wavenet.generation.engines.cpu.kernels.packing import LANES
 from wavenet.generation.engines.cpu.kernels.plan import GAUSSIAN, LOGISTIC_MIXTURE, MU_LAW
-from wavenet.generation.engines.cpu.kernels.prediction import hear_excitation, relocate
+from wavenet.generation.engines.cpu.kernels.prediction import predict, relocate
 from wavenet.generation.engines.cpu.kernels.products import product
 from wavenet.simd.compiling import cached, inlined, sources_fingerprint
 from wavenet.simd.functions import gate
@@ -43,13 +43,13 @@ from wavenet.simd.registers import fill, fma, load, maximum, prefetch, store
 
 @inlined
 def _draw(work, row, plan, constants, uniforms, temperature, top_p):
-    """The next sample of a row from its parameters, and what the network hears of it."""
+    """Draw the next sample of a row from its parameters; return it and its encoding."""
     params = row + plan.params_at
     k = 0
     if plan.kind != GAUSSIAN:
         k = category(work, row, plan, constants, uniforms[0], temperature, top_p)
     if plan.kind == MU_LAW:
-        return constants[plan.value_at + k], constants[plan.heard_at + k]
+        return constants[plan.value_at + k], constants[plan.encoded_at + k]
     u = np.float64(uniforms[-1])
     quantile = standard_logistic(u) if plan.kind == LOGISTIC_MIXTURE else standard_normal(u)
     means = params if plan.kind == GAUSSIAN else params + plan.categories
@@ -58,21 +58,21 @@ def _draw(work, row, plan, constants, uniforms, temperature, top_p):
 
 
 @inlined
-def _hear(work, row, plan, constants, heard):
+def _project_input(work, row, plan, constants, encoded):
     """Begin a step: the sample as the first layer's input, and the biases of the skip sum."""
     signal = row + plan.signal_at
     if plan.order > 0:
-        hear_excitation(work, row, plan, heard)
+        predict(work, row, plan, encoded)
     else:
-        work[row + plan.heard_from] = heard
+        work[row + plan.encoded_from] = encoded
     width = (plan.residual + LANES - 1) // LANES * LANES
-    column, factor = plan.entry_at, fill(work[row + plan.heard_from])
+    column, factor = plan.entry_at, fill(work[row + plan.encoded_from])
     if plan.one_hot == 1:
-        column, factor = column + np.int64(heard) * width, fill(1.0)
+        column, factor = column + np.int64(encoded) * width, fill(1.0)
     for i in range(0, plan.residual, LANES):
         x = factor * load(constants, column + i)
         for k in range(1, plan.inputs):
-            value = fill(work[row + plan.heard_from + k])
+            value = fill(work[row + plan.encoded_from + k])
             x = fma(value, load(constants, column + k * width + i), x)
         store(work, signal + i, x)
     for i in range(0, plan.skip, LANES):
@@ -112,7 +112,7 @@ def _gather(memory, row, plan, constants, layer, number, ring_row):
 def _shares(lift, phase):
     """Frames for which there is room, the first of the two around a sample, and their weights.
 
-    Of three frames one has no weight: the sample lies between two centres.
+    Of three frames one has no weight: the sample is between two centres.
     """
     if lift.size == 0:
         return 1, 0, np.float32(1), np.float32(0)
@@ -122,7 +122,7 @@ def _shares(lift, phase):
 
 @inlined
 def _blend(work, target, n, source, at, stride, shares):
-    """n values between two frames of ``source``, which lie ``stride`` apart; or of one alone."""
+    """Interpolate n values of two frames of ``source``, ``stride`` apart; or copy one frame's."""
     _, first, near, far = shares
     at += first * stride
     if far == 0:
@@ -247,15 +247,15 @@ def _compile(fingerprint: str) -> Any:
             chance: ``(temperature, top_p)``.
             rows: ``(tile, n_rows, first_row)``: offset of each row in work, more than n_rows where
                 the last are idle; and the first one's place in what is given.
-            given: ``(uniforms, heard, samples)``: ``[B, T, U]``; ``[B, T]``, what the network hears
-                instead of what it draws, or ``[B, 0]``; ``[B, T]`` for what is drawn, or
+            given: ``(uniforms, forced, samples)``: ``[B, T, U]``; ``[B, T]``, the encoded samples
+                that replace those drawn, or ``[B, 0]``; ``[B, T]`` for what is drawn, or
                 ``[B, T, P]``, flat, for all params.
             span: ``(phase, begin, end)``: phase of sample begin within its frame.
         """
         constants, plans = model[1], model[2]
         work, columns = memory[0], memory[3]
         tile, n_rows, first_row = rows
-        uniforms, heard, samples = given
+        uniforms, forced, samples = given
         phase, begin, end = span
         plan = plans[0]
         stride = (plan.columns + LANES - 1) // LANES * LANES
@@ -263,18 +263,18 @@ def _compile(fingerprint: str) -> Any:
             shares = _shares(lift, phase + t - begin)
             for r in range(n_rows):
                 row = r * plan.row_stride
-                if heard.shape[1] > 0:
-                    sound = heard[first_row + r, t]
+                if forced.shape[1] > 0:
+                    encoded = forced[first_row + r, t]
                 else:
                     drawn = uniforms[first_row + r, t]
-                    value, sound = _draw(work, row, plan, constants, drawn, *chance)
+                    value, encoded = _draw(work, row, plan, constants, drawn, *chance)
                     samples[first_row + r, t] = value
                 if plan.order > 0:
                     target, at = row + plan.columns_at, r * shares[0] * stride
                     _blend(work, target, plan.columns, columns, at, stride, shares)
-                _hear(work, row, plan, constants, sound)
+                _project_input(work, row, plan, constants, encoded)
             _step(model, plan, memory, shares, tile, n_rows)
-            if heard.shape[1] > 0:
+            if forced.shape[1] > 0:
                 for r in range(n_rows):
                     source = r * plan.row_stride + plan.params_at
                     for i in range(plan.params):

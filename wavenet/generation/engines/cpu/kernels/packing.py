@@ -1,9 +1,9 @@
 """Weights and biases as the sampling loop reads them: one stream each, in the order of use.
 
 Weights, per layer: all taps of the dilated convolution as one matrix, the oldest first, then the
-residual and the skip projection side by side (of the last layer the skip projection alone: nobody
-hears its residual), and at the end the two matrices of the head. A matrix ``[columns, inputs]`` is
-cut into panels of columns (``panel_widths``), and a panel lies row by row:
+residual and the skip projection side by side (of the last layer the skip projection alone:
+its residual is unused), and at the end the two matrices of the head. A matrix ``[columns, inputs]``
+is cut into panels of columns (``panel_widths``), and a panel is stored row by row:
 
     W[c .. c + w, 0], W[c .. c + w, 1] ..           w the width of the panel
 
@@ -81,7 +81,7 @@ def _panels(rows: Array, columns: int) -> Array:
 
 
 def pack_weights(model: WaveNet, weights: torch.dtype) -> Array:
-    """All that is used at every sample."""
+    """Pack the weights that are used at every sample."""
     blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
     matrices = []
     for layer, block in enumerate(blocks):
@@ -105,7 +105,7 @@ class Constants:
 
 
 def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
-    """See the module's docstring; each part is filled up with zeros to whole registers."""
+    """Pack the constants in the module's order, each padded with zeros to whole registers."""
     blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
     first, last = cast(nn.Conv1d, model.head[1]), cast(nn.Conv1d, model.head[3])
     distribution = model.distribution
@@ -131,7 +131,7 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
 
 
 def _columns(weight: Tensor, weights: torch.dtype) -> tuple[Tensor, ...]:
-    """Of the input projection ``[R, entries, 1]``, each ``[R]``."""
+    """Columns ``[R]`` of the input projection ``[R, entries, 1]``."""
     return weight.detach().to(weights).float().squeeze(-1).T.unbind()
 
 

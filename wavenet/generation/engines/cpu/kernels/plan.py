@@ -1,4 +1,4 @@
-"""Where everything lies: the sizes and offsets of one model, as records that kernels read.
+"""Memory layout: the sizes and offsets of one model, as records that kernels read.
 
 ``PLAN`` is one record for the model, ``LAYER`` one for each layer. Offsets into ``work`` count from
 the beginning of a row, those into the constants from the beginning of the array. All are run-time
@@ -40,7 +40,7 @@ PLAN = np.dtype(
             "max_lag",
             "excitation_past",
             "columns",
-            "one_hot",  # 1 where what is heard names a column of the entry, else 0
+            "one_hot",  # 1 where the encoded sample is a column of the input projection, else 0
             # elements of the packed weights for one column
             "conv_steps",
             "gated_steps",
@@ -53,7 +53,7 @@ PLAN = np.dtype(
             "head_at",
             "params_at",
             "space_at",
-            "heard_from",
+            "encoded_from",
             "place_at",
             "columns_at",
             "history_at",
@@ -68,7 +68,7 @@ PLAN = np.dtype(
             "last_bias_at",
             "mask_at",
             "value_at",
-            "heard_at",
+            "encoded_at",
         )
     ]
 )
@@ -89,7 +89,7 @@ def make_layers(model: WaveNet) -> Array:
 
 
 def _of_predictor(predictor: LinearPrediction | None) -> dict[str, int]:
-    """What the plan says of the linear predictor."""
+    """Values of the plan for the linear predictor."""
     if predictor is None:
         return {"inputs": 1}
     return {
@@ -138,7 +138,7 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "head_at": skip,
         "params_at": params,
         "space_at": (registers(categories) + registers(registers(categories))) * LANES,
-        "heard_from": values["inputs"],
+        "encoded_from": values["inputs"],
     }
     if predictor is not None:
         sizes |= {
@@ -162,7 +162,7 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "last_bias_at",
         "mask_at",
         "value_at",
-        "heard_at",
+        "encoded_at",
     )
     values |= dict(zip(names, constants.starts[: len(names)], strict=True))
     for name, value in values.items():

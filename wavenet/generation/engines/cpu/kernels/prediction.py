@@ -1,12 +1,12 @@
 """The linear predictor of a row: ``wavenet.nn.LinearPrediction``, a sample at a time.
 
-In a row of ``work`` lie, of a model with a predictor, also
+A row of ``work`` of a model with a predictor also has
 
     columns      a_1 .. a_p, log g and the lag, lifted to the sample at hand
     history      the last ``order + 1`` samples, the newest last
     excitation   the last ``excitation_past + 1`` values of e, the newest last
-    heard        what goes into the input projection
-    place        p and log g: where the next sample lies
+    encoded      input of the input projection
+    place        p and log g: location and log-scale of the next sample
 
 Both memories are moved on by one place a sample: a few registers, next to nothing beside a layer.
 """
@@ -45,8 +45,8 @@ def asinh(x):
 
 
 @inlined
-def hear_excitation(work, row, plan, sound):
-    """From a sample to what the network hears of it, and to where the next one lies."""
+def predict(work, row, plan, sound):
+    """Encode a sample for the input projection, and predict the next one's location and scale."""
     columns, history = row + plan.columns_at, row + plan.history_at
     order = plan.order
     _append(work, history, order + 1, sound)
@@ -60,17 +60,17 @@ def hear_excitation(work, row, plan, sound):
     inverse = np.float32(math.exp(-log_gain))
     ahead *= inverse
     excitation = (sound - before) * inverse
-    heard, place = row + plan.heard_from, row + plan.place_at
-    work[heard] = _EXCITATION * asinh(excitation)
-    work[heard + 1] = _PREDICTION * asinh(ahead)
+    encoded, place = row + plan.encoded_from, row + plan.place_at
+    work[encoded] = _EXCITATION * asinh(excitation)
+    work[encoded + 1] = _PREDICTION * asinh(ahead)
     work[place], work[place + 1] = ahead * gain, log_gain
     if plan.pitch_taps > 0:
-        _hear_pitch(work, row, plan, excitation)
+        _encode_pitch(work, row, plan, excitation)
 
 
 @inlined
-def _hear_pitch(work, row, plan, excitation):
-    """The taps around one period before the next sample."""
+def _encode_pitch(work, row, plan, excitation):
+    """Encode the taps around one period before the next sample."""
     past, reach = row + plan.excitation_at, plan.excitation_past
     _append(work, past, reach + 1, excitation)
     low, high = np.float32(plan.min_lag), np.float32(plan.max_lag)
@@ -83,7 +83,7 @@ def _hear_pitch(work, row, plan, excitation):
     for j in range(plan.pitch_taps):
         here, earlier = work[first + j], work[first + j - 1]
         value = here + share * (earlier - here)
-        work[row + plan.heard_from + 2 + j] = _EXCITATION * asinh(value)
+        work[row + plan.encoded_from + 2 + j] = _EXCITATION * asinh(value)
 
 
 @inlined

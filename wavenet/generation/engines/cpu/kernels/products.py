@@ -2,12 +2,12 @@
 
     y[r, c] += sum_k W[k, c] x[r, k]          k = 0, 1, 2 ..: one addition after the other
 
-The matrix lies in panels of up to ``PANEL_REGISTERS`` registers of columns, each panel row by row
+The matrix is cut into panels of up to ``PANEL_REGISTERS`` registers of columns, each row by row
 (``packing``), so that one sample reads all weights as a single stream. A panel's sums stay in
 registers while k runs. A tile of rows shares each weight that is read. Whatever the tile, a sum
 is made in the same order, so a row has the same bits in every batch.
 
-Formats of the weights, told by the type of the array:
+Formats of the weights, by the type of the array:
 
     float32    as they are
     uint16     float16, widened by the processor, or bit by bit where it cannot
@@ -39,7 +39,7 @@ from wavenet.simd.registers import (
 
 
 def _accumulators(context: Any) -> int:
-    """How many sums of 16 floats the registers hold beside the weights in flight."""
+    """Number of sums of 16 floats that the registers hold beside the weights in flight."""
     features = context.codegen().magic_tuple()[2].split(",")
     if "+avx512f" in features:
         return 20  # of 32 registers of 16 floats
@@ -49,7 +49,7 @@ def _accumulators(context: Any) -> int:
 
 
 def _has_halves(context: Any) -> bool:
-    """Whether the processor converts float16; LLVM would call a function that may not be there."""
+    """Return whether the CPU converts float16; else LLVM calls a function that may not exist."""
     features = context.codegen().magic_tuple()[2].split(",")
     return "+f16c" in features or "+neon" in features
 
