@@ -83,7 +83,9 @@ class Rows:
         self.elementwise = _elementwise(plan, lift, (rows, n_gates, plan.tile))
 
         def workspace(channels: int, n: int = plan.tile) -> Workspace:
-            return Workspace(lift.new_empty(rows, channels, n, dtype=plan.dtype))
+            # Zeros: torch's bfloat16 product reads past the columns of a strided matrix and
+            # multiplies what it finds there by zero, and in uninitialized memory that may be NaN.
+            return Workspace(lift.new_zeros(rows, channels, n, dtype=plan.dtype))
 
         self._inputs = workspace(self.n_taps + len(lift))
         self._weight = workspace(n_gates, self.n_taps + len(lift))
