@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
+from wavenet import WaveNet, WaveNetConfig
+from wavenet.data import Corpus, WindowPlan, Windows, find_corpus
 from wavenet.nn import DilatedStack, FrameLift, LiftedFrames
+from wavenet.training.loss import window_log_prob
 from wavenet.training.window import plan as window_plan
 from wavenet.training.window import skip_sum_of
 
@@ -219,3 +224,34 @@ def test_recomputing_gives_the_same_bits(dtype: torch.dtype) -> None:
         kept, again = (skip_sum_of(stack, x, cond, 50, recompute=flag) for flag in (False, True))
     pairs = zip(gradients(kept, stack, x, cond), gradients(again, stack, x, cond), strict=True)
     assert all(torch.equal(a, b) for a, b in itertools.chain([(kept, again)], pairs))
+
+
+def test_a_bfloat16_product_reads_no_uninitialized_memory(samples: Path) -> None:
+    """torch multiplies what lies beside a strided matrix by zero, and memory may hold NaN."""
+    config = WaveNetConfig.preset(
+        "medium",
+        layers_per_stack=4,
+        stacks=2,
+        distribution="logistic_mixture",
+        distribution_size=4,
+        linear_prediction=20,
+        pitch_taps=5,
+    )
+    torch.manual_seed(0)
+    model = WaveNet(config)
+    plan = WindowPlan.of(model, 0.05)
+    corpus = Corpus.read(find_corpus(str(samples / "prompts-en")), config.sample_rate)
+    windows = Windows(corpus, plan, n_windows=20, seed=0)
+    for i in range(len(windows)):
+        _fill_free_memory_with_nan()
+        batch = default_collate([windows[i]])
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            narrow, _ = window_log_prob(model, batch, plan)
+        with torch.no_grad():
+            exact, _ = window_log_prob(model, batch, plan)
+        assert float((narrow - exact).abs().max()) < 0.2
+
+
+def _fill_free_memory_with_nan() -> None:
+    parts = [torch.full((140, n), torch.nan) for n in (70, 128, 600, 1199) for _ in range(4)]
+    del parts
