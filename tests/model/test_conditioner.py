@@ -219,3 +219,9 @@ def test_names_that_are_taken_or_not_registered_are_refused() -> None:
     plan = WindowPlan.of(make_model("alone"), 0.05)
     with pytest.raises(ValueError, match="names a condition that is none of"):
         Windows(corpus(), plan, n_windows=1, seed=0, drop={"pitch": 0.5})
+
+
+@pytest.mark.parametrize("name", ["x", "mask", "frame", "samples", "feedback_noise"])
+def test_a_condition_has_no_name_of_another_tensor_in_a_batch(name: str) -> None:
+    with pytest.raises(ValueError, match=f"name='{name}' is taken by a tensor of each batch"):
+        register_condition(type("Other", (Speaker,), {"name": name}))

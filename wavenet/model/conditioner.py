@@ -293,6 +293,8 @@ class Speaker(Condition):
 
 _BUILT_IN: tuple[type[Condition], ...] = (LocalFeatures, Speaker)
 _REGISTRY: dict[str, type[Condition]] = {}
+_BATCH_KEYS = ("x", "mask", "frame", "samples", "feedback_noise")
+"""Names of the other tensors in a batch of training windows."""
 
 
 def register_condition(kind: type[Condition]) -> type[Condition]:
@@ -301,8 +303,11 @@ def register_condition(kind: type[Condition]) -> type[Condition]:
     A configuration may then name it in ``conditions``, and its checkpoints load wherever it is
     registered. It is made with the configuration alone, so its sizes are those of the class.
 
-    Raises: ValueError for a name that another condition has.
+    Raises:
+        ValueError: for a name that another condition or another tensor of a batch has.
     """
+    if kind.name in _BATCH_KEYS:
+        raise ValueError(f"name={kind.name!r} is taken by a tensor of each batch; choose another")
     taken = kind.name in (one.name for one in _BUILT_IN)
     if taken or _REGISTRY.setdefault(kind.name, kind) is not kind:
         raise ValueError(f"name={kind.name!r} is taken by another condition")
