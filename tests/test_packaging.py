@@ -260,7 +260,7 @@ def test_sounds_of_the_voice_are_as_long_as_what_was_recorded_and_all_are_linked
     assert [path.parent.name for path in recorded] == ["en", "fr", "it"]
     made = [folder / "prompts-16k" / "babble.flac"]
     for path in recorded:
-        for system in ("griffin-lim", "world", "prompts-16k"):
+        for system in ("griffin-lim", "world", "prompts-16k", "prompts-16k-network-alone"):
             made.append(folder / system / path.relative_to(folder / "reference"))
             assert soundfile.info(made[-1]).frames == soundfile.info(path).frames, made[-1]
     found = sorted(folder.rglob("*.flac"))
