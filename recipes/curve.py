@@ -21,7 +21,8 @@ import numpy as np
 import wavenet
 from wavenet.data import WindowPlan, Windows, find_corpus, read_cached
 from wavenet.storage.files import atomic_write
-from wavenet.training.config import TrainingConfig, parse_training
+from wavenet.training.config import TrainingConfig
+from wavenet.training.recipe import parse_training
 from wavenet.training.run import VALIDATION_SEED, constant_bits
 
 SMOOTHED = 5

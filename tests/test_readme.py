@@ -14,7 +14,7 @@ from wavenet.benchmark import training_speed
 from wavenet.cli.main import main
 from wavenet.nam import NamWaveNet, preset, write_nam
 from wavenet.storage import pretrained as voices
-from wavenet.training.config import parse_training
+from wavenet.training.recipe import parse_training
 
 SHORTER = shlex.split(
     "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --listen_s 0.05"

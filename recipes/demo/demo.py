@@ -19,7 +19,7 @@ from wavenet.cli.main import main as command_line
 from wavenet.data import find_corpus, read_cached
 from wavenet.features.plots import plot_comparison
 from wavenet.storage.pretrained import DEFAULT_VOICE, voice_names
-from wavenet.training.config import parse_training
+from wavenet.training.recipe import parse_training
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent.parent / "samples"

@@ -29,7 +29,7 @@ from wavenet.features.plots import plot_spectrograms
 from wavenet.model import WaveNet
 from wavenet.storage.checkpoint import WEIGHTS_NAME, find_checkpoint
 from wavenet.storage.files import atomic_write
-from wavenet.training.config import parse_training
+from wavenet.training.recipe import parse_training
 
 SENTENCES = (
     "en/queue-youarenext.flac",

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavenet.model.config import WaveNetConfig
-from wavenet.training.config import ConfigError, TrainingConfig, parse_training
+from wavenet.training.config import ConfigError, TrainingConfig
+from wavenet.training.recipe import parse_training
 from wavenet.training.sizes import check_sizes
 
 BRIEF = settings(max_examples=40, derandomize=True, deadline=None, database=None)

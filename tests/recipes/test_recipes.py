@@ -23,7 +23,8 @@ from wavenet.audio import read_audio
 from wavenet.cli.main import main
 from wavenet.data import Corpus, find_corpus
 from wavenet.storage import pretrained as voices
-from wavenet.training.config import TrainingConfig, parse_training
+from wavenet.training.config import TrainingConfig
+from wavenet.training.recipe import parse_training
 
 RECIPES = ["babble", "demo", "folder", "ljspeech", "music", "prompts", "vctk", "yesno"]
 """All there are: a new recipe adds its name here."""

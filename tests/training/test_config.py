@@ -11,8 +11,8 @@ import pytest
 
 from wavenet.model.config import WaveNetConfig
 from wavenet.training import ConfigError, TrainingConfig
-from wavenet.training.config import parse_training
 from wavenet.training.model_keys import model_keys
+from wavenet.training.recipe import parse_training
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 import wavenet
 from wavenet.data import Corpus, find_corpus, read_cached
 from wavenet.training import ConfigError, TrainingConfig, fit, train
-from wavenet.training.config import parse_training
+from wavenet.training.recipe import parse_training
 
 BRIEF: dict[str, Any] = {
     "window_s": 0.02,

@@ -27,8 +27,8 @@ import wavenet
 from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.storage.files import WriteError
 from wavenet.training import ConfigError, TrainingConfig, TrainingError
-from wavenet.training.config import parse_training
 from wavenet.training.module import bits_per_sample
+from wavenet.training.recipe import parse_training
 from wavenet.training.run import (
     CHECKPOINT_FILES,
     VALIDATION_SEED,

@@ -181,7 +181,7 @@ def _read_target(text: str) -> Any:
     from wavenet.nam import ARCHITECTURE, is_nam
     from wavenet.storage.checkpoint import CONFIG_NAME, read_config
     from wavenet.storage.hub import resolve
-    from wavenet.training.config import parse_training
+    from wavenet.training.recipe import parse_training
 
     path = Path(text)
     if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():

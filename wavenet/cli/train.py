@@ -10,7 +10,7 @@ from wavenet.cli.parser import CommandParser
 from wavenet.cli.progress import counted
 from wavenet.cli.signals import INTERRUPTED
 from wavenet.cli.standard_streams import print_result
-from wavenet.training.config import MISSING_PACKAGES, parse_training
+from wavenet.training.recipe import MISSING_PACKAGES, parse_training
 from wavenet.values.text import printable
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -98,8 +98,19 @@ def generate(
     Raises:
         ValueError: if an argument is missing, contradicts another or does not fit the model.
     """
-    given = locals() | ({"refine": 0} if return_state and refine is None else {})
-    chunks = _stream(model, *_request(given), _CHUNK)
+    options = SamplingOptions(
+        speaker=speaker,
+        conditions=conditions or {},
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        noise_shaping=noise_shaping,
+        engine=engine,
+        weights=weights,
+        refine=0 if return_state and refine is None else refine,
+    )
+    content = _Content(duration_s, n_samples, mel, prime, state, batch_size)
+    chunks = _stream(model, options, content, _CHUNK)
     if chunks.n_samples is None:
         raise ValueError("how long? give duration_s, n_samples or a mel")
     if return_state and chunks.refined is not None:
@@ -150,7 +161,19 @@ def stream(
     Raises:
         ValueError: as ``generate``.
     """
-    return _stream(model, *_request(locals()), as_integer("chunk_samples", chunk_samples))
+    options = SamplingOptions(
+        speaker=speaker,
+        conditions=conditions or {},
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        noise_shaping=noise_shaping,
+        engine=engine,
+        weights=weights,
+        refine=refine,
+    )
+    content = _Content(duration_s, n_samples, mel, prime, state, batch_size)
+    return _stream(model, options, content, as_integer("chunk_samples", chunk_samples))
 
 
 class _Content(NamedTuple):
@@ -162,13 +185,6 @@ class _Content(NamedTuple):
     prime: Tensor | Prompt | None
     state: GenerationState | None
     batch_size: int
-
-
-def _request(given: Mapping[str, Any]) -> tuple[SamplingOptions, _Content]:
-    """The arguments of ``generate`` or ``stream``, by name, in their two parts."""
-    options = {one.name: given[one.name] for one in fields(SamplingOptions)}
-    content = {name: given[name] for name in _Content._fields}
-    return SamplingOptions(**options), _Content(**content)
 
 
 def _stream(
