@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.nn import Causal, State
+from wavenet.nn.causal import check_inputs
 from wavenet.nn.graph import Graph, NotCompilable
 
 CAPACITY = 128
@@ -65,6 +66,8 @@ class Processor:
         self.module = module
         self._runner = _compiled(module, state) or _Streamed(module, state)
         self.compiled = not isinstance(self._runner, _Streamed)
+        # Read once: a Chain asks all its blocks, which takes as long as some samples do.
+        self._takes = module.in_channels, module.step, module.cond_channels
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Any:
         """``[B, in_channels, T]`` to the output of ``module.stream``.
@@ -72,7 +75,10 @@ class Processor:
         Raises:
             ValueError: if x or cond has a wrong shape.
         """
-        self.module.check_call(x, cond)
+        if self.compiled:
+            check_inputs(type(self.module).__name__, x, cond, *self._takes)
+        else:
+            self.module.check_call(x, cond)
         with torch.no_grad():
             return self._runner.run(x, cond)
 
