@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# A process for each core, at most 4; all tests of a file in one, as its fixtures are shared.
+PYTEST_PROCESSES ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +14,7 @@ UNFINISHED := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all gpu check format wheel clean
+.PHONY: help install demo test test-all test-slow gpu check format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -42,13 +44,16 @@ demo: install  ## vocode with the voice, train a vocoder for a minute and hear i
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python recipes/demo/demo.py --out demo-out
 
 test: install  ## the quick tests
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 gpu: install  ## check and measure a CUDA device, and leave a report in gpu-report
 	$(BIN)/python -m wavenet doctor --device cuda --out gpu-report
 
 test-all: install  ## every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
+
+test-slow: install  ## the slow tests alone
+	$(BIN)/python -m pytest -m slow $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 check: install  ## format, lint and types, changing nothing
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from wavenet import WaveNet, WaveNetConfig
 from wavenet.benchmark import training_speed
 from wavenet.benchmark.memory import peak_bytes
 from wavenet.benchmark.reference_model import PlainWaveNet
-from wavenet.benchmark.training_speed import measure_training
+from wavenet.benchmark.training_speed import TrainingStep, measure_training
 from wavenet.cli.main import main
 from wavenet.data import WindowPlan
 from wavenet.training.loss import bits_per_sample
@@ -86,7 +86,7 @@ def test_beside_a_large_product_and_a_large_copy_they_belong_together_too(precis
 
 
 def assert_figures_belong_together(precision: str) -> None:
-    speed = measure_training(config(), precision=precision, window_s=0.01, rounds=2, batch_size=3)
+    speed = measure_training(config(), TrainingStep(precision, 0.01, 3), rounds=2)
     found = json.loads(speed.to_json())
     assert found["precision"] == precision
     assert found["window_samples"] == 160
@@ -109,7 +109,7 @@ def test_measuring_changes_neither_the_global_seed_nor_the_threads() -> None:
     expected = torch.rand(1)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    measure_training(config(), window_s=0.01, rounds=1)
+    measure_training(config(), TrainingStep(window_s=0.01), rounds=1)
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == threads
 

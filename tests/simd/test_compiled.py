@@ -80,7 +80,9 @@ def copy_bfloat16(source, target, n):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 45])
 @pytest.mark.parametrize(
-    ("run", "dtype"), [(copy, torch.float32), (copy_bfloat16, torch.bfloat16)], ids=str
+    ("run", "dtype"),
+    [(copy, torch.float32), (copy_bfloat16, torch.bfloat16)],
+    ids=["float32", "bfloat16"],  # a kernel's own text names its address, another in each process
 )
 def test_so_many_numbers_are_read_and_written_and_none_beside_them(
     run: Callable[..., Any], dtype: torch.dtype, n: int

@@ -147,7 +147,7 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(
     folder.parent.mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
     assert not run_anew()
-    assert "is no folder" in caplog.text
+    assert "is not a folder" in caplog.text
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

@@ -169,26 +169,30 @@ def test_accumulated_batches_give_the_loss_curve_of_one(
 def test_two_processes_of_torchrun_killed_and_resumed_end_with_the_same_bits(
     tmp_path: Path, config: TrainingConfig
 ) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    torchrun += ["-m", "wavenet"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += ["--nproc-per-node", "2", "-m", "wavenet"]
     config = replace(config, max_steps=60, workers=1)
     more = [*TWO_PROCESSES, "--resume"]
     run(*torchrun, *command(config, tmp_path / "whole", *more))
     killed = tmp_path / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [*torchrun, *command(config, killed, *more)],
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 100
-    while (last := find_last(killed / "checkpoints")) is None or last.step < 8:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    reported = tmp_path / "reported"
+    with reported.open("w") as errors:
+        process = subprocess.Popen(
+            [*torchrun, *command(config, killed, *more)],
+            env=environment,
+            stderr=errors,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 400  # a loaded machine takes a minute to import torch four times
+    try:
+        while (last := find_last(killed / "checkpoints")) is None or last.step < 8:
+            assert process.poll() is None, reported.read_text()
+            assert time.monotonic() < deadline, reported.read_text()
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     run(*torchrun, *command(config, killed, *more))
     contents = []
     for out in (tmp_path / "whole", killed):

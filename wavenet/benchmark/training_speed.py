@@ -151,17 +151,40 @@ class TrainingSpeed:
         ]
 
 
+@dataclass(frozen=True)
+class TrainingStep:
+    """Settings of the step that is timed.
+
+    Args:
+        precision: ``32`` or ``bf16``.
+        window_s: seconds of each window that the loss is computed over.
+        batch_size: windows in a step.
+        recompute: see ``TrainingConfig``.
+        compiled: whether the model's step is compiled with ``torch.compile``.
+
+    Raises:
+        ValueError: for an unknown precision, or a batch without a window.
+    """
+
+    precision: str = "32"
+    window_s: float = 1.0
+    batch_size: int = 2
+    recompute: bool = False
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        check_at_least_one(batch_size=self.batch_size)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} is unknown; choose one of 32, bf16")
+
+
 def measure_training(
     config: WaveNetConfig,
+    step: TrainingStep | None = None,
     *,
-    precision: str = "32",
-    window_s: float = 1.0,
-    batch_size: int = 2,
     threads: int = 1,
     rounds: int = ROUNDS,
-    recompute: bool = False,
     device: str = "cpu",
-    compiled: bool = False,
 ) -> TrainingSpeed:
     """Time steps of a model and of the plain network, and the machine's ceilings, taking turns.
 
@@ -169,33 +192,28 @@ def measure_training(
 
     Args:
         config: of the model, freshly drawn.
-        precision: ``32`` or ``bf16``.
-        window_s: seconds that the loss sees of each window.
-        batch_size: windows in a step.
+        step: what is timed; None is a ``TrainingStep()``.
         threads: that torch may use.
         rounds: of which the median is taken.
-        recompute: see ``TrainingConfig``.
         device: ``cpu`` or ``cuda``.
-        compiled: whether the model's step is compiled with ``torch.compile``.
 
     Raises:
-        ValueError: for an unknown precision, numbers below 1, more threads than cores, or a device
-            that is not there.
+        ValueError: for less than one round, more threads than cores, or a device that is not there.
     """
-    check_at_least_one(batch_size=batch_size, rounds=rounds)
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} is unknown; choose one of 32, bf16")
+    check_at_least_one(rounds=rounds)
+    step = step or TrainingStep()
+    precision, batch_size = step.precision, step.batch_size
     with limited_threads(threads), torch.random.fork_rng():
         torch.manual_seed(0)
         where = torch.device(device)
         model = WaveNet(config).to(where)
-        plan = WindowPlan.of(model, window_s)
+        plan = WindowPlan.of(model, step.window_s)
         batch = {name: part.to(where) for name, part in _noise(plan, batch_size).items()}
         plain_network = PlainWaveNet(config).to(where)
-        log_prob_of = torch.compile(window_log_prob) if compiled else None
+        log_prob_of = torch.compile(window_log_prob) if step.compiled else None
 
         def own_loss() -> Tensor:
-            return bits_per_sample(model, batch, plan, log_prob_of, recompute=recompute)
+            return bits_per_sample(model, batch, plan, log_prob_of, recompute=step.recompute)
 
         def plain_loss() -> Tensor:
             return plain_network.bits_per_sample(batch, plan)
@@ -206,7 +224,7 @@ def measure_training(
         }
         if precision != "32":
             steps["plain_same"] = _Step(plain_network, plain_loss, precision, where)
-        peaks = {name: _peak(step) for name, step in steps.items()}
+        peaks = {name: _peak(one) for name, one in steps.items()}
         ceilings = _ceilings(precision, where)
         seconds = take_turns({**steps, **ceilings}, rounds)
     n_samples = batch_size * plan.length
@@ -219,7 +237,7 @@ def measure_training(
         warm_up_samples=plan.warm_up,
         threads=threads,
         rounds=rounds,
-        recompute=recompute,
+        recompute=step.recompute,
         samples_per_second=rates["training"],
         plain=rates["plain"],
         plain_same=rates.get("plain_same", rates["plain"]),

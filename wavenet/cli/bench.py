@@ -209,18 +209,18 @@ def _samples_of_a_round(options: argparse.Namespace, sample_rate: int) -> int | 
 
 
 def _train(options: argparse.Namespace) -> str:
-    from wavenet.benchmark.training_speed import measure_training
+    from wavenet.benchmark.training_speed import TrainingStep, measure_training
     from wavenet.model.config import WaveNetConfig
 
     name = options.preset
+    step = TrainingStep(
+        options.precision, options.window_s, options.batch_size, recompute=options.recompute
+    )
     speed = measure_training(
         WaveNetConfig.preset(name),
-        precision=options.precision,
-        window_s=options.window_s,
-        batch_size=options.batch_size,
+        step,
         threads=options.threads,
         rounds=options.rounds,
-        recompute=options.recompute,
         device=str(device(options.device)),
     )
     return json.dumps({"model": name, **speed.to_dict()}) if options.json else f"{name}\n{speed}"

@@ -138,11 +138,10 @@ def _vocode(
     with bar:
         outcome = vocode_files(
             model,
-            jobs,
+            reading(jobs),
             sampling_options(options, model),
             mel_config=given,
             batch_size=options.batch_size,
-            look=reading,
             report=report,
             progress=progress,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,12 +119,11 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def vocode_files(
     model: WaveNet,
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     options: SamplingOptions,
     *,
     mel_config: MelConfig | None = None,
     batch_size: int = 8,
-    look: Callable[[Sequence[Job]], Iterable[Job]] = iter,
     report: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda made, total: None,
 ) -> Outcome:
@@ -134,11 +133,10 @@ def vocode_files(
 
     Args:
         model: a mel-conditioned one.
-        jobs: what to read and to write.
+        jobs: what to read and to write; all are read before the first is synthesized.
         options: how samples are drawn.
         mel_config: the settings of bare ``.npy`` mels.
         batch_size: files that are synthesized at once.
-        look: wraps the jobs while they are looked through, to show how far that is.
         report: gets the line of a file that is left out, at once.
         progress: gets the samples made since the last call, and those that there will be.
 
@@ -152,7 +150,9 @@ def vocode_files(
         report(line)
 
     found: list[tuple[Source, Path]] = []
-    for job in look(jobs):
+    n_jobs = 0
+    for job in jobs:
+        n_jobs += 1
         try:
             found.append((open_source(job.source, model, mel_config), job.out))
         except (AudioError, MelFileError) as error:
@@ -184,13 +184,13 @@ def vocode_files(
                     writings.drop(number)
                     vocoder.drop(number)
     except (KeyboardInterrupt, SystemExit) as error:
-        if len(jobs) == 1:
+        if n_jobs == 1:
             writings.keep(error)
         else:
             logger.warning(
                 "interrupted: %d of %d files are whole; nothing is left of the others",
                 writings.written,
-                len(jobs),
+                n_jobs,
             )
         raise
     finally:

@@ -112,11 +112,11 @@ def require_own(folder: Path) -> None:
     """Raise PermissionError unless a folder is the user's and writable by no other user."""
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
-        raise PermissionError(f"{folder} is no folder")
+        raise PermissionError("it is not a folder")
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} belongs to another user")
+        raise PermissionError("it belongs to another user")
     if os.name == "posix" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"{folder} can be written to by others; chmod 700 it")
+        raise PermissionError("it can be written to by others; chmod 700 it")
 
 
 def report(action: str, folder: Path, error: Exception) -> None:

@@ -53,16 +53,13 @@ def _step(device: torch.device, preset: str, window_s: float, compiled: bool) ->
 def _step_of(
     device: torch.device, preset: str, window_s: float, compiled: bool, batch: int
 ) -> Values:
-    from wavenet.benchmark.training_speed import measure_training
+    from wavenet.benchmark.training_speed import TrainingStep, measure_training
 
     speed = measure_training(
         wavenet.WaveNetConfig.preset(preset),
-        precision="bf16",
-        window_s=window_s,
-        batch_size=batch,
+        TrainingStep("bf16", window_s, batch, compiled=compiled),
         rounds=2 if is_short(device) else 5,
         device=str(device),
-        compiled=compiled,
     )
     return {
         "compile": compiled,
