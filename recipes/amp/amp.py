@@ -2,6 +2,7 @@
 
     python recipes/amp/amp.py --out amp-out
     python recipes/amp/amp.py --out amp-out --dry dry.wav --wet wet.wav --size standard
+    python recipes/amp/amp.py --out amp-out --size packed   # a2-lite and a2 in one file
 
 Without a pair of your own, it trains on a simulated amplifier (``pair.py``).
 """
@@ -21,13 +22,14 @@ from torch import Tensor
 
 import wavenet
 from wavenet.audio import read_audio, write_audio
-from wavenet.nam import PRESETS, NamWaveNet, preset, write_nam
+from wavenet.nam import PRESETS, NamWaveNet, preset, write_nam, write_nam_container
 
 PRE_EMPHASIS = 0.85  # Wright and Valimaki 2020, section 3.1: what the ear hears counts more
 WINDOW = 8192  # samples whose error counts, behind the model's past
 BATCH = 8
 TEST_PART = 0.2  # of the pair, at its end, for the test
 LEARNING_RATE = 4e-3
+PACKED = ("a2-lite", "a2")  # the sizes that Neural Amp Modeler's trainer packs into one file
 
 
 def esr(y: Tensor, target: Tensor) -> Tensor:
@@ -65,20 +67,25 @@ class Windows(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 class Training(lightning.LightningModule):
-    """Adam on the loss above, with a learning rate that warms up and falls."""
+    """Adam on the sum of the networks' losses, with a learning rate that warms up and falls."""
 
-    def __init__(self, model: NamWaveNet, steps: int) -> None:
+    def __init__(self, models: dict[str, NamWaveNet], steps: int) -> None:
         super().__init__()
-        self.model, self.steps = model, steps
+        self.models, self.steps = torch.nn.ModuleDict(models), steps
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """The loss where every output has heard its whole past."""
+        """The losses over the outputs whose whole past is in the window."""
         x, target = batch
-        y = self.model(x, self.model.init_state(len(x)))[..., self.model.past :]
-        loss = loss_of(y, target)
+        losses = {name: self._loss(model, x, target) for name, model in self.models.items()}
         if self.global_step % 50 == 0:
-            print(f"step {self.global_step}: loss {loss:.4f}", flush=True)
-        return loss
+            each = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+            print(f"step {self.global_step}: loss of {each}", flush=True)
+        return torch.stack(list(losses.values())).sum()
+
+    @staticmethod
+    def _loss(model: torch.nn.Module, x: Tensor, target: Tensor) -> Tensor:
+        assert isinstance(model, NamWaveNet)
+        return loss_of(model(x, model.init_state(len(x)))[..., model.past :], target)
 
     def configure_optimizers(self) -> dict[str, object]:
         """One cycle over all steps."""
@@ -92,9 +99,10 @@ class Training(lightning.LightningModule):
         }
 
 
-def train(model: NamWaveNet, x: Tensor, y: Tensor, steps: int, seed: int) -> None:
-    """Train in place."""
-    windows = Windows(x, y, model.past, BATCH * steps, seed)
+def train(models: dict[str, NamWaveNet], x: Tensor, y: Tensor, steps: int, seed: int) -> None:
+    """Train networks of one past in place, on the same windows."""
+    (past,) = {model.past for model in models.values()}
+    windows = Windows(x, y, past, BATCH * steps, seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer = lightning.Trainer(
@@ -105,7 +113,7 @@ def train(model: NamWaveNet, x: Tensor, y: Tensor, steps: int, seed: int) -> Non
             enable_model_summary=False,
             gradient_clip_val=1.0,
         )
-        trainer.fit(Training(model, steps), torch.utils.data.DataLoader(windows, BATCH))
+        trainer.fit(Training(models, steps), torch.utils.data.DataLoader(windows, BATCH))
 
 
 def read_pair(options: argparse.Namespace) -> tuple[Tensor, Tensor, int]:
@@ -151,7 +159,7 @@ def main() -> None:
     parser.add_argument("--dry", type=Path, help="what went in")
     parser.add_argument("--wet", type=Path, help="what came out, recorded at the same time")
     parser.add_argument("--delay", type=int, default=0, help="samples that wet.wav is late")
-    parser.add_argument("--size", choices=list(PRESETS), default="nano")
+    parser.add_argument("--size", choices=[*PRESETS, "packed"], default="nano")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the simulated pair")
     parser.add_argument("--seed", type=int, default=0)
@@ -160,30 +168,46 @@ def main() -> None:
     torch.manual_seed(options.seed)
     x, y, rate = read_pair(options)
     split = round(len(x) * (1 - TEST_PART))
-    model = NamWaveNet(preset(options.size, sample_rate=rate))
-    print(wavenet.receptive_field(model))
+    names = PACKED if options.size == "packed" else (options.size,)
+    models = {name: NamWaveNet(preset(name, sample_rate=rate)) for name in names}
+    for model in models.values():
+        print(wavenet.receptive_field(model))
     began = time.perf_counter()
-    train(model, x[:split], y[:split], options.steps, options.seed)
-    took_s = time.perf_counter() - began
-    model.eval()
-    with torch.no_grad():
-        said = model(x[None, None, split - model.past :])[0, 0, model.past :]
+    train(models, x[:split], y[:split], options.steps, options.seed)
+    training_s = round(time.perf_counter() - began, 1)
     target = y[split:]
-    results = {
-        "size": options.size,
-        "steps": options.steps,
-        "training_s": round(took_s, 1),
-        "test_esr": float(esr(said, target)),
-        "test_esr_emphasised": float(esr(emphasised(said), emphasised(target))),
-        "esr_of_the_dry_signal_scaled": float(esr(_best_scaled(x[split:], target), target)),
-    }
-    (options.out / "results.json").write_text(json.dumps(results, indent=1))
-    print(json.dumps(results))
-    provenance = {"recipe": "amp", **results}
-    model.save(options.out / "model", provenance=provenance)
-    training = {"validation_esr": results["test_esr"]}
-    write_nam(options.out / "model.nam", model, {"name": "recipes/amp", "training": training})
+    dry_esr = float(esr(_best_scaled(x[split:], target), target))
+    results = []
+    for name, model in models.items():
+        said = answer(model.eval(), x[split - model.past :])
+        result = {
+            "size": name,
+            "steps": options.steps,
+            "training_s": training_s,
+            "test_esr": float(esr(said, target)),
+            "test_esr_emphasised": float(esr(emphasised(said), emphasised(target))),
+            "esr_of_the_dry_signal_scaled": dry_esr,
+        }
+        results.append(result)
+        folder = options.out / ("model" if len(models) == 1 else name)
+        model.metadata |= {"name": name, "training": {"validation_esr": result["test_esr"]}}
+        model.save(folder, provenance={"recipe": "amp", **result})
+        print(json.dumps(result))
+    made = results[0] if len(results) == 1 else results
+    (options.out / "results.json").write_text(json.dumps(made, indent=1))
+    metadata = {"name": "recipes/amp"}
+    if len(models) == 1:
+        write_nam(options.out / "model.nam", model, metadata)
+    else:
+        write_nam_container(options.out / "model.nam", models, metadata)
     picture(target, said, rate, options.out / "amp.png")
+
+
+@torch.no_grad()
+def answer(model: NamWaveNet, x: Tensor) -> Tensor:
+    """Outputs of the network for x ``[past + T]``, ``[T]``."""
+    y: Tensor = model(x[None, None])[0, 0, model.past :]
+    return y
 
 
 def _best_scaled(x: Tensor, target: Tensor) -> Tensor:

@@ -15,13 +15,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from state_memory import stray_bytes
 
 import wavenet
-from wavenet.nam import PRESETS, NamConfig, NamWaveNet, preset, read_nam, write_nam
+from wavenet.cli.main import main
+from wavenet.nam import (
+    PRESETS,
+    NamConfig,
+    NamWaveNet,
+    preset,
+    read_nam,
+    write_nam,
+    write_nam_container,
+)
 from wavenet.nam.activations import ActivationConfig
 from wavenet.nam.config import (
     ArrayConfig,
@@ -165,18 +175,64 @@ def test_its_blocks_keep_the_law_alone_as_well(golden: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "weights"), [("standard", 13802), ("lite", 6554), ("feather", 3026), ("nano", 842)]
+    ("name", "weights", "field"),
+    [
+        ("standard", 13802, 4093),
+        ("lite", 6554, 4093),
+        ("feather", 3026, 4093),
+        ("nano", 842, 4093),
+        ("a2", 12146, 6347),
+        ("a2-lite", 1871, 6347),
+    ],
 )
-def test_presets_have_the_programs_weight_counts_and_a_field_of_85_ms(
-    name: str, weights: int
+def test_presets_have_the_programs_weight_counts_and_receptive_field(
+    name: str, weights: int, field: int
 ) -> None:
     config = preset(name)
     model = NamWaveNet(config)
     assert config.n_weights == weights
     assert sum(tensor.numel() for tensor in tensors_in_order(model)) == weights
-    assert model.past == 4092
-    assert wavenet.receptive_field(model).samples == 4093
+    assert model.past == field - 1
+    assert wavenet.receptive_field(model).samples == field
     assert wavenet.receptive_field(model).sample_rate == 48000
+
+
+def test_a_written_container_gives_back_each_size(tmp_path: Path) -> None:
+    models = {name: NamWaveNet(preset(name)).eval() for name in ("a2-lite", "a2")}
+    write_nam_container(tmp_path / "both.nam", models, {"modeled_by": "me"})
+    x = torch.randn(1, 1, 50)
+    with torch.no_grad():
+        for i, (name, model) in enumerate(models.items()):
+            for submodel in (name, str(i)):
+                assert torch.equal(read_nam(tmp_path / "both.nam", submodel=submodel)(x), model(x))
+        assert torch.equal(read_nam(tmp_path / "both.nam")(x), models["a2"](x))
+    content = json.loads((tmp_path / "both.nam").read_text())
+    assert content["metadata"] == {"modeled_by": "me"}
+    assert [one["max_value"] for one in content["config"]["submodels"]] == [0.5, 1.0]
+
+
+def test_models_of_two_rates_or_none_make_no_container(tmp_path: Path) -> None:
+    models = {str(rate): NamWaveNet(preset("nano", sample_rate=rate)) for rate in (44100, 48000)}
+    with pytest.raises(ValueError, match="must have one sample rate, found 44100, 48000; give"):
+        write_nam_container(tmp_path / "both.nam", models)
+    with pytest.raises(ValueError, match="must have one sample rate, found none; give"):
+        write_nam_container(tmp_path / "both.nam", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_process_runs_the_size_that_is_named(
+    golden: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry, wet = tmp_path / "dry.wav", tmp_path / "wet.wav"
+    soundfile.write(dry, ANSWERS["input"].numpy(), 48000, "FLOAT")
+    command = ["process", str(dry), str(wet), "--model", str(golden("container")), "--submodel"]
+    for name in ("0", "1"):
+        assert main([*command, name]) == 0
+        require_close(
+            torch.from_numpy(soundfile.read(wet, dtype="float32")[0]), ANSWERS[f"container-{name}"]
+        )
+    assert main([*command, "2"]) == 2
+    assert "has no submodel '2'; it has 0, 1" in capsys.readouterr().err
 
 
 def test_every_file_has_the_number_of_weights_of_its_configuration() -> None:

@@ -55,3 +55,22 @@ def test_the_recipe_trains_exports_and_draws(
     with torch.no_grad():
         assert torch.equal(kept(x), made(x))
     assert (tmp_path / "out" / "amp.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_both_sizes_of_the_second_architecture_are_trained_at_once_and_share_a_file(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = repository / "recipes" / "amp", tmp_path / "out"
+    brief = ["--out", str(out), "--steps", "2", "--seconds", "2", "--size", "packed"]
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "argv", ["amp.py", *brief])
+    runpy.run_path(str(folder / "amp.py"), run_name="__main__")
+    results = json.loads((out / "results.json").read_text())
+    assert [result["size"] for result in results] == ["a2-lite", "a2"]
+    x = torch.randn(1, 1, 100)
+    for name in ("a2-lite", "a2"):
+        kept, made = wavenet.load(out / name), read_nam(out / "model.nam", submodel=name)
+        assert made.past == 6346
+        with torch.no_grad():
+            assert torch.equal(kept(x), made(x))

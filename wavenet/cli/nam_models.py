@@ -11,18 +11,22 @@ from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
 
 
-def load_model(source: str | Path) -> NamWaveNet:
+def load_model(source: str | Path, *, submodel: str | None = None) -> NamWaveNet:
     """Read the model in a ``.nam`` file or in a checkpoint.
 
     Args:
         source: the file, or whatever names a checkpoint.
+        submodel: see ``read_nam``.
 
     Raises:
+        ValueError: for a submodel of a checkpoint.
         FormatError: if the file cannot be read.
         CheckpointError: if it is another kind of model.
     """
     if is_nam(source):
-        return read_nam(source)
+        return read_nam(source, submodel=submodel)
+    if submodel is not None:
+        raise ValueError(f"--submodel belongs to a .nam file, not to {source}; leave it out")
     folder = resolve(source)
     content = read_config(folder)
     architecture = content.get("architecture")

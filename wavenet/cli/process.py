@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run this model: a .nam file or the checkpoint folder of an imported one",
     )
     parser.add_argument(
+        "--submodel",
+        metavar="NAME",
+        help="of a .nam file with several sizes of a model, take the one of this name or position "
+        "from 0 on (default: the largest)",
+    )
+    parser.add_argument(
         "--chunk",
         type=integer,
         default=512,
@@ -53,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     require_other_file(target, source, options.model)
     require_writable(target)
     duration_s = audio_info(source).duration_s
-    model = load_model(options.model)
+    model = load_model(options.model, submodel=options.submodel)
     with seconds_bar(duration_s, "processing") as bar:
         done = process_file(model, source, target, chunk=options.chunk, progress=bar.update)
     print_result(f"{target}: {done.duration_s:.3f} s")

@@ -13,7 +13,7 @@ from wavenet.nam.config import NamConfig
 from wavenet.nam.network import ARCHITECTURE, NamWaveNet
 from wavenet.nam.presets import PRESETS, preset
 from wavenet.nam.reading import is_nam, read_nam
-from wavenet.nam.writing import write_nam
+from wavenet.nam.writing import write_nam, write_nam_container
 
 __all__ = [
     "ARCHITECTURE",
@@ -25,4 +25,5 @@ __all__ = [
     "preset",
     "read_nam",
     "write_nam",
+    "write_nam_container",
 ]

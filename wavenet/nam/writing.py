@@ -7,6 +7,7 @@ with the keys that newer loaders need. Any other network is written as version 0
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -20,6 +21,8 @@ from wavenet.storage.json_files import finite_only
 
 PLAIN_VERSION = "0.5.4"
 VERSION = "0.7.0"
+CONTAINER = "SlimmableContainer"
+"""Architecture of a file with several sizes of one model."""
 
 
 def write_nam(
@@ -38,6 +41,45 @@ def write_nam(
         WriteError: if the file cannot be written.
     """
     content = describe(model, {**model.metadata, **(metadata or {})})
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def write_nam_container(
+    path: str | PathLike[str],
+    models: Mapping[str, NamWaveNet],
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Write several sizes of one model into a file, of which a player chooses one.
+
+    Args:
+        path: the file; an existing one is replaced.
+        models: by name, the smallest first; all of one sample rate.
+        metadata: added to that of the largest, for the file as a whole.
+
+    Raises:
+        ValueError: if there is no model, their sample rates differ, or a weight is not finite.
+        WriteError: if the file cannot be written.
+    """
+    rates = sorted({model.sample_rate for model in models.values()})
+    if len(rates) != 1:
+        found = ", ".join(map(str, rates)) or "none"
+        raise ValueError(f"models must have one sample rate, found {found}; give models of one")
+    parts = [describe(model, {**model.metadata, "name": name}) for name, model in models.items()]
+    largest = list(models.values())[-1]
+    content = {
+        "version": VERSION,
+        "metadata": finite_only({**largest.metadata, **(metadata or {})}),
+        "architecture": CONTAINER,
+        "config": {
+            "submodels": [
+                {"max_value": number / len(parts), "model": part}
+                for number, part in enumerate(parts, 1)
+            ]
+        },
+        "weights": [],
+        "sample_rate": rates[0],
+    }
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
