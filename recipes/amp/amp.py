@@ -15,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import checks
 import lightning
 import pair
 import torch
@@ -28,6 +29,8 @@ PRE_EMPHASIS = 0.85  # Wright and Valimaki 2020, section 3.1: what the ear hears
 WINDOW = 8192  # samples whose error counts, behind the model's past
 BATCH = 8
 TEST_PART = 0.2  # of the pair, at its end, for the test
+VALIDATION_PART = 0.1  # of the rest, at its end, chooses among the weights of a run
+VALIDATIONS = 20  # in a run
 LEARNING_RATE = 4e-3
 PACKED = ("a2-lite", "a2")  # the sizes that Neural Amp Modeler's trainer packs into one file
 
@@ -69,9 +72,12 @@ class Windows(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 class Training(lightning.LightningModule):
     """Adam on the sum of the networks' losses, with a learning rate that warms up and falls."""
 
-    def __init__(self, models: dict[str, NamWaveNet], steps: int) -> None:
+    def __init__(
+        self, models: dict[str, NamWaveNet], steps: int, validation: tuple[Tensor, Tensor]
+    ) -> None:
         super().__init__()
-        self.models, self.steps = torch.nn.ModuleDict(models), steps
+        self.models, self.steps, self.validation = torch.nn.ModuleDict(models), steps, validation
+        self.best: dict[str, tuple[float, dict[str, Tensor]]] = {}
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """The losses over the outputs whose whole past is in the window."""
@@ -87,6 +93,19 @@ class Training(lightning.LightningModule):
         assert isinstance(model, NamWaveNet)
         return loss_of(model(x, model.init_state(len(x)))[..., model.past :], target)
 
+    def on_train_batch_end(self, *_: object) -> None:
+        """Keep the weights of each network whose error on the validation part is smallest."""
+        every = max(1, self.steps // VALIDATIONS)
+        if self.global_step % every and self.global_step != self.steps:
+            return
+        x, target = self.validation
+        for name, model in self.models.items():
+            assert isinstance(model, NamWaveNet)
+            error = float(esr(answer(model, x), target))
+            if name not in self.best or error < self.best[name][0]:
+                weights = {key: value.clone() for key, value in model.state_dict().items()}
+                self.best[name] = error, weights
+
     def configure_optimizers(self) -> dict[str, object]:
         """One cycle over all steps."""
         optimiser = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
@@ -100,9 +119,12 @@ class Training(lightning.LightningModule):
 
 
 def train(models: dict[str, NamWaveNet], x: Tensor, y: Tensor, steps: int, seed: int) -> None:
-    """Train networks of one past in place, on the same windows."""
+    """Train networks of one past in place on the same windows; each ends with its best weights."""
     (past,) = {model.past for model in models.values()}
-    windows = Windows(x, y, past, BATCH * steps, seed)
+    split = round(len(x) * (1 - VALIDATION_PART))
+    before = torch.cat([torch.zeros(past), x])
+    training = Training(models, steps, (before[split:], y[split:]))
+    windows = Windows(x[:split], y[:split], past, BATCH * steps, seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer = lightning.Trainer(
@@ -113,7 +135,11 @@ def train(models: dict[str, NamWaveNet], x: Tensor, y: Tensor, steps: int, seed:
             enable_model_summary=False,
             gradient_clip_val=1.0,
         )
-        trainer.fit(Training(models, steps), torch.utils.data.DataLoader(windows, BATCH))
+        trainer.fit(training, torch.utils.data.DataLoader(windows, BATCH))
+    for name, model in models.items():
+        error, weights = training.best[name]
+        model.load_state_dict(weights)
+        print(f"{name}: smallest ESR on the validation part {error:.4f}")
 
 
 def read_pair(options: argparse.Namespace) -> tuple[Tensor, Tensor, int]:
@@ -128,7 +154,13 @@ def read_pair(options: argparse.Namespace) -> tuple[Tensor, Tensor, int]:
         return x, y, rate
     x, rate = read_audio(options.dry)
     y, _ = read_audio(options.wet, rate)
-    y = y[options.delay :]
+    for line in checks.findings(x, y, rate):
+        print(f"warning: {line}")
+    delay = options.delay
+    if delay is None:
+        delay = max(0, checks.delay_of(x, y, rate) - checks.MARGIN)
+        print(f"wet is taken to be {delay} samples late; --delay N says otherwise")
+    y = y[delay:]
     n = min(len(x), len(y))
     return x[:n], y[:n], rate
 
@@ -158,7 +190,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("amp-out"))
     parser.add_argument("--dry", type=Path, help="what went in")
     parser.add_argument("--wet", type=Path, help="what came out, recorded at the same time")
-    parser.add_argument("--delay", type=int, default=0, help="samples that wet.wav is late")
+    parser.add_argument(
+        "--delay", type=int, help="samples that wet.wav is late (default: measured)"
+    )
     parser.add_argument("--size", choices=[*PRESETS, "packed"], default="nano")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the simulated pair")

@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -74,3 +75,26 @@ def test_both_sizes_of_the_second_architecture_are_trained_at_once_and_share_a_f
         assert made.past == 6346
         with torch.no_grad():
             assert torch.equal(kept(x), made(x))
+
+
+def test_delay_drift_and_clipping_of_a_pair_are_found(
+    repository: Path,
+) -> None:
+    checks = SimpleNamespace(**runpy.run_path(str(repository / "recipes" / "amp" / "checks.py")))
+    pair = runpy.run_path(str(repository / "recipes" / "amp" / "pair.py"))
+    x, rate = pair["dry"](4.0, seed=0), pair["SAMPLE_RATE"]
+    y = pair["wet"](x)
+    own = checks.delay_of(x, y, rate)
+    assert 0 <= own < 50  # its filters delay, by less than a millisecond
+    late = torch.cat([torch.zeros(777), -y])  # and inverted
+    assert checks.delay_of(x, late, rate) == 777 + own
+    assert checks.findings(x, y, rate) == []
+    assert checks.clipped_samples(y) == 0
+    slow = torch.nn.functional.interpolate(y[None, None], len(y) + 30, mode="linear")[0, 0]
+    assert 10 <= checks.drift_of(x, slow, rate) <= 30
+    limit = float(y.abs().max()) / 2
+    clipped, drifting = checks.findings(x, slow.clamp(-limit, limit), rate)
+    assert "samples are clipped at its peak" in clipped
+    assert "the devices ran on two clocks" in drifting
+    with pytest.raises(SystemExit, match=r"--wet: -\d+ dB of full scale is silence"):
+        checks.findings(x, 1e-5 * y, rate)
