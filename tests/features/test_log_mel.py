@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wavenet.features import MelConfig, log_mel, log_mel_rows, mel_filterbank
 
-PRESETS = ["wavenet-16k", "tacotron2", "hifigan"]
+PRESETS = ["wavenet-16k", "tacotron2", "hifigan", "bigvgan-24k"]
 LENGTHS = [16000, 16001, 22050, 5 * 256, 513]  # multiples of a hop and not, short and long
 # float32 rounding of a 1024-point transform is some 1e-6 of the frame's norm; noise leaves no band
 # so far below it that its logarithm would differ by more than this.
@@ -68,7 +68,7 @@ def test_rows_are_those_of_the_definition(preset: str, length: int) -> None:
     config = MelConfig.preset(preset)
     x = noise(length)
     rows = log_mel(x, config)
-    assert rows.shape == (80, config.frames(length))
+    assert rows.shape == (config.n_mels, config.frames(length))
     np.testing.assert_allclose(rows, by_hand(x, config), rtol=0, atol=ATOL_FLOAT64)
     single = log_mel(x.float(), config)
     assert single.dtype == torch.float32
@@ -131,10 +131,19 @@ def test_rows_are_those_of_torchaudio(length: int) -> None:
     assert torch.allclose(log_mel(x, config), theirs, rtol=0, atol=2 * ATOL_FLOAT32)
 
 
-def test_the_hifigan_preset_is_hifigans_pipeline() -> None:
-    """jik876/hifi-gan, meldataset.py and config_v1.json: its steps and numbers, one by one."""
+@pytest.mark.parametrize(
+    ("preset", "rate", "bands", "f_max"),
+    [("hifigan", 22050, 80, 8000), ("bigvgan-24k", 24000, 100, None)],
+)
+def test_the_hifigan_preset_is_hifigans_pipeline(
+    preset: str, rate: int, bands: int, f_max: int | None
+) -> None:
+    """jik876/hifi-gan, meldataset.py and config_v1.json: its steps and numbers, one by one.
+
+    NVIDIA/BigVGAN has the same steps, with the numbers of bigvgan_v2_24khz_100band_256x.
+    """
     x = noise(3, 40 * 256 + 100)
-    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0, fmax=8000)
+    filters = librosa.filters.mel(sr=rate, n_fft=1024, n_mels=bands, fmin=0, fmax=f_max)
     padded = torch.nn.functional.pad(x[:, None], (384, 384), mode="reflect")[:, 0]
     window = torch.hann_window(1024, dtype=torch.float64)
     spectrum = torch.view_as_real(
@@ -142,7 +151,7 @@ def test_the_hifigan_preset_is_hifigans_pipeline() -> None:
     )
     magnitude = torch.sqrt(spectrum.pow(2).sum(-1) + 1e-9)
     expected = torch.log(torch.clamp(torch.from_numpy(filters).double() @ magnitude, min=1e-5))
-    ours = log_mel(x, MelConfig.preset("hifigan"))
+    ours = log_mel(x, MelConfig.preset(preset))
     assert expected.shape[-1] == 40
     assert ours.shape[-1] == 41  # and a frame for the last 100 samples
     # Their filters are rounded to float32: 6e-8 of each weight.

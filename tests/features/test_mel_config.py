@@ -13,11 +13,11 @@ import torch
 
 from wavenet.features.mel_config import MelConfig
 
-PRESETS = ["wavenet-16k", "tacotron2", "hifigan"]
+PRESETS = ["wavenet-16k", "tacotron2", "hifigan", "bigvgan-24k"]
 
 
 def test_presets_are_the_published_settings() -> None:
-    ours, tacotron2, hifigan = map(MelConfig.preset, PRESETS)
+    ours, tacotron2, hifigan, bigvgan = map(MelConfig.preset, PRESETS)
     assert ours == MelConfig()
     assert (ours.sample_rate, ours.hop_samples, ours.frame_rate_hz) == (16000, 200, 80.0)
     for config in (tacotron2, hifigan):
@@ -26,6 +26,8 @@ def test_presets_are_the_published_settings() -> None:
         assert (config.log, config.floor, config.channels) == ("ln", 1e-5, 80)
     assert (tacotron2.power_epsilon, tacotron2.centre_samples) == (0.0, 0)
     assert (hifigan.power_epsilon, hifigan.centre_samples) == (1e-9, 128)
+    changes = {"sample_rate": 24000, "n_mels": 100, "f_max_hz": 12000.0}
+    assert bigvgan == dataclasses.replace(hifigan, **changes)
     with pytest.raises(ValueError, match="unknown mel preset 'vocos'; known are wavenet-16k, "):
         MelConfig.preset("vocos")
 

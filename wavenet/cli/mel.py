@@ -20,7 +20,8 @@ def add_arguments(mel: argparse.ArgumentParser) -> None:
         "--mel-config",
         type=any_name,
         metavar="NAME|FILE",
-        help="compute the mel with these settings: wavenet-16k, tacotron2, hifigan or a JSON file",
+        help="compute the mel with these settings: wavenet-16k, tacotron2, hifigan, "
+        "bigvgan-24k or a JSON file",
     )
     which.add_argument(
         "--model",

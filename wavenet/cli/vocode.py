@@ -47,8 +47,8 @@ def add_arguments(vocode: argparse.ArgumentParser) -> None:
         "--mel-config",
         type=any_name,
         metavar="NAME|FILE",
-        help="read a bare .npy as a mel with these settings: wavenet-16k, tacotron2, hifigan or a "
-        "JSON file (default: the model's settings)",
+        help="read a bare .npy as a mel with these settings: wavenet-16k, tacotron2, hifigan, "
+        "bigvgan-24k or a JSON file (default: the model's settings)",
     )
     vocode.add_argument(
         "--batch-size",

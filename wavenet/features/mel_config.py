@@ -223,7 +223,8 @@ class MelConfig:
         "tacotron2": NVIDIA's Tacotron 2 and WaveGlow at 22.05 kHz.
         "hifigan": HiFi-GAN V1 to V3 (Kong et al. 2020) at 22.05 kHz. Differs in the position of the
             frames and the epsilon. When T is no multiple of the hop, there is one frame more than
-            in HiFi-GAN, for the remaining samples.
+            in HiFi-GAN, for the remaining samples. Matcha-TTS and VITS at 22.05 kHz take the same.
+        "bigvgan-24k": BigVGAN (Lee et al. 2023) at 24 kHz: as "hifigan", 100 bands up to 12 kHz.
 
         Raises:
             ValueError: an unknown name.
@@ -245,6 +246,14 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "wavenet-16k": {},
     "tacotron2": {**_LJSPEECH, "padding": "center"},
     "hifigan": {**_LJSPEECH, "padding": "hop", "power_epsilon": 1e-9},
+    "bigvgan-24k": {
+        **_LJSPEECH,
+        "sample_rate": 24000,
+        "n_mels": 100,
+        "f_max_hz": 12000.0,
+        "padding": "hop",
+        "power_epsilon": 1e-9,
+    },
 }
 
 
