@@ -1,6 +1,6 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
-from wavenet.nn.activations import FastTanh, LeakyHardtanh, Softsigmoid
+from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import (
@@ -11,7 +11,10 @@ from wavenet.nn.conditioning import (
     UpsamplingEncoder,
 )
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
+from wavenet.nn.delay import Delay
+from wavenet.nn.film import FiLM
 from wavenet.nn.linear_prediction import LinearPrediction
+from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 from wavenet.nn.refinement import MelRefinement
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
@@ -27,22 +30,28 @@ from wavenet.nn.state import (
 from wavenet.nn.stft import CausalISTFT, CausalSTFT
 
 __all__ = [
+    "BatchNorm",
     "Causal",
     "CausalConv1d",
     "CausalConvTranspose1d",
     "CausalISTFT",
     "CausalSTFT",
     "Chain",
+    "Delay",
     "DilatedStack",
     "FastTanh",
+    "FiLM",
     "FrameEncoder",
     "FrameLift",
     "GatedResidualBlock",
+    "LayerNorm",
     "LeakyHardtanh",
     "LiftedFrames",
     "LinearPrediction",
     "MelRefinement",
+    "RMSNorm",
     "Select",
+    "Snake",
     "Softsigmoid",
     "SpeakerEmbedding",
     "State",

@@ -51,12 +51,16 @@ class Causal(nn.Module):
         cond_channels: channels of ``cond``, or None for a block that takes none.
         rate: output samples per input sample (1 unless the block changes the sample rate).
         step: calls take a multiple of this many input samples (1 unless the block decimates).
+        delay: input samples by which the output lags behind the input, as the block declares: 0
+            for a convolution, whose output j belongs to input sample ``stride * j``. ``Parallel``
+            aligns branches by it, and ``latency`` reports it.
     """
 
     in_channels: int
     cond_channels: int | None = None
     rate: Fraction = Fraction(1)
     step: int = 1
+    delay: Fraction = Fraction(0)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let ``stream`` run the block's hooks."""
@@ -316,6 +320,14 @@ def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
     """``step`` and ``rate`` of causal blocks one after another."""
     step, up, down = _chained_rates(blocks)
     return step, Fraction(up, down)
+
+
+def chained_delay(blocks: list[Causal]) -> Fraction:
+    """``delay`` of causal blocks one after another, in samples of the first one's input."""
+    total, rate = Fraction(0), Fraction(1)
+    for block in blocks:
+        total, rate = total + block.delay / rate, rate * block.rate
+    return total
 
 
 def chained_step(blocks: list[Causal]) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wavenet.nn.causal import (
     Causal,
+    chained_delay,
     chained_rates,
     chained_step,
     check_inputs,
@@ -71,6 +72,11 @@ class Chain(Causal):
     def rate(self) -> Fraction:  # type: ignore[override]
         """The product of the blocks' rates."""
         return chained_rates(self._causal())[1]
+
+    @property
+    def delay(self) -> Fraction:  # type: ignore[override]
+        """The sum of the blocks' delays, in samples of the chain's input."""
+        return chained_delay(self._causal())
 
     @property
     def past(self) -> int:

@@ -153,6 +153,12 @@ class Graph:
         if has_hooks(module) or not defines_lowering(kind):
             raise NotCompilable(kind.__name__)
 
+    def check_projection(self, conv: nn.Module) -> None:
+        """Raise NotCompilable for anything else than a ``Conv1d`` without hooks."""
+        found = difference(conv, nn.Conv1d, "a projection")
+        if found is not None:
+            raise NotCompilable(found)
+
     def convolution(self, conv: Any, x: Buffer, *, scale: float = 1.0) -> Buffer:
         """Append a ``CausalConv1d``, its output times ``scale``; return the buffer it writes."""
         self.check(conv)
@@ -170,9 +176,7 @@ class Graph:
         self, conv: nn.Module, x: Buffer, y: Buffer | None = None, *, accumulate: bool = False
     ) -> Buffer:
         """Append a 1x1 convolution of x into y (a new buffer by default), or added to y."""
-        found = difference(conv, nn.Conv1d, "a projection")
-        if found is not None:
-            raise NotCompilable(found)
+        self.check_projection(conv)
         weight, bias = dense(conv), bias_of(conv)
         y = self.buffer(len(weight), x.rate) if y is None else y
         self.add(CONV, x, y, weight=weight, bias=bias, accumulate=accumulate)
