@@ -34,10 +34,13 @@ from wavenet.nn import (
     BatchNorm,
     CausalISTFT,
     CausalSTFT,
+    Concat,
     Delay,
     FiLM,
     LayerNorm,
     LinearPrediction,
+    Parallel,
+    Residual,
     RMSNorm,
     Snake,
     State,
@@ -52,6 +55,16 @@ from wavenet.testing import check_causal
 EXACT = 1e-12
 """Two sums of the same few float64 terms in another order differ by less."""
 SMALL = {"layers_per_stack": 2, "stacks": 2, "residual_channels": 4, "skip_channels": 6}
+
+
+def u_net(channels: int, depth: int) -> Causal:
+    """Strided convolutions down, transposed ones up, and a connection on every level."""
+    inside = [u_net(2 * channels, depth - 1)] if depth > 1 else []
+    down = CausalConv1d(channels, 2 * channels, 4, stride=2)
+    up = CausalConvTranspose1d(2 * channels, channels, 4, stride=2)
+    inner = Chain(down, nn.ELU(), *inside, up, nn.ELU())
+    return Chain(Concat(nn.Identity(), inner), CausalConv1d(2 * channels, channels, 3))
+
 
 BLOCKS: dict[str, Causal] = {
     "conv": CausalConv1d(2, 4, 3, dilation=2),
@@ -79,6 +92,15 @@ BLOCKS: dict[str, Causal] = {
     "chain of norms": Chain(
         CausalConv1d(2, 4, 3), LayerNorm(4), Snake(4), FiLM(4, 3), CausalConv1d(4, 2, 2), RMSNorm(2)
     ),
+    "parallel": Parallel(
+        CausalConv1d(2, 3, 3), Chain(Delay(2, 2), CausalConv1d(2, 3, 2)), nn.Conv1d(2, 3, 1)
+    ),
+    "parallel with cond": Parallel(FiLM(3, 2), CausalConv1d(3, 3, 2, dilation=4)),
+    "residual": Residual(CausalConv1d(3, 4, 2), nn.Tanh(), Delay(4, 3), CausalConv1d(4, 3, 2)),
+    "concat at half the rate": Concat(
+        CausalConv1d(2, 1, 3, stride=2), Chain(Delay(2, 3), CausalConv1d(2, 2, 4, stride=2))
+    ),
+    "u-net": u_net(2, depth=2),
     "model": WaveNet(WaveNetConfig(**SMALL, distribution="gaussian")),
     "model of speakers": WaveNet(WaveNetConfig(**SMALL, distribution_size=16, speakers=3)),
     "model with features": WaveNet(
@@ -435,6 +457,8 @@ COMPILED = (
     "delay",
     "batch norm",
     "chain of norms",
+    "residual",
+    "u-net",
     "model of speakers",
 )
 """One of each class: compilers are slow."""

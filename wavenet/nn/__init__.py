@@ -1,6 +1,7 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
 from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid
+from wavenet.nn.branches import Concat, Parallel, Residual
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import (
@@ -37,6 +38,7 @@ __all__ = [
     "CausalISTFT",
     "CausalSTFT",
     "Chain",
+    "Concat",
     "Delay",
     "DilatedStack",
     "FastTanh",
@@ -49,7 +51,9 @@ __all__ = [
     "LiftedFrames",
     "LinearPrediction",
     "MelRefinement",
+    "Parallel",
     "RMSNorm",
+    "Residual",
     "Select",
     "Snake",
     "Softsigmoid",

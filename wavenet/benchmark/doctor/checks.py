@@ -20,6 +20,7 @@ from wavenet.nn import (
     CausalISTFT,
     CausalSTFT,
     Chain,
+    Concat,
     Delay,
     DilatedStack,
     FiLM,
@@ -27,6 +28,7 @@ from wavenet.nn import (
     LayerNorm,
     LinearPrediction,
     MelRefinement,
+    Residual,
     RMSNorm,
     Snake,
 )
@@ -56,6 +58,13 @@ def _kinds() -> dict[str, Causal]:
         "Chain": Chain(CausalConv1d(2, 3, 4), torch.nn.Tanh(), CausalConv1d(3, 1, 3, stride=2)),
         "norms": Chain(LayerNorm(4), RMSNorm(4), BatchNorm(4), Snake(4)),
         "FiLM": Chain(Delay(4, 5), FiLM(4, 3)),
+        "branches": Chain(
+            Concat(
+                torch.nn.Identity(),
+                Chain(CausalConv1d(3, 5, 4, stride=2), CausalConvTranspose1d(5, 3, 4, stride=2)),
+            ),
+            Residual(CausalConv1d(6, 6, 3), Delay(6, 2)),
+        ),
         "CausalSTFT": CausalSTFT(16, 4, win_samples=12),
         "CausalISTFT": CausalISTFT(16, 4, win_samples=12),
         "LinearPrediction": LinearPrediction(4, pitch_taps=3, min_lag_samples=5, max_lag_samples=9),
