@@ -36,6 +36,7 @@ from wavenet.nn import (
     CausalSTFT,
     Concat,
     Delay,
+    DepthwiseSeparableConv1d,
     FiLM,
     LayerNorm,
     LinearPrediction,
@@ -44,6 +45,7 @@ from wavenet.nn import (
     RMSNorm,
     Snake,
     State,
+    TemporalBlock,
     clone_state,
     flatten_state,
     map_state,
@@ -101,6 +103,10 @@ BLOCKS: dict[str, Causal] = {
         CausalConv1d(2, 1, 3, stride=2), Chain(Delay(2, 3), CausalConv1d(2, 2, 4, stride=2))
     ),
     "u-net": u_net(2, depth=2),
+    "separable conv": DepthwiseSeparableConv1d(3, 5, 3, dilation=2),
+    "strided separable conv": DepthwiseSeparableConv1d(3, 2, 4, stride=2, bias=False),
+    "temporal block": TemporalBlock(3, 3, 3, dilation=2, dropout=0.5),
+    "normalized temporal block": TemporalBlock(2, 4, 2, weight_norm=True),
     "model": WaveNet(WaveNetConfig(**SMALL, distribution="gaussian")),
     "model of speakers": WaveNet(WaveNetConfig(**SMALL, distribution_size=16, speakers=3)),
     "model with features": WaveNet(

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 import wavenet
-from wavenet.nn import Delay, FiLM, FrameLift, LayerNorm, LinearPrediction
+from wavenet.nn import (
+    Delay,
+    DepthwiseSeparableConv1d,
+    FiLM,
+    FrameLift,
+    LayerNorm,
+    LinearPrediction,
+    TemporalBlock,
+)
 from wavenet.values.integers import as_integer, is_integer
 
 MODEL = wavenet.WaveNet(
@@ -42,6 +50,8 @@ BLOCKS: dict[str, Callable[[Callable[[int], Any]], torch.nn.Module]] = {
     ),
     "stack": lambda n: wavenet.DilatedStack(n(2), n(3), dilations=np.array([n(1), n(2)])),
     "delay": lambda n: Delay(n(2), n(3)),
+    "separable": lambda n: DepthwiseSeparableConv1d(n(2), n(4), n(3), dilation=n(2), stride=n(2)),
+    "temporal block": lambda n: TemporalBlock(n(2), n(4), n(3), dilation=n(2)),
     "layer norm": lambda n: LayerNorm(n(4)),
     "film": lambda n: FiLM(n(4), n(3)),
     "lift": lambda n: FrameLift(n(8), centre_samples=n(3)),

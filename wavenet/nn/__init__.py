@@ -18,6 +18,7 @@ from wavenet.nn.linear_prediction import LinearPrediction
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 from wavenet.nn.refinement import MelRefinement
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
+from wavenet.nn.separable import DepthwiseSeparableConv1d
 from wavenet.nn.state import (
     State,
     clone_state,
@@ -29,6 +30,8 @@ from wavenet.nn.state import (
     unflatten_state,
 )
 from wavenet.nn.stft import CausalISTFT, CausalSTFT
+from wavenet.nn.temporal import TemporalBlock
+from wavenet.nn.timing import Latency, latency
 
 __all__ = [
     "BatchNorm",
@@ -40,12 +43,14 @@ __all__ = [
     "Chain",
     "Concat",
     "Delay",
+    "DepthwiseSeparableConv1d",
     "DilatedStack",
     "FastTanh",
     "FiLM",
     "FrameEncoder",
     "FrameLift",
     "GatedResidualBlock",
+    "Latency",
     "LayerNorm",
     "LeakyHardtanh",
     "LiftedFrames",
@@ -59,10 +64,12 @@ __all__ = [
     "Softsigmoid",
     "SpeakerEmbedding",
     "State",
+    "TemporalBlock",
     "UpsamplingEncoder",
     "clone_state",
     "detach_state",
     "flatten_state",
+    "latency",
     "map_state",
     "reset_rows",
     "select_rows",

@@ -226,8 +226,8 @@ def verify_block(block: Causal, shapes: list[tuple[int, ...]]) -> None:
     needed = samples + min(samples, _MOST_SAMPLES_AFTER) + period
     multiple = shape[-1] * math.ceil(needed / shape[-1])
     shape = (*shape[:-1], -(-multiple // block.step) * block.step)
-    middle = Fraction(2 * samples + period, 2 * shape[-1])
-    measuring = _Leaves(block, Plans(block, shapes), shape, middle)
+    centre = Fraction(2 * samples + period, 2 * shape[-1])
+    measuring = _Leaves(block, Plans(block, shapes), shape, centre)
     if len(leaves) ** 2 * shape[-1] <= _ALL_LEAVES:
         for i in range(0, len(leaves), _LAYERS_AT_ONCE):
             measuring.compare(leaves[i : i + _LAYERS_AT_ONCE])

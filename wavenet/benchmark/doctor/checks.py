@@ -22,6 +22,7 @@ from wavenet.nn import (
     Chain,
     Concat,
     Delay,
+    DepthwiseSeparableConv1d,
     DilatedStack,
     FiLM,
     GatedResidualBlock,
@@ -31,6 +32,7 @@ from wavenet.nn import (
     Residual,
     RMSNorm,
     Snake,
+    TemporalBlock,
 )
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.1}
@@ -58,6 +60,8 @@ def _kinds() -> dict[str, Causal]:
         "Chain": Chain(CausalConv1d(2, 3, 4), torch.nn.Tanh(), CausalConv1d(3, 1, 3, stride=2)),
         "norms": Chain(LayerNorm(4), RMSNorm(4), BatchNorm(4), Snake(4)),
         "FiLM": Chain(Delay(4, 5), FiLM(4, 3)),
+        "separable": DepthwiseSeparableConv1d(3, 5, 3, dilation=2),
+        "TemporalBlock": TemporalBlock(3, 5, 3, dilation=2, weight_norm=True),
         "branches": Chain(
             Concat(
                 torch.nn.Identity(),
