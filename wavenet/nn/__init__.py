@@ -14,6 +14,7 @@ from wavenet.nn.conditioning import (
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.delay import Delay
 from wavenet.nn.film import FiLM
+from wavenet.nn.gradients import StateGradientWarning, through_states
 from wavenet.nn.linear_prediction import LinearPrediction
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 from wavenet.nn.refinement import MelRefinement
@@ -64,6 +65,7 @@ __all__ = [
     "Softsigmoid",
     "SpeakerEmbedding",
     "State",
+    "StateGradientWarning",
     "TemporalBlock",
     "UpsamplingEncoder",
     "clone_state",
@@ -73,5 +75,6 @@ __all__ = [
     "map_state",
     "reset_rows",
     "select_rows",
+    "through_states",
     "unflatten_state",
 ]

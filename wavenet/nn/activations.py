@@ -72,7 +72,7 @@ class LeakyHardtanh(nn.Module):
 class Snake(nn.Module):
     """A periodic activation, with one frequency per channel: x + sin(alpha x)^2 / alpha.
 
-    Ziyin et al. 2020, equation 3; with a trained alpha per channel as in BigVGAN (Lee et al. 2023).
+    Ziyin et al. 2020; with a trained alpha per channel as in BigVGAN (Lee et al. 2023).
     1e-9 is added to the divisor, so that alpha 0 is the identity.
 
     Args:
