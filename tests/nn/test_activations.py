@@ -50,13 +50,15 @@ def test_snake_refuses_what_has_no_frequency() -> None:
 
 @pytest.mark.parametrize(
     "activation",
-    [FastTanh(), Softsigmoid(), LeakyHardtanh(-0.2, 0.3, 0.5, 0.25), torch.nn.PReLU(5)],
+    [FastTanh(), Softsigmoid(), LeakyHardtanh(-0.2, 0.3, 0.5, 0.25), torch.nn.PReLU(5), Snake(5)],
     ids=lambda activation: type(activation).__name__,
 )
 def test_the_compiled_engine_knows_them(activation: torch.nn.Module) -> None:
     pytest.importorskip("numba", reason="process is compiled by numba")
     if isinstance(activation, torch.nn.PReLU):
         activation.weight.data = torch.linspace(-0.5, 0.5, 5)
+    if isinstance(activation, Snake):
+        activation.alpha.data = torch.tensor([0.0, 0.1, 1.0, 20.0, -3.0])
     chain = Chain(CausalConv1d(1, 5, 2), activation, CausalConv1d(5, 2, 1))
     processor = Processor(chain, chain.init_state(1))
     assert processor.compiled

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.exact import class_of, difference
-from wavenet.nn.graph_activations import activation_of
+from wavenet.nn.graph_activations import SNAKE, activation_of
 from wavenet.nn.hooks import has_hooks
 
 # From COPY on: each sample by itself.
@@ -189,8 +189,11 @@ class Graph:
         found = activation_of(module)
         if found is None or has_hooks(module):
             raise NotCompilable(type(module).__name__)
+        kind, settings = found
+        if kind == SNAKE and len(settings) == 1:  # one frequency for all channels
+            settings *= x.channels
         y = self.buffer(x.channels, x.rate)
-        self.add(found[0], x, y, settings=found[1])
+        self.add(kind, x, y, settings=settings)
         return y
 
     def copy(self, x: Buffer) -> Buffer:
