@@ -32,6 +32,7 @@ from wavenet import (
 )
 from wavenet.nn import (
     BatchNorm,
+    CausalAttention,
     CausalISTFT,
     CausalSTFT,
     Concat,
@@ -107,6 +108,7 @@ BLOCKS: dict[str, Causal] = {
     "strided separable conv": DepthwiseSeparableConv1d(3, 2, 4, stride=2, bias=False),
     "temporal block": TemporalBlock(3, 3, 3, dilation=2, dropout=0.5),
     "normalized temporal block": TemporalBlock(2, 4, 2, weight_norm=True),
+    "attention": CausalAttention(4, 2, 5),
     "model": WaveNet(WaveNetConfig(**SMALL, distribution="gaussian")),
     "model of speakers": WaveNet(WaveNetConfig(**SMALL, distribution_size=16, speakers=3)),
     "model with features": WaveNet(

@@ -1,6 +1,7 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
 from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid
+from wavenet.nn.attention import CausalAttention
 from wavenet.nn.branches import Concat, Parallel, Residual
 from wavenet.nn.causal import Causal
 from wavenet.nn.chain import Chain, Select
@@ -37,6 +38,7 @@ from wavenet.nn.timing import Latency, latency
 __all__ = [
     "BatchNorm",
     "Causal",
+    "CausalAttention",
     "CausalConv1d",
     "CausalConvTranspose1d",
     "CausalISTFT",

@@ -15,6 +15,7 @@ from wavenet.benchmark.doctor.part import Values, attempt, within
 from wavenet.nn import (
     BatchNorm,
     Causal,
+    CausalAttention,
     CausalConv1d,
     CausalConvTranspose1d,
     CausalISTFT,
@@ -60,6 +61,7 @@ def _kinds() -> dict[str, Causal]:
         "Chain": Chain(CausalConv1d(2, 3, 4), torch.nn.Tanh(), CausalConv1d(3, 1, 3, stride=2)),
         "norms": Chain(LayerNorm(4), RMSNorm(4), BatchNorm(4), Snake(4)),
         "FiLM": Chain(Delay(4, 5), FiLM(4, 3)),
+        "CausalAttention": CausalAttention(4, 2, 5),
         "separable": DepthwiseSeparableConv1d(3, 5, 3, dilation=2),
         "TemporalBlock": TemporalBlock(3, 5, 3, dilation=2, weight_norm=True),
         "branches": Chain(
