@@ -485,6 +485,17 @@ def test_torch_compile_takes_each_block_whole_at_any_length(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["chain down and up", "stack with cond"])
+def test_a_warm_state_is_made_in_compiled_code(name: str) -> None:
+    block = fresh(name)
+    _, cond = inputs(block, 2, 3)
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        lambda given: block.warm_state(2, given), fullgraph=True, backend="eager"
+    )
+    assert largest_difference(compiled(cond), block.warm_state(2, cond)) < EXACT
+
+
+@pytest.mark.parametrize("name", ["chain down and up", "stack with cond"])
 def test_compiled_blocks_have_the_same_gradients(name: str) -> None:
     block = fresh(name)
     torch._dynamo.reset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,13 +21,18 @@ class _Warned:
     already = False
 
 
-@contextmanager
-def through_states() -> Iterator[None]:
+def through_states() -> AbstractContextManager[None]:
     """Take gradients through states without a warning: training on parts of a sequence.
 
     >>> with through_states():
     ...     y, state = block.stream(x, state)
     """
+    # torch.compile follows no generators that set attributes; compiled code does not warn.
+    return nullcontext() if torch.compiler.is_compiling() else _without_warning()
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
     before, _Warned.already = _Warned.already, True
     try:
         yield
