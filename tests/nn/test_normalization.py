@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet import Causal, CausalConv1d, Chain, receptive_field
-from wavenet.nn import BatchNorm, LayerNorm, RMSNorm
+from wavenet.nn import BatchNorm, LayerNorm, RMSNorm, flatten_state
 from wavenet.processing import Processor
 
 EXACT = 1e-12
@@ -88,18 +88,27 @@ def test_silence_is_normalized_to_the_bias_and_not_to_nan() -> None:
         assert float(norm(silence).detach().abs().max()) == 0
 
 
-def test_process_compiles_batch_norm() -> None:
+@pytest.mark.parametrize("norm", ["LayerNorm", "RMSNorm", "BatchNorm", "plain"])
+def test_process_compiles_normalizations(norm: str) -> None:
     pytest.importorskip("numba", reason="process is compiled by numba")
-    norm = BatchNorm(6).double()
-    norm.load_state_dict(trained_batch_norm().state_dict())
-    chain = Chain(CausalConv1d(2, 6, 3), norm, nn.Tanh(), CausalConv1d(6, 1, 2)).float()
+    made = {
+        "LayerNorm": drawn(LayerNorm(6)),
+        "RMSNorm": drawn(RMSNorm(6, eps=0.1)),
+        "BatchNorm": BatchNorm(6).double(),
+        "plain": Chain(LayerNorm(6, affine=False), RMSNorm(6, affine=False)),
+    }[norm]
+    if norm == "BatchNorm":
+        made.load_state_dict(trained_batch_norm().state_dict())
+    chain = Chain(CausalConv1d(2, 6, 3), made, nn.Tanh(), CausalConv1d(6, 1, 2)).float()
     x = torch.randn(2, 2, 300)
     processor = Processor(chain, chain.init_state(2))
     assert processor.compiled
     with torch.no_grad():
         got = torch.cat([processor(part) for part in x.split(70, -1)], -1)
-        torch.testing.assert_close(got, chain(x), rtol=0, atol=2e-6)
-    assert [part.shape for part in processor.state[1]] == [(2, 6, 0)]
+        expected, after = chain.stream(x, chain.init_state(2))
+    torch.testing.assert_close(got, expected, rtol=0, atol=4e-6)
+    shapes = [part.shape for part in flatten_state(after)]
+    assert [part.shape for part in flatten_state(processor.state)] == shapes
 
 
 @pytest.mark.parametrize("kind", [LayerNorm, RMSNorm, BatchNorm])

@@ -10,6 +10,8 @@ operations in its method ``lower``; there are a few kinds, which a compiled kern
     GATE        tanh of the first half of the channels times sigmoid of the second
     COPY        of a whole buffer
     ADD, SUBTRACT, MULTIPLY    the target by the source, sample by sample
+    NORMALIZE   each sample over its channels; the settings are eps, 1 to subtract the mean or 0,
+                then a weight per channel, then a bias per channel
     TANH ...    activations, each sample by itself; see ``graph_activations``
 
 The history of a convolution is its last ``past`` inputs: the state that ``stream`` returns.
@@ -32,6 +34,7 @@ from wavenet.nn.hooks import has_hooks
 
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
+NORMALIZE = 8
 MAX_DENSE = 1 << 22
 """Largest number of weights of one dense convolution; zeros between its groups count."""
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.nn.causal import check_positive
-from wavenet.nn.graph import CONV, Buffer, Graph, ungrouped
+from wavenet.nn.graph import CONV, NORMALIZE, Buffer, Graph, ungrouped
 from wavenet.nn.memoryless import Memoryless
 from wavenet.nn.state import State
 
@@ -36,6 +36,15 @@ class _Normalization(Memoryless):
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(self.in_channels)) if weight else None
         self.bias = nn.Parameter(torch.zeros(self.in_channels)) if bias else None
+
+    def _normalize(self, graph: Graph, x: Buffer, *, centred: bool) -> Buffer:
+        """Append a normalization over channels; return the buffer that it writes."""
+        y, zeros = graph.buffer(self.out_channels, x.rate), torch.zeros(self.in_channels)
+        weight = zeros + 1 if self.weight is None else self.weight
+        bias = zeros if self.bias is None else self.bias
+        settings = (self.eps, float(centred), *weight.tolist(), *bias.tolist())
+        graph.memories.append([graph.add(NORMALIZE, x, y, settings=settings)])
+        return y
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -70,6 +79,10 @@ class LayerNorm(_Normalization):
         y = F.layer_norm(x.transpose(1, 2), shape, self.weight, self.bias, self.eps)
         return y.transpose(1, 2), after
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append one operation."""
+        return (self._normalize(graph, buffers[0], centred=True),)
+
 
 class RMSNorm(_Normalization):
     """Division of every sample by the root mean square of its channels, ``[B, C, T]`` as it was.
@@ -96,6 +109,10 @@ class RMSNorm(_Normalization):
         # The weight apart: torch warns where autocast gives x another type.
         y = F.rms_norm(x.transpose(1, 2), (self.in_channels,), eps=self.eps).transpose(1, 2)
         return (y if self.weight is None else self.weight[:, None] * y), after
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append one operation."""
+        return (self._normalize(graph, buffers[0], centred=False),)
 
 
 class BatchNorm(_Normalization):

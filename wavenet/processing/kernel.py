@@ -18,7 +18,7 @@ from wavenet.nn.activations import (
     FAST_TANH_SLOPE,
     FAST_TANH_SQUARE,
 )
-from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, SUBTRACT
+from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, NORMALIZE, SUBTRACT
 from wavenet.nn.graph_activations import (
     CELU,
     CLAMP,
@@ -50,6 +50,7 @@ from wavenet.simd.registers import (
     load,
     maximum,
     minimum,
+    square_root,
     store,
     where_less,
 )
@@ -75,7 +76,7 @@ OUTPUTS = 4
     ACCUMULATE,
     FACTOR,
     PHASE,
-    SETTINGS,  # index of four settings, or of one per channel
+    SETTINGS,  # index of four settings, of one per channel, or of those of NORMALIZE
 ) = range(16)
 N_COLUMNS = 16
 
@@ -306,6 +307,29 @@ def _pointwise(op, data, weights, buffers, n):
 
 
 @inlined
+def _normalize(op, data, weights, buffers, n):
+    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+    channels, settings = op[OUT], op[SETTINGS]
+    share, centred = fill(1.0 / channels), fill(weights[settings + 1])
+    for t in range(0, n, LANES):
+        total = fill(0.0)
+        for channel in range(channels):
+            total = total + load(data, source + channel * row + t)
+        mean = total * share * centred
+        squares = fill(0.0)
+        for channel in range(channels):
+            x = load(data, source + channel * row + t) - mean
+            squares = fma(x, x, squares)
+        scale = fill(1.0) / square_root(fma(squares, share, fill(weights[settings])))
+        for channel in range(channels):
+            x = load(data, source + channel * row + t) - mean
+            w = fill(weights[settings + 2 + channel])
+            b = fill(weights[settings + 2 + channels + channel])
+            store(data, out + channel * out_row + t, fma(x * scale, w, b))
+
+
+@inlined
 def _move(op, data, buffers, n):
     """DECIMATE and INTERLEAVE."""
     source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
@@ -335,6 +359,8 @@ def _make_run() -> Any:
                 _conv(op, data, weights, buffers, positions, length)
             elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
                 _move(op, data, buffers, length)
+            elif op[KIND] == NORMALIZE:
+                _normalize(op, data, weights, buffers, length)
             else:
                 _pointwise(op, data, weights, buffers, length)
 
