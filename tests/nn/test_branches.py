@@ -22,7 +22,23 @@ from wavenet import (
     Select,
     receptive_field,
 )
-from wavenet.nn import CausalISTFT, CausalSTFT, Concat, Delay, FiLM, Parallel, Residual, branches
+from wavenet.nn import (
+    BatchNorm,
+    CausalAttention,
+    CausalISTFT,
+    CausalSTFT,
+    Concat,
+    Delay,
+    DepthwiseSeparableConv1d,
+    FiLM,
+    LayerNorm,
+    Parallel,
+    Residual,
+    RMSNorm,
+    Snake,
+    TemporalBlock,
+    branches,
+)
 from wavenet.processing import Processor
 from wavenet.testing import check_causal
 
@@ -189,7 +205,23 @@ def test_process_compiles_branches(block: Causal) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=4e-6)
 
 
-def test_onnxruntime_runs_a_step_of_a_u_net_with_its_state() -> None:
+def norms() -> Chain:
+    return Chain(
+        CausalConv1d(2, 4, 2), LayerNorm(4), Snake(4), Delay(4, 3), RMSNorm(4), BatchNorm(4)
+    )
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        u_net(2, 2),
+        norms(),
+        Chain(DepthwiseSeparableConv1d(2, 3, 2), TemporalBlock(3, 4, 2, weight_norm=True)),
+        CausalAttention(2, 1, 5),
+    ],
+    ids=["u-net", "norms", "convolutions", "attention"],
+)
+def test_onnxruntime_runs_a_step_with_its_state(net: Causal) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="the extra onnx is not installed")
     import onnxruntime
@@ -202,7 +234,7 @@ def test_onnxruntime_runs_a_step_of_a_u_net_with_its_state() -> None:
         def forward(self, x: Tensor, state: tuple[object, ...]) -> tuple[object, ...]:
             return self.block.stream(x, state)
 
-    net, step = u_net(2, 2), 8
+    step = 8
     state = net.init_state(1)
     with torch.no_grad():
         program = torch.export.export(Step(net.eval()), (torch.zeros(1, 2, step), state))
@@ -219,6 +251,7 @@ def test_onnxruntime_runs_a_step_of_a_u_net_with_its_state() -> None:
     )
     names = [given.name for given in session.get_inputs()]
     held = [part.numpy() for part in wavenet.nn.flatten_state(state)]
+    assert len(names) == 1 + len(held)
     x, parts = torch.randn(1, 2, 4 * step), []
     for chunk in x.split(step, -1):
         values = dict(zip(names, [chunk.numpy(), *held], strict=True))

@@ -92,14 +92,15 @@ class CausalAttention(Causal):
         q, k, v = (F.pad(part, (0, missing)) for part in (q, k, v))
         queries = self._grouped(q, length, length)
         keys, values = (self._grouped(part, length + self.past, length) for part in (k, v))
-        bias = self._bias(length).to(q.dtype)
+        bias = self._bias(length).to(q.dtype)[None]
         y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
-        return y.permute(0, 2, 4, 1, 3).reshape(q.shape[0], self.in_channels, -1)[..., :n]
+        y = y.unflatten(0, (q.shape[0], -1)).permute(0, 2, 4, 1, 3)
+        return y.reshape(q.shape[0], self.in_channels, -1)[..., :n]
 
     def _grouped(self, x: Tensor, size: int, step: int) -> Tensor:
-        """Cut ``[B, C, T]`` into ``[B, groups, heads, size, D]``, one group every step samples."""
+        """Cut ``[B, C, T]`` into ``[B * groups, heads, size, D]``, a group every step samples."""
         groups = x.unflatten(1, (self.heads, -1)).unfold(-1, size, step)
-        return groups.permute(0, 3, 1, 4, 2)
+        return groups.permute(0, 3, 1, 4, 2).flatten(0, 1)
 
     def _bias(self, length: int) -> Tensor:
         """``[heads, length, length + past]``: r of each distance, and -inf outside the window."""
