@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wavenet.nn import FastTanh, LeakyHardtanh, Softsigmoid
+from wavenet.nn import FastTanh, LeakyHardtanh, Snake, Softsigmoid
 from wavenet.nn.chain import Chain
 from wavenet.nn.convolution import CausalConv1d
 from wavenet.processing import Processor
@@ -28,15 +28,37 @@ def test_leaky_hardtanh_has_the_slopes_that_were_given() -> None:
     assert y.tolist() == [-2.0, -1.0, 0.0, 2.0, 2.5]
 
 
+def test_snake_adds_a_square_of_a_sine_of_each_channels_frequency() -> None:
+    snake = Snake(3).double()
+    snake.alpha.data = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)
+    x = torch.linspace(-4, 4, 3 * 50, dtype=torch.float64).reshape(1, 3, 50)
+    y = snake(x)
+    expected = [
+        x[0, 0] + torch.sin(x[0, 0] / 2) ** 2 * 2,
+        x[0, 1] + torch.sin(2 * x[0, 1]) ** 2 / 2,
+    ]
+    torch.testing.assert_close(y[0, :2], torch.stack(expected))
+    assert torch.equal(y[0, 2], x[0, 2])
+
+
+def test_snake_refuses_what_has_no_frequency() -> None:
+    with pytest.raises(ValueError, match="alpha=0.0 must be above 0"):
+        Snake(2, alpha=0.0)
+    with pytest.raises(ValueError, match="channels=0 must be an integer of at least 1"):
+        Snake(0)
+
+
 @pytest.mark.parametrize(
     "activation",
-    [FastTanh(), Softsigmoid(), LeakyHardtanh(-0.2, 0.3, 0.5, 0.25), torch.nn.PReLU(5)],
+    [FastTanh(), Softsigmoid(), LeakyHardtanh(-0.2, 0.3, 0.5, 0.25), torch.nn.PReLU(5), Snake(5)],
     ids=lambda activation: type(activation).__name__,
 )
 def test_the_compiled_engine_knows_them(activation: torch.nn.Module) -> None:
     pytest.importorskip("numba", reason="process is compiled by numba")
     if isinstance(activation, torch.nn.PReLU):
         activation.weight.data = torch.linspace(-0.5, 0.5, 5)
+    if isinstance(activation, Snake):
+        activation.alpha.data = torch.tensor([0.0, 0.1, 1.0, 20.0, -3.0])
     chain = Chain(CausalConv1d(1, 5, 2), activation, CausalConv1d(5, 2, 1))
     processor = Processor(chain, chain.init_state(1))
     assert processor.compiled

@@ -31,20 +31,43 @@ from wavenet import (
     WaveNetConfig,
 )
 from wavenet.nn import (
+    BatchNorm,
+    CausalAttention,
     CausalISTFT,
     CausalSTFT,
+    Concat,
+    Delay,
+    DepthwiseSeparableConv1d,
+    FiLM,
+    LayerNorm,
     LinearPrediction,
+    Parallel,
+    Residual,
+    RMSNorm,
+    Snake,
     State,
+    TemporalBlock,
     clone_state,
     flatten_state,
     map_state,
     unflatten_state,
 )
+from wavenet.nn.memoryless import Memoryless
 from wavenet.testing import check_causal
 
 EXACT = 1e-12
 """Two sums of the same few float64 terms in another order differ by less."""
 SMALL = {"layers_per_stack": 2, "stacks": 2, "residual_channels": 4, "skip_channels": 6}
+
+
+def u_net(channels: int, depth: int) -> Causal:
+    """Strided convolutions down, transposed ones up, and a connection on every level."""
+    inside = [u_net(2 * channels, depth - 1)] if depth > 1 else []
+    down = CausalConv1d(channels, 2 * channels, 4, stride=2)
+    up = CausalConvTranspose1d(2 * channels, channels, 4, stride=2)
+    inner = Chain(down, nn.ELU(), *inside, up, nn.ELU())
+    return Chain(Concat(nn.Identity(), inner), CausalConv1d(2 * channels, channels, 3))
+
 
 BLOCKS: dict[str, Causal] = {
     "conv": CausalConv1d(2, 4, 3, dilation=2),
@@ -63,6 +86,29 @@ BLOCKS: dict[str, Causal] = {
     "gated block with cond": GatedResidualBlock(4, 3, gate_channels=6, cond_channels=5),
     "stack": DilatedStack(4, 3, dilations=[1, 2, 4, 1]),
     "stack with cond": DilatedStack(4, 3, kernel_size=3, dilations=[1, 3], cond_channels=2),
+    "delay": Delay(3, 5),
+    "delay of nothing": Delay(3, 0),
+    "layer norm": LayerNorm(4),
+    "rms norm": RMSNorm(4),
+    "batch norm": BatchNorm(4),
+    "film": FiLM(4, 3),
+    "chain of norms": Chain(
+        CausalConv1d(2, 4, 3), LayerNorm(4), Snake(4), FiLM(4, 3), CausalConv1d(4, 2, 2), RMSNorm(2)
+    ),
+    "parallel": Parallel(
+        CausalConv1d(2, 3, 3), Chain(Delay(2, 2), CausalConv1d(2, 3, 2)), nn.Conv1d(2, 3, 1)
+    ),
+    "parallel with cond": Parallel(FiLM(3, 2), CausalConv1d(3, 3, 2, dilation=4)),
+    "residual": Residual(CausalConv1d(3, 4, 2), nn.Tanh(), Delay(4, 3), CausalConv1d(4, 3, 2)),
+    "concat at half the rate": Concat(
+        CausalConv1d(2, 1, 3, stride=2), Chain(Delay(2, 3), CausalConv1d(2, 2, 4, stride=2))
+    ),
+    "u-net": u_net(2, depth=2),
+    "separable conv": DepthwiseSeparableConv1d(3, 5, 3, dilation=2),
+    "strided separable conv": DepthwiseSeparableConv1d(3, 2, 4, stride=2, bias=False),
+    "temporal block": TemporalBlock(3, 3, 3, dilation=2, dropout=0.5),
+    "normalized temporal block": TemporalBlock(2, 4, 2, weight_norm=True),
+    "attention": CausalAttention(4, 2, 5),
     "model": WaveNet(WaveNetConfig(**SMALL, distribution="gaussian")),
     "model of speakers": WaveNet(WaveNetConfig(**SMALL, distribution_size=16, speakers=3)),
     "model with features": WaveNet(
@@ -133,7 +179,8 @@ def test_no_block_of_the_package_is_missing_from_the_list() -> None:
     assert len(ours) >= 6
     # tests/nn/test_prediction.py, test_stft.py and test_refinement_block.py
     no_parameters = {LinearPrediction, CausalSTFT, CausalISTFT, MelRefinement}
-    assert ours - no_parameters == {type(block) for block in BLOCKS.values()}
+    bases = {Memoryless}
+    assert ours - no_parameters - bases == {type(block) for block in BLOCKS.values()}
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
@@ -247,7 +294,7 @@ def test_a_state_dict_makes_another_block_the_same(name: str) -> None:
         for parameter in other.parameters():
             parameter.normal_()
     x, cond = inputs(block, 2, 2 * block.step)
-    assert largest_difference(
+    assert not list(block.parameters()) or largest_difference(
         block.stream(x, block.init_state(2), cond), other.stream(x, other.init_state(2), cond)
     )
     assert other.load_state_dict(block.state_dict()) == ([], [])
@@ -415,6 +462,11 @@ COMPILED = (
     "chain down and up",
     "gated block with cond",
     "stack with cond",
+    "delay",
+    "batch norm",
+    "chain of norms",
+    "residual",
+    "u-net",
     "model of speakers",
 )
 """One of each class: compilers are slow."""
@@ -430,6 +482,17 @@ def test_torch_compile_takes_each_block_whole_at_any_length(name: str) -> None:
         state = block.init_state(batch)
         expected = block.stream(x, state, cond)
         assert largest_difference(compiled(x, state, cond), expected) < EXACT
+
+
+@pytest.mark.parametrize("name", ["chain down and up", "stack with cond"])
+def test_a_warm_state_is_made_in_compiled_code(name: str) -> None:
+    block = fresh(name)
+    _, cond = inputs(block, 2, 3)
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        lambda given: block.warm_state(2, given), fullgraph=True, backend="eager"
+    )
+    assert largest_difference(compiled(cond), block.warm_state(2, cond)) < EXACT
 
 
 @pytest.mark.parametrize("name", ["chain down and up", "stack with cond"])

@@ -15,6 +15,7 @@ from wavenet.nn import (
     DilatedStack,
     GatedResidualBlock,
     Select,
+    Snake,
     flatten_state,
 )
 from wavenet.processing import CAPACITY, Processor
@@ -80,6 +81,12 @@ ACTIVATIONS = [
     nn.Hardtanh(-0.5, 0.25),
     nn.Hardswish(),
     nn.GELU("tanh"),
+    nn.GELU(),
+    nn.SELU(),
+    nn.CELU(0.7),
+    nn.Hardsigmoid(),
+    nn.Mish(),
+    Snake(1, alpha=3.0),
     nn.Identity(),
 ]
 
@@ -127,6 +134,19 @@ def test_every_known_activation_equals_torch(activation: nn.Module) -> None:
     compare(Chain(CausalConv1d(1, 5, 2), activation, CausalConv1d(5, 2, 2)), [64, 100])
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: type(a).__name__)
+def test_every_known_activation_equals_torch_for_large_and_small_values(
+    activation: nn.Module,
+) -> None:
+    through = CausalConv1d(1, 1, 1, bias=False)
+    nn.init.ones_(through.weight)
+    chain = Chain(through, activation)
+    x = torch.cat([torch.linspace(-40, 40, 4001), torch.linspace(-1e-3, 1e-3, 101)])[None, None]
+    with torch.no_grad():
+        got = Processor(chain, chain.init_state(1))(x)
+        torch.testing.assert_close(got, activation(x), rtol=1e-6, atol=1e-6)
+
+
 def test_history_survives_being_moved_to_the_front() -> None:
     compare(CausalConv1d(1, 1, 2, dilation=1000), [64] * 100, batch=1)
 
@@ -154,8 +174,8 @@ def test_processing_starts_at_the_given_state() -> None:
 
 
 def test_a_module_that_cannot_be_compiled_runs_through_stream_with_a_warning() -> None:
-    chain = Chain(CausalConv1d(1, 4, 3), nn.Mish(), CausalConv1d(4, 1, 1))
-    with pytest.warns(UserWarning, match="Mish is not compiled"):
+    chain = Chain(CausalConv1d(1, 4, 3), nn.Softplus(), CausalConv1d(4, 1, 1))
+    with pytest.warns(UserWarning, match="Softplus is not compiled"):
         processor = Processor(chain, chain.init_state(1))
     assert not processor.compiled
     x = torch.randn(1, 1, 20)

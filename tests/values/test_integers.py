@@ -10,7 +10,15 @@ import pytest
 import torch
 
 import wavenet
-from wavenet.nn import FrameLift, LinearPrediction
+from wavenet.nn import (
+    Delay,
+    DepthwiseSeparableConv1d,
+    FiLM,
+    FrameLift,
+    LayerNorm,
+    LinearPrediction,
+    TemporalBlock,
+)
 from wavenet.values.integers import as_integer, is_integer
 
 MODEL = wavenet.WaveNet(
@@ -41,6 +49,11 @@ BLOCKS: dict[str, Callable[[Callable[[int], Any]], torch.nn.Module]] = {
         n(2), n(3), kernel_size=n(2), dilation=n(2), gate_channels=n(6), cond_channels=n(2)
     ),
     "stack": lambda n: wavenet.DilatedStack(n(2), n(3), dilations=np.array([n(1), n(2)])),
+    "delay": lambda n: Delay(n(2), n(3)),
+    "separable": lambda n: DepthwiseSeparableConv1d(n(2), n(4), n(3), dilation=n(2), stride=n(2)),
+    "temporal block": lambda n: TemporalBlock(n(2), n(4), n(3), dilation=n(2)),
+    "layer norm": lambda n: LayerNorm(n(4)),
+    "film": lambda n: FiLM(n(4), n(3)),
     "lift": lambda n: FrameLift(n(8), centre_samples=n(3)),
     "prediction": lambda n: LinearPrediction(
         n(4), pitch_taps=n(3), min_lag_samples=n(5), max_lag_samples=n(9)

@@ -1,9 +1,11 @@
-"""Elementwise activations of amplifier models that torch does not have."""
+"""Elementwise activations that torch does not have: of amplifier models, and of vocoders."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from wavenet.values.integers import as_integer
 
 # Coefficients of Neural Amp Modeler's "Fasttanh", fixed by its file format.
 FAST_TANH_LINEAR = 2.45550750702956
@@ -65,3 +67,33 @@ class LeakyHardtanh(nn.Module):
     def extra_repr(self) -> str:
         """Show the four numbers."""
         return f"{self.min_val}, {self.max_val}, {self.min_slope}, {self.max_slope}"
+
+
+class Snake(nn.Module):
+    """A periodic activation, with one frequency per channel: x + sin(alpha x)^2 / alpha.
+
+    Ziyin et al. 2020; with a trained alpha per channel as in BigVGAN (Lee et al. 2023).
+    1e-9 is added to the divisor, so that alpha 0 is the identity.
+
+    Args:
+        channels: C of ``[B, C, T]``.
+        alpha: initial value, in radians per unit of x.
+
+    Raises:
+        ValueError: if channels is no positive integer, or alpha is not above 0.
+    """
+
+    def __init__(self, channels: int, *, alpha: float = 1.0) -> None:
+        super().__init__()
+        if not alpha > 0:
+            raise ValueError(f"alpha={alpha!r} must be above 0; the default is 1.0")
+        self.alpha = nn.Parameter(torch.full((as_integer("channels", channels),), float(alpha)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, T]`` to the same shape."""
+        alpha = self.alpha[:, None]
+        return x + torch.sin(alpha * x).square() / (alpha + 1e-9)
+
+    def extra_repr(self) -> str:
+        """Show the channels."""
+        return str(len(self.alpha))

@@ -26,6 +26,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from wavenet.nn.gradients import through_states, warn_of_growth
 from wavenet.nn.hooks import has_hooks, unwrapped
 from wavenet.nn.state import State
 from wavenet.values.integers import as_integer
@@ -51,12 +52,16 @@ class Causal(nn.Module):
         cond_channels: channels of ``cond``, or None for a block that takes none.
         rate: output samples per input sample (1 unless the block changes the sample rate).
         step: calls take a multiple of this many input samples (1 unless the block decimates).
+        delay: input samples by which the output lags behind the input, as the block declares: 0
+            for a convolution, whose output j belongs to input sample ``stride * j``. ``Parallel``
+            aligns branches by it, and ``latency`` reports it.
     """
 
     in_channels: int
     cond_channels: int | None = None
     rate: Fraction = Fraction(1)
     step: int = 1
+    delay: Fraction = Fraction(0)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let ``stream`` run the block's hooks."""
@@ -97,7 +102,8 @@ class Causal(nn.Module):
 
         Args:
             x: ``[B, in_channels, T]``, the next T samples, T a multiple of ``step``.
-            state: from ``init_state``, ``warm_state`` or the call before. It is not changed.
+            state: from ``init_state``, ``warm_state`` or the call before. It is not changed. If it
+                requires gradients, and they are enabled, a ``StateGradientWarning`` is given, once.
             cond: ``[B, cond_channels, T]``, or ``[B, cond_channels, 1]`` to hold one column.
 
         Returns:
@@ -152,9 +158,10 @@ class Causal(nn.Module):
         silence = torch.zeros(batch_size, self.in_channels, self.step, **factory)
         first = None if cond is None else cond[..., :1]
         self.check_call(silence, first)
-        state = self.settle(silence, first)
-        if cond is not None and cond.shape[-1] > 1:
-            state = self.stream(silence[..., :1].expand(-1, -1, cond.shape[-1]), state, cond)[1]
+        with through_states():
+            state = self.settle(silence, first)
+            if cond is not None and cond.shape[-1] > 1:
+                state = self.stream(silence[..., :1].expand(-1, -1, cond.shape[-1]), state, cond)[1]
         return state
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
@@ -249,6 +256,7 @@ def _running_hooks(definition: Stream) -> Stream:
 
     @functools.wraps(definition)
     def stream(self: Causal, x: Tensor, state: State, cond: Tensor | None = None) -> Any:
+        warn_of_growth(type(self).__name__, state)
         # It is another one where a subclass calls `super().stream(...)`: its hooks have run.
         if type(self).stream is stream and has_hooks(self):
             return self(x, cond=cond, state=state)
@@ -316,6 +324,14 @@ def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
     """``step`` and ``rate`` of causal blocks one after another."""
     step, up, down = _chained_rates(blocks)
     return step, Fraction(up, down)
+
+
+def chained_delay(blocks: list[Causal]) -> Fraction:
+    """``delay`` of causal blocks one after another, in samples of the first one's input."""
+    total, rate = Fraction(0), Fraction(1)
+    for block in blocks:
+        total, rate = total + block.delay / rate, rate * block.rate
+    return total
 
 
 def chained_step(blocks: list[Causal]) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wavenet.nn.causal import (
     Causal,
+    chained_delay,
     chained_rates,
     chained_step,
     check_inputs,
@@ -46,7 +47,7 @@ class Chain(Causal):
     def __init__(self, *modules: nn.Module) -> None:
         super().__init__()
         for module in modules:
-            _refuse_looking_along_time(module)
+            refuse_looking_along_time(module)
         self.blocks = nn.ModuleList(modules)
         if not self._causal():
             raise ValueError("Chain needs at least one causal block; nn.Sequential fits the rest")
@@ -71,6 +72,11 @@ class Chain(Causal):
     def rate(self) -> Fraction:  # type: ignore[override]
         """The product of the blocks' rates."""
         return chained_rates(self._causal())[1]
+
+    @property
+    def delay(self) -> Fraction:  # type: ignore[override]
+        """The sum of the blocks' delays, in samples of the chain's input."""
+        return chained_delay(self._causal())
 
     @property
     def past(self) -> int:
@@ -106,7 +112,7 @@ class Chain(Causal):
                 states.append(cast(Causal, block).settle(x, given))
                 x = stream_child(block, x, states[-1], given)[0]
             else:
-                _refuse_looking_along_time(block)
+                refuse_looking_along_time(block)
                 states.append(())
                 x = block(x)
         return tuple(states)
@@ -126,7 +132,7 @@ class Chain(Causal):
                 given = cond if block.cond_channels is not None else None
                 x, after = stream_child(block, x, before, given)
             else:
-                _refuse_looking_along_time(block)
+                refuse_looking_along_time(block)
                 x, after = block(x), ()
             states.append(after)
         return x, tuple(states)
@@ -223,7 +229,7 @@ _POINTWISE: set[type[nn.Module]] = set()
 """Classes without children that have been accepted before."""
 
 
-def _refuse_looking_along_time(module: nn.Module) -> None:
+def refuse_looking_along_time(module: nn.Module) -> None:
     """Raise TypeError for common modules that would silently break causality."""
     kind = type(module)
     if kind is nn.Conv1d and module.kernel_size == (1,) and module.stride == (1,):
@@ -232,7 +238,7 @@ def _refuse_looking_along_time(module: nn.Module) -> None:
         return
     if isinstance(module, nn.Sequential):
         for part in module:
-            _refuse_looking_along_time(part)
+            refuse_looking_along_time(part)
     for part in module.modules():
         if isinstance(part, Causal):
             raise TypeError(

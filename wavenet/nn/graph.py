@@ -10,6 +10,8 @@ operations in its method ``lower``; there are a few kinds, which a compiled kern
     GATE        tanh of the first half of the channels times sigmoid of the second
     COPY        of a whole buffer
     ADD, SUBTRACT, MULTIPLY    the target by the source, sample by sample
+    NORMALIZE   each sample over its channels; the settings are eps, 1 to subtract the mean or 0,
+                then a weight per channel, then a bias per channel
     TANH ...    activations, each sample by itself; see ``graph_activations``
 
 The history of a convolution is its last ``past`` inputs: the state that ``stream`` returns.
@@ -27,11 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.exact import class_of, difference
-from wavenet.nn.graph_activations import activation_of
+from wavenet.nn.graph_activations import SNAKE, activation_of
 from wavenet.nn.hooks import has_hooks
 
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
+NORMALIZE = 8
 MAX_DENSE = 1 << 22
 """Largest number of weights of one dense convolution; zeros between its groups count."""
 
@@ -153,6 +156,12 @@ class Graph:
         if has_hooks(module) or not defines_lowering(kind):
             raise NotCompilable(kind.__name__)
 
+    def check_projection(self, conv: nn.Module) -> None:
+        """Raise NotCompilable for anything else than a ``Conv1d`` without hooks."""
+        found = difference(conv, nn.Conv1d, "a projection")
+        if found is not None:
+            raise NotCompilable(found)
+
     def convolution(self, conv: Any, x: Buffer, *, scale: float = 1.0) -> Buffer:
         """Append a ``CausalConv1d``, its output times ``scale``; return the buffer it writes."""
         self.check(conv)
@@ -170,9 +179,7 @@ class Graph:
         self, conv: nn.Module, x: Buffer, y: Buffer | None = None, *, accumulate: bool = False
     ) -> Buffer:
         """Append a 1x1 convolution of x into y (a new buffer by default), or added to y."""
-        found = difference(conv, nn.Conv1d, "a projection")
-        if found is not None:
-            raise NotCompilable(found)
+        self.check_projection(conv)
         weight, bias = dense(conv), bias_of(conv)
         y = self.buffer(len(weight), x.rate) if y is None else y
         self.add(CONV, x, y, weight=weight, bias=bias, accumulate=accumulate)
@@ -185,8 +192,11 @@ class Graph:
         found = activation_of(module)
         if found is None or has_hooks(module):
             raise NotCompilable(type(module).__name__)
+        kind, settings = found
+        if kind == SNAKE and len(settings) == 1:  # one frequency for all channels
+            settings *= x.channels
         y = self.buffer(x.channels, x.rate)
-        self.add(found[0], x, y, settings=found[1])
+        self.add(kind, x, y, settings=settings)
         return y
 
     def copy(self, x: Buffer) -> Buffer:

@@ -1,6 +1,7 @@
 """Activations that the kernel supports: a number for each, and up to four settings.
 
-PReLU has one slope for all channels, as a leaky ReLU has, or one per channel.
+PReLU has one slope for all channels, as a leaky ReLU has, or one per channel. Snake has a frequency
+per channel.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from wavenet.nn.activations import FastTanh, LeakyHardtanh, Softsigmoid
+from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid
 from wavenet.nn.exact import class_of
 
 TANH, SIGMOID, RELU, LEAKY_RELU, ELU, SILU, SOFTSIGN, CLAMP, HARDSWISH, GELU = range(10, 20)
 FAST_TANH, SOFTSIGMOID, LEAKY_HARDTANH, PRELU = range(20, 24)
+SELU, CELU, HARDSIGMOID, MISH, GELU_ERF, SNAKE = range(24, 30)
 
 Settings = tuple[float, ...]
 
@@ -30,8 +32,13 @@ _KNOWN: dict[type[object], Callable[[Any], tuple[int, Settings] | None]] = {
     nn.Hardtanh: lambda m: (CLAMP, (m.min_val, m.max_val)),
     nn.ReLU6: lambda m: (CLAMP, (0.0, 6.0)),
     nn.Hardswish: lambda m: (HARDSWISH, ()),
-    nn.GELU: lambda m: (GELU, ()) if m.approximate == "tanh" else None,
+    nn.GELU: lambda m: (GELU if m.approximate == "tanh" else GELU_ERF, ()),
+    nn.SELU: lambda m: (SELU, ()),
+    nn.CELU: lambda m: (CELU, (m.alpha,)),
+    nn.Hardsigmoid: lambda m: (HARDSIGMOID, ()),
+    nn.Mish: lambda m: (MISH, ()),
     FastTanh: lambda m: (FAST_TANH, ()),
+    Snake: lambda m: (SNAKE, tuple(m.alpha.tolist())),
     Softsigmoid: lambda m: (SOFTSIGMOID, ()),
     LeakyHardtanh: lambda m: (LEAKY_HARDTANH, (m.min_val, m.max_val, m.min_slope, m.max_slope)),
 }

@@ -30,6 +30,7 @@ The constants below were chosen by PESQ; see recipes/LOG.md.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
@@ -116,6 +117,7 @@ class MelRefinement(Causal):
         self._history_samples = mel.hop_samples * self._first_frames - first
         self._history_frames = self._first_frames + self._frames_per_pass * (passes - 1)
         self.delay_samples = mel.hop_samples * self._history_frames - first
+        self.delay = Fraction(self.delay_samples)
         filterbank = mel_filterbank(mel) if filterbank is None else filterbank.float()
         column_sums = filterbank.sum(0)
         spread = filterbank / torch.where(column_sums > 0, column_sums, 1.0)

@@ -39,7 +39,8 @@ class CausalSTFT(Causal):
     Attributes:
         out_channels: n_fft + 2.
         delay_frames: see above.
-        history_samples: samples that the state keeps.
+        history_samples: samples that the state keeps, and the ``delay``: column n is the frame
+            whose window begins at sample ``hop_samples * n - history_samples``.
 
     Args:
         n_fft: length of the transform, even.
@@ -74,6 +75,7 @@ class CausalSTFT(Causal):
         self.rate, self.step = Fraction(1, hop_samples), hop_samples
         self.delay_frames = -(-(first_sample + win_samples - 1) // hop_samples)
         self.history_samples = hop_samples * self.delay_frames - first_sample
+        self.delay = Fraction(self.history_samples)
         self.register_buffer("window", torch.hann_window(win_samples), persistent=False)
 
     @property

@@ -18,19 +18,25 @@ from wavenet.nn.activations import (
     FAST_TANH_SLOPE,
     FAST_TANH_SQUARE,
 )
-from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, SUBTRACT
+from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, NORMALIZE, SUBTRACT
 from wavenet.nn.graph_activations import (
+    CELU,
     CLAMP,
     ELU,
     FAST_TANH,
     GELU,
+    GELU_ERF,
+    HARDSIGMOID,
     HARDSWISH,
     LEAKY_HARDTANH,
     LEAKY_RELU,
+    MISH,
     PRELU,
     RELU,
+    SELU,
     SIGMOID,
     SILU,
+    SNAKE,
     SOFTSIGMOID,
     SOFTSIGN,
     TANH,
@@ -44,6 +50,7 @@ from wavenet.simd.registers import (
     load,
     maximum,
     minimum,
+    square_root,
     store,
     where_less,
 )
@@ -69,7 +76,7 @@ OUTPUTS = 4
     ACCUMULATE,
     FACTOR,
     PHASE,
-    SETTINGS,  # index of four settings, or of PRELU's slopes
+    SETTINGS,  # index of four settings, of one per channel, or of those of NORMALIZE
 ) = range(16)
 N_COLUMNS = 16
 
@@ -78,6 +85,11 @@ START, ROW, RATE_UP, RATE_DOWN = range(4)
 
 _GELU_SLOPE = 0.7978845608028654  # sqrt(2 / pi)
 _GELU_CUBIC = 0.044715
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+_ROUNDING = 12582912.0  # 1.5 * 2**23: adding it rounds to the nearest whole number
+_INVERSE_PI = 0.3183098861837907
+_PI_HIGH = 3.140625  # n * this is exact
+_PI_LOW = 9.67653589793e-4
 
 
 @inlined
@@ -190,6 +202,34 @@ def _fast_tanh(x):
 
 
 @inlined
+def _gelu(x):
+    """x times the normal distribution function (Abramowitz and Stegun 1964, 7.1.26, 1.5e-7)."""
+    size = maximum(x, fill(0.0) - x) * fill(0.7071067811865476)
+    t = fill(1.0) / fma(fill(0.3275911), size, fill(1.0))
+    p = fma(t, fill(1.061405429), fill(-1.453152027))
+    p = fma(p, t, fill(1.421413741))
+    p = fma(p, t, fill(-0.284496736))
+    p = fma(p, t, fill(0.254829592))
+    tail = fill(0.5) * p * t * exp(fill(0.0) - size * size)
+    return x * where_less(x, fill(0.0), tail, fill(1.0) - tail)
+
+
+@inlined
+def _snake(x, alpha):
+    """x + sin(alpha x)^2 / alpha: the square has period pi, and a Taylor series within half."""
+    z = alpha * x
+    n = fma(z, fill(_INVERSE_PI), fill(_ROUNDING)) - fill(_ROUNDING)
+    r = fma(n, fill(-_PI_LOW), fma(n, fill(-_PI_HIGH), z))
+    square = r * r
+    p = fma(square, fill(-1 / 39916800), fill(1 / 362880))
+    p = fma(p, square, fill(-1 / 5040))
+    p = fma(p, square, fill(1 / 120))
+    p = fma(p, square, fill(-1 / 6))
+    sine = fma(p * square, r, r)
+    return x + sine * sine / (alpha + fill(1e-9))
+
+
+@inlined
 def _activate(kind, x, s0, s1, s2, s3):
     zero, one = fill(0.0), fill(1.0)
     if kind == TANH:
@@ -202,6 +242,21 @@ def _activate(kind, x, s0, s1, s2, s3):
         return where_less(x, zero, s0 * x, x)
     if kind == ELU:
         return where_less(x, zero, s0 * (exp(minimum(x, zero)) - one), x)
+    if kind == SELU:
+        below = fill(_SELU_ALPHA) * (exp(minimum(x, zero)) - one)
+        return fill(_SELU_SCALE) * where_less(x, zero, below, x)
+    if kind == CELU:
+        return where_less(x, zero, s0 * (exp(minimum(x, zero) / s0) - one), x)
+    if kind == HARDSIGMOID:
+        return maximum(minimum(x + fill(3.0), fill(6.0)), zero) / fill(6.0)
+    if kind == MISH:
+        e = exp(minimum(x, fill(20.0)))
+        w = e * (e + fill(2.0))
+        return x * (w / (w + fill(2.0)))
+    if kind == GELU_ERF:
+        return _gelu(x)
+    if kind == SNAKE:
+        return _snake(x, s0)
     if kind == SILU:
         return x * _sigmoid(x)
     if kind == SOFTSIGN:
@@ -233,7 +288,7 @@ def _pointwise(op, data, weights, buffers, n):
     s0, s1 = fill(weights[settings]), fill(weights[settings + 1])
     s2, s3 = fill(weights[settings + 2]), fill(weights[settings + 3])
     for channel in range(op[OUT]):
-        if kind == PRELU:
+        if kind == PRELU or kind == SNAKE:  # noqa: SIM109  (compiled)
             s0 = fill(weights[settings + channel])
         start, to = source + channel * row, out + channel * out_row
         for t in range(0, n, LANES):
@@ -249,6 +304,29 @@ def _pointwise(op, data, weights, buffers, n):
             else:
                 y = _activate(kind, x, s0, s1, s2, s3)
             store(data, to + t, y)
+
+
+@inlined
+def _normalize(op, data, weights, buffers, n):
+    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+    channels, settings = op[OUT], op[SETTINGS]
+    share, centred = fill(1.0 / channels), fill(weights[settings + 1])
+    for t in range(0, n, LANES):
+        total = fill(0.0)
+        for channel in range(channels):
+            total = total + load(data, source + channel * row + t)
+        mean = total * share * centred
+        squares = fill(0.0)
+        for channel in range(channels):
+            x = load(data, source + channel * row + t) - mean
+            squares = fma(x, x, squares)
+        scale = fill(1.0) / square_root(fma(squares, share, fill(weights[settings])))
+        for channel in range(channels):
+            x = load(data, source + channel * row + t) - mean
+            w = fill(weights[settings + 2 + channel])
+            b = fill(weights[settings + 2 + channels + channel])
+            store(data, out + channel * out_row + t, fma(x * scale, w, b))
 
 
 @inlined
@@ -281,6 +359,8 @@ def _make_run() -> Any:
                 _conv(op, data, weights, buffers, positions, length)
             elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
                 _move(op, data, buffers, length)
+            elif op[KIND] == NORMALIZE:
+                _normalize(op, data, weights, buffers, length)
             else:
                 _pointwise(op, data, weights, buffers, length)
 

@@ -226,7 +226,8 @@ def verify_block(block: Causal, shapes: list[tuple[int, ...]]) -> None:
     needed = samples + min(samples, _MOST_SAMPLES_AFTER) + period
     multiple = shape[-1] * math.ceil(needed / shape[-1])
     shape = (*shape[:-1], -(-multiple // block.step) * block.step)
-    measuring = _Leaves(Plans(block, shapes), shape, Fraction(2 * samples + period, 2 * shape[-1]))
+    centre = Fraction(2 * samples + period, 2 * shape[-1])
+    measuring = _Leaves(block, Plans(block, shapes), shape, centre)
     if len(leaves) ** 2 * shape[-1] <= _ALL_LEAVES:
         for i in range(0, len(leaves), _LAYERS_AT_ONCE):
             measuring.compare(leaves[i : i + _LAYERS_AT_ONCE])
@@ -254,13 +255,14 @@ class _Leaves:
     """Compares leaves of a causal block with what they declare, on an input of one shape.
 
     Args:
+        block: the whole.
         plans: of the block.
         shape: of the input.
         middle: centre of the measured outputs, as a fraction of all.
     """
 
-    def __init__(self, plans: Plans, shape: tuple[int, ...], middle: Fraction) -> None:
-        self.plans, self.shape, self.middle = plans, shape, middle
+    def __init__(self, block: Causal, plans: Plans, shape: tuple[int, ...], middle: Fraction):
+        self.step, self.plans, self.shape, self.middle = block.step, plans, shape, middle
 
     def compare(self, leaves: Sequence[Leaf]) -> None:
         """Raise VerificationError at the first of these that differs."""
@@ -277,20 +279,22 @@ class _Leaves:
             if tensor is None and path == "":
                 tensor = next(iter(run.outputs.values()))
             if tensor is not None and tensor.requires_grad:
-                difference = _differs_from_declaration(run, tensor, layer, self.middle)
+                n_outputs = math.ceil(self.step / Fraction(layer.stride))
+                difference = _differs_from_declaration(run, tensor, layer, self.middle, n_outputs)
                 if difference:
                     raise VerificationError(f"layer {name} ({layer.kind}): {difference}")
 
 
 def _differs_from_declaration(
-    run: Run, tensor: Tensor, layer: LayerField, middle: Fraction
+    run: Run, tensor: Tensor, layer: LayerField, middle: Fraction, n_outputs: int
 ) -> str | None:
+    """Describe the difference of a layer's field from that of the outputs of one period."""
     stride = Fraction(layer.stride)
     (support,) = supports(
         run,
         tensor,
         [tensor.ndim - 1],
-        [min(MOST_OUTPUTS, stride.denominator)],
+        [min(MOST_OUTPUTS, n_outputs)],
         middle=middle,
     )
     ranges = [

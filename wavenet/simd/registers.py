@@ -5,7 +5,8 @@ type of its own, so that a kernel determines which values stay in registers:
 
     a = load(work, at)            16 floats from an array, at any index
     store(work, at, a * b + c)    and back
-    fill(s), fma(a, b, c), minimum(a, b), maximum(a, b), where_less(a, b, yes, no)
+    fill(s), fma(a, b, c), minimum(a, b), maximum(a, b), where_less(a, b, yes, no),
+    square_root(a)
     sum_of(a), largest_of(a)      to a scalar, in an order that is always the same
 
 LLVM cuts the value to the registers of the machine: one of AVX-512, two of AVX2, four of NEON.
@@ -141,6 +142,18 @@ def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
         return multiply_add(builder, *args)
 
     return register(a, b, c), generate
+
+
+@instruction
+def square_root(_: Any, a: Any) -> Any:
+    """The square root; NaN below 0."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(FLOATS, [FLOATS])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.sqrt.v16f32")
+        return builder.call(function, args)
+
+    return register(a), generate
 
 
 @instruction

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal
+from wavenet.nn.gradients import through_states
 from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
 from wavenet.testing.probe import (
     BATCH,
@@ -67,7 +68,13 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
             f"check_causal takes a Causal block, not {type(module).__name__}; derive it from "
             "wavenet.nn.Causal and define past, init_state and stream"
         )
-    probe = Probe.of(module, seed, torch.device(device))
+    with through_states():
+        _check(module, seed, torch.device(device))
+
+
+def _check(module: Causal, seed: int, device: torch.device) -> None:
+    """Run all checks, in the order of the top of this module."""
+    probe = Probe.of(module, seed, device)
     for check in (_values, _chunks, _no_future, _rows):
         _require(check, probe)
     _check_past(probe, module, seed)

@@ -13,16 +13,27 @@ from torch import Tensor
 import wavenet
 from wavenet.benchmark.doctor.part import Values, attempt, within
 from wavenet.nn import (
+    BatchNorm,
     Causal,
+    CausalAttention,
     CausalConv1d,
     CausalConvTranspose1d,
     CausalISTFT,
     CausalSTFT,
     Chain,
+    Concat,
+    Delay,
+    DepthwiseSeparableConv1d,
     DilatedStack,
+    FiLM,
     GatedResidualBlock,
+    LayerNorm,
     LinearPrediction,
     MelRefinement,
+    Residual,
+    RMSNorm,
+    Snake,
+    TemporalBlock,
 )
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.1}
@@ -48,6 +59,18 @@ def _kinds() -> dict[str, Causal]:
         "GatedResidualBlock": GatedResidualBlock(6, 7, dilation=4, cond_channels=3),
         "DilatedStack": DilatedStack(6, 7, dilations=[1, 2, 4, 8]),
         "Chain": Chain(CausalConv1d(2, 3, 4), torch.nn.Tanh(), CausalConv1d(3, 1, 3, stride=2)),
+        "norms": Chain(LayerNorm(4), RMSNorm(4), BatchNorm(4), Snake(4)),
+        "FiLM": Chain(Delay(4, 5), FiLM(4, 3)),
+        "CausalAttention": CausalAttention(4, 2, 5),
+        "separable": DepthwiseSeparableConv1d(3, 5, 3, dilation=2),
+        "TemporalBlock": TemporalBlock(3, 5, 3, dilation=2, weight_norm=True),
+        "branches": Chain(
+            Concat(
+                torch.nn.Identity(),
+                Chain(CausalConv1d(3, 5, 4, stride=2), CausalConvTranspose1d(5, 3, 4, stride=2)),
+            ),
+            Residual(CausalConv1d(6, 6, 3), Delay(6, 2)),
+        ),
         "CausalSTFT": CausalSTFT(16, 4, win_samples=12),
         "CausalISTFT": CausalISTFT(16, 4, win_samples=12),
         "LinearPrediction": LinearPrediction(4, pitch_taps=3, min_lag_samples=5, max_lag_samples=9),
