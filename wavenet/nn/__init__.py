@@ -1,7 +1,7 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
 from wavenet.nn.activations import FastTanh, LeakyHardtanh, Softsigmoid
-from wavenet.nn.causal import Causal
+from wavenet.nn.causal import Causal, UnboundedPastError
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import (
     FrameEncoder,
@@ -12,6 +12,7 @@ from wavenet.nn.conditioning import (
 )
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 from wavenet.nn.linear_prediction import LinearPrediction
+from wavenet.nn.recurrent import GRU, LSTM
 from wavenet.nn.refinement import MelRefinement
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.state import (
@@ -27,6 +28,8 @@ from wavenet.nn.state import (
 from wavenet.nn.stft import CausalISTFT, CausalSTFT
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "Causal",
     "CausalConv1d",
     "CausalConvTranspose1d",
@@ -46,6 +49,7 @@ __all__ = [
     "Softsigmoid",
     "SpeakerEmbedding",
     "State",
+    "UnboundedPastError",
     "UpsamplingEncoder",
     "clone_state",
     "detach_state",
