@@ -48,7 +48,8 @@ def load(
         revision: branch, tag or commit on the Hub.
 
     Returns:
-        What the folder holds: a ``WaveNet``, or a ``NamWaveNet``.
+        What the folder holds: a ``WaveNet`` or a ``NamWaveNet``; of a ``.nam`` file also any
+        ``NamModel``.
 
     Raises:
         FormatError: if a ``.nam`` file cannot be read.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wavenet.benchmark.gpu_speed import DeviceSpeed
     from wavenet.benchmark.sampling_speed import SamplingSpeed
     from wavenet.model import WaveNet
-    from wavenet.nam import NamWaveNet
+    from wavenet.nam import NamModel, NamWaveNet
 
 LONGEST_SAMPLES = 1_000_000_000
 LONGEST_ROUND_S = 10_000.0
@@ -234,7 +234,7 @@ def _process(options: argparse.Namespace) -> str:
     return speed.to_json() if options.json else str(speed)
 
 
-def _network(name: str) -> NamWaveNet:
+def _network(name: str) -> NamWaveNet | NamModel:
     """A model, or an untrained network of a size of NAM's: its speed is the same."""
     from wavenet.cli.nam_models import load_model
     from wavenet.nam import PRESETS, NamWaveNet, preset

@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     facts = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "multiply_adds_per_sample": model.multiply_adds,
-        "receptive_field_samples": field.samples,
-        "receptive_field_ms": field.milliseconds,
+        "receptive_field_samples": field.samples if field.is_finite else None,
+        "receptive_field_ms": field.milliseconds if field.is_finite else None,
         **content,
     }
     if options.json:
@@ -46,7 +46,12 @@ def run(options: argparse.Namespace) -> int:
         return 0
     lines = [
         f"{facts['parameters']:,} parameters, {model.multiply_adds:,} multiply-adds per sample",
-        f"receptive field: {field.samples} samples = {field.milliseconds:.3f} ms",
+        "receptive field: "
+        + (
+            f"{field.samples} samples = {field.milliseconds:.3f} ms"
+            if field.is_finite
+            else f"unbounded ({'; '.join(field.unbounded)})"
+        ),
     ]
     for title in ("config", "provenance"):
         lines += [f"{title}:", *_tree(content[title], indent="  ")]

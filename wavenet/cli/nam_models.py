@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from wavenet.nam.checkpoints import from_checkpoint
-from wavenet.nam.network import ARCHITECTURE, NamWaveNet
-from wavenet.nam.reading import is_nam, read_nam
+from wavenet.nam.network import ARCHITECTURE
+from wavenet.nam.reading import AnyModel, is_nam, read_nam
 from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
 
 
-def load_model(source: str | Path, *, submodel: str | None = None) -> NamWaveNet:
+def load_model(source: str | Path, *, submodel: str | None = None) -> AnyModel:
     """Read the model in a ``.nam`` file or in a checkpoint.
 
     Args:
@@ -38,12 +38,13 @@ def load_model(source: str | Path, *, submodel: str | None = None) -> NamWaveNet
     return from_checkpoint(folder, content)
 
 
-def summary(model: NamWaveNet) -> str:
+def summary(model: AnyModel) -> str:
     """Return name, number of weights, sample rate and receptive field in a line."""
     name = model.metadata.get("name")
     known = f"{name[:60]!r}, " if isinstance(name, str) else ""
-    milliseconds = 1000 * (model.past + 1) / model.sample_rate
+    field = "unbounded"
+    if not model.unbounded:
+        field = f"{1000 * (model.past + 1) / model.sample_rate:.1f} ms"
     return (
-        f"{known}{model.config.n_weights} weights, {model.sample_rate} Hz, "
-        f"receptive field {milliseconds:.1f} ms"
+        f"{known}{model.config.n_weights} weights, {model.sample_rate} Hz, receptive field {field}"
     )

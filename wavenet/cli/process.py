@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ValueError: for whatever cannot be done; the message is one line.
     """
+    import torch
+
     from wavenet.audio import audio_info
     from wavenet.audio.writing import require_extension
     from wavenet.cli.nam_models import load_model
@@ -60,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     require_writable(target)
     duration_s = audio_info(source).duration_s
     model = load_model(options.model, submodel=options.submodel)
+    torch.set_num_threads(1)  # a chunk is too small to share: an LSTM becomes slower by sharing it
     with seconds_bar(duration_s, "processing") as bar:
         done = process_file(model, source, target, chunk=options.chunk, progress=bar.update)
     print_result(f"{target}: {done.duration_s:.3f} s")

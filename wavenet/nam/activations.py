@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -86,6 +87,30 @@ def describe_activation(module: nn.Module) -> ActivationConfig:
     if isinstance(module, nn.PReLU):
         return ActivationConfig(name, tuple(module.weight.detach().tolist()))
     return ActivationConfig(name, tuple(getattr(module, key) for key in SETTINGS.get(name, {})))
+
+
+def activation_object(config: ActivationConfig) -> dict[str, Any]:
+    """Return an activation as an object; default settings are omitted."""
+    if config.type == SLOPES:
+        several = len(config.settings) > 1
+        return {
+            "type": config.type,
+            **(
+                {"negative_slopes": list(config.settings)}
+                if several
+                else {"negative_slope": config.settings[0]}
+            ),
+        }
+    names = SETTINGS[config.type]
+    if config.settings == tuple(names.values()):
+        return {"type": config.type}
+    return {"type": config.type, **dict(zip(names, config.settings, strict=True))}
+
+
+def activation_json(config: ActivationConfig) -> str | dict[str, Any]:
+    """Return an activation as a name where the program's own loader takes a name alone."""
+    made = activation_object(config)
+    return config.type if len(made) == 1 else made
 
 
 def _prelu(*slopes: float) -> nn.PReLU:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from wavenet.nam.config import SAMPLE_RATE, NamConfig
+from wavenet.nam.config import MAX_LAYERS, SAMPLE_RATE, NamConfig
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
+from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
+from wavenet.nam.simple import NamSequential
+from wavenet.nam.simple_json import SIMPLE, SimpleMaker, simple_model
 from wavenet.nam.values import FormatError, Node, number, short
 from wavenet.nam.weights import fill
 from wavenet.storage.json_files import JsonError, finite_only, parse_json
@@ -27,6 +30,12 @@ MAX_BYTES = 1 << 24
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
 _CONTAINER = "SlimmableContainer"
+SEQUENTIAL = ("Sequential", "sequential")
+"""Spellings of the trainer's package, and of older files."""
+_KINDS = ", ".join(("WaveNet", *SIMPLE, "Sequential"))
+
+AnyModel: TypeAlias = NamWaveNet | NamModel
+"""What a file can hold."""
 
 
 def is_nam(path: str | PathLike[str]) -> bool:
@@ -34,8 +43,8 @@ def is_nam(path: str | PathLike[str]) -> bool:
     return Path(path).suffix.lower() == ".nam" and not Path(path).is_dir()
 
 
-def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWaveNet:
-    """Read the network of a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
+def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> AnyModel:
+    """Read the model of a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
 
     Args:
         path: the file.
@@ -48,18 +57,13 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> NamWa
     try:
         top = Node(_parse(path))
         chosen = _choose(top, submodel)
-        config, weights = _model(chosen, depth=0)
+        model = _model(chosen, depth=0)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
     metadata = chosen.get("metadata", {})
-    model = NamWaveNet(config, finite_only(metadata) if isinstance(metadata, dict) else {})
-    part: NamWaveNet | None = model
-    for own in weights:
-        assert part is not None
-        fill(part, own)
-        part = part.condition
+    model.metadata = finite_only(metadata) if isinstance(metadata, dict) else {}
     return model.eval()
 
 
@@ -119,7 +123,68 @@ def _name(model: Node) -> str:
     return name[:60] if isinstance(name, str) else ""
 
 
-def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
+def _model(node: Node, depth: int) -> AnyModel:
+    """Return the model, with its weights."""
+    if depth > _MAX_NESTING:
+        raise FormatError(f"{node.where[:60]}... is nested too deeply")
+    architecture = node.text("architecture")
+    if architecture in SIMPLE:
+        _check_version(node)
+        config = SIMPLE[architecture](node.node("config"), _sample_rate(node))
+        return _filled(simple_model(config), node)
+    if architecture in SEQUENTIAL:
+        _check_version(node)
+        return NamSequential([_model(inner, depth + 1) for inner in _sequence(node)])
+    network, weights = _wavenet(node, depth)
+    model = NamWaveNet(network)
+    part: NamWaveNet | None = model
+    for own in weights:
+        assert part is not None
+        fill(part, own)
+        part = part.condition
+    return model
+
+
+def _filled(make: SimpleMaker, node: Node) -> NamModel:
+    """Make a model when the number of its weights is right, and set them."""
+    config, kind = make
+    weights = node.items("weights")
+    _check_count(node, len(weights), config.n_weights)
+    numbers = _numbers(weights, node.path("weights"))
+    model = kind(config)
+    model.fill(numbers)
+    return model
+
+
+def _sequence(node: Node) -> list[Node]:
+    """Return the models of a sequence, each with what the outer model says for all."""
+    config = node.node("config")
+    key = "models" if config.has("models") else "layers"
+    where, entries = config.path(key), config.items(key)
+    if not 1 <= len(entries) <= MAX_LAYERS:
+        raise FormatError(f"{where} has {len(entries)} models, expected 1 to {MAX_LAYERS}")
+    outer = {k: node.get(k) for k in ("version", "sample_rate") if node.has(k)}
+    found = [Node(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
+    if all(inner.has("architecture") for inner in found):
+        return [
+            Node({**outer, **entry}, inner.where)
+            for inner, entry in zip(found, entries, strict=True)
+        ]
+    raise FormatError(
+        f"{where} has models without architecture and weights, which cannot be told apart; write "
+        "each model as a file of its own has it"
+    )
+
+
+def _check_count(node: Node, found: int, expected: int) -> None:
+    if found != expected:
+        raise FormatError(
+            f"{node.path('weights')} has {found} numbers, but config asks for "
+            f"{expected}; the file is damaged"
+        )
+
+
+def _wavenet(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
     """Return the configuration, and the weights of the network, of its condition, and so on."""
     if depth > _MAX_NESTING:
         raise FormatError(f"{node.where[:60]}... is nested too deeply")
@@ -127,12 +192,13 @@ def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
     architecture = node.text("architecture")
     if architecture != "WaveNet":
         raise FormatError(
-            f"{node.path('architecture')} is {short(architecture)}, and only WaveNet can be read"
+            f"{node.path('architecture')} is {short(architecture)}, and only {_KINDS} can be read "
+            "(as condition_dsp only WaveNet)"
         )
     settings = node.node("config")
     condition, inner = None, list[Tensor]()
     if settings.has("condition_dsp"):
-        condition, inner = _model(_model_of(node, settings, "condition_dsp"), depth + 1)
+        condition, inner = _wavenet(_model_of(node, settings, "condition_dsp"), depth + 1)
     weights = node.items("weights")
     scale = settings.number("head_scale", 1.0)
     if weights:  # the last weight is the head scale as well, and takes precedence
@@ -150,11 +216,7 @@ def _model(node: Node, depth: int) -> tuple[NamConfig, list[Tensor]]:
             f"condition_dsp works at {condition.sample_rate} Hz, and what it is part of at "
             f"{config.sample_rate} Hz"
         )
-    if len(weights) != config.n_weights:
-        raise FormatError(
-            f"{node.path('weights')} has {len(weights)} numbers, but config asks for "
-            f"{config.n_weights}; the file is damaged"
-        )
+    _check_count(node, len(weights), config.n_weights)
     return config, [_numbers(weights, node.path("weights")), *inner]
 
 

@@ -9,12 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
-from wavenet.nam.activations import SETTINGS, SLOPES, ActivationConfig, describe_activation
+from wavenet.nam.activations import (
+    SETTINGS,
+    activation_json,
+    activation_object,
+    describe_activation,
+)
 from wavenet.nam.config import ArrayConfig, LayerConfig
 from wavenet.nam.layer import FILMS, NamLayer
+from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
+from wavenet.nam.simple import NamSequential
 from wavenet.nam.weights import flat
 from wavenet.storage.files import atomic_write
 from wavenet.storage.json_files import finite_only
@@ -26,7 +33,7 @@ CONTAINER = "SlimmableContainer"
 
 
 def write_nam(
-    path: str | PathLike[str], model: NamWaveNet, metadata: dict[str, Any] | None = None
+    path: str | PathLike[str], model: NamWaveNet | NamModel, metadata: dict[str, Any] | None = None
 ) -> None:
     """Write a model; the file appears when it is complete.
 
@@ -84,11 +91,20 @@ def write_nam_container(
         temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 
-def describe(model: NamWaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
+def describe(model: NamWaveNet | NamModel, metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the content of the file as JSON values."""
-    weights = flat(model)
+    weights = model.flat() if isinstance(model, NamModel) else flat(model)
     if not bool(weights.isfinite().all()):
         raise ValueError("the model has weights that are not finite; it cannot be exported")
+    if isinstance(model, NamModel):
+        return {
+            "version": PLAIN_VERSION,
+            "metadata": finite_only(metadata),
+            "architecture": model.architecture,
+            "config": _simple_config(model),
+            "weights": weights.tolist(),
+            "sample_rate": model.sample_rate,
+        }
     plain = _is_plain(model)
     return {
         "version": PLAIN_VERSION if plain else VERSION,
@@ -98,6 +114,13 @@ def describe(model: NamWaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
         "weights": weights.tolist(),
         "sample_rate": model.sample_rate,
     }
+
+
+def _simple_config(model: NamModel) -> dict[str, Any]:
+    if isinstance(model, NamSequential):
+        models = cast("list[NamWaveNet | NamModel]", model.models())
+        return {"models": [describe(one, one.metadata) for one in models]}
+    return model.file_config()
 
 
 def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
@@ -115,7 +138,7 @@ def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
             "channels": config.head.channels,
             "out_channels": config.head.out_channels,
             "kernel_sizes": list(config.head.kernel_sizes),
-            "activation": _name_or_object(describe_activation(model.post_head.blocks[0])),
+            "activation": activation_json(describe_activation(model.post_head.blocks[0])),
         }
     if model.condition is not None:
         made["condition_dsp"] = describe(model.condition, {})
@@ -152,10 +175,14 @@ def _array(config: ArrayConfig, layers: list[NamLayer], plain: bool) -> dict[str
         **common,
         "bottleneck": config.bottleneck,
         "kernel_sizes": [layer.kernel_size for layer in config.layers],
-        "activation": [_activation(describe_activation(layer.activation)) for layer in layers],
+        "activation": [
+            activation_object(describe_activation(layer.activation)) for layer in layers
+        ],
         "gating_mode": [layer.gating for layer in layers],
         "secondary_activation": [
-            None if layer.secondary is None else _activation(describe_activation(layer.secondary))
+            None
+            if layer.secondary is None
+            else activation_object(describe_activation(layer.secondary))
             for layer in layers
         ],
         "groups_input": config.groups_input,
@@ -178,30 +205,6 @@ def _film(config: ArrayConfig, name: str) -> dict[str, Any]:
     if film is None:
         return {"active": False, "shift": True, "groups": 1}
     return {"active": True, "shift": film.shift, "groups": film.groups}
-
-
-def _activation(config: ActivationConfig) -> dict[str, Any]:
-    """Return an activation as an object; default settings are omitted."""
-    if config.type == SLOPES:
-        several = len(config.settings) > 1
-        return {
-            "type": config.type,
-            **(
-                {"negative_slopes": list(config.settings)}
-                if several
-                else {"negative_slope": config.settings[0]}
-            ),
-        }
-    names = SETTINGS[config.type]
-    if config.settings == tuple(names.values()):
-        return {"type": config.type}
-    return {"type": config.type, **dict(zip(names, config.settings, strict=True))}
-
-
-def _name_or_object(config: ActivationConfig) -> str | dict[str, Any]:
-    """Return an activation as a name where the program's own loader takes a name alone."""
-    made = _activation(config)
-    return config.type if len(made) == 1 else made
 
 
 _PLAIN_ACTIVATIONS = ("Tanh", "Hardtanh", "Fasttanh", "ReLU", "Sigmoid")

@@ -3,7 +3,7 @@
 from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid
 from wavenet.nn.attention import CausalAttention
 from wavenet.nn.branches import Concat, Parallel, Residual
-from wavenet.nn.causal import Causal
+from wavenet.nn.causal import Causal, UnboundedPastError
 from wavenet.nn.chain import Chain, Select
 from wavenet.nn.conditioning import (
     FrameEncoder,
@@ -18,6 +18,7 @@ from wavenet.nn.film import FiLM
 from wavenet.nn.gradients import StateGradientWarning, through_states
 from wavenet.nn.linear_prediction import LinearPrediction
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
+from wavenet.nn.recurrent import GRU, LSTM
 from wavenet.nn.refinement import MelRefinement
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
 from wavenet.nn.separable import DepthwiseSeparableConv1d
@@ -36,6 +37,8 @@ from wavenet.nn.temporal import TemporalBlock
 from wavenet.nn.timing import Latency, latency
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "BatchNorm",
     "Causal",
     "CausalAttention",
@@ -69,6 +72,7 @@ __all__ = [
     "State",
     "StateGradientWarning",
     "TemporalBlock",
+    "UnboundedPastError",
     "UpsamplingEncoder",
     "clone_state",
     "detach_state",

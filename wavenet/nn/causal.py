@@ -34,6 +34,20 @@ from wavenet.values.integers import as_integer
 Stream = Callable[..., tuple[Any, State]]
 
 
+class UnboundedPastError(ValueError):
+    """Raised where a finite ``past`` is needed of a block that depends on all its past.
+
+    Args:
+        name: of the block's class.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} depends on its whole past, which no number of samples bounds; ask "
+            "`block.unbounded` first, or use convolutions where a finite past is needed"
+        )
+
+
 class Causal(nn.Module):
     """Base class of blocks in which no output depends on a later input.
 
@@ -73,6 +87,11 @@ class Causal(nn.Module):
     def past(self) -> int:
         """Reach of the input in samples: an output at time t depends on ``x[t - past .. t]``."""
         raise NotImplementedError(f"{type(self).__name__} must define `past`")
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether outputs depend on all the past; ``past`` then raises ``UnboundedPastError``."""
+        return any(layer.unbounded for _, layer in self.layers())
 
     def init_state(
         self,

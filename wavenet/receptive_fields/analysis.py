@@ -82,7 +82,7 @@ def receptive_field(
     rate = _sample_rate(thing, sample_rate)
     if isinstance(thing, nn.Module):
         shapes = _shapes(thing, input_shape)
-        if isinstance(thing, Causal) and method == "auto":
+        if isinstance(thing, Causal) and method == "auto" and not thing.unbounded:
             field = of_block(thing, rate)
             if verify:
                 verify_block(thing, shapes)

@@ -6,9 +6,11 @@ The check verifies, in float64 on a copy with random weights, what follows from 
 1. whole = chunks = one sample at a time, in outputs and in gradients;
 2. no output depends on a later input, nor on a later column of the conditioning;
 3. the rows of a batch are independent;
-4. ``past`` is the reach of the gradient of x, neither more nor less;
+4. ``past`` is the reach of the gradient of x, neither more nor less; of an ``unbounded`` block the
+   gradient reaches the first sample, and ``past`` raises ``UnboundedPastError``;
 5. a state is a value: it is not changed, its shapes stay, and two streams do not meet;
-6. ``warm_state`` is what streaming silence leads to, ``forward`` is ``stream`` from ``init_state``;
+6. ``warm_state`` is what streaming silence leads to (not of an ``unbounded`` block: that takes no
+   known time), ``forward`` is ``stream`` from ``init_state``;
 7. a state of the wrong shape raises ValueError, which names the remedy.
 """
 
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavenet.nn.causal import Causal
+from wavenet.nn.causal import Causal, UnboundedPastError
 from wavenet.nn.gradients import through_states
 from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
 from wavenet.testing.probe import (
@@ -77,9 +79,12 @@ def _check(module: Causal, seed: int, device: torch.device) -> None:
     probe = Probe.of(module, seed, device)
     for check in (_values, _chunks, _no_future, _rows):
         _require(check, probe)
-    _check_past(probe, module, seed)
-    for check in (_warm_state, _forward):
-        _require(check, probe)
+    if probe.block.unbounded:
+        _check_unbounded(probe)
+    else:
+        _check_past(probe, module, seed)
+        _require(_warm_state, probe)
+    _require(_forward, probe)
     _check_wrong_state(probe)
 
 
@@ -231,6 +236,24 @@ def _rows(probe: Probe) -> Iterator[Comparison]:
         alone = probe.block.stream(x[one], own, None if cond is None else cond[one])[0]
         for i, (a, b) in enumerate(zip(outputs_of(alone), together, strict=True)):
             yield Comparison(f"row {row} of output {i} depends on the batch around it", a, b[one])
+
+
+def _check_unbounded(probe: Probe) -> None:
+    """The gradient of x reaches the first sample, and ``past`` is an error that says so."""
+    block = probe.block
+    try:
+        past = block.past
+    except UnboundedPastError:
+        pass
+    else:
+        raise ContractError(f"the block is unbounded, but past is {past}; raise UnboundedPastError")
+    x, cond = probe.inputs(1, STREAMED_STEPS * block.step)
+    x.requires_grad_()
+    y = outputs_of(block.stream(x, probe.fresh_state(1), cond)[0])
+    total = torch.stack([(part[0, :, -1] @ probe.randn(part.shape[1])) for part in y]).sum()
+    (gradient,) = torch.autograd.grad(total, x)
+    if not bool(gradient[..., 0].any()):
+        raise ContractError("the block is unbounded, but no gradient reaches the first sample")
 
 
 def _check_past(probe: Probe, module: Causal, seed: int) -> None:
