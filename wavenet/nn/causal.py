@@ -26,7 +26,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.gradients import through_states, warn_of_growth
+from wavenet.nn.gradients import calls_with_gradients, count_call, through_states
 from wavenet.nn.hooks import has_hooks, unwrapped
 from wavenet.nn.state import State
 from wavenet.values.integers import as_integer
@@ -121,8 +121,8 @@ class Causal(nn.Module):
 
         Args:
             x: ``[B, in_channels, T]``, the next T samples, T a multiple of ``step``.
-            state: from ``init_state``, ``warm_state`` or the call before. It is not changed. If it
-                requires gradients, and they are enabled, a ``StateGradientWarning`` is given, once.
+            state: from ``init_state``, ``warm_state`` or the call before. It is not changed.
+                A loop of calls with gradients enabled gives a ``StateGradientWarning``, once.
             cond: ``[B, cond_channels, T]``, or ``[B, cond_channels, 1]`` to hold one column.
 
         Returns:
@@ -275,11 +275,15 @@ def _running_hooks(definition: Stream) -> Stream:
 
     @functools.wraps(definition)
     def stream(self: Causal, x: Tensor, state: State, cond: Tensor | None = None) -> Any:
-        warn_of_growth(type(self).__name__, state)
+        calls = calls_with_gradients(type(self).__name__, state)
         # It is another one where a subclass calls `super().stream(...)`: its hooks have run.
         if type(self).stream is stream and has_hooks(self):
-            return self(x, cond=cond, state=state)
-        return definition(self, x, state, cond)
+            answer = self(x, cond=cond, state=state)
+        else:
+            answer = definition(self, x, state, cond)
+        if calls is not None:
+            count_call(answer[1], calls + 1)
+        return answer
 
     stream.definition = definition  # type: ignore[attr-defined]
     return stream

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CALLS_OF_A_LOOP = 4
+"""Calls of ``stream`` after one another, all with gradients, that count as a loop."""
+_CALLS = "_calls_with_gradients"  # attribute of a state's tensors
+
 
 class StateGradientWarning(UserWarning):
     """A state that requires gradients was streamed on, with gradients enabled."""
@@ -40,18 +44,26 @@ def _without_warning() -> Iterator[None]:
         _Warned.already = before
 
 
-def warn_of_growth(name: str, state: Any) -> None:
-    """Warn, once in a process, if a block continues from a state that requires gradients.
+def calls_with_gradients(name: str, state: Any) -> int | None:
+    """Count the calls that a state's graph of gradients spans; warn, once in a process, of a loop.
+
+    A model in training may begin at a state that was computed with gradients (that of silence, with
+    a trained conditioning): two calls. From the ``CALLS_OF_A_LOOP``th on it is a loop.
 
     Args:
         name: of the block, for the message.
         state: of the block; one that is made of others looks at its own tensors alone.
+
+    Returns:
+        The calls, or None where nothing is to be counted.
     """
     if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _Warned.already:
-        return
+        return None
     if not isinstance(state, tuple):
-        return
-    if any(isinstance(part, Tensor) and part.requires_grad for part in state):
+        return None
+    growing = [part for part in state if isinstance(part, Tensor) and part.requires_grad]
+    calls: int = max((getattr(part, _CALLS, 1) for part in growing), default=0)
+    if calls + 1 >= CALLS_OF_A_LOOP:
         _Warned.already = True
         warnings.warn(
             f"{name}: stream continues from a state that requires gradients, so all chunks so far "
@@ -60,3 +72,11 @@ def warn_of_growth(name: str, state: Any) -> None:
             StateGradientWarning,
             stacklevel=4,
         )
+    return calls
+
+
+def count_call(state: Any, calls: int) -> None:
+    """Note at the tensors of a state, which a call returned, how many calls their graph spans."""
+    for part in state if isinstance(state, tuple) else ():
+        if isinstance(part, Tensor) and part.requires_grad:
+            setattr(part, _CALLS, calls)
