@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 # A process for each core, at most 4; all tests of a file in one, as its fixtures are shared.
-PYTEST_PROCESSES ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST_PROCESSES ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -36,7 +36,12 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+LONGEST = ("tests/recipes/", "tests/test_", "tests/evaluation/", "tests/training/")
+"""Few tests of many seconds: processes that share the files (``make test``) begin with them."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))  # stable: a file stays whole
     if torch.cuda.is_available():
         return
     no_gpu = pytest.mark.skip(reason="needs a CUDA GPU; torch.cuda.is_available() is False here")

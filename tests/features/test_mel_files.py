@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,16 @@ def test_mel_settings_are_a_preset_or_a_file(tmp_path: Path) -> None:
         read_mel_config(str(path))
     with pytest.raises(ValueError, match="--mel-config=mine: no such file, and unknown mel preset"):
         read_mel_config("mine")
+
+
+def test_a_long_name_in_a_damaged_archive_is_not_quoted_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, mel=np.zeros((5, 3), np.float32), config=np.array(400 * "a"))
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        header = archive.getinfo("config.npy").header_offset
+    content[header + 26 : header + 28] = (1500).to_bytes(2, "little")  # length of the name
+    path.write_bytes(content)
+    with pytest.raises(MelFileError, match="no mel that can be read: .*; make it with") as caught:
+        open_mel(path)
+    assert len(str(caught.value)) < 300 + len(str(path))

@@ -122,7 +122,13 @@ def test_these_are_all_recipes(repository: Path) -> None:
     assert sorted(path.parent.name for path in found) == RECIPES
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "demo" else [], id=name)
+        for name in RECIPES
+    ],
+)
 def test_the_commands_of_a_recipe_train_and_speak(
     repository: Path, workplace: Path, write: Write, recipe: str
 ) -> None:

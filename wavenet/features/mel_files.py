@@ -253,7 +253,8 @@ def _named(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MelFileError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # A message of zipfile or numpy may quote a whole header of the file.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise MelFileError(
             f"{path}: no mel that can be read: {reason}; make it with wavenet mel"
         ) from error
