@@ -113,6 +113,7 @@ BLOCKS: dict[str, Causal] = {
     "attention": CausalAttention(4, 2, 5),
     "lstm": LSTM(2, 3),
     "lstm of two layers": LSTM(2, 3, num_layers=2, bias=False),
+    "residual lstm": Residual(LSTM(2, 3), nn.Conv1d(3, 2, 1)),
     "gru of two layers": GRU(2, 3, num_layers=2),
     "model": WaveNet(WaveNetConfig(**SMALL, distribution="gaussian")),
     "model of speakers": WaveNet(WaveNetConfig(**SMALL, distribution_size=16, speakers=3)),

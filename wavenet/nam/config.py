@@ -17,6 +17,9 @@ from wavenet.values.size_limits import MAX_SAMPLE_RATE_HZ, check_at_most
 SAMPLE_RATE = 48_000
 """Default sample rate of a file, in Hz."""
 
+CONTAINER = "SlimmableContainer"
+"""Architecture of a file that holds several sizes of one model."""
+
 GATINGS = ("none", "gated", "blended")
 MAX_LAYERS = 1000
 MAX_STATE = 1 << 22

@@ -1,4 +1,4 @@
-"""Base of the models in a ``.nam`` file that are no WaveNet: ``Linear``, ``ConvNet`` and so on."""
+"""Bases of the models in a ``.nam`` file: of all, and of ``Linear``, ``ConvNet`` and so on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,33 @@ from wavenet.nn.causal import stream_child
 from wavenet.storage.settings import to_dict
 
 
-class NamModel(Causal):
+class FromSilence(Causal):
+    """Base of all models of a file: a recording begins behind silence, as NAM itself begins."""
+
+    def forward(  # type: ignore[override]  # a model, which takes no conditioning
+        self,
+        x: Tensor,
+        start: State | None = None,
+        *,
+        cond: Tensor | None = None,
+        state: State | None = None,
+    ) -> Any:
+        """Process a whole recording: ``[B, in_channels, T]`` to ``[B, out_channels, T]``.
+
+        Args:
+            x: the audio.
+            start: the state before it; default silence, ``warm_state``.
+            cond: None; the model takes no conditioning.
+            state: as ``start``; the call is then ``stream``, and returns the next state as well.
+        """
+        if state is not None:
+            return self._defined_stream(x, state, cond)
+        if start is None:
+            start = self.warm_state(x.shape[0], device=x.device, dtype=x.dtype)
+        return self._defined_stream(x, start, cond)[0]
+
+
+class NamModel(FromSilence):
     """A model of one causal block, ``[B, in_channels, T]`` to ``[B, 1, T]``.
 
     Attributes:
@@ -83,28 +109,6 @@ class NamModel(Causal):
         """``[B, in_channels, T]`` to ``[B, 1, T]``; see ``Causal.stream``."""
         self.check_call(x, cond)
         return stream_child(self.body, x, state)
-
-    def forward(  # type: ignore[override]  # a model, which begins with silence
-        self,
-        x: Tensor,
-        start: State | None = None,
-        *,
-        cond: Tensor | None = None,
-        state: State | None = None,
-    ) -> Any:
-        """Process a whole recording: ``[B, in_channels, T]`` to ``[B, 1, T]``.
-
-        Args:
-            x: the audio.
-            start: the state before it; default silence, ``warm_state``, as NAM itself begins.
-            cond: None; the model takes no conditioning.
-            state: as ``start``; the call is then ``stream``, and returns the next state as well.
-        """
-        if state is not None:
-            return self._defined_stream(x, state, cond)
-        if start is None:
-            start = self.warm_state(x.shape[0], device=x.device, dtype=x.dtype)
-        return self._defined_stream(x, start, cond)[0]
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
         """Refuse: the model is kept in its ``.nam`` file, which ``write_nam`` writes.

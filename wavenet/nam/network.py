@@ -20,6 +20,7 @@ from wavenet.nam.activations import make_activation
 from wavenet.nam.config import NamConfig
 from wavenet.nam.layer import NamLayerArray
 from wavenet.nam.lowering import lower_network
+from wavenet.nam.model import FromSilence
 from wavenet.nn import Causal, CausalConv1d, Chain, State
 from wavenet.nn.causal import stream_child
 from wavenet.nn.graph import Buffer, Graph
@@ -33,7 +34,7 @@ BlockPath = tuple[tuple[str, Causal], ...]
 """Blocks from the input on, with their names."""
 
 
-class NamWaveNet(Causal):
+class NamWaveNet(FromSilence):
     """A WaveNet as Neural Amp Modeler builds them: ``[B, in_channels, T]`` to the amplified sound.
 
     >>> model = NamWaveNet(preset("nano"))
@@ -170,28 +171,6 @@ class NamWaveNet(Causal):
         assert head is not None
         y = self.head_scale * head
         return y if self.post_head is None else cast(Tensor, call(self.post_head, y))
-
-    def forward(  # type: ignore[override]  # a model, which computes its own condition
-        self,
-        x: Tensor,
-        start: State | None = None,
-        *,
-        cond: Tensor | None = None,
-        state: State | None = None,
-    ) -> Any:
-        """Process a whole recording: ``[B, in_channels, T]`` to ``[B, out_channels, T]``.
-
-        Args:
-            x: the audio.
-            start: the state before it; default silence, ``warm_state``, as NAM itself begins.
-            cond: None; the model takes no conditioning.
-            state: as ``start``; the call is then ``stream``, and returns the next state as well.
-        """
-        if state is not None:
-            return self._defined_stream(x, state, cond)
-        if start is None:
-            start = self.warm_state(x.shape[0], device=x.device, dtype=x.dtype)
-        return self._defined_stream(x, start, cond)[0]
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors``; see ``wavenet.storage.checkpoint``.

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from wavenet.nam.config import MAX_LAYERS, SAMPLE_RATE, NamConfig
+from wavenet.nam.config import CONTAINER, MAX_LAYERS, SAMPLE_RATE, NamConfig
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
 from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
@@ -29,7 +29,6 @@ MAX_BYTES = 1 << 24
 
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
-_CONTAINER = "SlimmableContainer"
 SEQUENTIAL = ("Sequential", "sequential")
 """Spellings of the trainer's package, and of older files."""
 _KINDS = ", ".join(("WaveNet", *SIMPLE, "Sequential"))
@@ -86,7 +85,7 @@ def _parse(path: str | PathLike[str]) -> Any:
 def _choose(top: Node, submodel: str | None) -> Node:
     """Return the model itself, or one of a container."""
     _check_version(top)
-    if top.text("architecture") != _CONTAINER:
+    if top.text("architecture") != CONTAINER:
         if submodel is not None:
             raise FormatError(f"holds one model alone, so there is no submodel {submodel!r}")
         return top

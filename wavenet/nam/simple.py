@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +20,8 @@ from wavenet.nam.simple_config import (
     LstmConfig,
     SequentialConfig,
 )
-from wavenet.nn import LSTM, Causal, CausalConv1d, Chain, State
-from wavenet.nn.graph import CONV, Buffer, Graph
+from wavenet.nn import LSTM, BatchNorm, Causal, CausalConv1d, Chain, State
+from wavenet.nn.graph import Buffer, Graph
 
 
 class NamLinear(NamModel):
@@ -67,50 +66,6 @@ class NamLinear(NamModel):
         return graph.module(self.body, buffers)
 
 
-class StoredNorm(nn.Module):
-    """Batch normalisation by stored statistics, also in training: pointwise in time.
-
-    ``[B, C, T]`` to ``weight (x - mean) / sqrt(var + eps) + bias`` (Ioffe and Szegedy 2015,
-    algorithm 2).
-
-    Args:
-        channels: C.
-    """
-
-    mean: Tensor
-    var: Tensor
-    eps: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("var", torch.ones(channels))
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("eps", torch.tensor([1e-5]))
-
-    def tensors(self) -> list[Tensor]:
-        """Mean, variance, weight, bias and eps: the order of the file."""
-        return [self.mean, self.var, self.weight, self.bias, self.eps]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[B, C, T]``."""
-        scale, shift = self._affine()
-        return x * scale[:, None] + shift[:, None]
-
-    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """Append a 1x1 convolution with a diagonal matrix."""
-        scale, shift = (part.detach().numpy() for part in self._affine())
-        y = graph.buffer(len(scale), buffers[0].rate)
-        weight = np.ascontiguousarray(np.diag(scale)[..., None])
-        graph.add(CONV, buffers[0], y, weight=weight, bias=shift)
-        return (y,)
-
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        scale = self.weight / (self.var + self.eps).sqrt()
-        return scale, self.bias - self.mean * scale
-
-
 class NamConvNet(NamModel):
     """Dilated convolutions of kernel size 2, each normalised if asked for and activated."""
 
@@ -124,15 +79,15 @@ class NamConvNet(NamModel):
         for width, dilation in zip(config.widths, config.dilations, strict=True):
             bias = not config.batchnorm
             conv = CausalConv1d(width, config.channels, 2, dilation=dilation, bias=bias)
-            norm = [StoredNorm(config.channels)] if config.batchnorm else []
+            norm = [BatchNorm(config.channels)] if config.batchnorm else []
             modules += [conv, *norm, make_activation(config.activation)]
         self.body = Chain(*modules, CausalConv1d(config.channels, 1, 1))
 
     @property
     def multiply_adds(self) -> int:
         """Weights of the convolutions."""
-        blocks = self.body.layers()
-        return sum(cast(CausalConv1d, block).weight.numel() for _, block in blocks)
+        blocks = [block for _, block in self.body.layers() if isinstance(block, CausalConv1d)]
+        return sum(block.weight.numel() for block in blocks)
 
     def file_config(self) -> dict[str, Any]:
         """Return ``config`` of the file."""
@@ -145,7 +100,7 @@ class NamConvNet(NamModel):
 
     def flat(self) -> Tensor:
         """Return the weights of layer after layer, and of the last convolution."""
-        return _joined(*self._tensors())
+        return _joined(*self._tensors([torch.tensor([norm.eps]) for norm in self._norms()]))
 
     def fill(self, weights: Tensor) -> None:
         """Set the weights.
@@ -153,23 +108,33 @@ class NamConvNet(NamModel):
         Raises:
             ValueError: if a variance and eps have a sum that is not above zero.
         """
-        _fill(weights, *self._tensors())
-        for module in self.body.blocks:
-            if isinstance(module, StoredNorm) and not bool((module.var + module.eps > 0).all()):
+        epsilons = [torch.empty(1) for _ in self._norms()]
+        _fill(weights, *self._tensors(epsilons))
+        for norm, eps in zip(self._norms(), epsilons, strict=True):
+            norm.eps = float(eps)
+            if not bool((norm.running_var + eps > 0).all()):
                 raise ValueError("weights: a variance of batchnorm is not above zero; damaged?")
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """Append the operations of layer after layer."""
         return graph.module(self.body, buffers)
 
-    def _tensors(self) -> Iterator[Tensor]:
+    def _norms(self) -> list[BatchNorm]:
+        return [module for module in self.body.blocks if isinstance(module, BatchNorm)]
+
+    def _tensors(self, epsilons: list[Tensor]) -> Iterator[Tensor]:
+        """All tensors in the order of the file, in which eps is one of the weights."""
+        remaining = iter(epsilons)
         for module in self.body.blocks:
             if isinstance(module, CausalConv1d):
                 yield module.weight
                 if module.bias is not None:
                     yield module.bias
-            elif isinstance(module, StoredNorm):
-                yield from module.tensors()
+            elif isinstance(module, BatchNorm):
+                assert module.weight is not None
+                assert module.bias is not None
+                yield from (module.running_mean, module.running_var, module.weight, module.bias)
+                yield next(remaining)
 
 
 class NamLSTM(NamModel):

@@ -17,7 +17,7 @@ from wavenet.nam.activations import (
     activation_object,
     describe_activation,
 )
-from wavenet.nam.config import ArrayConfig, LayerConfig
+from wavenet.nam.config import CONTAINER, ArrayConfig, LayerConfig
 from wavenet.nam.layer import FILMS, NamLayer
 from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
@@ -28,8 +28,6 @@ from wavenet.storage.json_files import finite_only
 
 PLAIN_VERSION = "0.5.4"
 VERSION = "0.7.0"
-CONTAINER = "SlimmableContainer"
-"""Architecture of a file with several sizes of one model."""
 
 
 def write_nam(

@@ -78,6 +78,11 @@ class _Branches(Causal):
         return Chain(Delay(self.in_channels, int(wait)), branch) if wait else branch
 
     @property
+    def unbounded(self) -> bool:
+        """Whether a branch depends on its whole past."""
+        return any(block.unbounded for block in _causal(self.branches))
+
+    @property
     def past(self) -> int:
         """Largest left context of any branch, its waiting included."""
         return farthest_reach([self])
