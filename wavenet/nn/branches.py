@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, farthest_reach, is_causal, stream_child
+from wavenet.nn.causal import Causal, is_causal, stream_child
 from wavenet.nn.chain import Chain, refuse_looking_along_time
+from wavenet.nn.composition import farthest_reach
 from wavenet.nn.delay import Delay
 from wavenet.nn.graph import ADD, CONV, Buffer, Graph, NotCompilable
 from wavenet.nn.state import State

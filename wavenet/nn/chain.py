@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from wavenet.nn.causal import (
     Causal,
+    check_inputs,
+    is_causal,
+    stream_child,
+)
+from wavenet.nn.composition import (
     chained_delay,
     chained_rates,
     chained_step,
-    check_inputs,
     farthest_reach,
-    is_causal,
-    stream_child,
 )
 from wavenet.nn.graph import Buffer, Graph
 from wavenet.nn.state import State
