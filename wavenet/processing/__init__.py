@@ -77,8 +77,8 @@ class Processor:
         """
         if self.compiled:
             check_inputs(type(self.module).__name__, x, cond, *self._takes)
-        else:
-            self.module.check_call(x, cond)
+            return self._runner.run(x, cond)
+        self.module.check_call(x, cond)
         with torch.no_grad():
             return self._runner.run(x, cond)
 

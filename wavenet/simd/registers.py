@@ -5,8 +5,9 @@ type of its own, so that a kernel determines which values stay in registers:
 
     a = load(work, at)            16 floats from an array, at any index
     store(work, at, a * b + c)    and back
+    broadcast(weights, at)        16 times one float of an array
     fill(s), fma(a, b, c), minimum(a, b), maximum(a, b), where_less(a, b, yes, no),
-    square_root(a)
+    square_root(a), has_512_bits()
     sum_of(a), largest_of(a)      to a scalar, in an order that is always the same
 
 LLVM cuts the value to the registers of the machine: one of AVX-512, two of AVX2, four of NEON.
@@ -135,6 +136,16 @@ def fill(_: Any, scalar: Any) -> Any:
 
 
 @instruction
+def broadcast(_: Any, array: Any, index: Any) -> Any:
+    """16 times ``array[index]``, the index not negative: Python's indexing would check that."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return spread(builder, builder.load(address(context, builder, sig.args[0], *args)))
+
+    return register(array, index), generate
+
+
+@instruction
 def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c."""
 
@@ -142,6 +153,17 @@ def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
         return multiply_add(builder, *args)
 
     return register(a, b, c), generate
+
+
+@instruction
+def has_512_bits(_: Any) -> Any:
+    """Whether a register of this CPU holds 16 floats; constant when a kernel is compiled."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        features = context.codegen().magic_tuple()[2].split(",")
+        return ir.Constant(ir.IntType(1), int("+avx512f" in features))
+
+    return types.boolean(), generate
 
 
 @instruction

@@ -1,0 +1,261 @@
+"""Convolutions of the compiled kernel of ``process``, with what follows them fused.
+
+A convolution computes ``OUTPUTS`` channels by 16 samples at a time (by 32 where registers hold 16
+floats), adds a projection of a second signal, and applies an activation before it stores. A layer
+of at most ``OUTPUTS`` channels is computed as a whole: its values never leave the registers between
+the convolution and the projections of its output.
+"""
+
+from __future__ import annotations
+
+from wavenet.processing.activations import activate_in_registers
+from wavenet.processing.table import (
+    ACCUMULATE,
+    ACTIVATION,
+    BIAS,
+    DILATION,
+    HEAD,
+    HEAD_ACCUMULATE,
+    HISTORY,
+    HISTORY_ROW,
+    IN,
+    MIX,
+    MIX_IN,
+    MIX_WEIGHT,
+    OUT,
+    OUTPUTS,
+    POSITION,
+    RESIDUAL,
+    RESIDUAL_BIAS,
+    ROW,
+    SETTINGS,
+    SOURCE,
+    START,
+    TAPS,
+    TARGET,
+    WEIGHT,
+    WIDTH,
+)
+from wavenet.simd.compiling import inlined
+from wavenet.simd.registers import LANES, broadcast, fma, has_512_bits, load, store
+
+
+@inlined
+def _remember(op, data, source, source_row, positions, n):
+    """Append the chunk to the history; return the index of the oldest tap of its first sample."""
+    past = (op[TAPS] - 1) * op[DILATION]
+    history, row = op[HISTORY], op[HISTORY_ROW]
+    position = positions[op[POSITION]]
+    if position + past + n + 2 * LANES > row:
+        for channel in range(op[IN]):
+            to = history + channel * row  # far enough from what is copied for whole registers
+            for i in range(0, past, LANES):
+                store(data, to + i, load(data, to + position + i))
+        position = 0
+    for channel in range(op[IN]):
+        to = history + channel * row + position + past
+        start = source + channel * source_row
+        for i in range(0, n, LANES):
+            store(data, to + i, load(data, start + i))
+    positions[op[POSITION]] = position + n
+    return history + position
+
+
+@inlined
+def _first_tap(op, data, buffers, positions, n):
+    """Append the chunk to the history, if any; return the index of the oldest tap, and its row."""
+    first, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
+    if op[HISTORY] >= 0:
+        return _remember(op, data, first, row, positions, n), op[HISTORY_ROW]
+    return first, row
+
+
+@inlined
+def _four(weights, at):
+    """Load 4 numbers, each into a register of its own."""
+    return (
+        broadcast(weights, at),
+        broadcast(weights, at + 1),
+        broadcast(weights, at + 2),
+        broadcast(weights, at + 3),
+    )
+
+
+@inlined
+def _sums(op, data, weights, packed, source, mixed, sums):
+    """Add 4 output channels by 16 samples of the convolution and the projection to sums.
+
+    packed: indices of the weights of both; source and mixed: start and row.
+    """
+    (w, m), (first, row), (second, mix_row) = packed, source, mixed
+    a0, a1, a2, a3 = sums
+    taps, step = op[TAPS], op[DILATION]
+    for _ in range(op[IN]):
+        at = first
+        for _tap in range(taps):
+            x = load(data, at)
+            a0 = fma(broadcast(weights, w), x, a0)
+            a1 = fma(broadcast(weights, w + 1), x, a1)
+            a2 = fma(broadcast(weights, w + 2), x, a2)
+            a3 = fma(broadcast(weights, w + 3), x, a3)
+            w += OUTPUTS
+            at += step
+        first += row
+    for _ in range(op[MIX_IN]):
+        x = load(data, second)
+        a0 = fma(broadcast(weights, m), x, a0)
+        a1 = fma(broadcast(weights, m + 1), x, a1)
+        a2 = fma(broadcast(weights, m + 2), x, a2)
+        a3 = fma(broadcast(weights, m + 3), x, a3)
+        m += OUTPUTS
+        second += mix_row
+    return a0, a1, a2, a3
+
+
+@inlined
+def _wide_sums(op, data, weights, packed, source, mixed, sums, more):
+    """Add as ``_sums`` does, and for the next 16 samples to ``more``."""
+    (w, m), (first, row), (second, mix_row) = packed, source, mixed
+    (a0, a1, a2, a3), (c0, c1, c2, c3) = sums, more
+    taps, step = op[TAPS], op[DILATION]
+    for _ in range(op[IN]):
+        at = first
+        for _tap in range(taps):
+            x, y = load(data, at), load(data, at + LANES)
+            w0, w1, w2, w3 = _four(weights, w)
+            a0, a1, a2, a3 = fma(w0, x, a0), fma(w1, x, a1), fma(w2, x, a2), fma(w3, x, a3)
+            c0, c1, c2, c3 = fma(w0, y, c0), fma(w1, y, c1), fma(w2, y, c2), fma(w3, y, c3)
+            w += OUTPUTS
+            at += step
+        first += row
+    for _ in range(op[MIX_IN]):
+        x, y = load(data, second), load(data, second + LANES)
+        w0, w1, w2, w3 = _four(weights, m)
+        a0, a1, a2, a3 = fma(w0, x, a0), fma(w1, x, a1), fma(w2, x, a2), fma(w3, x, a3)
+        c0, c1, c2, c3 = fma(w0, y, c0), fma(w1, y, c1), fma(w2, y, c2), fma(w3, y, c3)
+        m += OUTPUTS
+        second += mix_row
+    return (a0, a1, a2, a3), (c0, c1, c2, c3)
+
+
+@inlined
+def _activated(op, weights, sums, width):
+    """Apply the activation to the first ``width`` channels, or to some more."""
+    a0, a1, a2, a3 = sums
+    kind, slope = op[ACTIVATION], broadcast(weights, op[SETTINGS])
+    if kind:
+        a0 = activate_in_registers(kind, a0, slope)
+        a1 = activate_in_registers(kind, a1, slope)
+        if width > 2:
+            a2 = activate_in_registers(kind, a2, slope)
+            a3 = activate_in_registers(kind, a3, slope)
+    return a0, a1, a2, a3
+
+
+@inlined
+def _loaded(data, at, row):
+    return load(data, at), load(data, at + row), load(data, at + 2 * row), load(data, at + 3 * row)
+
+
+@inlined
+def _stored(data, at, row, values):
+    a0, a1, a2, a3 = values
+    store(data, at, a0)
+    store(data, at + row, a1)
+    store(data, at + 2 * row, a2)
+    store(data, at + 3 * row, a3)
+
+
+@inlined
+def _added(sums, others):
+    (a0, a1, a2, a3), (b0, b1, b2, b3) = sums, others
+    return a0 + b0, a1 + b1, a2 + b2, a3 + b3
+
+
+@inlined
+def conv_tile(op, data, weights, packed, b, source, mixed, target):
+    """Compute 4 output channels by 16 samples."""
+    out, row = target
+    sums = _four(weights, b)
+    if op[ACCUMULATE]:
+        sums = _added(sums, _loaded(data, out, row))
+    sums = _sums(op, data, weights, packed, source, mixed, sums)
+    _stored(data, out, row, _activated(op, weights, sums, OUTPUTS))
+
+
+@inlined
+def wide_conv_tile(op, data, weights, packed, b, source, mixed, target):
+    """Compute 4 output channels by 32 samples."""
+    out, row = target
+    sums = _four(weights, b)
+    more = sums
+    if op[ACCUMULATE]:
+        sums = _added(sums, _loaded(data, out, row))
+        more = _added(more, _loaded(data, out + LANES, row))
+    sums, more = _wide_sums(op, data, weights, packed, source, mixed, sums, more)
+    _stored(data, out, row, _activated(op, weights, sums, OUTPUTS))
+    _stored(data, out + LANES, row, _activated(op, weights, more, OUTPUTS))
+
+
+@inlined
+def convolve(op, data, weights, buffers, positions, n):
+    """Run CONV on a chunk of n samples."""
+    first, row = _first_tap(op, data, buffers, positions, n)
+    second, mix_row = buffers[op[MIX], START], buffers[op[MIX], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+    per_tile, per_mix = op[IN] * op[TAPS], op[MIX_IN]
+    for channel in range(0, op[OUT], OUTPUTS):
+        packed = op[WEIGHT] + channel * per_tile, op[MIX_WEIGHT] + channel * per_mix
+        start = out + channel * out_row
+        b = op[BIAS] + channel
+        if has_512_bits():
+            for t in range(0, n, 2 * LANES):
+                source, mixed = (first + t, row), (second + t, mix_row)
+                wide_conv_tile(op, data, weights, packed, b, source, mixed, (start + t, out_row))
+        else:
+            for t in range(0, n, LANES):
+                source, mixed = (first + t, row), (second + t, mix_row)
+                conv_tile(op, data, weights, packed, b, source, mixed, (start + t, out_row))
+
+
+@inlined
+def _to_head(data, at, accumulate, a):
+    store(data, at, a + load(data, at) if accumulate else a)
+
+
+@inlined
+def _layer_tile(op, data, weights, source, mixed, target, head):
+    """Compute all channels of a layer by 16 samples."""
+    (out, row), (top, head_row) = target, head
+    packed = op[WEIGHT], op[MIX_WEIGHT]
+    sums = _four(weights, op[BIAS])
+    sums = _sums(op, data, weights, packed, source, mixed, sums)
+    width, accumulate = op[WIDTH], op[HEAD_ACCUMULATE]
+    a0, a1, a2, a3 = _activated(op, weights, sums, width)
+    _to_head(data, top, accumulate, a0)
+    if width > 1:
+        _to_head(data, top + head_row, accumulate, a1)
+    if width > 2:
+        _to_head(data, top + 2 * head_row, accumulate, a2)
+    if width > 3:
+        _to_head(data, top + 3 * head_row, accumulate, a3)
+    w, b = op[RESIDUAL], op[RESIDUAL_BIAS]
+    for channel in range(op[IN]):
+        y = load(data, out) + broadcast(weights, b + channel)
+        w0, w1, w2, w3 = _four(weights, w)
+        y = fma(w0, a0, fma(w1, a1, fma(w2, a2, fma(w3, a3, y))))
+        store(data, out, y)
+        w += OUTPUTS
+        out += row
+
+
+@inlined
+def run_layer(op, data, weights, buffers, positions, n):
+    """Run LAYER on a chunk of n samples."""
+    first, row = _first_tap(op, data, buffers, positions, n)
+    second, mix_row = buffers[op[MIX], START], buffers[op[MIX], ROW]
+    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+    top, head_row = buffers[op[HEAD], START], buffers[op[HEAD], ROW]
+    for t in range(0, n, LANES):
+        source, mixed = (first + t, row), (second + t, mix_row)
+        _layer_tile(op, data, weights, source, mixed, (out + t, out_row), (top + t, head_row))
