@@ -1,5 +1,7 @@
 """Steps of the compiled kernel: what is fused, and that nothing that is read elsewhere is lost."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from torch import Tensor, nn
 pytest.importorskip("numba", reason="process is compiled by numba")
 
 from wavenet.nam import NamWaveNet, preset
-from wavenet.nn import Causal, CausalConv1d, Chain, State
+from wavenet.nn import Causal, CausalConv1d, Chain, FastTanh, State, with_fast_tanh
+from wavenet.nn.activations import FAST_TANH_ERROR
 from wavenet.nn.graph import ADD, CONV, Buffer, Graph
+from wavenet.nn.graph_activations import FAST_TANH, TANH
 from wavenet.processing import Processor, table
 from wavenet.processing.convolution import conv_tile, wide_conv_tile
 from wavenet.processing.fusion import fuse
@@ -79,6 +83,24 @@ def test_a_buffer_that_another_operation_reads_is_kept() -> None:
     expected, _ = block.stream(x, block.init_state(1))
     got = Processor(block, block.init_state(1))(x)
     torch.testing.assert_close(got, expected.detach(), rtol=0, atol=1e-6)
+
+
+def test_fast_tanh_is_near_tanh_and_leaves_the_network_as_it_was() -> None:
+    model = NamWaveNet(preset("feather")).eval()
+    x = torch.randn(1, 1, 400)
+    fast = with_fast_tanh(model)
+    kinds = Counter(part.kind for step in fuse(Graph.of(fast)) for part in step.operations)
+    assert (kinds[TANH], kinds[FAST_TANH]) == (0, 20)
+    with torch.inference_mode():
+        got = Processor(fast, fast.init_state(1))(x)
+        expected, _ = fast.stream(x, fast.init_state(1))
+        exact, _ = model.stream(x, model.init_state(1))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    assert not torch.equal(expected, exact)
+    everywhere = torch.linspace(-30, 30, 100_001, dtype=torch.float64)
+    assert (FastTanh()(everywhere) - everywhere.tanh()).abs().max() < FAST_TANH_ERROR
+    with pytest.raises(ValueError, match=r"^Chain has no nn\.Tanh to replace"):
+        with_fast_tanh(Chain(CausalConv1d(1, 1, 2)))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from wavenet.cli.options import (
     LARGEST_BATCH,
     MODEL_HELP,
     add_device,
+    add_fast_tanh,
     add_json,
     add_weights,
     any_name,
@@ -59,6 +60,7 @@ def add_arguments(bench: argparse.ArgumentParser) -> None:
         help="run this model: a .nam file, the checkpoint folder of an imported one, or an "
         "untrained network of a NAM size: standard, lite, feather or nano (default: standard)",
     )
+    add_fast_tanh(live)
     for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
         text = f"repeat the measurement and report the median (default: {rounds} times)"
         measure.add_argument(
@@ -227,9 +229,12 @@ def _train(options: argparse.Namespace) -> str:
 
 
 def _process(options: argparse.Namespace) -> str:
-    from wavenet.benchmark.process_speed import measure_processing
+    from wavenet.benchmark.process_speed import amplifier, measure_processing
+    from wavenet.nn import Causal, with_fast_tanh
 
-    network = None if options.model is None else _network(options.model)
+    network: Causal = amplifier().eval() if options.model is None else _network(options.model)
+    if options.fast_tanh:
+        network = with_fast_tanh(network)
     speed = measure_processing(network, rounds=options.rounds, threads=options.threads)
     return speed.to_json() if options.json else str(speed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wavenet.cli.options import any_name, audio_name, integer
+from wavenet.cli.options import add_fast_tanh, any_name, audio_name, integer
 from wavenet.cli.progress import seconds_bar
 from wavenet.cli.standard_streams import print_message, print_result
 from wavenet.storage.files import require_writable
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a .nam file with several sizes of a model, take the one of this name or position "
         "from 0 on (default: the largest)",
     )
+    add_fast_tanh(parser)
     parser.add_argument(
         "--chunk",
         type=integer,
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from wavenet.audio import audio_info
     from wavenet.audio.writing import require_extension
     from wavenet.cli.nam_models import load_model
+    from wavenet.nn import with_fast_tanh
     from wavenet.processing.files import FORMATS, process_file
 
     source, target = Path(options.source), Path(options.target)
@@ -62,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     require_writable(target)
     duration_s = audio_info(source).duration_s
     model = load_model(options.model, submodel=options.submodel)
+    if options.fast_tanh:
+        model = with_fast_tanh(model)
     torch.set_num_threads(1)  # a chunk is too small to share: an LSTM becomes slower by sharing it
     with seconds_bar(duration_s, "processing") as bar:
         done = process_file(model, source, target, chunk=options.chunk, progress=bar.update)

@@ -1,6 +1,6 @@
 """Causal blocks to import into any model. They need nothing but torch."""
 
-from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid
+from wavenet.nn.activations import FastTanh, LeakyHardtanh, Snake, Softsigmoid, with_fast_tanh
 from wavenet.nn.attention import CausalAttention
 from wavenet.nn.branches import Concat, Parallel, Residual
 from wavenet.nn.causal import Causal, UnboundedPastError
@@ -83,4 +83,5 @@ __all__ = [
     "select_rows",
     "through_states",
     "unflatten_state",
+    "with_fast_tanh",
 ]
