@@ -10,13 +10,24 @@ from wavenet.cli.parser import CommandParser
 from wavenet.cli.progress import counted
 from wavenet.cli.signals import INTERRUPTED
 from wavenet.cli.standard_streams import print_result
-from wavenet.training.recipe import MISSING_PACKAGES, parse_training
+from wavenet.training.recipe import MISSING_PACKAGES, option_meanings, parse_training
 from wavenet.values.text import printable
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Let the settings of training read the arguments: jsonargparse knows their types."""
     parser.reader = _read
+
+
+def add_options(parser: CommandParser) -> None:
+    """Add every key as an option of argparse, for what reads parsers: completion, reference pages.
+
+    Raises:
+        ModuleNotFoundError: without the packages that training needs.
+    """
+    parser.add_argument("recipe", metavar="RECIPE.yaml", nargs="?", help="read settings from this")
+    for name, meaning in option_meanings().items():
+        parser.add_argument(name, help=meaning.replace("%", "%%"))
 
 
 def _read(arguments: list[str]) -> dict[str, Any]:

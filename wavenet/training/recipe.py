@@ -64,6 +64,23 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     return TrainingConfig(**parsed), out, resume
 
 
+def option_meanings() -> dict[str, str]:
+    """Return the options of ``wavenet train``, in the order of ``--help``, and what they mean.
+
+    Raises:
+        ModuleNotFoundError: if the packages that training needs are missing.
+    """
+    try:
+        parser = _parser()
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(MISSING_PACKAGES) from error
+    return {
+        hyphened(action.option_strings[-1]): action.help or ""
+        for action in parser._actions
+        if action.option_strings and action.option_strings[-1] != "--help"
+    }
+
+
 def _parser() -> Any:
     """A jsonargparse parser of all keys, whose options are shown with hyphens."""
     import jsonargparse
