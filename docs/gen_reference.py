@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
-import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -333,5 +332,3 @@ def _cell(text: str) -> str:
 
 def _first_paragraph(text: str | None) -> str:
     return (text or "").strip().partition("\n\n")[0]
-
-
