@@ -32,7 +32,7 @@ RUN = ("python", "sh")
 
 SHORTER = shlex.split(
     "--max_steps 2 --batch_size 1 --window_s 0.05 --validation_windows 1 --listen_s 0.05"
-    " --model.layers_per_stack 4 --trainer.accelerator cpu"
+    " --trainer.accelerator cpu"
 )
 
 
@@ -45,9 +45,8 @@ def blocks(page: str, *languages: str) -> list[tuple[str, str]]:
 def commands(text: str) -> Iterator[list[str]]:
     """The arguments of every `wavenet` in a block."""
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["wavenet"] and len(words) > 1:
-            yield words[1:]
+        if line.startswith("wavenet "):
+            yield shlex.split(line, comments=True)[1:]
 
 
 @pytest.fixture
@@ -73,7 +72,8 @@ def workplace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch)
 def brief(arguments: list[str]) -> list[str]:
     """The same command, done within a second or two."""
     if arguments[0] == "train":
-        return [*arguments, *SHORTER]
+        smaller = [] if "--from" in arguments else ["--model.layers_per_stack", "4"]
+        return [*arguments, *SHORTER, *smaller]
     if arguments[0] == "generate":
         return [*arguments, "--seconds", "0.05"]
     if arguments[0] == "evaluate":
