@@ -1,7 +1,7 @@
 """Hook of MkDocs: pages that are generated from the code, and files of the repository in the site.
 
-- The reference pages of the commands come from their argparse parsers, those of the configuration
-  from the typed classes and their docstrings, those of the Python interface from ``__all__``.
+- The page of the commands comes from their argparse parsers, that of the configuration from the
+  typed classes and their docstrings, those of the Python interface from ``__all__``.
 - Recipes, samples and the changelog stay where they are; the site gets them at the same place.
 - A link in a page is that of the repository, so that it works there as well; ``on_page_markdown``
   makes it one of the site.
@@ -307,8 +307,7 @@ def _keys(kind: Any) -> Iterator[tuple[str, str, str, str]]:
 
 def _key_table(keys: Any) -> list[str]:
     rows = [
-        f"| `{name}` | `{_cell(kind)}` | {f'`{_cell(default)}`' if default else ''} "
-        f"| {_cell(meaning)} |"
+        f"| `{name}` | `{kind}` | {f'`{default}`' if default else ''} | {_cell(meaning)} |"
         for name, kind, default, meaning in keys
     ]
     return _table(("key", "type", "default", "meaning"), rows)
@@ -326,8 +325,9 @@ def _table(header: tuple[str, ...], rows: list[str]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Return a text for one cell: no line breaks, no bars, code in single backticks."""
-    return " ".join(text.replace("|", "\\|").replace("``", "`").split())
+    """Return a text for one cell: no line breaks, bars escaped outside of code in backticks."""
+    parts = " ".join(text.replace("``", "`").split()).split("`")
+    return "`".join(part if i % 2 else part.replace("|", "\\|") for i, part in enumerate(parts))
 
 
 def _first_paragraph(text: str | None) -> str:

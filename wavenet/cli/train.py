@@ -10,7 +10,7 @@ from wavenet.cli.parser import CommandParser
 from wavenet.cli.progress import counted
 from wavenet.cli.signals import INTERRUPTED
 from wavenet.cli.standard_streams import print_result
-from wavenet.training.recipe import MISSING_PACKAGES, option_meanings, parse_training
+from wavenet.training.recipe import MISSING_PACKAGES, parse_training, training_options
 from wavenet.values.text import printable
 
 
@@ -25,9 +25,15 @@ def add_options(parser: CommandParser) -> None:
     Raises:
         ModuleNotFoundError: without the packages that training needs.
     """
-    parser.add_argument("recipe", metavar="RECIPE.yaml", nargs="?", help="read settings from this")
-    for name, meaning in option_meanings().items():
-        parser.add_argument(name, help=meaning.replace("%", "%%"))
+    parser.add_argument(
+        "recipe", metavar="RECIPE.yaml", nargs="?", help="read settings from this YAML file"
+    )
+    for name, meaning, has_value in training_options():
+        meaning = meaning.replace("%", "%%")
+        if has_value:
+            parser.add_argument(name, metavar="VALUE", help=meaning)
+        else:
+            parser.add_argument(name, action="store_true", help=meaning)
 
 
 def _read(arguments: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ interpolated between frames.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ def refine(
     stream.add_frames(frames.reshape(len(rows), *frames.shape[-2:]))
     refined = torch.cat((stream.add(rows), stream.finish()), dim=-1).reshape(signal.shape)
     refined = refined.to(signal.dtype)
-    return refined.numpy() if isinstance(audio, np.ndarray) else refined
+    return cast(Signal, refined.numpy() if isinstance(audio, np.ndarray) else refined)
 
 
 class RefinementStream:

@@ -64,8 +64,8 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     return TrainingConfig(**parsed), out, resume
 
 
-def option_meanings() -> dict[str, str]:
-    """Return the options of ``wavenet train``, in the order of ``--help``, and what they mean.
+def training_options() -> list[tuple[str, str, bool]]:
+    """Return the options of ``wavenet train``: name, meaning, and whether a value follows.
 
     Raises:
         ModuleNotFoundError: if the packages that training needs are missing.
@@ -74,11 +74,11 @@ def option_meanings() -> dict[str, str]:
         parser = _parser()
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(MISSING_PACKAGES) from error
-    return {
-        hyphened(action.option_strings[-1]): action.help or ""
+    return [
+        (hyphened(action.option_strings[-1]), action.help or "", action.nargs != 0)
         for action in parser._actions
-        if action.option_strings and action.option_strings[-1] != "--help"
-    }
+        if action.option_strings and action.option_strings[-1] not in ("--help", "--print_config")
+    ]
 
 
 def _parser() -> Any:
