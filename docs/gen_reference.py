@@ -168,9 +168,8 @@ def module_page(module: str) -> str:
 
 def package_page() -> str:
     """Return the table of the names of ``wavenet`` itself, with links to their entries."""
-    names = {id(_resolved(full)): full for module in MODULES for full in entries(module)}
     rows = [
-        f"| [`wavenet.{name}`][{names[id(getattr(wavenet, name))]}] "
+        f"| [`wavenet.{name}`][{_entry(name)}] "
         f"| {_cell(_first_paragraph(getattr(wavenet, name).__doc__))} |"
         for name in wavenet.__all__
     ]
@@ -195,9 +194,16 @@ def package_page() -> str:
     )
 
 
-def _resolved(full: str) -> Any:
-    module, _, name = full.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+def _entry(name: str) -> str:
+    """Return the full name under which a name of ``wavenet`` has its entry."""
+    for module in MODULES:
+        for full in entries(module):
+            folder, _, last = full.rpartition(".")
+            if last == name and getattr(importlib.import_module(folder), name) is getattr(
+                wavenet, name
+            ):
+                return full
+    raise ValueError(f"wavenet.{name} has no entry; add it to MORE")
 
 
 # --- the commands ---
