@@ -46,7 +46,7 @@ demo: install  ## vocode with the voice, train a vocoder for a minute and hear i
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python recipes/demo/demo.py --out demo-out
 
 docs: install $(DOCS_INSTALLED)  ## the pages, in site; every warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCS_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check --only-binary :all: \

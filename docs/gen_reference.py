@@ -38,7 +38,8 @@ MOUNTED = (
     "examples/*",
     "recipes/*",
     "recipes/*/*",
-    "samples/README.md",
+    "samples/*.md",
+    "samples/*.txt",
     "samples/pictures/*",
     "samples/voice/README.md",
     "samples/voice/*/*.flac",
@@ -47,7 +48,7 @@ MOUNTED = (
 )
 """Files of the repository that the site has at the same place."""
 
-SUFFIXES = {".csv", ".flac", ".md", ".png", ".py", ".sh", ".yaml"}
+SUFFIXES = {".csv", ".flac", ".md", ".png", ".py", ".sh", ".txt", ".yaml"}
 
 MORE = {
     "wavenet.nn": ["wavenet.nn.memoryless.Memoryless", "wavenet.nn.refine.refine"],
