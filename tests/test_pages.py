@@ -136,3 +136,15 @@ def test_the_site_is_built_without_a_warning_and_names_no_other_host(
     for name in wavenet.__all__:
         module = getattr(wavenet, name).__module__
         assert re.search(rf'id="wavenet\.[\w.]*\b{name}"', html), f"{module}.{name}"
+
+
+def test_a_session_in_a_docstring_is_shown_as_code(repository: Path) -> None:
+    pytest.importorskip("griffe", reason=MISSING)
+    path = repository / "docs" / "griffe_doctests.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "Add.\n\n>>> add(1, 1)\n2\n\nArgs:"
+    assert module.fenced(text) == "Add.\n\n```pycon\n>>> add(1, 1)\n2\n```\n\nArgs:"
