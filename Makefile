@@ -11,10 +11,12 @@ BIN := $(VENV)/bin
 # Written last: an install that was cut short has no stamp and is made anew.
 INSTALLED := $(VENV)/.installed
 UNFINISHED := $(VENV)/.unfinished
+# What only the pages need, installed when they are built first.
+DOCS_INSTALLED := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-slow gpu check format wheel clean
+.PHONY: help install demo docs test test-all test-slow gpu check format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -43,6 +45,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install  ## vocode with the voice, train a vocoder for a minute and hear it: at most 5 minutes on 2 cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python recipes/demo/demo.py --out demo-out
 
+docs: install $(DOCS_INSTALLED)  ## the pages, in site; every warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check --only-binary :all: \
+		--constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 test: install  ## the quick tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
@@ -69,5 +79,5 @@ wheel: install  ## dist/wavenet_audio-VERSION-py3-none-any.whl
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean:  ## take away .venv and all that was built
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -193,7 +193,7 @@ def test_constraints_pin_all_that_make_install_asks_for(repository: Path) -> Non
     pinned = pins(repository)
     extras = project(repository)["optional-dependencies"]
     asked = {"torch", "numpy", "safetensors"}
-    for extra in ("audio", "corpora", "train", "test"):
+    for extra in ("audio", "completion", "corpora", "docs", "media", "train", "test"):
         asked |= requirement_names(extras[extra]) - {"wavenet-audio"}
     assert len(asked) > 15
     assert asked <= pinned.keys()

@@ -1,8 +1,8 @@
-"""Filling gaps of 20 ms: a dilated stack that hears both sides, against linear interpolation.
+"""Filling gaps of 20 ms: a dilated stack over both sides, against linear interpolation.
 
     python recipes/inpaint/inpaint.py --out inpaint-out
 
-The network hears the samples before the gap with one causal stack, and those behind it with another
+The network reads the samples before the gap with one causal stack, and those behind it with another
 on the reversed signal. It is told where the gap is, and starts from the interpolated line.
 """
 
@@ -30,7 +30,7 @@ LOUDER_THAN = 0.01  # RMS around a gap in the test: filling silence is no feat
 
 
 class BothSides(nn.Module):
-    """One causal stack hears the past, another one the reversed signal: the future.
+    """One causal stack reads the past, another one the reversed signal: the future.
 
     Signal, mask and interpolated line ``[B, 3, T]`` to the filled signal ``[B, 1, T]``.
     """
@@ -74,7 +74,7 @@ def interpolated(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def heard(x: Tensor, mask: Tensor) -> Tensor:
-    """What the network hears, ``[B, 3, T]``: the line over the gaps, the mask, the rest alone."""
+    """Input of the network, ``[B, 3, T]``: the line over the gaps, the mask, the rest alone."""
     line = interpolated(x, mask)
     return torch.stack([line, mask.float(), torch.where(mask, 0.0, x)], 1)
 

@@ -1,4 +1,4 @@
-"""Where is speech? A dilated stack that hears both sides says so for every sample, in noise.
+"""Where is speech? A dilated stack over both sides says so for every sample, in noise.
 
     python recipes/segment/segment.py --out segment-out
 
@@ -31,7 +31,7 @@ SNR_DB = (0.0, 5.0, 10.0)
 
 
 class BothSides(nn.Module):
-    """One causal stack hears the past, another one the reversed signal: the future.
+    """One causal stack reads the past, another one the reversed signal: the future.
 
     ``[B, 1, T]`` to ``[B, 1, T]``: the size is kept, whatever the dilations.
     """

@@ -242,13 +242,13 @@ def test_tables_of_several_reports_are_printed_one_after_another(
     assert printed.index("| gpu | float32 | 1 | 1 |") < printed.index("| gpu | float32 | 1 | 2 |")
 
 
-def test_the_figures_of_the_readme_are_those_of_the_reports(
+def test_the_figures_of_the_pages_are_those_of_the_reports(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", "--table", str(repository / "benchmarks")]) == 0
     command = "wavenet doctor --table benchmarks"
     block = f"<!-- begin: {command} -->\n{capsys.readouterr().out}<!-- end: {command} -->\n"
-    assert block in (repository / "README.md").read_text()
+    assert block in (repository / "docs" / "benchmarks.md").read_text()
 
 
 def test_the_help_lists_the_wheels_that_a_bare_machine_needs(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from wavenet.audio.libraries import AudioError, import_soundfile
+from wavenet.audio.media import REMEDY, decoded_copy, has_decoder
 from wavenet.audio.standard_error import silenced_standard_error
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_536_000
@@ -33,20 +34,25 @@ _COPIED_AT_ONCE = 1 << 20
 def open_audio(path: str | os.PathLike[str]) -> Any:
     """Open `path` as a soundfile.SoundFile that has all samples that its header declares.
 
-    A pipe, such as /dev/stdin, is copied to a temporary file first, once in this process.
+    A pipe, such as /dev/stdin, is copied to a temporary file first, once in this process. What
+    libsndfile does not read is decoded by PyAV, if that is installed (``wavenet.audio.media``).
 
     Raises:
         AudioError: as `read_audio`.
     """
     soundfile = import_soundfile()
+    found = _seekable(path)
     try:
         with silenced_standard_error():
-            file = soundfile.SoundFile(_seekable(path))
+            file = soundfile.SoundFile(found)
     except (RuntimeError, TypeError) as error:  # TypeError: .raw, which has no header
-        raise AudioError(
-            f"{path}: not an audio file that can be read, whatever its name says; "
-            "remove it or convert it to wav, flac or ogg"
-        ) from error
+        copy = decoded_copy(found)
+        if copy is None:
+            raise AudioError(
+                f"{path}: not an audio file that can be read, whatever its name says; "
+                f"remove it or convert it to wav, flac or ogg{'' if has_decoder() else REMEDY}"
+            ) from error
+        file = soundfile.SoundFile(copy)
     try:
         _require_plausible(file, path)
     except AudioError:

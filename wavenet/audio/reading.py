@@ -66,7 +66,8 @@ def read_audio(
 ) -> tuple[Tensor, int]:
     """Read a file, or a part of it, as mono: the mean of its channels.
 
-    Reads WAV, FLAC, Ogg and all other formats of libsndfile, integers of 8 to 32 bits and floats.
+    Reads WAV, FLAC, Ogg and all other formats of libsndfile, integers of 8 to 32 bits and floats;
+    and M4A, AAC, WMA and others of FFmpeg with the extra ``media``.
     Values above full scale, in float files or after resampling, are clipped to [-1, 1]; values far
     above it are refused. Channels that cancel each other are not averaged, with a warning. WAV and
     FLAC declare a length and are refused with fewer samples; Ogg is read to its end.

@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from wavenet.cli.completion import PrintCompletion
 from wavenet.cli.parser import CommandParser, PrintVersion, UsageError
 from wavenet.cli.signals import INTERRUPTED, unwound_by_signals
 from wavenet.cli.standard_streams import (
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     if not given:
-        for line in _parser(None).format_help().splitlines():
+        for line in _parser().format_help().splitlines():
             print_message(line)
         return MISTAKE
     try:
@@ -151,8 +152,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Module and description of each command."""
 
 
-def _parser(name: str | None) -> CommandParser:
-    """The parser of all commands, with the arguments of one of them."""
+def whole_parser() -> CommandParser:
+    """Return the parser of all commands with the options of each, for completion and reference.
+
+    Raises:
+        ModuleNotFoundError: without the packages that ``wavenet train`` needs.
+    """
+    parser = _parser(*COMMANDS)
+    train = importlib.import_module("wavenet.cli.train")
+    train.add_options(parser.commands["train"])
+    return parser
+
+
+def _parser(*names: str) -> CommandParser:
+    """The parser of all commands, with the arguments of those that are named."""
     parser = CommandParser(
         prog="wavenet", description="WaveNet in PyTorch: train models, generate and process audio."
     )
@@ -162,10 +175,17 @@ def _parser(name: str | None) -> CommandParser:
         nargs=0,
         help="print the version of this package and exit",
     )
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        whole_parser=whole_parser,
+        help="print a script that completes commands and options in this shell, and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for each, (module, text) in COMMANDS.items():
         command = commands.add_parser(each, help=text, description=f"{text.capitalize()}.")
-        if each == name:
+        parser.commands[each] = command
+        if each in names:
             found = importlib.import_module(f"wavenet.cli.{module}")
             found.add_arguments(command)
             command.set_defaults(run=found.run)

@@ -24,10 +24,15 @@ class CommandParser(argparse.ArgumentParser):
         help_of: the command whose ``--help`` an error points to, if not the parser's own.
         reader: reads all arguments instead, into the values of a namespace: of a command whose
             arguments are defined elsewhere.
+        commands: parsers of the commands, by name.
     """
 
     help_of: str | None = None
     reader: Callable[[list[str]], dict[str, Any]] | None = None
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: dict[str, CommandParser] = {}
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""

@@ -10,13 +10,30 @@ from wavenet.cli.parser import CommandParser
 from wavenet.cli.progress import counted
 from wavenet.cli.signals import INTERRUPTED
 from wavenet.cli.standard_streams import print_result
-from wavenet.training.recipe import MISSING_PACKAGES, parse_training
+from wavenet.training.recipe import MISSING_PACKAGES, parse_training, training_options
 from wavenet.values.text import printable
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Let the settings of training read the arguments: jsonargparse knows their types."""
     parser.reader = _read
+
+
+def add_options(parser: CommandParser) -> None:
+    """Add every key as an option of argparse, for what reads parsers: completion, reference pages.
+
+    Raises:
+        ModuleNotFoundError: without the packages that training needs.
+    """
+    parser.add_argument(
+        "recipe", metavar="RECIPE.yaml", nargs="?", help="read settings from this YAML file"
+    )
+    for name, meaning, has_value in training_options():
+        meaning = meaning.replace("%", "%%")
+        if has_value:
+            parser.add_argument(name, metavar="VALUE", help=meaning)
+        else:
+            parser.add_argument(name, action="store_true", help=meaning)
 
 
 def _read(arguments: list[str]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class Batches(Dataset[dict[str, Tensor]]):
         windows: of the whole run.
         batch_size: windows of a step, over all processes.
         per_step: batches that a process computes for a step.
-        process, processes: index of this process, and number of processes.
+        process: index of this process.
+        processes: number of processes.
 
     Raises:
         ValueError: if a step has fewer windows than parts.

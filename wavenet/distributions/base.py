@@ -13,8 +13,10 @@ from wavenet.values.integers import is_integer
 
 STEP = 1 / 32768
 """Distance of two neighbouring 16-bit samples (full scale is 1)."""
-X_MIN, X_MAX = -1.0, 1.0 - STEP
-"""The first and the last sample of the grid."""
+X_MIN = -1.0
+"""Smallest sample of the grid."""
+X_MAX = 1.0 - STEP
+"""Largest sample of the grid."""
 
 
 def bits_per_sample(log_prob: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ interpolated between frames.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,14 +26,18 @@ _MOST_HOPS = 256
 """Largest number of hops that are processed at once."""
 
 
+Signal = TypeVar("Signal")
+"""A tensor, or an array of numpy."""
+
+
 def refine(
-    audio: Any,
+    audio: Signal,
     mel: Any,
     mel_config: MelConfig,
     passes: int = DEFAULT_PASSES,
     *,
     filterbank: Tensor | None = None,
-) -> Any:
+) -> Signal:
     """Refine a signal towards a target mel, starting from the signal's phase.
 
     Use it on the output of any vocoder, Griffin-Lim or WORLD, with the mel that it was synthesised
@@ -68,7 +72,7 @@ def refine(
     stream.add_frames(frames.reshape(len(rows), *frames.shape[-2:]))
     refined = torch.cat((stream.add(rows), stream.finish()), dim=-1).reshape(signal.shape)
     refined = refined.to(signal.dtype)
-    return refined.numpy() if isinstance(audio, np.ndarray) else refined
+    return cast(Signal, refined.numpy() if isinstance(audio, np.ndarray) else refined)
 
 
 class RefinementStream:

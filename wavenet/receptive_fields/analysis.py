@@ -32,6 +32,7 @@ from wavenet.receptive_fields.verification import verify_block, verify_trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach
 
 METHODS = ("auto", "trace", "gradient")
+"""Values of ``method``: by formula, by gradient, or the first of them that works."""
 
 _ROUND_SIZES = (32, 96, 640, 11520)
 """Sizes that halve often: otherwise branches would end at different strides."""

@@ -64,6 +64,23 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     return TrainingConfig(**parsed), out, resume
 
 
+def training_options() -> list[tuple[str, str, bool]]:
+    """Return the options of ``wavenet train``: name, meaning, and whether a value follows.
+
+    Raises:
+        ModuleNotFoundError: if the packages that training needs are missing.
+    """
+    try:
+        parser = _parser()
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(MISSING_PACKAGES) from error
+    return [
+        (hyphened(action.option_strings[-1]), action.help or "", action.nargs != 0)
+        for action in parser._actions
+        if action.option_strings and action.option_strings[-1] not in ("--help", "--print_config")
+    ]
+
+
 def _parser() -> Any:
     """A jsonargparse parser of all keys, whose options are shown with hyphens."""
     import jsonargparse

@@ -54,7 +54,7 @@ def read_report(path: Path) -> dict[str, Any]:
 def published(path: Path) -> list[str]:
     """Return the tables of one report, or of all reports in the folders below a folder.
 
-    This is what the README shows; without a report a line that there is none.
+    This is what docs/benchmarks.md shows; without a report a line that there is none.
 
     Raises:
         ValueError: if the path is neither a report nor a folder.

@@ -1,6 +1,6 @@
-"""Teach a mel vocoder what to hear where there is no mel, and leave all else as it is.
+"""Fit the vector that stands for an absent mel in a vocoder, and leave all else as it is.
 
-    python recipes/prompts/babble.py MODEL CORPUS OUT --steps 80
+    python recipes/prompts/null_mel.py MODEL CORPUS OUT --steps 80
 
 Of an ``unconditional`` model only ``no_features`` learns, the vector that stands for the encoded
 mel: with windows whose mel is dropped, bits per sample, Adam. What the model does with a mel stays
