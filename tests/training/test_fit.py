@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -43,7 +42,7 @@ class Rates(Callback):
         self.kinds: set[str] = set()
         self.rates: list[float] = []
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         (optimizer,) = trainer.optimizers
         self.kinds.add(type(optimizer).__name__)
         self.rates.append(optimizer.param_groups[0]["lr"])

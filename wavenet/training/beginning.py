@@ -1,15 +1,28 @@
-"""The beginning of a run: a mistake that is found before the first step leaves nothing behind."""
+"""The folder of a run: one run at a time; a mistake before the first step leaves it as it was."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+
+import yaml
+
+from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME
+from wavenet.storage.files import atomic_write, claimed
+from wavenet.storage.paths import is_inside
+from wavenet.training.config import ConfigError, TrainingConfig
+from wavenet.training.devices import is_writer
 
 SETTINGS_NAME = "config.yaml"
 OWN_FOLDERS = ("model", "checkpoints", "logs", "samples")
 """Folders that a run makes, beside its settings."""
+
+CHECKPOINT_FILES = (CONFIG_NAME, WEIGHTS_NAME)
+
+LOCK_NAME = ".lock"
 
 
 @contextlib.contextmanager
@@ -50,3 +63,59 @@ def _remove(paths: list[Path]) -> None:
     for path in reversed(paths):
         with contextlib.suppress(OSError):  # a folder that another program has put a file into
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def require_place(config: TrainingConfig, out: Path, resume: bool) -> None:
+    """Raise ConfigError unless the folder may be that of the run."""
+    if not resume:
+        _require_new(out)
+    _require_no_recipe(out)
+    if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
+        raise ConfigError(
+            f"out={str(out)!r} is inside corpus={config.corpus!r}, and what the model generates "
+            "would become part of it; name a folder outside"
+        )
+
+
+@contextlib.contextmanager
+def only_here(out: Path) -> Iterator[None]:
+    """No other process trains into this folder meanwhile, except those that do it with us."""
+    if not is_writer():
+        yield
+        return
+    try:
+        with claimed(out / LOCK_NAME):
+            yield
+    except BlockingIOError:
+        raise ConfigError(
+            f"another process is training into out={str(out)!r}; wait for it, or choose another "
+            "folder"
+        ) from None
+
+
+def _require_new(out: Path) -> None:
+    """Leave what another run has made."""
+    if is_writer() and _has_begun(out):
+        raise ConfigError(
+            f"out={str(out)!r} already holds a model; choose another folder, or go on with --resume"
+        )
+
+
+def _has_begun(out: Path) -> bool:
+    made = [out / "model" / name for name in CHECKPOINT_FILES]
+    return any(path.exists() for path in made) or (out / "checkpoints").exists()
+
+
+def _require_no_recipe(out: Path) -> None:
+    """Raise ConfigError where the settings of a run would replace a recipe."""
+    if is_writer() and not _has_begun(out) and (out / SETTINGS_NAME).exists():
+        raise ConfigError(
+            f"out={str(out)!r} holds a {SETTINGS_NAME} and no model; choose another folder, as the "
+            "settings of the run would replace it"
+        )
+
+
+def write_settings(config: TrainingConfig, out: Path) -> None:
+    if is_writer():
+        with atomic_write(out / SETTINGS_NAME) as path:
+            path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
