@@ -400,7 +400,7 @@ def test_a_run_does_not_lie_in_its_own_corpus(
         ),
         ({"trainer": {"accelerator": "abacus"}}, "trainer={'accelerator': 'abacus'}: "),
         ({"trainer": {"max_steps": 9}}, "trainer.max_steps is the run's own business; drop the k"),
-        ({"trainer": {"limit_val_batches": 0}}, "leaves nothing to validate on"),
+        ({"trainer": {"limit_val_batches": 0}}, "is not for this; set validation_windows"),
         (
             {"trainer": {"precision": "bf16-true"}},
             "trainer.precision=bf16-true would round the sam",

@@ -24,7 +24,6 @@ hear of what it waits for, and is refused. So are Lightning's own that need its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Timer
 
@@ -68,26 +67,6 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
                     f"callbacks: {kind.__name__} overrides {hook}, which training does not call; "
                     f"it calls {', '.join(HOOKS)}"
                 )
-
-
-def states(callbacks: Sequence[object]) -> dict[str, Any]:
-    """Return the states of callbacks that have one, by the names of their classes."""
-    found: dict[str, Any] = {}
-    for key, callback in _named(callbacks):
-        found[key] = getattr(callback, "state_dict", dict)()
-    return {key: state for key, state in found.items() if state}
-
-
-def load_states(callbacks: Sequence[object], saved: dict[str, Any]) -> None:
-    """Restore what ``states`` returned."""
-    for key, callback in _named(callbacks):
-        if key in saved:
-            getattr(callback, "load_state_dict")(saved[key])  # noqa: B009  (of any class)
-
-
-def _named(callbacks: Sequence[object]) -> list[tuple[str, object]]:
-    """Callbacks by their ``state_key``, as Lightning names it, or the name of the class."""
-    return [(getattr(one, "state_key", type(one).__qualname__), one) for one in callbacks]
 
 
 def _overridden(kind: type) -> list[str]:

@@ -40,6 +40,8 @@ logger = logging.getLogger("wavenet")
 
 FOLDER = "checkpoints"
 KEPT = 2
+SCALE = "MixedPrecision"
+"""Key of the scale of 16-bit losses."""
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
 
 FREE = frozenset(
@@ -60,10 +62,10 @@ FREE = frozenset(
         "trainer.detect_anomaly",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",
-        "trainer.limit_val_batches",
+        "trainer.limit_val_batches",  # of Lightning's Trainer, which began older runs
         "trainer.log_every_n_steps",
-        "trainer.max_time",
-        "trainer.profiler",
+        "trainer.max_time",  # likewise
+        "trainer.profiler",  # likewise
     }
 )
 """Keys that may change when a run goes on: no weight depends on them."""
@@ -129,14 +131,64 @@ class Checkpoints:
         trainer.throughput.pause()
         trainer.require_finite()
         if trainer.is_global_zero:
-            _write(self.folder / f"step-{step:08d}", {**trainer.state_dict(), "run": self.run})
+            _write(self.folder / f"step-{step:08d}", {**_state(trainer), "run": self.run})
             _keep_last(self.folder, step)
         self._saved = step
 
     def load(self, trainer: Trainer, path: Path) -> None:
         """Let a run go on from a checkpoint."""
-        trainer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        _restore(trainer, torch.load(path, map_location="cpu", weights_only=True))
         self._saved = trainer.global_step
+
+
+def _state(trainer: Trainer) -> dict[str, Any]:
+    """Return all that changes from step to step."""
+    weights, scale = trainer.module.state_dict(), trainer.strategy.precision.state_dict()
+    state: dict[str, Any] = {
+        "global_step": trainer.global_step,
+        "state_dict": weights,
+        "optimizer_states": [trainer.optimizer.state_dict()],
+        "callbacks": {
+            type(one).__qualname__: one.state_dict()
+            for one in (trainer.outputs.export, *trainer.extras.callbacks)
+            if hasattr(one, "state_dict")
+        },
+    }
+    if scale:
+        state[SCALE] = scale
+    if trainer.average is not None:
+        averages = trainer.average.model.state_dict()
+        state["state_dict"] = {f"model.{name}": value for name, value in averages.items()}
+        state["current_model_state"] = weights
+        state["averaging_state"] = {"n_averaged": torch.tensor(trainer.average.updates)}
+    if trainer.time_limit is not None:
+        decays_over = trainer.schedule.decays_over
+        state["time"] = {
+            **trainer.time_limit.state_dict(),
+            "decays_over": None if decays_over is None else list(decays_over),
+        }
+    return state
+
+
+def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Go on from what ``_state`` returned, in this or another process."""
+    trainer.global_step = state["global_step"]
+    trainer.module.load_state_dict(state.get("current_model_state", state["state_dict"]))
+    trainer.optimizer.load_state_dict(state["optimizer_states"][0])
+    for one in (trainer.outputs.export, *trainer.extras.callbacks):
+        if type(one).__qualname__ in state["callbacks"]:
+            one.load_state_dict(state["callbacks"][type(one).__qualname__])
+    if SCALE in state:
+        trainer.strategy.precision.load_state_dict(state[SCALE])
+    if trainer.average is not None:
+        averages = state["state_dict"].items()
+        named = {name.removeprefix("model."): value for name, value in averages}
+        trainer.average.model.load_state_dict(named)
+        trainer.average.updates = int(state["averaging_state"]["n_averaged"])
+    if trainer.time_limit is not None:
+        trainer.time_limit.load_state_dict(state["time"])
+        if state["time"]["decays_over"] is not None:
+            trainer.decay_over(*state["time"]["decays_over"])
 
 
 def _write(stem: Path, content: dict[str, Any]) -> None:

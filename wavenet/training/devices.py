@@ -15,7 +15,7 @@ from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from wavenet.training.config import ConfigError, TrainingConfig
-from wavenet.training.trainer_settings import FABRIC
+from wavenet.training.trainer_settings import FABRIC, TrainerSettings
 
 logger = logging.getLogger("wavenet")
 
@@ -36,14 +36,30 @@ def is_writer() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning reports about devices and processes."""
+    names = ("lightning.pytorch", "lightning.fabric")  # of whichever was imported last
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@quiet_lightning()
 def make_fabric(
     config: TrainingConfig, loggers: Sequence[Logger] = (), callbacks: Sequence[object] = ()
 ) -> Fabric:
     """Return Lightning Fabric for the devices and the precision of a run.
 
     Raises:
-        ConfigError: for settings that Fabric refuses, or that do not suit a run.
+        ConfigError: for settings that the loop or Fabric refuses, or that do not suit a run.
     """
+    TrainerSettings.of(config)
     given = {key: config.trainer[key] for key in FABRIC if key in config.trainer}
     strategy = given.get("strategy", "auto")
     if any(way in str(strategy) for way in ("spawn", "fork", "notebook")):
@@ -85,17 +101,3 @@ def reports_of_writer() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning reports about devices and processes."""
-    names = ("lightning.pytorch", "lightning.fabric")  # of whichever was imported last
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

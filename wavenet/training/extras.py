@@ -35,7 +35,7 @@ class Extras:
     """
 
     loggers: tuple[Logger, ...] = ()
-    callbacks: tuple[object, ...] = ()
+    callbacks: tuple[Any, ...] = ()
     optimizer: OptimizerFactory | None = None
 
     def with_recipe(self, config: TrainingConfig, out: Path) -> Extras:

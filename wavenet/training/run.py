@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -152,7 +151,7 @@ def fit(
     with _alone(where):
         require_place(config, where, resume)
         check_sizes(config, model.config)
-        _check_devices(config)
+        make_fabric(config)  # refuses its settings before a corpus is decoded
         start_hash = weights_hash(model)
         corpus = data if isinstance(data, Corpus) else _open(config, model.sample_rate, progress)
         if corpus.sample_rate != model.sample_rate:
@@ -162,9 +161,7 @@ def fit(
             )
         _report(corpus)
         learner, corpus = add_speakers(model.train(), corpus, config)
-        last = _last_checkpoint(where) if resume else None
-        record = _Record.of(learner, corpus, config, last, start_hash=start_hash)
-        return _run(learner, corpus, config, where, record, extras)
+        return _run(_Job(learner, corpus, config, where, extras, resume, start_hash))
 
 
 @contextlib.contextmanager
@@ -187,7 +184,7 @@ def _train(
     model_config = config.model_config() if start is None else _continued(start, config)
     check_sizes(config, model_config)
     extras = Extras().with_recipe(config, out)
-    _check_devices(config)
+    make_fabric(config)  # likewise
     corpus = _open(config, model_config.sample_rate, progress)
     _report(corpus)
     if start is not None:
@@ -199,51 +196,34 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
-    last = _last_checkpoint(out) if resume else None
-    record = _Record.of(model, corpus, config, last, start_hash=start_hash, recipe=recipe)
-    return _run(model, corpus, config, out, record, extras)
+    return _run(_Job(model, corpus, config, out, extras, resume, start_hash, recipe))
 
 
 @dataclass(frozen=True)
-class _Record:
-    """Facts that a run keeps in its files.
+class _Job:
+    """A run that is ready to begin.
 
     Attributes:
-        run: all that its weights depend on.
-        origin: where its model comes from.
-        last: the checkpoint to go on from, of a run that is the same; None to begin.
+        start_hash: ``weights_hash`` of the model it starts from, if any.
+        recipe: file that the settings were read from.
     """
 
-    run: dict[str, Any]
-    origin: dict[str, Any]
-    last: Checkpoint | None
-
-    @classmethod
-    def of(
-        cls,
-        model: WaveNet,
-        corpus: Corpus,
-        config: TrainingConfig,
-        last: Checkpoint | None,
-        *,
-        start_hash: str | None,
-        recipe: str | None = None,
-    ) -> _Record:
-        """Return the record of a run; raise ConfigError if the checkpoint is another run's."""
-        run = dependencies(model, corpus, config, start_hash)
-        if last is not None:
-            require_same_run(last.run, run)
-        return cls(run, provenance(corpus, config, run, recipe), last)
+    model: WaveNet
+    corpus: Corpus
+    config: TrainingConfig
+    out: Path
+    extras: Extras
+    resume: bool
+    start_hash: str | None
+    recipe: str | None = None
 
 
-def _run(
-    model: WaveNet,
-    corpus: Corpus,
-    config: TrainingConfig,
-    out: Path,
-    record: _Record,
-    extras: Extras,
-) -> TrainingResult:
+def _run(job: _Job) -> TrainingResult:
+    model, corpus, config, out, extras = job.model, job.corpus, job.config, job.out, job.extras
+    last = _last_checkpoint(out) if job.resume else None
+    run = dependencies(model, corpus, config, job.start_hash)
+    if last is not None:
+        require_same_run(last.run, run)
     if config.feedback_noise and model.predictor is None:
         raise ConfigError(
             f"feedback_noise={config.feedback_noise} needs a model with linear_prediction; "
@@ -254,8 +234,10 @@ def _run(
     train_windows, valid_windows = _windows(*parts, plan, config)
     constant = constant_bits(parts[0], valid_windows)
     logger.info("best constant distribution: %.2f bits per sample", constant)
-    outputs = _outputs(parts[1], plan, config, out, record)
-    last, export = record.last, outputs.export
+    pieces = choose_pieces(parts[1], plan, config.listen_s)
+    export = Export(out / "model", provenance(corpus, config, run, job.recipe))
+    samples = SampleLogger(pieces, out, corpus_level_db(parts[1]))
+    outputs = Outputs(export, Checkpoints(out / FOLDER, run), samples)
     step = 0 if last is None else last.step
     trainer: Trainer | None = None
 
@@ -309,29 +291,10 @@ def _windows(
     return train_windows, Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
 
 
-def _outputs(
-    valid_part: Corpus, plan: WindowPlan, config: TrainingConfig, out: Path, record: _Record
-) -> Outputs:
-    """Return what writes the files of a run."""
-    pieces = choose_pieces(valid_part, plan, config.listen_s)
-    return Outputs(
-        Export(out / "model", record.origin),
-        Checkpoints(out / FOLDER, record.run),
-        SampleLogger(pieces, out, corpus_level_db(valid_part)),
-    )
-
-
 def _tensorboard(out: Path, step: int, config: TrainingConfig) -> TensorBoardLogger:
     """Return the run's own logger; what was logged from ``step`` on is logged anew."""
     purged = step if 0 < step < config.max_steps else None
     return TensorBoardLogger(out, name="logs", version="", purge_step=purged)
-
-
-def _check_devices(config: TrainingConfig) -> None:
-    """Refuse settings of the trainer before a corpus is decoded."""
-    TrainerSettings.of(config)
-    with quiet_lightning():
-        make_fabric(config)
 
 
 def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:

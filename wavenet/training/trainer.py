@@ -10,13 +10,11 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers import Logger
-from lightning.fabric.strategies import Strategy
 from torch import Tensor
+from tqdm import tqdm
 
 from wavenet.model import WaveNet
 from wavenet.training.averaging import Average
-from wavenet.training.callbacks import load_states, states
 from wavenet.training.checkpoints import Checkpoints
 from wavenet.training.conditioning import bits_of
 from wavenet.training.config import TrainingConfig
@@ -24,10 +22,8 @@ from wavenet.training.devices import summed
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export
 from wavenet.training.extras import Extras
-from wavenet.training.finite import all_finite
 from wavenet.training.interruption import Signals
 from wavenet.training.module import WaveNetTraining
-from wavenet.training.progress_bar import ProgressBar
 from wavenet.training.sample_logger import SampleLogger
 from wavenet.training.schedule import Schedule, make_optimizer
 from wavenet.training.throughput import Throughput
@@ -36,8 +32,8 @@ from wavenet.training.trainer_settings import TrainerSettings
 
 Batch = dict[str, Tensor]
 
-SCALER = "MixedPrecision"
-"""Key of the scale of 16-bit losses in a checkpoint."""
+SHOWN = ("train/bits", "valid/bits")
+"""Numbers in the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,8 @@ class Trainer:
         global_step: steps made.
         max_steps: after which the run ends.
         should_stop: true ends the run after this step; callbacks may set it.
-        optimizer: of the trained parameters, as its factory made it.
+        optimizer, optimizers: of the trained parameters, as its factory made it; a list of it.
+        loggers, strategy, world_size, is_global_zero: those of ``fabric``.
         callback_metrics: the last value of each number that was logged.
     """
 
@@ -87,8 +84,11 @@ class Trainer:
         constant_bits: float = math.nan,
     ) -> None:
         self.fabric, self.module, self.config, self.outputs = fabric, module, config, outputs
+        self.loggers, self.strategy = fabric.loggers, fabric.strategy
+        self.world_size, self.is_global_zero = fabric.world_size, fabric.is_global_zero
         self.settings, self.extras = TrainerSettings.of(config), extras or Extras()
         self.optimizer = make_optimizer(module, config, self.extras.optimizer)
+        self.optimizers = [self.optimizer]
         self._model, self._optimizer = fabric.setup(module, self.optimizer)
         self.schedule = Schedule(config)
         self.average = Average(module.model, config.ema_decay) if config.ema_decay else None
@@ -97,8 +97,7 @@ class Trainer:
         self.global_step, self.max_steps, self.should_stop = 0, config.max_steps, False
         self.callback_metrics: dict[str, Tensor] = {}
         self.throughput, self.signals = Throughput(), Signals()
-        shown = self.settings.enable_progress_bar and fabric.is_global_zero
-        self.bar = ProgressBar(enabled=shown)
+        self.bar: tqdm[None] = tqdm(disable=True)  # until training begins
         self._all_bits = torch.zeros(())  # of all steps: finite while each of them is
 
     def __enter__(self) -> Trainer:
@@ -122,8 +121,14 @@ class Trainer:
         Returns:
             Whether ctrl-C, SIGTERM or SIGHUP ended it; the model is kept.
         """
+        hidden = not (self.settings.enable_progress_bar and self.is_global_zero)
+        is_open = self.time_limit is not None and self.schedule.decays_over is None
+        last = None if is_open else self.max_steps
+        bar: tqdm[None] = tqdm(
+            desc="training", unit="step", initial=self.global_step, total=last, disable=hidden
+        )
         try:
-            with self.signals, self.bar:
+            with self.signals, bar as self.bar:
                 self._make_steps(iter(batches), windows)
                 if self.outputs.export.step != self.global_step:
                     self.validate(windows)
@@ -143,8 +148,6 @@ class Trainer:
             self.outputs.samples.write_references(self)
         if self.time_limit is not None:
             self.time_limit.start()
-        is_open = self.time_limit is not None and self.schedule.decays_over is None
-        self.bar.start(self.global_step, math.inf if is_open else self.max_steps)
         self.call("on_train_start")
         while self.global_step < self.max_steps and not self.should_stop:
             self._between_steps()
@@ -244,7 +247,7 @@ class Trainer:
         self.call("on_validation_start")
         precision, learnt = self.fabric.strategy.precision, self.learnt.eval()
         self.module.start_validation(self.fabric.device)
-        for batch in self.bar.validating(windows):
+        for batch in tqdm(windows, "validating", leave=False, disable=self.bar.disable):
             with self.fabric.autocast():
                 self.module.validation_step(learnt, precision.convert_input(batch))
         learnt.train()
@@ -267,90 +270,18 @@ class Trainer:
         if self.is_sound:
             self.outputs.export.save(self.learnt, step=self.global_step, bits=bits)
 
-    # --- what a checkpoint keeps ---
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that changes from step to step."""
-        weights, scale = self.module.state_dict(), self.strategy.precision.state_dict()
-        state: dict[str, Any] = {
-            "global_step": self.global_step,
-            "state_dict": weights,
-            "optimizer_states": [self.optimizer.state_dict()],
-            "callbacks": {
-                "Export": self.outputs.export.state_dict(),
-                **states(self.extras.callbacks),
-            },
-            **({SCALER: scale} if scale else {}),
-        }
-        if self.average is not None:
-            averages = self.average.model.state_dict()
-            state["state_dict"] = {f"model.{name}": value for name, value in averages.items()}
-            state["current_model_state"] = weights
-            state["averaging_state"] = {"n_averaged": torch.tensor(self.average.updates)}
-        if self.time_limit is not None:
-            state["time"] = {
-                **self.time_limit.state_dict(),
-                "decays_over": self.schedule.decays_over and list(self.schedule.decays_over),
-            }
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned, in this or another process."""
-        self.global_step = state["global_step"]
-        self.module.load_state_dict(state.get("current_model_state", state["state_dict"]))
-        self.optimizer.load_state_dict(state["optimizer_states"][0])
-        self.outputs.export.load_state_dict(state["callbacks"]["Export"])
-        load_states(self.extras.callbacks, state["callbacks"])
-        if SCALER in state:
-            self.strategy.precision.load_state_dict(state[SCALER])
-        if self.average is not None:
-            averages = state["state_dict"].items()
-            self.average.model.load_state_dict(
-                {name.removeprefix("model."): value for name, value in averages}
-            )
-            self.average.updates = int(state["averaging_state"]["n_averaged"])
-        if self.time_limit is not None:
-            self.time_limit.load_state_dict(state["time"])
-            if state["time"]["decays_over"] is not None:
-                self.decay_over(*state["time"]["decays_over"])
+    # --- what belongs to a run ---
 
     def decay_over(self, first: int, last: int) -> None:
         """Let the learning rate fall from step ``first`` on, and the run end after ``last``."""
         self.schedule.decays_over = first, last
         self.max_steps = last
-        self.bar.count_to(last)
-
-    # --- what belongs to a run ---
+        self.bar.total = last
 
     @property
     def learnt(self) -> WaveNet:
         """Model that is validated and exported: the averaged one, or else the trained one."""
         return self.module.model if self.average is None else self.average.model
-
-    @property
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """The optimizer, under Lightning's name."""
-        return [self.optimizer]
-
-    @property
-    def loggers(self) -> list[Logger]:
-        """TensorBoard's logger, then those of the caller."""
-        return self.fabric.loggers
-
-    @property
-    def strategy(self) -> Strategy:
-        """How processes share the work, from Fabric."""
-        return self.fabric.strategy
-
-    @property
-    def world_size(self) -> int:
-        """Number of processes."""
-        return self.fabric.world_size
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this process is the one that writes files."""
-        return self.fabric.is_global_zero
 
     def log(self, numbers: Mapping[str, Any], step: int) -> None:
         """Give numbers to all loggers, and to the progress bar those of bits per sample."""
@@ -358,7 +289,8 @@ class Trainer:
         self.fabric.log_dict(numbers, step)
         for logger in self.loggers:
             logger.save()
-        self.bar.show({key: float(numbers[key]) for key in numbers if key.endswith("/bits")})
+        shown = {key: float(value) for key, value in self.callback_metrics.items() if key in SHOWN}
+        self.bar.set_postfix(shown, refresh=False)
 
     def call(self, hook: str, *arguments: object) -> None:
         """Call a hook of the callbacks."""
@@ -405,3 +337,11 @@ class Trainer:
                 f"Lower learning_rate={self.config.learning_rate} or "
                 f"gradient_clip={self.config.gradient_clip}"
             )
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether every number in them is finite; each device is waited for once."""
+    answers: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        answers.setdefault(tensor.device, []).append(tensor.isfinite().all())
+    return all(bool(torch.stack(found).all()) for found in answers.values())

@@ -7,7 +7,6 @@ import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import torch
 
@@ -19,31 +18,23 @@ FABRIC = ("accelerator", "strategy", "devices", "num_nodes", "precision")
 WITHOUT_EFFECT = ("default_root_dir", "enable_model_summary")
 """Keys of recipes written for Lightning's Trainer; a run writes to its own folder alone."""
 
-DECIDED = (
+_DECIDED = (
     *("callbacks", "check_val_every_n_epoch", "enable_checkpointing", "gradient_clip_val"),
     *("logger", "loggers", "max_steps", "num_sanity_val_steps", "plugins"),
     *("use_distributed_sampler", "val_check_interval"),
 )
-"""Keys of Lightning's that other settings of a run decide."""
-
-REMEDIES = {
+_STEPS = ("fast_dev_run", "max_epochs", "min_epochs", "min_steps", "limit_train_batches")
+REFUSED = {
+    **dict.fromkeys(_DECIDED, "the run's own business"),
+    **dict.fromkeys(_STEPS, "not for this; set max_steps"),
     **dict.fromkeys(
-        ("fast_dev_run", "max_epochs", "min_epochs", "min_steps", "limit_train_batches"),
-        "set max_steps",
+        ("limit_val_batches", "overfit_batches"), "not for this; set validation_windows"
     ),
-    **dict.fromkeys(("limit_val_batches", "overfit_batches"), "set validation_windows"),
-    "max_time": "set minutes",
-    "gradient_clip_algorithm": "set gradient_clip, a norm",
-    "profiler": "profile with torch.profiler",
+    "max_time": "not for this; set minutes",
+    "gradient_clip_algorithm": "not for this; gradient_clip is a norm",
+    "profiler": "not for this; use torch.profiler",
 }
-"""Keys of Lightning's Trainer that a run has no use for, and what replaces them."""
-
-LEAVES_NOTHING = {
-    "max_epochs": "train",
-    "limit_train_batches": "train on",
-    "limit_val_batches": "validate on",
-}
-"""What nothing is left to do with where one of these is 0."""
+"""Keys of Lightning's Trainer that other settings of a run decide."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +66,11 @@ class TrainerSettings:
                 a wrong type.
         """
         known = [field.name for field in fields(cls)]
-        for key, value in config.trainer.items():
+        for key in config.trainer:
             if key not in (*known, *FABRIC, *WITHOUT_EFFECT):
-                _refuse(key, value, config, known)
-        own = {key: value for key, value in config.trainer.items() if key in known}
+                _refuse(key, config, known)
+        given = {key: value for key, value in config.trainer.items() if value is not None}
+        own = {key: given[key] for key in known if key in given}
         settings = cls(**{"log_every_n_steps": min(10, config.max_steps), **own})
         for key, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
             value = getattr(settings, key)
@@ -111,14 +103,10 @@ class TrainerSettings:
             torch.backends.cudnn.benchmark = benchmark
 
 
-def _refuse(key: str, value: Any, config: TrainingConfig, known: list[str]) -> None:
+def _refuse(key: str, config: TrainingConfig, known: list[str]) -> None:
     """Raise ConfigError for a key that has no place below ``trainer``."""
-    if key in DECIDED:
-        raise ConfigError(f"trainer.{key} is the run's own business; drop the key")
-    if key in LEAVES_NOTHING and value == 0:
-        raise ConfigError(f"trainer.{key}=0 leaves nothing to {LEAVES_NOTHING[key]}; drop the key")
-    if key in REMEDIES:
-        raise ConfigError(f"trainer.{key} is not for this; {REMEDIES[key]} and drop the key")
+    if key in REFUSED:
+        raise ConfigError(f"trainer.{key} is {REFUSED[key]}; drop the key")
     names = (*FABRIC, *known)
     near = difflib.get_close_matches(str(key)[:100], names, n=1)
     remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
