@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -11,10 +12,12 @@ from pathlib import Path
 import yaml
 
 from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-from wavenet.storage.files import atomic_write, claimed
+from wavenet.storage.files import atomic_write, claimed, is_temporary
 from wavenet.storage.paths import is_inside
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.devices import is_writer
+
+logger = logging.getLogger("wavenet")
 
 SETTINGS_NAME = "config.yaml"
 OWN_FOLDERS = ("model", "checkpoints", "logs", "samples")
@@ -65,26 +68,24 @@ def _remove(paths: list[Path]) -> None:
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def require_place(config: TrainingConfig, out: Path, resume: bool) -> None:
-    """Raise ConfigError unless the folder may be that of the run."""
-    if not resume:
-        _require_new(out)
-    _require_no_recipe(out)
-    if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
-        raise ConfigError(
-            f"out={str(out)!r} is inside corpus={config.corpus!r}, and what the model generates "
-            "would become part of it; name a folder outside"
-        )
-
-
 @contextlib.contextmanager
-def only_here(out: Path) -> Iterator[None]:
-    """No other process trains into this folder meanwhile, except those that do it with us."""
+def alone(out: Path) -> Iterator[None]:
+    """Let no other run into the folder; of processes that train together, let one report.
+
+    Raises:
+        ConfigError: if another process trains into it.
+    """
     if not is_writer():
-        yield
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
         return
     try:
         with claimed(out / LOCK_NAME):
+            _remove_unfinished(out)
             yield
     except BlockingIOError:
         raise ConfigError(
@@ -93,25 +94,32 @@ def only_here(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _require_new(out: Path) -> None:
-    """Leave what another run has made."""
-    if is_writer() and _has_begun(out):
+def _remove_unfinished(out: Path) -> None:
+    """Take away temporary files that a killed process of this run has left in its folders."""
+    folders = [out, *(out / name for name in OWN_FOLDERS), *(out / "samples").glob("*/")]
+    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
+        if is_temporary(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def require_place(config: TrainingConfig, out: Path, resume: bool) -> None:
+    """Raise ConfigError unless the folder may be that of the run: new, or one to go on with."""
+    made = [*(out / "model" / name for name in CHECKPOINT_FILES), out / "checkpoints"]
+    has_begun = any(path.exists() for path in made)
+    if is_writer() and has_begun and not resume:
         raise ConfigError(
             f"out={str(out)!r} already holds a model; choose another folder, or go on with --resume"
         )
-
-
-def _has_begun(out: Path) -> bool:
-    made = [out / "model" / name for name in CHECKPOINT_FILES]
-    return any(path.exists() for path in made) or (out / "checkpoints").exists()
-
-
-def _require_no_recipe(out: Path) -> None:
-    """Raise ConfigError where the settings of a run would replace a recipe."""
-    if is_writer() and not _has_begun(out) and (out / SETTINGS_NAME).exists():
+    if is_writer() and not has_begun and (out / SETTINGS_NAME).exists():
         raise ConfigError(
             f"out={str(out)!r} holds a {SETTINGS_NAME} and no model; choose another folder, as the "
             "settings of the run would replace it"
+        )
+    if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
+        raise ConfigError(
+            f"out={str(out)!r} is inside corpus={config.corpus!r}, and what the model generates "
+            "would become part of it; name a folder outside"
         )
 
 

@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wavenet.model.config import WaveNetConfig
-from wavenet.storage.files import atomic_write, is_temporary
-from wavenet.training.beginning import OWN_FOLDERS
+from wavenet.storage.files import atomic_write
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.errors import TrainingError
 
@@ -264,15 +263,6 @@ def _completed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     defaults = json.loads(json.dumps(asdict(TrainingConfig())))
     model = {**WaveNetConfig().to_dict(), **then["model"]}
     return {**defaults, **then, "model": model}
-
-
-def remove_unfinished(out: Path) -> None:
-    """Take away temporary files that a killed process of this run has left in its folders."""
-    folders = [out, *(out / name for name in OWN_FOLDERS), *(out / "samples").glob("*/")]
-    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
-        if is_temporary(path.name):
-            with suppress(OSError):
-                path.unlink()
 
 
 def _keep_last(folder: Path, step: int) -> None:

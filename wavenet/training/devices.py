@@ -1,4 +1,7 @@
-"""Devices, precision and processes of a run, by Lightning Fabric."""
+"""Devices, precision and processes of a run, by Lightning Fabric.
+
+Fabric sets no signal handlers: under SLURM it neither saves amid a step nor queues a job again.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers import Logger
 from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from wavenet.training.config import ConfigError, TrainingConfig
@@ -20,6 +24,12 @@ from wavenet.training.trainer_settings import FABRIC, TrainerSettings
 logger = logging.getLogger("wavenet")
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+REFUSALS = (
+    *(TypeError, ValueError, RuntimeError, OverflowError, ImportError),
+    MisconfigurationException,
+)
+"""Errors that Fabric raises for its arguments."""
+
 PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed")
 
 
@@ -60,7 +70,7 @@ def make_fabric(
         ConfigError: for settings that the loop or Fabric refuses, or that do not suit a run.
     """
     TrainerSettings.of(config)
-    given = {key: config.trainer[key] for key in FABRIC if key in config.trainer}
+    given = {key: config.trainer[key] for key in FABRIC if config.trainer.get(key) is not None}
     strategy = given.get("strategy", "auto")
     if any(way in str(strategy) for way in ("spawn", "fork", "notebook")):
         raise ConfigError(f"trainer.strategy={strategy} copies this process; use ddp")
@@ -74,7 +84,7 @@ def make_fabric(
             half = precision.precision == "16-mixed"
             autocast = Autocast("16-mixed" if half else "bf16-mixed", precision.device)
             fabric = Fabric(**{**given, "precision": None}, **extras, plugins=[autocast])
-    except (TypeError, ValueError, RuntimeError) as error:
+    except REFUSALS as error:
         raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
     if precision.precision not in PRECISIONS:
         raise ConfigError(
@@ -89,15 +99,3 @@ def summed(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:
     total = fabric.all_reduce(values.detach().clone().to(fabric.device), reduce_op="sum")
     assert isinstance(total, torch.Tensor)  # as a tensor went in
     return total
-
-
-@contextlib.contextmanager
-def reports_of_writer() -> Iterator[None]:
-    """Let only the writer report, of several processes that train together."""
-    level = logger.level
-    if not is_writer():
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

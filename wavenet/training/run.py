@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,18 +19,17 @@ from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
 from wavenet.storage.checkpoint import CONFIG_NAME, read_config
-from wavenet.training.beginning import only_here, require_place, undone_unless, write_settings
+from wavenet.training.beginning import alone, require_place, undone_unless, write_settings
 from wavenet.training.checkpoints import (
     FOLDER,
     Checkpoint,
     Checkpoints,
     find_last,
-    remove_unfinished,
     require_same_run,
 )
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.constant import constant_bits
-from wavenet.training.devices import is_writer, make_fabric, quiet_lightning, reports_of_writer
+from wavenet.training.devices import is_writer, make_fabric, quiet_lightning
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export, dependencies, provenance, weights_hash
 from wavenet.training.extras import Extras
@@ -108,7 +106,7 @@ def train(
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result is ``interrupted``.
     """
-    with _alone(Path(out)):
+    with alone(Path(out)):
         return _train(config, Path(out), recipe, resume, progress)
 
 
@@ -148,7 +146,7 @@ def fit(
     name = "corpus" if isinstance(data, Corpus) else str(data)
     config = replace(given, model=model.config.to_dict(), corpus=name, init_from=None)
     extras = Extras(tuple(loggers), tuple(callbacks), optimizer).with_recipe(config, where)
-    with _alone(where):
+    with alone(where):
         require_place(config, where, resume)
         check_sizes(config, model.config)
         make_fabric(config)  # refuses its settings before a corpus is decoded
@@ -162,15 +160,6 @@ def fit(
         _report(corpus)
         learner, corpus = add_speakers(model.train(), corpus, config)
         return _run(_Job(learner, corpus, config, where, extras, resume, start_hash))
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Let one process report, and no other run into the folder."""
-    with reports_of_writer(), only_here(out):
-        if is_writer():
-            remove_unfinished(out)
-        yield
 
 
 def _train(
@@ -260,7 +249,7 @@ def _run(job: _Job) -> TrainingResult:
         module = WaveNetTraining(model, plan, config)
         with Trainer(fabric, module, config, outputs, extras, constant) as trainer:
             if last is None:
-                export.save(model, step=0)  # before the settings: what has begun holds a model
+                trainer.export_model()  # before the settings: what has begun holds a model
                 write_settings(config, out)
                 trainer.validate(fixed)
                 export.before = export.bits

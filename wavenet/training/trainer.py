@@ -68,7 +68,7 @@ class Trainer:
     Attributes:
         global_step: steps made.
         max_steps: after which the run ends.
-        should_stop: true ends the run after this step; callbacks may set it.
+        should_stop: true ends the run after this step; a callback may set it, in every process.
         optimizer, optimizers: of the trained parameters, as its factory made it; a list of it.
         loggers, strategy, world_size, is_global_zero: those of ``fabric``.
         callback_metrics: the last value of each number that was logged.
@@ -135,7 +135,7 @@ class Trainer:
         except KeyboardInterrupt as error:
             self.call("on_exception", error)
             if self.outputs.export.step != self.global_step:
-                self._export()
+                self.export_model()
             return True
         except BaseException as error:
             self.call("on_exception", error)
@@ -262,15 +262,15 @@ class Trainer:
             self.module.shuffled.judge(shuffled[1] - shuffled[0], self.global_step)
         self.log(numbers, self.global_step if logged_at is None else logged_at)
         self.outputs.export.step, self.outputs.export.bits = self.global_step, bits
-        self._export(bits)
+        self.export_model(bits)
         self.call("on_validation_end")
 
-    def _export(self, bits: float | None = None) -> None:
+    # --- what belongs to a run ---
+
+    def export_model(self, bits: float | None = None) -> None:
         """Write the model, unless a loss so far or a weight is not finite."""
         if self.is_sound:
             self.outputs.export.save(self.learnt, step=self.global_step, bits=bits)
-
-    # --- what belongs to a run ---
 
     def decay_over(self, first: int, last: int) -> None:
         """Let the learning rate fall from step ``first`` on, and the run end after ``last``."""
