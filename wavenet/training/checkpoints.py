@@ -6,7 +6,7 @@ flushed and renamed. The last two are kept. Nothing is unpickled.
 
 Windows are numbered, the learning rate is a function of the step, and nothing else is random in a
 step: a resumed run ends with the same bits. The keys are those of Lightning's Trainer, which wrote
-checkpoints of version 0.2 and older: where weights are averaged, ``state_dict`` is the average and
+older checkpoints: where weights are averaged, ``state_dict`` is the average and
 ``current_model_state`` what is trained.
 """
 
