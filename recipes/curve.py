@@ -66,7 +66,7 @@ def _by_time(events: list[Any]) -> list[Any]:
 
 
 def _steps_made(logged: int, config: TrainingConfig) -> int:
-    """Lightning logs a validation amid training one step early, as it counts that step later."""
+    """A validation amid training is logged at the index, from 0, of the step before it."""
     return min(logged + ((logged + 1) % config.validate_every == 0), config.max_steps)
 
 

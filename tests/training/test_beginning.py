@@ -12,10 +12,10 @@ import torch
 
 from wavenet import WaveNet
 from wavenet.training import TrainingConfig, TrainingError
-from wavenet.training import run as run_module
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.run import train
 from wavenet.training.sizes import MOST_LAYERS, check_sizes, parameter_count, step_bytes
+from wavenet.training.trainer import Trainer
 
 SMALL = {
     "sample_rate": 8000,
@@ -62,12 +62,13 @@ def make(tones: Path) -> Callable[..., TrainingConfig]:
         ({"model": {"sample_rate": 10**9}}, "sample_rate=1000000000 must be at most"),
         ({"model": {"mel": LONG_MEL}}, "n_fft=11.* must be at most"),
         ({"batch_size": 10**6}, "batch_size=1000000 makes a training step need"),
-        ({"trainer": {"limit_val_batches": 0}}, "limit_val_batches=0 leaves nothing to validate"),
-        ({"trainer": {"limit_val_batches": 0.01}}, "check 0.01 of the `val_dataloader`"),
-        ({"trainer": {"limit_train_batches": 0}}, "limit_train_batches=0 leaves nothing to train"),
-        ({"trainer": {"limit_train_batches": 1e-9}}, "check 1e-09 of the `train_dataloader`"),
+        ({"trainer": {"limit_val_batches": 0}}, "limit_val_batches is not for this; set valid"),
+        ({"trainer": {"limit_train_batches": 1e-9}}, "limit_train_batches is not for this; set"),
         ({"trainer": {"fast_dev_run": True}}, "trainer.fast_dev_run is not for this"),
-        ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs=0 leaves nothing to train"),
+        ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs is not for this; set max_steps"),
+        ({"trainer": {"max_time": "00:01:00:00"}}, "trainer.max_time is not for this; set minutes"),
+        ({"trainer": {"strategy": "fsdp"}}, "trainer.strategy='fsdp' is not for this; use ddp"),
+        ({"trainer": {"acelerator": "cpu"}}, "'acelerator' is .*; did you mean accelerator"),
         ({"trainer": {"accumulate_grad_batches": 0}}, "must be a whole number, 1 or more"),
         ({"trainer": {"log_every_n_steps": "a"}}, "must be a whole number, 0 or more"),
         ({"trainer": {"benchmark": "a"}}, "expects a bool, but got str"),
@@ -107,12 +108,14 @@ def test_what_fails_in_the_first_step_leaves_the_folder_as_it_was(
 def test_what_fails_after_a_step_leaves_what_was_trained(
     tmp_path: Path, make: Callable[..., TrainingConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = WaveNetTraining.training_step
+    whole = Trainer._step
 
-    def step(self: WaveNetTraining, batch: Any, index: int) -> torch.Tensor:
-        return fail_in_the_first_step() if self.global_step else whole(self, batch, index)
+    def step(self: Trainer, batches: Any) -> None:
+        if self.global_step:
+            fail_in_the_first_step()
+        whole(self, batches)
 
-    monkeypatch.setattr(WaveNetTraining, "training_step", step)
+    monkeypatch.setattr(Trainer, "_step", step)
     with pytest.raises(ValueError, match="not enough memory"):
         train(make(max_steps=3, checkpoint_every=1), tmp_path)
     assert len(os.listdir(tmp_path / "checkpoints")) == 2
@@ -138,7 +141,7 @@ def test_an_error_of_training_is_still_one(
     def refuse(*_: object) -> None:
         raise TrainingError("the last good model is kept")
 
-    monkeypatch.setattr(run_module, "_fit", refuse)
+    monkeypatch.setattr(Trainer, "train", refuse)
     with pytest.raises(TrainingError):
         train(make(), tmp_path)
     assert (tmp_path / "model" / "config.json").exists()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import pytest
 import soundfile
@@ -16,10 +15,16 @@ import torch
 import wavenet
 from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.training import TrainingConfig
+from wavenet.training.checkpoints import Checkpoints
 from wavenet.training.conditioning import EARLIEST_STEP, ShuffledConditioning, bits_of
-from wavenet.training.module import WaveNetTraining, bits_per_sample, window_log_prob
+from wavenet.training.devices import make_fabric
+from wavenet.training.export import Export
+from wavenet.training.loaders import validation_batches
+from wavenet.training.loss import bits_per_sample, window_log_prob
+from wavenet.training.module import WaveNetTraining
 from wavenet.training.run import train
-from wavenet.training.trainer import quiet_lightning, validation_batches
+from wavenet.training.sample_logger import SampleLogger
+from wavenet.training.trainer import Outputs, Trainer
 
 RATE = 8000
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_samples": 200, "hop_samples": 80, "n_mels": 8}
@@ -81,24 +86,16 @@ def without_conditioning(model: wavenet.WaveNet) -> wavenet.WaveNet:
 
 
 def validated(
-    model: wavenet.WaveNet, config: TrainingConfig, corpus: Corpus, step: int
+    model: wavenet.WaveNet, config: TrainingConfig, corpus: Corpus, step: int, out: Path
 ) -> dict[str, float]:
     """What validation logs, as if so many steps had been made."""
     plan = WindowPlan.of(model, config.window_s)
     windows = Windows(corpus, plan, n_windows=config.validation_windows, seed=0)
-    with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        progress = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress
-        progress.optimizer.step.total.completed = step
-        batches = validation_batches(windows, config, trainer)
-        trainer.validate(WaveNetTraining(model, plan, config), batches, verbose=False)
+    fabric, config = make_fabric(config), replace(config, ema_decay=0.0)
+    outputs = Outputs(Export(out / "model", {}), Checkpoints(out, {}), SampleLogger([], out, 0.0))
+    trainer = Trainer(fabric, WaveNetTraining(model, plan, config), config, outputs)
+    trainer.global_step = step
+    trainer.validate(validation_batches(windows, config, fabric))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
@@ -107,26 +104,31 @@ def test_a_model_that_hears_its_conditioning_needs_more_bits_with_anothers(
     trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus],
     batch_size: int,
     caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     config, model, corpus = trained
+    config = replace(config, batch_size=batch_size)
     with caplog.at_level(logging.WARNING, "wavenet"):
-        found = validated(model, replace(config, batch_size=batch_size), corpus, EARLIEST_STEP)
+        found = validated(model, config, corpus, EARLIEST_STEP, tmp_path)
     assert found["valid/conditioning_gain"] > 1
     assert found["valid/bits_shuffled"] > found["valid/bits"] + 0.5
     assert not caplog.records
 
 
 def test_a_model_whose_conditioning_reaches_nothing_is_one_line(
-    trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus], caplog: pytest.LogCaptureFixture
+    trained: tuple[TrainingConfig, wavenet.WaveNet, Corpus],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     config, model, corpus = trained
     name = "mel" if model.config.mel is not None else "speaker"
     state = {key: value.clone() for key, value in model.state_dict().items()}
     try:
         with caplog.at_level(logging.WARNING, "wavenet"):
-            assert validated(without_conditioning(model), config, corpus, EARLIEST_STEP - 1)
+            without_conditioning(model)
+            assert validated(model, config, corpus, EARLIEST_STEP - 1, tmp_path)
             assert not caplog.records  # too early
-            found = validated(model, config, corpus, EARLIEST_STEP)
+            found = validated(model, config, corpus, EARLIEST_STEP, tmp_path)
     finally:
         model.load_state_dict(state)
     assert found["valid/conditioning_gain"] == pytest.approx(0, abs=1e-9)

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 import wavenet
 from wavenet.data import Corpus, find_corpus, read_cached
 from wavenet.training import ConfigError, TrainingConfig, fit, train
+from wavenet.training.callbacks import HOOKS
 from wavenet.training.recipe import parse_training
 
 BRIEF: dict[str, Any] = {
@@ -43,10 +43,44 @@ class Rates(Callback):
         self.kinds: set[str] = set()
         self.rates: list[float] = []
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         (optimizer,) = trainer.optimizers
         self.kinds.add(type(optimizer).__name__)
         self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+class Notes:
+    """Writes down which hooks are called, in a class of one's own, and has a state."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+        self.restored: dict[str, Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in HOOKS:
+            raise AttributeError(name)
+        return lambda *_: self.called.append(name)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"calls": len(self.called)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.restored = state
+
+
+class EpochCounter(Callback):
+    """Waits for epochs, of which a run has none."""
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Do nothing."""
+
+
+class StopAfterTwo(Callback):
+    """Ends the run, and logs a number."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.log({"mine": 3.0}, trainer.global_step - 1)
+        trainer.should_stop = trainer.global_step == 2
 
 
 def logged(path: Path, column: str) -> list[float]:
@@ -109,6 +143,57 @@ def test_a_corpus_that_was_read_before_is_trained_on_and_a_run_goes_on(
         )
     with pytest.raises(ConfigError, match="already holds a model"):
         fit(small_model(), corpus, tmp_path / "run", TrainingConfig(**BRIEF))
+
+
+def test_the_hooks_of_a_callback_are_called_in_order_and_its_state_is_kept(
+    tones: Path, tmp_path: Path
+) -> None:
+    notes, brief = Notes(), TrainingConfig(**{**BRIEF, "max_steps": 1, "batch_size": 1})
+    fit(small_model(), tones, tmp_path, brief, callbacks=[notes])
+    training = ["on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end"]
+    validation = ["on_validation_start", "on_validation_end"]
+    assert notes.called == [
+        *validation,
+        *("on_train_start", *training),
+        *validation,
+        "on_train_end",
+    ]
+    again = Notes()
+    fit(small_model(), tones, tmp_path, brief, callbacks=[again], resume=True)
+    assert again.restored == {"calls": notes.called.index("on_train_end")}
+    assert not set(training) & set(again.called)
+
+
+def test_a_callback_ends_a_run_and_logs_numbers(tones: Path, tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="csv", version="")
+    result = fit(
+        small_model(),
+        tones,
+        tmp_path / "run",
+        TrainingConfig(**BRIEF),
+        callbacks=[StopAfterTwo()],
+        loggers=[logger],
+    )
+    assert (result.steps, result.interrupted) == (2, False)
+    assert logged(tmp_path / "csv" / "metrics.csv", "mine") == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (EpochCounter(), "EpochCounter overrides on_train_epoch_end, which training does not call"),
+        (LearningRateMonitor(), "LearningRateMonitor needs Lightning's Trainer"),
+        (ModelCheckpoint(), "ModelCheckpoint needs Lightning's Trainer"),
+    ],
+)
+def test_a_callback_that_cannot_work_is_refused_before_anything_is_written(
+    callback: Any, message: str, tones: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match=message) as caught:
+        fit(small_model(), tones, out, TrainingConfig(**BRIEF), callbacks=[callback])
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
 
 
 def test_a_recipe_names_loggers_and_callbacks_by_the_paths_of_their_classes(

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from wavenet.storage import files
 from wavenet.training import ConfigError, TrainingConfig
+from wavenet.training.beginning import LOCK_NAME
 from wavenet.training.checkpoints import find_last
 from wavenet.training.interruption import SIGNALS
 from wavenet.training.module import WaveNetTraining
-from wavenet.training.run import LOCK_NAME, train
+from wavenet.training.run import train
 
 SMALL = {
     "sample_rate": 8000,
@@ -69,8 +70,8 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> Arm:
     def set_up(batch: int, signals: list[signal.Signals]) -> None:
         whole, waiting, seen = WaveNetTraining.training_step, list(signals), [0]
 
-        def step(self: WaveNetTraining, content: dict[str, Tensor], index: int) -> Tensor:
-            loss = whole(self, content, index)
+        def step(self: WaveNetTraining, content: dict[str, Tensor]) -> Tensor:
+            loss = whole(self, content)
             while seen[0] == batch and waiting:
                 os.kill(os.getpid(), waiting.pop(0))
             seen[0] += 1

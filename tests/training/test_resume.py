@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import pickle
@@ -219,6 +220,27 @@ def test_checkpoints_are_whole_at_every_moment_with_temporary_files_elsewhere(
     assert not left
     assert len(set(seen)) >= 5
     assert_same_end(whole, tmp_path)
+
+
+def test_a_checkpoint_that_lightnings_trainer_wrote_is_gone_on_from(
+    config: TrainingConfig, whole: Path, finished: Path
+) -> None:
+    """It had further keys, and the learning rate of the next step."""
+    before, newest = checkpoints(finished)
+    content = torch.load(before, weights_only=True)
+    (group,) = content["optimizer_states"][0]["param_groups"]
+    content |= {"epoch": 0, "pytorch-lightning_version": "2.6.6", "loops": {}}
+    content["lr_schedulers"] = [{"last_epoch": 21, "base_lrs": [config.learning_rate]}]
+    content["callbacks"]["Averaging"] = {"latest_update_step": 21}
+    group["lr"] *= 0.5
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    newest.unlink()
+    before.unlink()
+    name = f"step-00000021-{_digest(buffer.getvalue())}.ckpt"
+    (finished / "checkpoints" / name).write_bytes(buffer.getvalue())
+    train(config, finished, resume=True)
+    assert_same_end(whole, finished)
 
 
 # --- damaged ---

@@ -27,15 +27,11 @@ import wavenet
 from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.storage.files import WriteError
 from wavenet.training import ConfigError, TrainingConfig, TrainingError
-from wavenet.training.module import bits_per_sample
+from wavenet.training.beginning import CHECKPOINT_FILES
+from wavenet.training.constant import constant_bits
+from wavenet.training.loss import bits_per_sample
 from wavenet.training.recipe import parse_training
-from wavenet.training.run import (
-    CHECKPOINT_FILES,
-    VALIDATION_SEED,
-    TrainingResult,
-    constant_bits,
-    train,
-)
+from wavenet.training.run import VALIDATION_SEED, TrainingResult, train
 
 Limit = Callable[[int], AbstractContextManager[None]]
 
@@ -161,7 +157,7 @@ def test_tensorboard_finds_the_bits_of_training_and_validation(
     found = logged(out)
     assert [step for step, _ in found["train/bits"]] == list(range(9, 110, 10))
     valid = found["valid/bits"]
-    # Lightning counts the step that was just made, from 0, when it validates amid training
+    # A validation amid training is logged at the index of the step that was just made.
     assert [step for step, _ in valid] == [0, 49, 99, 110]
     assert valid[0][1] == pytest.approx(result.bits_before)
     assert valid[-1][1] == pytest.approx(result.bits_after)
@@ -404,7 +400,7 @@ def test_a_run_does_not_lie_in_its_own_corpus(
         ),
         ({"trainer": {"accelerator": "abacus"}}, "trainer={'accelerator': 'abacus'}: "),
         ({"trainer": {"max_steps": 9}}, "trainer.max_steps is the run's own business; drop the k"),
-        ({"trainer": {"limit_val_batches": 0}}, "leaves nothing to validate on"),
+        ({"trainer": {"limit_val_batches": 0}}, "is not for this; set validation_windows"),
         (
             {"trainer": {"precision": "bf16-true"}},
             "trainer.precision=bf16-true would round the sam",

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import torch
 
-from wavenet import WaveNet, WaveNetConfig
-from wavenet.data import WindowPlan
 from wavenet.training import TrainingConfig
-from wavenet.training.module import WaveNetTraining
+from wavenet.training.schedule import Schedule, make_optimizer
 
 
-def training(**changes: object) -> WaveNetTraining:
-    model = WaveNet(WaveNetConfig(layers_per_stack=2, stacks=1))
+def config(**changes: Any) -> TrainingConfig:
     settings = {"learning_rate": 0.01, "warmup_steps": 4, "max_steps": 20, **changes}
-    config = TrainingConfig(**settings)  # type: ignore[arg-type]
-    return WaveNetTraining(model, WindowPlan.of(model, 0.1), config)
+    return TrainingConfig(**settings)
 
 
-def rates(**changes: object) -> list[float]:
-    module = training(**changes)
-    return [module._rate(step) for step in range(module.config.max_steps + 1)]
+def rates(**changes: Any) -> list[float]:
+    schedule = Schedule(config(**changes))
+    return [schedule.share(step) for step in range(21)]
 
 
 def test_by_default_it_decays_as_a_cosine_from_the_end_of_the_warm_up() -> None:
@@ -45,5 +43,5 @@ def test_the_decay_never_begins_before_the_end_of_the_warm_up() -> None:
 
 
 def test_the_second_moment_of_adam_decays_as_asked() -> None:
-    optimizer = training(adam_beta2=0.95).configure_optimizers()["optimizer"]
+    optimizer = make_optimizer(torch.nn.Linear(1, 1), config(adam_beta2=0.95))
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.95)

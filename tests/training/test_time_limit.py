@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wavenet.training import ConfigError, TrainingConfig
 from wavenet.training.checkpoints import find_last
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.run import train
+from wavenet.training.trainer import Trainer
 
 SMALL = {
     "sample_rate": 8000,
@@ -51,14 +53,18 @@ def config(tones: Path) -> TrainingConfig:
 @pytest.fixture
 def slow_steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Steps of at least ``STEP_S``; the learning rate of each comes into the list."""
-    whole, rates = WaveNetTraining.training_step, []
+    whole, update, rates = WaveNetTraining.training_step, Trainer._update, []
 
-    def step(self: WaveNetTraining, batch: dict[str, Tensor], index: int) -> Tensor:
+    def step(self: WaveNetTraining, batch: dict[str, Tensor]) -> Tensor:
         time.sleep(STEP_S)
-        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
-        return whole(self, batch, index)
+        return whole(self, batch)
+
+    def note(self: Trainer, bits: Tensor, samples: Tensor) -> None:
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        update(self, bits, samples)
 
     monkeypatch.setattr(WaveNetTraining, "training_step", step)
+    monkeypatch.setattr(Trainer, "_update", note)
     return rates
 
 
@@ -95,17 +101,17 @@ def test_the_last_step_is_saved_before_any_step_that_depends_on_it(
     config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a checkpoint of the same step was written just before."""
-    whole, saved = WaveNetTraining.training_step, []
+    whole, saved = Trainer._step, []
 
-    def step(self: WaveNetTraining, batch: dict[str, Tensor], index: int) -> Tensor:
-        if self.decays_over is not None:
+    def step(self: Trainer, batches: Iterator[dict[str, Tensor]]) -> None:
+        if self.schedule.decays_over is not None:
             found = find_last(tmp_path / "checkpoints")
             assert found is not None
             content = torch.load(found.path, weights_only=True)
-            saved.append((content["time"]["decays_over"], list(self.decays_over)))
-        return whole(self, batch, index)
+            saved.append((content["time"]["decays_over"], list(self.schedule.decays_over)))
+        whole(self, batches)
 
-    monkeypatch.setattr(WaveNetTraining, "training_step", step)
+    monkeypatch.setattr(Trainer, "_step", step)
     train(replace(config, checkpoint_every=1), tmp_path)
     assert saved
     assert all(in_file == known for in_file, known in saved)

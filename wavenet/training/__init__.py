@@ -1,4 +1,4 @@
-"""Training on Lightning: ``wavenet train`` from Python.
+"""Training on Lightning Fabric: ``wavenet train`` from Python.
 
 ``fit`` trains a model of one's own, ``train`` what a recipe describes. Both import Lightning when
 they are first asked for; ``TrainingConfig`` needs nothing more than the core.

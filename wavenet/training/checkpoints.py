@@ -1,15 +1,13 @@
-"""Checkpoints to go on from: weights, averages, optimiser and schedule, between two steps.
+"""Checkpoints to go on from: weights, average, optimizer and step, between two steps.
 
-``DIR/checkpoints/step-00000500-1f0c...ckpt`` is what Lightning saves, with ``torch.save``, and its
-name has its SHA-256: a file that is torn, or has one bit wrong, is known and passed over. It is
-written beside, flushed and renamed; Lightning's own writer goes by the folder for temporary files,
-from where a move to another file system is no single step. The last two are kept. Nothing is
-unpickled.
+``DIR/checkpoints/step-00000500-1f0c...ckpt`` is written with ``torch.save``, and its name has its
+SHA-256: a file that is torn, or has one bit wrong, is known and passed over. It is written beside,
+flushed and renamed. The last two are kept. Nothing is unpickled.
 
-What Lightning would save beside that are its loops' counters. Their values depend on the hook that
-saved them, and a half-done epoch is resumed by rules of its own. None of that is needed: windows
-are numbered, so a resumed run is an epoch of the batches that remain, and its counters go on from
-the step. Nothing else is random in a step, so it ends with the same bits.
+Windows are numbered, the learning rate is a function of the step, and nothing else is random in a
+step: a resumed run ends with the same bits. The keys are those of Lightning's Trainer, which wrote
+older checkpoints: where weights are averaged, ``state_dict`` is the average and
+``current_model_state`` what is trained.
 """
 
 from __future__ import annotations
@@ -25,24 +23,24 @@ import zipfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning
 import torch
-from lightning.fabric.plugins.io import CheckpointIO
-from lightning.pytorch.callbacks import Callback
 
 from wavenet.model.config import WaveNetConfig
-from wavenet.storage.files import atomic_write, is_temporary
-from wavenet.training.beginning import OWN_FOLDERS
+from wavenet.storage.files import atomic_write
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.errors import TrainingError
-from wavenet.training.module import WaveNetTraining
+
+if TYPE_CHECKING:
+    from wavenet.training.trainer import Trainer
 
 logger = logging.getLogger("wavenet")
 
 FOLDER = "checkpoints"
 KEPT = 2
+SCALE = "MixedPrecision"
+"""Key of the scale of 16-bit losses."""
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
 
 FREE = frozenset(
@@ -63,10 +61,10 @@ FREE = frozenset(
         "trainer.detect_anomaly",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",
-        "trainer.limit_val_batches",
+        "trainer.limit_val_batches",  # of Lightning's Trainer, which began older runs
         "trainer.log_every_n_steps",
-        "trainer.max_time",
-        "trainer.profiler",
+        "trainer.max_time",  # likewise
+        "trainer.profiler",  # likewise
     }
 )
 """Keys that may change when a run goes on: no weight depends on them."""
@@ -103,106 +101,108 @@ class Checkpoint:
     run: dict[str, Any]
 
 
-class WholeFiles(CheckpointIO):
-    """Writes and reads Lightning's checkpoints; see the module."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Write ``path`` with the content's hash at the end of its name.
-
-        Raises:
-            WriteError: if it cannot be written; nothing is there then.
-        """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        content = buffer.getbuffer()
-        target = Path(f"{path}-{_digest(content)}.ckpt")
-        with atomic_write(target) as temporary:
-            temporary.write_bytes(content)
-        folder = os.open(target.parent, os.O_RDONLY)  # the name, too, before older ones go
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read a checkpoint onto the CPU; tensors and plain values, no code."""
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return content
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Remove one."""
-        Path(path).unlink(missing_ok=True)
-
-
-class Checkpoints(Callback):
-    """Saves between two steps: every ``every`` steps, at the beginning, the end, and when asked.
-
-    It saves before the first batch of a step: by then everything that belongs to the step before
-    is done, validation included.
+class Checkpoints:
+    """Saves all that a run goes on from.
 
     Args:
         folder: for the files.
-        every: steps.
         run: what the run depends on, in plain values.
     """
 
-    def __init__(self, folder: Path, every: int, run: dict[str, Any]) -> None:
-        self.folder, self.every, self.run = folder, every, run
+    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+        self.folder, self.run = folder, run
         self._saved: int | None = None
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Save where a step is due."""
-        due = trainer.global_step % self.every == 0
-        if due and between_steps(trainer, trainer.fit_loop.batch_idx):
-            self.save(trainer)
-
-    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Save the last step."""
-        if between_steps(trainer, trainer.fit_loop.batch_idx + 1):
-            self.save(trainer)
-
-    def save(self, trainer: lightning.Trainer, *, again: bool = False) -> None:
-        """Write the state of this step, unless it is there.
+    def save(self, trainer: Trainer, *, again: bool = False) -> None:
+        """Write the state of this step, unless it is there; to be called by every process.
 
         Args:
             trainer: of the run.
             again: write it also if it is there, as something of it has changed.
 
         Raises:
-            TrainingError: if a loss so far, a weight or a moment of the optimiser is not finite.
+            TrainingError: if a loss so far, a weight or a moment of the optimizer is not finite.
+            WriteError: if it cannot be written; nothing is there then.
         """
-        step, module = trainer.global_step, trainer.lightning_module
+        step = trainer.global_step
         if step == self._saved and not again:
             return
-        assert isinstance(module, WaveNetTraining)
-        module.require_finite()
-        trainer.save_checkpoint(self.folder / f"step-{step:08d}")
-        self._saved = step
+        trainer.throughput.pause()
+        trainer.require_finite()
         if trainer.is_global_zero:
+            _write(self.folder / f"step-{step:08d}", {**_state(trainer), "run": self.run})
             _keep_last(self.folder, step)
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
-    ) -> None:
-        """Replace the loops' counters by what the run depends on."""
-        del checkpoint["loops"]
-        checkpoint["run"] = self.run
-
-    def on_load_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: object, checkpoint: dict[str, Any]
-    ) -> None:
-        """Let Lightning's counters go on from the step."""
-        step, loop = checkpoint["global_step"], trainer.fit_loop.epoch_loop
-        loop.automatic_optimization.optim_progress.optimizer.step.total.ready = step
-        loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
-        loop._batches_that_stepped = step  # what loggers count by
-        for name in ("ready", "started", "processed", "completed"):  # validation is due by these
-            setattr(loop.batch_progress.total, name, step * trainer.accumulate_grad_batches)
         self._saved = step
+
+    def load(self, trainer: Trainer, path: Path) -> None:
+        """Let a run go on from a checkpoint."""
+        _restore(trainer, torch.load(path, map_location="cpu", weights_only=True))
+        self._saved = trainer.global_step
+
+
+def _state(trainer: Trainer) -> dict[str, Any]:
+    """Return all that changes from step to step."""
+    weights, scale = trainer.module.state_dict(), trainer.strategy.precision.state_dict()
+    state: dict[str, Any] = {
+        "global_step": trainer.global_step,
+        "state_dict": weights,
+        "optimizer_states": [trainer.optimizer.state_dict()],
+        "callbacks": {
+            type(one).__qualname__: one.state_dict()
+            for one in (trainer.outputs.export, *trainer.extras.callbacks)
+            if hasattr(one, "state_dict")
+        },
+    }
+    if scale:
+        state[SCALE] = scale
+    if trainer.average is not None:
+        averages = trainer.average.model.state_dict()
+        state["state_dict"] = {f"model.{name}": value for name, value in averages.items()}
+        state["current_model_state"] = weights
+        state["averaging_state"] = {"n_averaged": torch.tensor(trainer.average.updates)}
+    if trainer.time_limit is not None:
+        decays_over = trainer.schedule.decays_over
+        state["time"] = {
+            **trainer.time_limit.state_dict(),
+            "decays_over": None if decays_over is None else list(decays_over),
+        }
+    return state
+
+
+def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Go on from what ``_state`` returned, in this or another process."""
+    trainer.global_step = state["global_step"]
+    trainer.module.load_state_dict(state.get("current_model_state", state["state_dict"]))
+    trainer.optimizer.load_state_dict(state["optimizer_states"][0])
+    for one in (trainer.outputs.export, *trainer.extras.callbacks):
+        if type(one).__qualname__ in state["callbacks"]:
+            one.load_state_dict(state["callbacks"][type(one).__qualname__])
+    if SCALE in state:
+        trainer.strategy.precision.load_state_dict(state[SCALE])
+    if trainer.average is not None:
+        averages = state["state_dict"].items()
+        named = {name.removeprefix("model."): value for name, value in averages}
+        trainer.average.model.load_state_dict(named)
+        trainer.average.updates = int(state["averaging_state"]["n_averaged"])
+    if trainer.time_limit is not None:
+        trainer.time_limit.load_state_dict(state["time"])
+        if state["time"]["decays_over"] is not None:
+            trainer.decay_over(*state["time"]["decays_over"])
+
+
+def _write(stem: Path, content: dict[str, Any]) -> None:
+    """Write ``stem-HASH.ckpt``, and its name to the disk before older ones go."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    whole = buffer.getbuffer()
+    target = Path(f"{stem}-{_digest(whole)}.ckpt")
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(whole)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def find_last(folder: Path) -> Checkpoint | None:
@@ -263,20 +263,6 @@ def _completed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     defaults = json.loads(json.dumps(asdict(TrainingConfig())))
     model = {**WaveNetConfig().to_dict(), **then["model"]}
     return {**defaults, **then, "model": model}
-
-
-def remove_unfinished(out: Path) -> None:
-    """Take away temporary files that a killed process of this run has left in its folders."""
-    folders = [out, *(out / name for name in OWN_FOLDERS), *(out / "samples").glob("*/")]
-    for path in (path for folder in folders for path in folder.glob(".*.tmp")):
-        if is_temporary(path.name):
-            with suppress(OSError):
-                path.unlink()
-
-
-def between_steps(trainer: lightning.Trainer, batches_done: int) -> bool:
-    """Return whether no batch of the next step has been accumulated yet."""
-    return batches_done % trainer.accumulate_grad_batches == 0
 
 
 def _keep_last(folder: Path, step: int) -> None:

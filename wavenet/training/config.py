@@ -90,9 +90,11 @@ class TrainingConfig:
         workers: prepare windows in this many processes; 0 prepares them in the main process.
         loggers: log to these, too: classes of lightning.pytorch.loggers by their paths, such as
             [lightning.pytorch.loggers.CSVLogger], or each as path: {argument: value}.
-        callbacks: call these, too: classes of lightning.pytorch.callbacks, in the same way.
-        trainer: pass these further arguments to Lightning's ``Trainer``: accelerator, devices,
-            precision ...
+        callbacks: call these, too: classes of lightning.pytorch.callbacks, in the same way; those
+            that need no Trainer of Lightning's, such as lightning.pytorch.callbacks.Timer.
+        trainer: set accelerator, devices, num_nodes, precision and strategy of Lightning Fabric;
+            accumulate_grad_batches, log_every_n_steps, enable_progress_bar; and of torch
+            deterministic, benchmark and detect_anomaly.
     """
 
     corpus: str = ""

@@ -9,20 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from wavenet.data import Corpus
 from wavenet.data.corpora import LAYOUTS
 from wavenet.model import WaveNet
 from wavenet.storage.sharing import without_local_paths
 from wavenet.training.config import TrainingConfig
-from wavenet.training.module import WaveNetTraining
-from wavenet.training.trainer import is_writer
+from wavenet.training.devices import is_writer
 
 
-class Export(Callback):
+class Export:
     """Keeps a loadable model on disk: the one of the last validation, or of an interruption.
 
     Attributes:
@@ -30,37 +27,28 @@ class Export(Callback):
         before: bits of the model that training started from.
 
     Args:
-        module: which has the model.
         folder: for the model.
         provenance: where it comes from, beside steps and bits.
     """
 
-    def __init__(self, module: WaveNetTraining, folder: Path, provenance: dict[str, Any]) -> None:
-        self.module, self.folder, self.provenance = module, folder, provenance
+    def __init__(self, folder: Path, provenance: dict[str, Any]) -> None:
+        self.folder, self.provenance = folder, provenance
         self.step = 0
         self.bits = self.before = math.nan
 
-    def save(self, *, step: int, bits: float | None = None) -> None:
-        """Write the model, unless a loss so far or a weight is not finite."""
-        if is_writer() and self.module.sound:
+    def save(self, model: WaveNet, *, step: int, bits: float | None = None) -> None:
+        """Write the model, in the process that writes."""
+        if is_writer():
             found = {**self.provenance, "steps": step, "validation_bits_per_sample": bits}
-            self.module.learnt.save(self.folder, provenance=found)
+            model.save(self.folder, provenance=found)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
         return {"step": self.step, "bits": self.bits, "before": self.before}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self.step, self.bits = state_dict["step"], state_dict["bits"]
-        self.before = state_dict["before"]
-
-    def on_validation_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Export the model; a validation that is not finite has ended the run before."""
-        self.step, self.bits = trainer.global_step, float(trainer.callback_metrics["valid/bits"])
-        self.save(step=self.step, bits=self.bits)
+        self.step, self.bits, self.before = (state[key] for key in ("step", "bits", "before"))
 
 
 def dependencies(

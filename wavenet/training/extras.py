@@ -1,26 +1,24 @@
 """Loggers, callbacks and an optimizer that a run takes beside its own.
 
 A recipe names loggers and callbacks by the paths of their classes, those of Lightning alone: a
-recipe from elsewhere imports no other code. Python gives ``fit`` any.
+recipe from elsewhere imports no other code. Python gives ``fit`` any; see
+``wavenet.training.callbacks`` for what is called.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning.fabric.loggers import Logger
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 
+from wavenet.training.callbacks import check_callbacks
 from wavenet.training.config import ConfigError, TrainingConfig
-
-OptimizerFactory = Callable[[Sequence[torch.nn.Parameter]], torch.optim.Optimizer]
-"""Makes an optimizer of the parameters that are trained; its learning rate is the peak."""
+from wavenet.training.schedule import OptimizerFactory
 
 MODULES = {"loggers": "lightning.pytorch.loggers", "callbacks": "lightning.pytorch.callbacks"}
 BASES: dict[str, type] = {"loggers": Logger, "callbacks": Callback}
@@ -32,29 +30,27 @@ class Extras:
 
     Attributes:
         loggers: get all that TensorBoard gets, but for sounds and pictures.
-        callbacks: called by Lightning after those of the run.
+        callbacks: called between steps; see ``wavenet.training.callbacks``.
         optimizer: in the place of Adam.
     """
 
     loggers: tuple[Logger, ...] = ()
-    callbacks: tuple[Callback, ...] = ()
+    callbacks: tuple[Any, ...] = ()
     optimizer: OptimizerFactory | None = None
 
     def with_recipe(self, config: TrainingConfig, out: Path) -> Extras:
         """Add those that a configuration names.
 
         Raises:
-            ConfigError: for a path or arguments that make none.
+            ConfigError: for a path or arguments that make none, or a callback that cannot work.
         """
         made = {
             key: [_make(key, entry, out / "logs") for entry in getattr(config, key)]
             for key in MODULES
         }
-        return Extras(
-            (*made["loggers"], *self.loggers),
-            (*made["callbacks"], *self.callbacks),
-            self.optimizer,
-        )
+        callbacks = (*made["callbacks"], *self.callbacks)
+        check_callbacks(callbacks)
+        return Extras((*made["loggers"], *self.loggers), callbacks, self.optimizer)
 
 
 def _make(key: str, entry: str | dict[str, Any], folder: Path) -> Any:

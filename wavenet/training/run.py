@@ -2,74 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 
 from wavenet.training import lightning_import  # noqa: F401  # isort: skip  (before Lightning)
-from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.loggers import Logger
-from torch import Tensor
-from torch.utils.data import DataLoader
+from lightning.fabric.loggers import Logger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
 from wavenet.data.corpus import Progress
 from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
-from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME, read_config
-from wavenet.storage.files import atomic_write, claimed
-from wavenet.storage.paths import is_inside
-from wavenet.training.averaging import Averaging
-from wavenet.training.beginning import SETTINGS_NAME, undone_unless
+from wavenet.storage.checkpoint import CONFIG_NAME, read_config
+from wavenet.training.beginning import alone, require_place, undone_unless, write_settings
 from wavenet.training.checkpoints import (
     FOLDER,
     Checkpoint,
     Checkpoints,
     find_last,
-    remove_unfinished,
     require_same_run,
 )
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.constant import constant_bits
+from wavenet.training.devices import is_writer, make_fabric, quiet_lightning
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export, dependencies, provenance, weights_hash
-from wavenet.training.extras import Extras, OptimizerFactory
+from wavenet.training.extras import Extras
+from wavenet.training.failures import full_disk_in_one_line, short_memory_in_one_line
 from wavenet.training.finetune import add_speakers
-from wavenet.training.interruption import Stopping
-from wavenet.training.meters import Meters
+from wavenet.training.loaders import training_batches, validation_batches
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.preview_clips import choose_pieces, corpus_level_db
 from wavenet.training.sample_logger import SampleLogger
+from wavenet.training.schedule import OptimizerFactory
 from wavenet.training.sizes import check_sizes
-from wavenet.training.time_limit import TimeLimit
-from wavenet.training.trainer import (
-    full_disk_in_one_line,
-    is_writer,
-    leaving_ctrl_c,
-    make_trainer,
-    mistakes_in_one_line,
-    quiet_lightning,
-    reports_of_writer,
-    training_batches,
-    validation_batches,
-)
+from wavenet.training.trainer import Outputs, Trainer
+from wavenet.training.trainer_settings import TrainerSettings
 
 logger = logging.getLogger("wavenet")
-
-Loader = DataLoader[dict[str, Tensor]]
-
-CHECKPOINT_FILES = (CONFIG_NAME, WEIGHTS_NAME)
-
-LOCK_NAME = ".lock"
 
 VALIDATION_SEED = 1_000_003
 """Validation windows depend on it alone, so that runs with other seeds compare."""
@@ -131,7 +106,7 @@ def train(
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result is ``interrupted``.
     """
-    with _alone(Path(out)):
+    with alone(Path(out)):
         return _train(config, Path(out), recipe, resume, progress)
 
 
@@ -143,7 +118,7 @@ def fit(
     *,
     resume: bool = False,
     loggers: Sequence[Logger] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[object] = (),
     optimizer: OptimizerFactory | None = None,
     progress: Progress = iter,
 ) -> TrainingResult:
@@ -157,7 +132,7 @@ def fit(
         config: all other settings; those of model, corpus and first weights are not used.
         resume: go on from the last good checkpoint, given the same model, data and settings.
         loggers: of Lightning, beside TensorBoard's.
-        callbacks: of Lightning, after those of the run.
+        callbacks: objects with the hooks of ``wavenet.training.callbacks``.
         optimizer: makes an optimizer of the parameters, such as
             ``functools.partial(torch.optim.AdamW, lr=1e-3)``; its learning rate is the peak of the
             schedule. Default, Adam with the configuration's rate.
@@ -171,9 +146,10 @@ def fit(
     name = "corpus" if isinstance(data, Corpus) else str(data)
     config = replace(given, model=model.config.to_dict(), corpus=name, init_from=None)
     extras = Extras(tuple(loggers), tuple(callbacks), optimizer).with_recipe(config, where)
-    with _alone(where):
-        _require_place(config, where, resume)
+    with alone(where):
+        require_place(config, where, resume)
         check_sizes(config, model.config)
+        make_fabric(config)  # refuses its settings before a corpus is decoded
         start_hash = weights_hash(model)
         corpus = data if isinstance(data, Corpus) else _open(config, model.sample_rate, progress)
         if corpus.sample_rate != model.sample_rate:
@@ -183,30 +159,7 @@ def fit(
             )
         _report(corpus)
         learner, corpus = add_speakers(model.train(), corpus, config)
-        last = _last_checkpoint(where) if resume else None
-        record = _Record.of(learner, corpus, config, last, start_hash=start_hash)
-        return _run(learner, corpus, config, where, record, extras)
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Let one process report, and no other run into the folder."""
-    with reports_of_writer(), _only_here(out):
-        if is_writer():
-            remove_unfinished(out)
-        yield
-
-
-def _require_place(config: TrainingConfig, out: Path, resume: bool) -> None:
-    """Raise ConfigError unless the folder may be that of the run."""
-    if not resume:
-        _require_new(out)
-    _require_no_recipe(out)
-    if not resume and Path(config.corpus).is_dir() and is_inside(out, config.corpus):
-        raise ConfigError(
-            f"out={str(out)!r} is inside corpus={config.corpus!r}, and what the model generates "
-            "would become part of it; name a folder outside"
-        )
+        return _run(_Job(learner, corpus, config, where, extras, resume, start_hash))
 
 
 def _train(
@@ -214,14 +167,13 @@ def _train(
 ) -> TrainingResult:
     if not config.corpus:
         raise ConfigError("corpus is not set; name a folder of audio files")
-    _require_place(config, out, resume)
+    require_place(config, out, resume)
     start = None if config.init_from is None else load_wavenet(config.init_from)
     start_hash = None if start is None else weights_hash(start)
     model_config = config.model_config() if start is None else _continued(start, config)
     check_sizes(config, model_config)
     extras = Extras().with_recipe(config, out)
-    with quiet_lightning():
-        make_trainer(config, out, [], 0)  # refuses its settings before a corpus is decoded
+    make_fabric(config)  # likewise
     corpus = _open(config, model_config.sample_rate, progress)
     _report(corpus)
     if start is not None:
@@ -233,67 +185,48 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = WaveNet(model_config) if start is None else start.train()
-    last = _last_checkpoint(out) if resume else None
-    record = _Record.of(model, corpus, config, last, start_hash=start_hash, recipe=recipe)
-    return _run(model, corpus, config, out, record, extras)
+    return _run(_Job(model, corpus, config, out, extras, resume, start_hash, recipe))
 
 
 @dataclass(frozen=True)
-class _Record:
-    """Facts that a run keeps in its files.
+class _Job:
+    """A run that is ready to begin.
 
     Attributes:
-        run: all that its weights depend on.
-        origin: where its model comes from.
-        last: the checkpoint to go on from, of a run that is the same; None to begin.
+        start_hash: ``weights_hash`` of the model it starts from, if any.
+        recipe: file that the settings were read from.
     """
 
-    run: dict[str, Any]
-    origin: dict[str, Any]
-    last: Checkpoint | None
-
-    @classmethod
-    def of(
-        cls,
-        model: WaveNet,
-        corpus: Corpus,
-        config: TrainingConfig,
-        last: Checkpoint | None,
-        *,
-        start_hash: str | None,
-        recipe: str | None = None,
-    ) -> _Record:
-        """Return the record of a run; raise ConfigError if the checkpoint is another run's."""
-        run = dependencies(model, corpus, config, start_hash)
-        if last is not None:
-            require_same_run(last.run, run)
-        return cls(run, provenance(corpus, config, run, recipe), last)
+    model: WaveNet
+    corpus: Corpus
+    config: TrainingConfig
+    out: Path
+    extras: Extras
+    resume: bool
+    start_hash: str | None
+    recipe: str | None = None
 
 
-def _run(
-    model: WaveNet,
-    corpus: Corpus,
-    config: TrainingConfig,
-    out: Path,
-    record: _Record,
-    extras: Extras,
-) -> TrainingResult:
+def _run(job: _Job) -> TrainingResult:
+    model, corpus, config, out, extras = job.model, job.corpus, job.config, job.out, job.extras
+    last = _last_checkpoint(out) if job.resume else None
+    run = dependencies(model, corpus, config, job.start_hash)
+    if last is not None:
+        require_same_run(last.run, run)
     if config.feedback_noise and model.predictor is None:
         raise ConfigError(
             f"feedback_noise={config.feedback_noise} needs a model with linear_prediction; "
             "set model.linear_prediction, or feedback_noise to 0"
         )
     plan = WindowPlan.of(model, config.window_s)
-    train_part, valid_part = corpus.split(config.validation_fraction)
-    n_valid = config.validation_windows
-    valid_windows = Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
-    constant = constant_bits(train_part, valid_windows)
+    parts = corpus.split(config.validation_fraction)
+    train_windows, valid_windows = _windows(*parts, plan, config)
+    constant = constant_bits(parts[0], valid_windows)
     logger.info("best constant distribution: %.2f bits per sample", constant)
-    averaging = Averaging(config.ema_decay) if config.ema_decay else None
-    module = WaveNetTraining(model, plan, config, averaging, extras.optimizer)
-    export = Export(module, out / "model", record.origin)
-    checkpoints = Checkpoints(out / FOLDER, config.checkpoint_every, record.run)
-    last = record.last
+    pieces = choose_pieces(parts[1], plan, config.listen_s)
+    export = Export(out / "model", provenance(corpus, config, run, job.recipe))
+    samples = SampleLogger(pieces, out, corpus_level_db(parts[1]))
+    outputs = Outputs(export, Checkpoints(out / FOLDER, run), samples)
     step = 0 if last is None else last.step
     trainer: Trainer | None = None
 
@@ -305,104 +238,52 @@ def _run(
         quiet_lightning(),
         undone_unless(out, trained, keep=TrainingError),
         full_disk_in_one_line(out),
-        mistakes_in_one_line(config),
+        short_memory_in_one_line(config),
+        TrainerSettings.of(config).torch_settings(),
     ):
-        callbacks = [export, *([averaging] if averaging else []), checkpoints]
-        callbacks += [TimeLimit(config, checkpoints)] if config.minutes else []
-        callbacks += _watching(checkpoints, constant, valid_part, plan, config, out)
-        callbacks += extras.callbacks
-        trainer = make_trainer(config, out, callbacks, step, extras.loggers)
-        n_train = config.max_steps * config.batch_size
-        train_windows = Windows(
-            train_part,
-            plan,
-            n_windows=n_train,
-            seed=config.seed,
-            drop=config.drop,
-            augment=config.augment,
-            feedback_noise=config.feedback_noise,
-        )
-        batches = training_batches(train_windows, config, trainer, step)
-        fixed = validation_batches(valid_windows, config, trainer)
-        if last is None:
-            export.save(step=0)  # before the settings: what has begun holds a model
-            _write_settings(config, out)
-            _validate_first(trainer, module, fixed, export)
-        else:
-            _write_settings(config, out)
-            logger.info("going on from step %d: %s", step, last.path)
-        interrupted = _fit(trainer, module, batches, fixed, export, last)
-        steps = trainer.global_step
+        loggers = (_tensorboard(out, step, config), *extras.loggers)
+        fabric = make_fabric(config, loggers, extras.callbacks)
+        fabric.launch()
+        batches = training_batches(train_windows, config, fabric, step)
+        fixed = validation_batches(valid_windows, config, fabric)
+        module = WaveNetTraining(model, plan, config)
+        with Trainer(fabric, module, config, outputs, extras, constant) as trainer:
+            if last is None:
+                trainer.export_model()  # before the settings: what has begun holds a model
+                write_settings(config, out)
+                trainer.validate(fixed)
+                export.before = export.bits
+                logger.info("validation before training: %.2f bits per sample", export.before)
+            else:
+                write_settings(config, out)
+                outputs.checkpoints.load(trainer, last.path)
+                logger.info("going on from step %d: %s", step, last.path)
+            interrupted = trainer.train(batches, fixed)
+            steps = trainer.global_step
     return TrainingResult(export.folder, export.before, export.bits, constant, steps, interrupted)
 
 
-def _validate_first(
-    trainer: Trainer, module: WaveNetTraining, windows: Loader, export: Export
-) -> None:
-    """Note what the model needs before the first step."""
-    leaving_ctrl_c(trainer.validate, module, windows, verbose=False)
-    if math.isnan(export.bits):
-        raise ConfigError(f"trainer={module.config.trainer} leaves nothing to validate on")
-    export.before = export.bits
-    logger.info("validation before training: %.2f bits per sample", export.before)
-
-
-def _fit(
-    trainer: Trainer,
-    module: WaveNetTraining,
-    batches: Loader,
-    windows: Loader,
-    export: Export,
-    last: Checkpoint | None,
-) -> bool:
-    """Train, and keep the last model; whether it was interrupted."""
-    try:
-        path = None if last is None else str(last.path)
-        leaving_ctrl_c(trainer.fit, module, batches, windows, ckpt_path=path)
-        if export.step != trainer.global_step:  # the last steps were less than validate_every
-            leaving_ctrl_c(trainer.validate, module, windows, verbose=False)
-    except KeyboardInterrupt:
-        if export.step != trainer.global_step:
-            export.save(step=trainer.global_step)
-        return True
-    return False
-
-
-def _watching(
-    checkpoints: Checkpoints,
-    constant: float,
-    valid_part: Corpus,
-    plan: WindowPlan,
-    config: TrainingConfig,
-    out: Path,
-) -> list[Callback]:
-    """Return the callbacks that end a run between two steps and that show its progress."""
-    stopping, meters = Stopping(checkpoints), Meters(constant)
-    sample_logger = SampleLogger(
-        choose_pieces(valid_part, plan, config.listen_s),
-        out,
-        every=config.listen_every,
-        corpus_db=corpus_level_db(valid_part),
-        stopped=lambda: stopping.asked,
-        before=meters.pause,
+def _windows(
+    train_part: Corpus, valid_part: Corpus, plan: WindowPlan, config: TrainingConfig
+) -> tuple[Windows, Windows]:
+    """Return the windows of all steps, and those to validate on."""
+    train_windows = Windows(
+        train_part,
+        plan,
+        n_windows=config.max_steps * config.batch_size,
+        seed=config.seed,
+        drop=config.drop,
+        augment=config.augment,
+        feedback_noise=config.feedback_noise,
     )
-    return [stopping, meters, LearningRateMonitor(logging_interval="step"), sample_logger]
+    n_valid = config.validation_windows
+    return train_windows, Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
 
 
-@contextlib.contextmanager
-def _only_here(out: Path) -> Iterator[None]:
-    """No other process trains into this folder meanwhile, except those that do it with us."""
-    if not is_writer():
-        yield
-        return
-    try:
-        with claimed(out / LOCK_NAME):
-            yield
-    except BlockingIOError:
-        raise ConfigError(
-            f"another process is training into out={str(out)!r}; wait for it, or choose another "
-            "folder"
-        ) from None
+def _tensorboard(out: Path, step: int, config: TrainingConfig) -> TensorBoardLogger:
+    """Return the run's own logger; what was logged from ``step`` on is logged anew."""
+    purged = step if 0 < step < config.max_steps else None
+    return TensorBoardLogger(out, name="logs", version="", purge_step=purged)
 
 
 def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
@@ -438,28 +319,6 @@ def _report(corpus: Corpus) -> None:
         logger.warning("left out %d of %d files: %s", len(corpus.skipped), total, shown)
 
 
-def _require_new(out: Path) -> None:
-    """Leave what another run has made."""
-    if is_writer() and _has_begun(out):
-        raise ConfigError(
-            f"out={str(out)!r} already holds a model; choose another folder, or go on with --resume"
-        )
-
-
-def _has_begun(out: Path) -> bool:
-    made = [out / "model" / name for name in CHECKPOINT_FILES]
-    return any(path.exists() for path in made) or (out / FOLDER).exists()
-
-
-def _require_no_recipe(out: Path) -> None:
-    """Raise ConfigError where the settings of a run would replace a recipe."""
-    if is_writer() and not _has_begun(out) and (out / SETTINGS_NAME).exists():
-        raise ConfigError(
-            f"out={str(out)!r} holds a {SETTINGS_NAME} and no model; choose another folder, as the "
-            "settings of the run would replace it"
-        )
-
-
 def _last_checkpoint(out: Path) -> Checkpoint | None:
     """The one to go on from, if the run has begun."""
     last = find_last(out / FOLDER)
@@ -471,9 +330,3 @@ def _last_checkpoint(out: Path) -> Checkpoint | None:
                 "from; choose another folder"
             )
     return last
-
-
-def _write_settings(config: TrainingConfig, out: Path) -> None:
-    if is_writer():
-        with atomic_write(out / SETTINGS_NAME) as path:
-            path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))

@@ -13,11 +13,9 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -26,9 +24,10 @@ from wavenet.features import log_mel
 from wavenet.features.plots import plot_spectrograms
 from wavenet.generation import stream
 from wavenet.model import WaveNet
-from wavenet.training.checkpoints import between_steps
-from wavenet.training.module import WaveNetTraining
 from wavenet.training.preview_clips import Piece, level_db
+
+if TYPE_CHECKING:
+    from wavenet.training.trainer import Trainer
 
 logger = logging.getLogger("wavenet")
 
@@ -49,62 +48,39 @@ NEARLY_SILENT_DB = -60.0
 """A corpus below this, in dB of full scale, is silent itself."""
 
 
-class SampleLogger(Callback):
-    """Generates samples every ``every`` steps, and at the end.
+class SampleLogger:
+    """Generates samples of the model that a run exports.
 
     Args:
         pieces: clips to generate.
         out: folder of the run, for ``samples/step-000500`` and ``samples/reference``.
-        every: steps; 0 for never.
         corpus_db: level of the corpus, in dB of full scale.
-        stopped: whether the run is to end, so that generation stops.
-        before: called before generation: to stop a clock.
     """
 
-    def __init__(
-        self,
-        pieces: list[Piece],
-        out: Path,
-        *,
-        every: int,
-        corpus_db: float,
-        stopped: Callable[[], bool] = lambda: False,
-        before: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.pieces, self.folder, self.every = pieces, out / FOLDER, every
-        self.corpus_db, self._stopped, self._before = corpus_db, stopped, before
+    def __init__(self, pieces: list[Piece], out: Path, corpus_db: float) -> None:
+        self.pieces, self.folder, self.corpus_db = pieces, out / FOLDER, corpus_db
         self._done: int | None = None
         self._draws = True
 
-    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Write the references, once."""
-        if self.every and trainer.is_global_zero and trainer.global_step == 0:
+    def write_references(self, trainer: Trainer) -> None:
+        """Write the recordings that the clips are to sound like, in the process that writes."""
+        if trainer.is_global_zero:
             references = [piece.reference for piece in self.pieces]
             self._write(trainer, "reference", references, self.folder / "reference")
 
-    def on_train_batch_start(
-        self, trainer: lightning.Trainer, pl_module: object, batch: object, batch_idx: int
-    ) -> None:
-        """Log samples where they are due: the step before is done, and its checkpoint written."""
+    def log_samples(self, trainer: Trainer) -> None:
+        """Generate and log, in the process that writes; the others wait at the next step.
+
+        Nothing is generated where this step was done before, a signal has come, or a loss or weight
+        is not finite, which is about to end the run.
+        """
         step = trainer.global_step
-        if self.every and step and step % self.every == 0 and between_steps(trainer, batch_idx):
-            self.log_samples(trainer)
-
-    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Log samples of the last step."""
-        if self.every:
-            self.log_samples(trainer)
-
-    def log_samples(self, trainer: lightning.Trainer) -> None:
-        """Generate and log, in the process that writes; the others wait at the next step."""
-        step, module = trainer.global_step, trainer.lightning_module
-        if not trainer.is_global_zero or step == self._done or self._stopped():
+        if not trainer.is_global_zero or step == self._done or trainer.signals.asked:
             return
-        assert isinstance(module, WaveNetTraining)
-        if not module.sound:  # the run is about to end
+        if not trainer.is_sound:
             return
-        self._before()
-        rows = generate_clips(module.learnt, self.pieces, self._stopped)
+        trainer.throughput.pause()
+        rows = generate_clips(trainer.learnt, self.pieces, lambda: trainer.signals.asked)
         if rows is None:
             return
         self._done = step
@@ -120,16 +96,14 @@ class SampleLogger(Callback):
             return self.corpus_db
         return level_db([piece.reference for piece in self.pieces])
 
-    def _write(
-        self, trainer: lightning.Trainer, kind: str, rows: list[Tensor], folder: Path
-    ) -> None:
+    def _write(self, trainer: Trainer, kind: str, rows: list[Tensor], folder: Path) -> None:
         """Rows ``[T]``, one for each piece, as files and to TensorBoard."""
-        rate, board = self._rate(trainer), _board(trainer)
+        rate, board = trainer.learnt.sample_rate, _board(trainer)
         for piece, row in zip(self.pieces, rows, strict=True):
             write_audio(folder / f"{piece.name}.wav", row, rate)
             board.add_audio(f"{kind}/{piece.name}", row[None], trainer.global_step, rate)
 
-    def _draw(self, trainer: lightning.Trainer, rows: list[Tensor], folder: Path) -> None:
+    def _draw(self, trainer: Trainer, rows: list[Tensor], folder: Path) -> None:
         """Plot the recording above the generated audio; without matplotlib, warn once."""
         if not self._draws:
             return
@@ -138,18 +112,13 @@ class SampleLogger(Callback):
             signals[f"generated at step {trainer.global_step}"] = row
             try:
                 path = folder / f"{piece.name}.png"
-                picture = plot_spectrograms(signals, self._rate(trainer), path)
+                picture = plot_spectrograms(signals, trainer.learnt.sample_rate, path)
             except ModuleNotFoundError as error:
                 self._draws = False
                 logger.warning("%s", error)
                 return
             step = trainer.global_step
             _board(trainer).add_image(f"generated/{piece.name}", picture, step, dataformats="HWC")
-
-    def _rate(self, trainer: lightning.Trainer) -> int:
-        module = trainer.lightning_module
-        assert isinstance(module, WaveNetTraining)
-        return module.model.sample_rate
 
 
 def generate_clips(
@@ -215,7 +184,6 @@ def warn_of_silence(rows: list[Tensor], expected_db: float, step: int) -> None:
         )
 
 
-def _board(trainer: lightning.Trainer) -> Any:
+def _board(trainer: Trainer) -> Any:
     """TensorBoard's writer."""
-    assert trainer.logger is not None  # as make_trainer gives it one
-    return cast(TensorBoardLogger, trainer.logger).experiment
+    return cast(TensorBoardLogger, trainer.loggers[0]).experiment

@@ -1,321 +1,347 @@
-"""Lightning set up for a run: trainer, loaders, and short messages from one process."""
+"""The loop of a run: steps of training, and what is done between two of them."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import logging
+import itertools
 import math
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import lightning
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-from wavenet.data import Batches, Windows
-from wavenet.storage.files import WriteError
-from wavenet.training.checkpoints import WholeFiles
-from wavenet.training.config import ConfigError, TrainingConfig
-from wavenet.training.interruption import SIGNALS
+from wavenet.model import WaveNet
+from wavenet.training.averaging import Average
+from wavenet.training.checkpoints import Checkpoints
+from wavenet.training.conditioning import bits_of
+from wavenet.training.config import TrainingConfig
+from wavenet.training.devices import summed
+from wavenet.training.errors import TrainingError
+from wavenet.training.export import Export
+from wavenet.training.extras import Extras
+from wavenet.training.interruption import Signals
+from wavenet.training.module import WaveNetTraining
+from wavenet.training.sample_logger import SampleLogger
+from wavenet.training.schedule import Schedule, make_optimizer
+from wavenet.training.throughput import Throughput
+from wavenet.training.time_limit import TimeLimit
+from wavenet.training.trainer_settings import TrainerSettings
 
-logger = logging.getLogger("wavenet")
+Batch = dict[str, Tensor]
+
+SHOWN = ("train/bits", "valid/bits")
+"""Numbers in the progress bar."""
 
 
-def is_writer() -> bool:
-    """Return whether this process writes files: of several that train together, one does."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+@dataclass(frozen=True)
+class Outputs:
+    """Files that a run writes, beside its logs.
+
+    Attributes:
+        export: the model, after each validation.
+        checkpoints: all that a run goes on from.
+        samples: what the model generates, now and then.
+    """
+
+    export: Export
+    checkpoints: Checkpoints
+    samples: SampleLogger
 
 
-class StepBar(TQDMProgressBar):
-    """Closes its bars also when training ends early: messages then begin a new line."""
+class Trainer:
+    """One run. Callbacks get it as their first argument.
 
-    _total: float | None = None
+    Numbers that are logged while a step is made have the step's index, counted from 0; those of a
+    validation during training have that of the step before it. So has Lightning's Trainer.
+
+    Args:
+        fabric: launched; has loggers and callbacks.
+        module: the loss of the model that is trained.
+        config: of the run.
+        outputs: files to write.
+        extras: a caller's optimizer, and the callbacks that ``fabric`` has.
+        constant_bits: of the best constant distribution, logged beside each validation.
+
+    Attributes:
+        global_step: steps made.
+        max_steps: after which the run ends.
+        should_stop: true ends the run after this step; a callback may set it, in every process.
+        optimizer, optimizers: of the trained parameters, as its factory made it; a list of it.
+        loggers, strategy, world_size, is_global_zero: those of ``fabric``.
+        callback_metrics: the last value of each number that was logged.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        module: WaveNetTraining,
+        config: TrainingConfig,
+        outputs: Outputs,
+        extras: Extras | None = None,
+        constant_bits: float = math.nan,
+    ) -> None:
+        self.fabric, self.module, self.config, self.outputs = fabric, module, config, outputs
+        self.loggers, self.strategy = fabric.loggers, fabric.strategy
+        self.world_size, self.is_global_zero = fabric.world_size, fabric.is_global_zero
+        self.settings, self.extras = TrainerSettings.of(config), extras or Extras()
+        self.optimizer = make_optimizer(module, config, self.extras.optimizer)
+        self.optimizers = [self.optimizer]
+        self._model, self._optimizer = fabric.setup(module, self.optimizer)
+        self.schedule = Schedule(config)
+        self.average = Average(module.model, config.ema_decay) if config.ema_decay else None
+        self.time_limit = TimeLimit(config) if config.minutes else None
+        self.constant_bits = constant_bits
+        self.global_step, self.max_steps, self.should_stop = 0, config.max_steps, False
+        self.callback_metrics: dict[str, Tensor] = {}
+        self.throughput, self.signals = Throughput(), Signals()
+        self.bar: tqdm[None] = tqdm(disable=True)  # until training begins
+        self._all_bits = torch.zeros(())  # of all steps: finite while each of them is
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the logs, and leave the model on the CPU."""
+        for logger in self.loggers:
+            logger.finalize("success" if kind is None else "failed")
+        self.module.cpu()
+
+    # --- the loop ---
+
+    def train(self, batches: Iterable[Batch], windows: Iterable[Batch]) -> bool:
+        """Make the steps that are left, and validate the last model.
+
+        Args:
+            batches: this process's parts of these steps.
+            windows: batches to validate on.
+
+        Returns:
+            Whether ctrl-C, SIGTERM or SIGHUP ended it; the model is kept.
+        """
+        hidden = not (self.settings.enable_progress_bar and self.is_global_zero)
+        is_open = self.time_limit is not None and self.schedule.decays_over is None
+        last = None if is_open else self.max_steps
+        bar: tqdm[None] = tqdm(
+            desc="training", unit="step", initial=self.global_step, total=last, disable=hidden
+        )
+        try:
+            with self.signals, bar as self.bar:
+                self._make_steps(iter(batches), windows)
+                if self.outputs.export.step != self.global_step:
+                    self.validate(windows)
+        except KeyboardInterrupt as error:
+            self.call("on_exception", error)
+            if self.outputs.export.step != self.global_step:
+                self.export_model()
+            return True
+        except BaseException as error:
+            self.call("on_exception", error)
+            raise
+        return False
+
+    def _make_steps(self, batches: Iterator[Batch], windows: Iterable[Batch]) -> None:
+        validate_every = min(self.config.validate_every, self.config.max_steps)
+        if self.config.listen_every and self.global_step == 0:
+            self.outputs.samples.write_references(self)
+        if self.time_limit is not None:
+            self.time_limit.start()
+        self.call("on_train_start")
+        while self.global_step < self.max_steps and not self.should_stop:
+            self._between_steps()
+            self._step(batches)
+            self.bar.update()
+            if self.global_step % validate_every == 0:
+                self.validate(windows, logged_at=self.global_step - 1)
+        self.outputs.checkpoints.save(self)
+        if self.config.listen_every:
+            self.outputs.samples.log_samples(self)
+        self.call("on_train_end")
+
+    def _between_steps(self) -> None:
+        """Save, end the run or generate samples where that is due.
+
+        Raises:
+            KeyboardInterrupt: after saving, if a signal has come to any of the processes.
+        """
+        if self.global_step % self.config.checkpoint_every == 0:
+            self.outputs.checkpoints.save(self)
+        if self.time_limit is not None and self.time_limit.is_due(self):
+            self.time_limit.set_last_step(self)
+            self.outputs.checkpoints.save(self, again=True)
+        if self.anywhere(self.signals.asked):
+            self.signals.asked = True
+            self.outputs.checkpoints.save(self)
+            raise KeyboardInterrupt
+        every = self.config.listen_every
+        if every and self.global_step and self.global_step % every == 0:
+            self.outputs.samples.log_samples(self)
+
+    def _step(self, batches: Iterator[Batch]) -> None:
+        """Make one step of the optimizer from the batches that belong to it."""
+        parts = self.settings.accumulate_grad_batches
+        bits, samples = torch.zeros((), device=self.fabric.device), torch.zeros(())
+        self.schedule.apply(self.optimizer, self.global_step)
+        self.optimizer.zero_grad()
+        for part, batch in enumerate(itertools.islice(batches, parts)):
+            is_last, index = part == parts - 1, self.global_step * parts + part
+            self.call("on_train_batch_start", batch, index)
+            with self.fabric.no_backward_sync(self._model, enabled=not is_last):
+                loss = self._model(batch)
+                bits, samples = bits + loss.detach() / parts, batch["samples"]
+                self.fabric.backward(loss / parts)
+            if is_last:
+                self._update(bits, samples * parts * self.world_size)
+            self.call("on_train_batch_end", loss.detach(), batch, index)
+
+    def _update(self, bits: Tensor, samples: Tensor) -> None:
+        """Let the optimizer make its step, and log the step's numbers where that is due.
+
+        Args:
+            bits: per sample, of this process's part of the step, ``[]``.
+            samples: of the whole step, ``[]``.
+
+        Raises:
+            TrainingError: at a step that logs, if the bits of a step so far are not finite, in
+                every process alike.
+        """
+        every, numbers = self.settings.log_every_n_steps, dict[str, Any]()
+        logs = every > 0 and (self.global_step + 1) % every == 0
+        self._all_bits = self._all_bits.to(bits) + bits
+        if logs:  # to look at a number makes a GPU wait
+            numbers["train/bits"] = summed(self.fabric, bits) / self.world_size
+            numbers["train/learning_rate"] = self.optimizer.param_groups[0]["lr"]
+            self.require_finite(weights=False)
+        self.call("on_before_optimizer_step", self.optimizer)
+        if self.config.gradient_clip or logs:
+            numbers["train/gradient_norm"] = self.fabric.clip_gradients(
+                self._model,
+                self._optimizer,
+                max_norm=self.config.gradient_clip or math.inf,
+                error_if_nonfinite=False,
+            )
+        self._optimizer.step()
+        if self.average is not None:
+            self.average.update(self.module.model)
+        self.global_step += 1
+        self.throughput.count(samples)
+        if logs:
+            rate = self.throughput.read()
+            speed = {} if rate is None else {"train/samples_per_second": rate}
+            self.log({**numbers, **speed}, self.global_step - 1)
+
+    @torch.no_grad()
+    def validate(self, windows: Iterable[Batch], logged_at: int | None = None) -> None:
+        """Compute bits per sample over all validation windows, and export the model.
+
+        Args:
+            windows: batches of this process.
+            logged_at: index in the logs; None is the number of steps made.
+
+        Raises:
+            TrainingError: if the bits are not finite.
+        """
+        self.throughput.pause()
+        self.call("on_validation_start")
+        precision, learnt = self.fabric.strategy.precision, self.learnt.eval()
+        self.module.start_validation(self.fabric.device)
+        for batch in tqdm(windows, "validating", leave=False, disable=self.bar.disable):
+            with self.fabric.autocast():
+                self.module.validation_step(learnt, precision.convert_input(batch))
+        learnt.train()
+        sums = summed(self.fabric, self.module.validation_sums())
+        bits = float((sums[0] / sums[1] / math.log(2)).float())
+        self._require_finite("validation loss", bits)
+        numbers = {"valid/bits": bits, "valid/bits_constant": self.constant_bits}
+        shuffled = bits_of(sums[2:])
+        if shuffled is not None:
+            numbers["valid/bits_shuffled"] = shuffled[1]
+            numbers["valid/conditioning_gain"] = shuffled[1] - shuffled[0]
+            self.module.shuffled.judge(shuffled[1] - shuffled[0], self.global_step)
+        self.log(numbers, self.global_step if logged_at is None else logged_at)
+        self.outputs.export.step, self.outputs.export.bits = self.global_step, bits
+        self.export_model(bits)
+        self.call("on_validation_end")
+
+    # --- what belongs to a run ---
+
+    def export_model(self, bits: float | None = None) -> None:
+        """Write the model, unless a loss so far or a weight is not finite."""
+        if self.is_sound:
+            self.outputs.export.save(self.learnt, step=self.global_step, bits=bits)
+
+    def decay_over(self, first: int, last: int) -> None:
+        """Let the learning rate fall from step ``first`` on, and the run end after ``last``."""
+        self.schedule.decays_over = first, last
+        self.max_steps = last
+        self.bar.total = last
 
     @property
-    def total_train_batches(self) -> int | float:
-        """Number of batches that it counts to, of which a step may accumulate several."""
-        return self.trainer.num_training_batches if self._total is None else self._total
+    def learnt(self) -> WaveNet:
+        """Model that is validated and exported: the averaged one, or else the trained one."""
+        return self.module.model if self.average is None else self.average.model
 
-    def count_to(self, batches: float) -> None:
-        """Count to this many batches, or without an end to infinity."""
-        self._total = batches
-        if self._train_progress_bar is not None:
-            self._train_progress_bar.total = None if math.isinf(batches) else int(batches)
-            self._train_progress_bar.refresh()
+    def log(self, numbers: Mapping[str, Any], step: int) -> None:
+        """Give numbers to all loggers, and to the progress bar those of bits per sample."""
+        self.callback_metrics |= {key: torch.as_tensor(numbers[key]) for key in numbers}
+        self.fabric.log_dict(numbers, step)
+        for logger in self.loggers:
+            logger.save()
+        shown = {key: float(value) for key, value in self.callback_metrics.items() if key in SHOWN}
+        self.bar.set_postfix(shown, refresh=False)
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Count what remains of a resumed run."""
-        super().on_train_epoch_start(trainer)
-        if trainer.global_step:
-            self.train_progress_bar.set_description(f"From step {trainer.global_step}")
+    def call(self, hook: str, *arguments: object) -> None:
+        """Call a hook of the callbacks."""
+        self.fabric.call(hook, self, self.module, *arguments)
 
-    def on_exception(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        exception: BaseException,
-    ) -> None:
-        """Close the bars."""
-        for bar in ("val_progress_bar", "train_progress_bar"):
-            with contextlib.suppress(TypeError):  # there is none yet
-                getattr(self, bar).close()
+    def anywhere(self, flag: bool) -> bool:
+        """Return whether it is true in any process.
 
+        Several processes ask each other at steps that log alone, as asking costs time; at others it
+        is false.
+        """
+        if self.world_size == 1:
+            return flag
+        if self.global_step % max(1, self.settings.log_every_n_steps):
+            return False
+        return bool(summed(self.fabric, torch.tensor(float(flag))) > 0)
 
-def make_trainer(
-    config: TrainingConfig,
-    out: Path,
-    callbacks: list[Callback],
-    step: int,
-    loggers: Sequence[Logger] = (),
-) -> lightning.Trainer:
-    """Return Lightning's trainer for a run, from a step on; TensorBoard's logger comes first.
+    def require_finite(self, *, weights: bool = True) -> None:
+        """Check that training is sound: to be called by every process, before anything is saved.
 
-    Raises:
-        ConfigError: for settings that Lightning refuses or that the run decides.
-    """
-    for key, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
-        value = config.trainer.get(key, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"trainer.{key}={value!r} must be a whole number, {least} or more")
-    plugins: list[Any] = [WholeFiles()]
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        # Lightning would save amid a step when SLURM warns, and queue the job again by itself.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    settings: dict[str, Any] = {
-        "max_steps": config.max_steps,
-        "val_check_interval": _batches_between_validations(config),
-        "check_val_every_n_epoch": None,  # the interval counts batches, whatever an epoch is
-        "num_sanity_val_steps": 0,
-        "gradient_clip_val": config.gradient_clip or None,
-        "enable_checkpointing": False,
-        # What was logged beyond the checkpoint that a run goes on from is logged anew.
-        "logger": [
-            TensorBoardLogger(
-                out,
-                name="logs",
-                version="",
-                purge_step=step if 0 < step < config.max_steps else None,
-            ),
-            *loggers,
-        ],
-        "callbacks": callbacks,
-        "plugins": plugins,
-        "use_distributed_sampler": False,  # windows are dealt by Batches
-    }
-    defaults = {"log_every_n_steps": min(10, config.max_steps), "enable_model_summary": False}
-    for key in config.trainer:
-        if key in settings:
-            raise ConfigError(f"trainer.{key} is the run's own business; drop the key")
-    if config.trainer.get("enable_progress_bar", True):
-        callbacks.append(StepBar(refresh_rate=10))
-    strategy = str(config.trainer.get("strategy", ""))
-    if any(way in strategy for way in ("spawn", "fork", "notebook")):
-        raise ConfigError(f"trainer.strategy={strategy} copies this process; use ddp")
-    try:
-        trainer = lightning.Trainer(**{**defaults, **settings, **config.trainer})
-    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
-    if trainer.precision in ("16-true", "bf16-true"):
-        raise ConfigError(
-            f"trainer.precision={trainer.precision} would round the samples to be predicted; "
-            "use bf16-mixed"
-        )
-    _require_work(config, trainer)
-    return trainer
+        Args:
+            weights: look at weights, averages and the optimizer's moments, too.
 
+        Raises:
+            TrainingError: if the loss of any step, or one of these, is not finite.
+        """
+        self._require_finite("loss", float(summed(self.fabric, self._all_bits)))
+        if weights:
+            moments = (part for state in self.optimizer.state.values() for part in state.values())
+            tensors = [value for value in moments if isinstance(value, Tensor)]
+            if not all_finite([*self.module.parameters(), *self.learnt.parameters(), *tensors]):
+                self._require_finite("state of training (weights, averages, moments)", math.nan)
 
-def _require_work(config: TrainingConfig, trainer: lightning.Trainer) -> None:
-    """Refuse settings of Lightning's that leave nothing to do, or take over what ends a run."""
-    for key in ("fast_dev_run", "overfit_batches", "max_epochs", "min_epochs", "min_steps"):
-        if config.trainer.get(key):
-            raise ConfigError(f"trainer.{key} is not for this; set max_steps and drop the key")
-    if config.trainer.get("max_epochs") == 0:
-        raise ConfigError("trainer.max_epochs=0 leaves nothing to train; drop the key")
-    for key, what in (("limit_val_batches", "validate on"), ("limit_train_batches", "train on")):
-        if not getattr(trainer, key) > 0:
-            raise ConfigError(
-                f"trainer.{key}={config.trainer[key]} leaves nothing to {what}; drop the key"
+    @property
+    def is_sound(self) -> bool:
+        """Whether all losses of this process and all weights to be exported are finite."""
+        return math.isfinite(float(self._all_bits)) and all_finite(self.learnt.parameters())
+
+    def _require_finite(self, name: str, value: float) -> None:
+        """Raise TrainingError if training has run away."""
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} is {value} at step {self.global_step}; the last good model is kept. "
+                f"Lower learning_rate={self.config.learning_rate} or "
+                f"gradient_clip={self.config.gradient_clip}"
             )
 
 
-def _batches_between_validations(config: TrainingConfig) -> int:
-    accumulated: int = config.trainer.get("accumulate_grad_batches", 1)
-    return min(config.validate_every, config.max_steps) * accumulated
-
-
-def training_batches(
-    windows: Windows, config: TrainingConfig, trainer: lightning.Trainer, step: int
-) -> DataLoader[dict[str, Tensor]]:
-    """This process's part of every step from ``step`` on."""
-    per_step = trainer.accumulate_grad_batches
-    batches = _dealt(windows, config.batch_size, per_step, trainer)
-    # Of a run that is complete one batch stays: Lightning warns of none, and then makes no step.
-    first = min(step * per_step, len(batches) - 1)
-    return _loader(batches, config.workers, range(first, len(batches)))
-
-
-def validation_batches(
-    windows: Windows, config: TrainingConfig, trainer: lightning.Trainer
-) -> DataLoader[dict[str, Tensor]]:
-    """This process's part of all validation windows, in batches about as large as in training.
-
-    Every process has as many: they meet after each.
-    """
-    processes, n = trainer.world_size, len(windows)
-    if n < processes:
-        raise ConfigError(
-            f"validation_windows={n} is less than one for each of {processes} processes; raise it"
-        )
-    rows = math.ceil(config.batch_size / (processes * trainer.accumulate_grad_batches))
-    turns = min(math.ceil(n / (processes * rows)), n // processes)
-    return _loader(_dealt(windows, n, turns, trainer), workers=0)
-
-
-def _dealt(windows: Windows, batch_size: int, per_step: int, trainer: lightning.Trainer) -> Batches:
-    try:
-        return Batches(
-            windows,
-            batch_size,
-            per_step=per_step,
-            process=trainer.global_rank,
-            processes=trainer.world_size,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _loader(
-    batches: Batches, workers: int, order: range | None = None
-) -> DataLoader[dict[str, Tensor]]:
-    return DataLoader(
-        batches,
-        batch_size=None,  # an item is one
-        sampler=order,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        # A forked worker shares the corpus, and sees when this process has been killed: a fork
-        # server, the way of Python 3.14 and newer, would be between them and live on.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # or a loader draws its workers' seeds from the global one
-    )
-
-
-def _leave_signals(worker: int) -> None:
-    """Ignore signals in a loader's worker: the main process answers them.
-
-    It finishes its step and needs windows for that; when it ends, or dies, so do the workers.
-    """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-_CODE_AFTER_CTRL_C = 1
-"""With which Lightning leaves the program."""
-
-
-def leaving_ctrl_c(call: Callable[..., object], *arguments: Any, **options: Any) -> None:
-    """Call Lightning, which answers ctrl-C by switching it off and leaving the program.
-
-    Raises:
-        KeyboardInterrupt: instead of that; ctrl-C works as before.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        call(*arguments, **options)
-    except SystemExit as error:
-        signal.signal(signal.SIGINT, handler)
-        if error.code != _CODE_AFTER_CTRL_C:  # a handler's, for SIGTERM or SIGHUP
-            raise
-        raise KeyboardInterrupt from None
-
-
-@contextlib.contextmanager
-def full_disk_in_one_line(out: Path) -> Iterator[None]:
-    """Name the folder when the logs meet a full disk, and keep their thread's traceback quiet."""
-    show = threading.excepthook
-
-    def show_others(arguments: threading.ExceptHookArgs) -> None:
-        if not isinstance(arguments.exc_value, OSError):  # those reach the main thread, too
-            show(arguments)
-
-    threading.excepthook = show_others
-    try:
-        yield
-    except WriteError:
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise WriteError(f"{out}: logs cannot be written: {error.strerror}; free some space") from (
-            error
-        )
-    finally:
-        threading.excepthook = show
-
-
-@contextlib.contextmanager
-def mistakes_in_one_line(config: TrainingConfig) -> Iterator[None]:
-    """Report in one line what Lightning finds wrong when it runs, and that memory is short."""
-    try:
-        yield
-    except MisconfigurationException as error:
-        raise ConfigError(f"trainer={config.trainer}: {' '.join(str(error).split())}") from None
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise ConfigError(
-            f"not enough memory for batch_size={config.batch_size} windows of "
-            f"window_s={config.window_s:g}; lower one of them, set recompute, or take a smaller "
-            "model"
-        ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory is exhausted; on a CPU torch has no exception type for it."""
-    by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return by_type or "DefaultCPUAllocator" in str(error)
-
-
-@contextlib.contextmanager
-def reports_of_writer() -> Iterator[None]:
-    """Let only the writer report, of several processes that train together."""
-    level = logger.level
-    if not is_writer():
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advice on workers and hardware, which a small run cannot follow."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            warnings.filterwarnings("ignore", ".*GPU available but not used.*")
-            warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
-            warnings.filterwarnings("ignore", ".*recommended to use `self.log.*sync_dist=True.*")
-            warnings.filterwarnings("ignore", ".*isinstance.*LeafSpec.*")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether every number in them is finite; each device is waited for once."""
+    answers: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        answers.setdefault(tensor.device, []).append(tensor.isfinite().all())
+    return all(bool(torch.stack(found).all()) for found in answers.values())

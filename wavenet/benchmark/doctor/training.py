@@ -117,7 +117,7 @@ def resumed_training(device: torch.device) -> Iterator[Values]:
 
 
 def _trainer_arguments(device: torch.device) -> list[str]:
-    """Arguments of Lightning's trainer for one device."""
+    """Arguments of ``wavenet train`` for one device."""
     if is_short(device):
         return ["--trainer.accelerator=cpu", "--trainer.devices=1"]
     devices: Any = 1 if device.index is None else [device.index]
