@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wavenet.conversion import causal
     from wavenet.distributions import make_distribution
     from wavenet.features import log_mel
     from wavenet.features.mel_config import MelConfig
@@ -55,6 +56,7 @@ __all__ = [
     "Select",
     "WaveNet",
     "WaveNetConfig",
+    "causal",
     "generate",
     "load",
     "log_mel",
@@ -68,6 +70,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "wavenet.conversion": ("causal",),
     "wavenet.distributions": ("make_distribution",),
     "wavenet.features": ("log_mel",),
     "wavenet.generation": ("generate", "stream"),
