@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wavenet.features import log_mel
     from wavenet.features.mel_config import MelConfig
     from wavenet.generation import generate, stream
+    from wavenet.interop.blocks import export
     from wavenet.loading import load
     from wavenet.model import WaveNet
     from wavenet.model.config import FeatureConfig, WaveNetConfig
@@ -57,6 +58,7 @@ __all__ = [
     "WaveNet",
     "WaveNetConfig",
     "causal",
+    "export",
     "generate",
     "load",
     "log_mel",
@@ -75,6 +77,7 @@ _MODULES = {
     "wavenet.features": ("log_mel",),
     "wavenet.generation": ("generate", "stream"),
     "wavenet.storage.hub": ("push",),
+    "wavenet.interop.blocks": ("export",),
     "wavenet.loading": ("load",),
     "wavenet.features.mel_config": ("MelConfig",),
     "wavenet.model": ("WaveNet",),

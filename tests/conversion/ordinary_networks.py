@@ -226,7 +226,9 @@ def seanet_decoder() -> nn.Module:
 def soundstream_encoder() -> nn.Module:
     layers: list[nn.Module] = [LeftPadded(1, 4, 7)]
     for n, stride in ((4, 2), (8, 5)):
-        units = [Plus(LeftPadded(n, n, 7, dilation=d), nn.ELU(), nn.Conv1d(n, n, 1)) for d in (1, 3)]
+        units = [
+            Plus(LeftPadded(n, n, 7, dilation=d), nn.ELU(), nn.Conv1d(n, n, 1)) for d in (1, 3)
+        ]
         layers += [*units, nn.ELU(), LeftPadded(n, 2 * n, 2 * stride, stride=stride)]
     return nn.Sequential(*layers, nn.ELU(), LeftPadded(16, 5, 3))
 
@@ -629,7 +631,9 @@ class ResNetUnit(nn.Module):
 
 def resnet() -> nn.Module:
     first = [nn.Conv1d(1, 4, 7, stride=2, padding=3, bias=False), nn.BatchNorm1d(4)]
-    return nn.Sequential(*first, nn.ReLU(True), nn.MaxPool1d(3, 2, 1), ResNetUnit(), nn.AvgPool1d(2))
+    return nn.Sequential(
+        *first, nn.ReLU(True), nn.MaxPool1d(3, 2, 1), ResNetUnit(), nn.AvgPool1d(2)
+    )
 
 
 class SqueezeExcitation(nn.Module):
@@ -724,7 +728,9 @@ NETWORKS: dict[str, Case] = {
     "temporal fusion": Case(GatedResidual),
     "enhancement U-Net": Case(EnhancementUNet, delay=True, everywhere=False),
     "gated language model": Case(GatedLanguageModel),
-    "Vocos block": Case(lambda: nn.Sequential(ConvNeXt(), ConvNeXt()), delay=True, everywhere=False),
+    "Vocos block": Case(
+        lambda: nn.Sequential(ConvNeXt(), ConvNeXt()), delay=True, everywhere=False
+    ),
     "effects TCN, cropped on the left": Case(lambda: CroppedTCN(centred=False)),
     "effects TCN, cropped on both sides": Case(lambda: CroppedTCN(centred=True)),
     "ResNet": Case(resnet, delay=True, everywhere=False),

@@ -27,7 +27,9 @@ __all__ = ["CausalNetwork", "Refusal", "causal"]
 _CHANNELS = ("in_channels", "num_features", "input_size", "in_features")
 
 
-def causal(module: nn.Module, *, delay: bool = False, in_channels: int | None = None) -> CausalNetwork:
+def causal(
+    module: nn.Module, *, delay: bool = False, in_channels: int | None = None
+) -> CausalNetwork:
     """Turn an ordinary module of convolutions into a causal block with the same weights.
 
     The module is run once on a tensor without values, ``[B, C, T]``, and what it does to the signal
@@ -63,8 +65,10 @@ def causal(module: nn.Module, *, delay: bool = False, in_channels: int | None = 
     names = {part: name for name, part in module.named_modules()}
     for part, name in names.items():
         if foreign_hooks(part):
-            raise Refusal(f"{name or 'module'} ({describe(part)}) has forward hooks, which may "
-                          "change its output; remove them")
+            raise Refusal(
+                f"{name or 'module'} ({describe(part)}) has forward hooks, which may "
+                "change its output; remove them"
+            )
     recurrent = any(isinstance(part, nn.RNNBase) for part in names)
     tracer = Tracer(names, RULES, delay=delay, exact=recurrent)
     channels = check_positive("in_channels", in_channels or _first_channels(module))
@@ -78,7 +82,7 @@ def causal(module: nn.Module, *, delay: bool = False, in_channels: int | None = 
     block = _network(tracer, output, channels)
     for part in block.modules():
         if getattr(part, "inplace", False):
-            part.inplace = False  # type: ignore[assignment]
+            vars(part)["inplace"] = False
     return block.train(original.training)
 
 
@@ -155,14 +159,14 @@ def _watched(tracer: Tracer, root: nn.Module) -> Iterator[None]:
         handles.append(part.register_forward_hook(_leave(tracer)))
     recurrent = [part for part in root.modules() if isinstance(part, nn.RNNBase)]
     for part in recurrent:
-        part.forward = forward_of(tracer, part)  # type: ignore[method-assign]
+        vars(part)["forward"] = forward_of(tracer, part)
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
         for part in recurrent:
-            del part.forward
+            del vars(part)["forward"]
 
 
 def _enter(tracer: Tracer) -> Callable[..., None]:
@@ -185,9 +189,7 @@ def _leave(tracer: Tracer) -> Callable[..., Any]:
     return hook
 
 
-def _keep_whole(
-    tracer: Tracer, module: nn.Module, first: int, x: Signal, output: Signal
-) -> None:
+def _keep_whole(tracer: Tracer, module: nn.Module, first: int, x: Signal, output: Signal) -> None:
     """Note a module as one node, if all that it does is to call functions of single columns."""
     inside = range(first + 1, len(tracer.nodes) + 1)
     nodes = [tracer.nodes[value - 1] for value in inside]

@@ -31,11 +31,12 @@ class _Arithmetic(nn.Module):
     """Base of the operations on two signals of one shape, or one of which has one channel."""
 
     _operation: int
-    _function: Callable[[Tensor, Tensor], Tensor]
+    _function: Any  # of torch
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """``[B, C, T]`` each, or ``[B, 1, T]``."""
-        return type(self)._function(a, b)
+        y: Tensor = type(self)._function(a, b)
+        return y
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """Append a copy of the first signal, and the operation with the second."""
@@ -151,9 +152,7 @@ class InLayout(nn.Module):
         after: axes of what it returns.
     """
 
-    def __init__(
-        self, module: nn.Module, before: tuple[str, ...], after: tuple[str, ...]
-    ) -> None:
+    def __init__(self, module: nn.Module, before: tuple[str, ...], after: tuple[str, ...]) -> None:
         super().__init__()
         self.module, self.before, self.after = module, before, after
 

@@ -78,8 +78,7 @@ class CausalNetwork(Causal):
         # Signals that no node needs after node i.
         last_use = {value: i for i, inputs in enumerate(self._inputs) for value in inputs}
         self._done = tuple(
-            tuple(value for value, last in last_use.items() if last == i)
-            for i in range(len(nodes))
+            tuple(value for value, last in last_use.items() if last == i) for i in range(len(nodes))
         )
 
     @property

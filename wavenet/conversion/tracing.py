@@ -128,7 +128,9 @@ class Call:
     @property
     def signals(self) -> list[Signal]:
         """The signals among the arguments, in order."""
-        return [leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if isinstance(leaf, Signal)]
+        return [
+            leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if isinstance(leaf, Signal)
+        ]
 
     def result(self) -> Any:
         """Return what torch returns: shapes without values."""
@@ -251,15 +253,13 @@ class Tracer:
             )
         return made
 
-    def _signal(
-        self, like: Tensor, value: int, timing: Timing, axes: tuple[str, ...]
-    ) -> Signal:
+    def _signal(self, like: Tensor, value: int, timing: Timing, axes: tuple[str, ...]) -> Signal:
         made = like.as_subclass(Signal)
         made.tracer, made.value, made.timing, made.axes = self, value, timing, axes
         return made
 
     def waiting(self, value: int, samples: int) -> int:
-        """Return a value that waits for some samples; the same one where it was asked for before."""
+        """Return a value that waits; the same one where it was asked for before."""
         return self._once(value, samples, Delay) if samples else value
 
     def begun(self, signal: Signal) -> int:

@@ -214,7 +214,16 @@ def device(call: Call) -> torch.device:
 
 
 _ASKED = ("shape", "ndim", "dtype", "is_cuda", "requires_grad", "layout", "is_sparse", "is_nested")
-_TOLD = ("size", "dim", "ndimension", "numel", "is_floating_point", "__len__", "is_complex", "stride")
+_TOLD = (
+    "size",
+    "dim",
+    "ndimension",
+    "numel",
+    "is_floating_point",
+    "__len__",
+    "is_complex",
+    "stride",
+)
 _SAME = ("contiguous", "to", "float", "double", "type_as", "clone", "detach", "cpu")
 
 

@@ -78,7 +78,10 @@ def transposed(call: Call) -> Signal:
     """``conv_transpose1d``; what is trimmed at the left end is looked ahead."""
     tracer, x = call.tracer, _signal(call)
     weight, bias = call.argument(1, "weight"), call.argument(2, "bias")
-    stride, padding = _number(call.argument(3, "stride", 1)), _number(call.argument(4, "padding", 0))
+    stride, padding = (
+        _number(call.argument(3, "stride", 1)),
+        _number(call.argument(4, "padding", 0)),
+    )
     groups = call.argument(6, "groups", 1)
     if _number(call.argument(7, "dilation", 1)) != 1:
         raise tracer.refusal("is a transposed convolution with a dilation, which no block has")
@@ -110,7 +113,10 @@ def maximum(call: Call) -> Signal:
     kernel = _number(call.argument(1, "kernel_size"))
     stride = call.argument(2, "stride")
     stride = kernel if stride is None or stride == () else _number(stride)
-    left, dilation = _number(call.argument(3, "padding", 0)), _number(call.argument(4, "dilation", 1))
+    left, dilation = (
+        _number(call.argument(3, "padding", 0)),
+        _number(call.argument(4, "dilation", 1)),
+    )
     if call.argument(5, "ceil_mode", False) or call.argument(6, "return_indices", False):
         raise tracer.refusal("has ceil_mode or return_indices; leave them out")
     if left and tracer.exact:
@@ -145,9 +151,7 @@ def decimate(call: Call, x: Signal, first: int, stride: int) -> Signal:
 
 
 def _depthwise(call: Call, taps: Tensor, channels: int, *, stride: int) -> CausalConv1d:
-    block = CausalConv1d(
-        channels, channels, len(taps), stride=stride, groups=channels, bias=False
-    )
+    block = CausalConv1d(channels, channels, len(taps), stride=stride, groups=channels, bias=False)
     values = constant(taps.expand(channels, 1, -1), call.tracer.owners[0])
     block.weight = nn.Parameter(values.clone(), requires_grad=False)
     return block
@@ -163,7 +167,7 @@ def pad(call: Call) -> Signal:
     (x,), sizes = call.signals, list(call.argument(1, "pad"))
     mode, constant_value = call.argument(2, "mode", "constant"), call.argument(3, "value", 0.0)
     pairs = [(sizes[i], sizes[i + 1]) for i in range(0, len(sizes), 2)]
-    along = {axis: pair for axis, pair in zip(reversed(x.axes), pairs, strict=False)}
+    along = dict(zip(reversed(x.axes), pairs, strict=False))
     left, right = along.pop("T", (0, 0))
     if any(pair != (0, 0) for pair in along.values()):
         raise tracer.refusal("pads channels; join zeros to them, or pad the weights")
@@ -172,8 +176,9 @@ def pad(call: Call) -> Signal:
     if mode == "constant" and constant_value and (left or right):
         raise tracer.refusal(f"pads with {constant_value}; a stream begins with zeros")
     if mode != "constant" and left > 0 and tracer.exact:
-        raise tracer.refusal(f"pads with mode={mode!r}, which a recurrent layer would remember; "
-                             "pad with zeros")
+        raise tracer.refusal(
+            f"pads with mode={mode!r}, which a recurrent layer would remember; pad with zeros"
+        )
     if left < 0:
         return shifted(call, x, call.result(), -left)
     timing = Timing(x.timing.rate, x.timing.shift - left, x.timing.start)
@@ -199,8 +204,10 @@ def interpolate(call: Call) -> Signal:
     if mode != "linear" or call.argument(4, "align_corners"):
         raise tracer.refusal(f"interpolates with mode={mode!r} over the whole length; use nearest")
     if tracer.exact:
-        raise tracer.refusal("interpolates at the ends otherwise, which a recurrent layer would "
-                             "remember; use mode='nearest'")
+        raise tracer.refusal(
+            "interpolates at the ends otherwise, which a recurrent layer would "
+            "remember; use mode='nearest'"
+        )
     ahead = factor // 2
     middle = torch.arange(2 * factor - factor % 2, dtype=torch.float64) - ahead - (factor - 1) / 2
     return upsample(call, x, 1 - middle.abs() / factor, ahead)
