@@ -18,7 +18,7 @@ from wavenet.conversion.joins import CANONICAL, InLayout
 from wavenet.conversion.network import CausalNetwork, Node
 from wavenet.conversion.recurrent import forward_of
 from wavenet.conversion.rules import RULES
-from wavenet.conversion.tracing import Refusal, Signal, Tracer, describe
+from wavenet.conversion.tracing import Refusal, ShortTensors, Signal, Tracer, describe
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.delay import Delay
 
@@ -95,7 +95,8 @@ def _run(tracer: Tracer, module: nn.Module, channels: int) -> Signal:
     x = tracer.input(channels, None if first is None else first.dtype)
     tracer.owners.append(module)
     try:
-        output = module(x)
+        with ShortTensors(tracer):
+            output = module(x)
     except Refusal:
         raise
     except Exception as error:

@@ -32,8 +32,9 @@ def adopt(block: nn.Module, owner: nn.Module | None, given: dict[str, Tensor | N
     """
     for name, value in given.items():
         if value is None:
-            block.register_parameter(name, None)
+            setattr(block, name, None)
         elif owner is not None and parametrize.is_parametrized(owner, name):
+            block.eval()  # in training mode a spectral norm changes its vectors at every call
             parametrize.transfer_parametrizations_and_params(owner, block, name)
         elif owner is not None and _is_hooked(owner, name):
             _take_hooks(block, owner, name)
@@ -42,7 +43,7 @@ def adopt(block: nn.Module, owner: nn.Module | None, given: dict[str, Tensor | N
 
 
 def foreign_hooks(module: nn.Module) -> bool:
-    """Return whether a module has forward hooks other than those by which torch computes weights."""
+    """Return whether a module has forward hooks other than torch's for computing weights."""
     hooks = module._forward_pre_hooks.values()
     return bool(module._forward_hooks) or any(not _computes(hook) for hook in hooks)
 

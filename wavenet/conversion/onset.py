@@ -36,6 +36,7 @@ class Onset(Causal):
         super().__init__()
         self.in_channels = self.out_channels = check_positive("channels", channels)
         self.samples = check_positive("samples", samples)
+        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:

@@ -38,6 +38,7 @@ class CausalMaxPool1d(Causal):
         self.dilation = check_positive("dilation", dilation)
         self.step = check_positive("stride", stride)
         self.rate = Fraction(1, self.step)
+        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:

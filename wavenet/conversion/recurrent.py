@@ -33,7 +33,9 @@ def forward_of(tracer: Tracer, rnn: nn.RNNBase) -> Callable[..., Any]:
             tracer.tasks.append(lambda: setattr(rnn, "batch_first", True))
             value = tracer.note(block, value, channels=rnn.hidden_size)
         shape = [rnn.hidden_size if axis == "C" else size for axis, size in _sizes(x)]
-        return tracer.signal(call, torch.empty(shape, device="meta"), value, timing, x.axes), None
+        with torch._C.DisableTorchFunction():
+            like = torch.empty(shape, device="meta", dtype=x.dtype)
+        return tracer.signal(call, like, value, timing, x.axes), None
 
     return forward
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from wavenet.conversion.joins import CANONICAL
@@ -32,8 +33,10 @@ from wavenet.conversion.network import Node
 from wavenet.conversion.onset import Onset
 from wavenet.nn.delay import Delay
 
-NOMINAL_SAMPLES = 2**12 * 3**3 * 5**2 * 7 * 11 * 13
-"""Length of the input, of which all common strides are divisors."""
+NOMINAL_SAMPLES = 2**10 * 3**3 * 5**2 * 7 * 11
+"""Length of the input, of which all common strides are divisors; torch counts some in 32 bits."""
+LONGEST_CONSTANT = 2**16
+"""Largest size of a tensor that a module makes while it runs."""
 BATCH = 2
 
 
@@ -143,6 +146,30 @@ class Call:
         return self.args[index] if len(self.args) > index else self.kwargs.get(name, default)
 
 
+class ShortTensors(TorchFunctionMode):
+    """Within, tensors as long as the signal are refused: the nominal length would fill the memory.
+
+    Args:
+        tracer: what names the module.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call the function, unless it makes such a tensor."""
+        leaves = tree_flatten((args, kwargs))[0]
+        if not any(isinstance(leaf, Tensor) for leaf in leaves):
+            numbers = [abs(leaf) for leaf in leaves if isinstance(leaf, int | float)]
+            if max(numbers, default=0) > LONGEST_CONSTANT:
+                name = getattr(func, "__name__", func)
+                raise self._tracer.refusal(f"calls {name} for as many samples as the signal has")
+        return func(*args, **(kwargs or {}))
+
+
 Rule = Callable[[Call], Any]
 """Notes a call and returns its result."""
 
@@ -244,6 +271,11 @@ class Tracer:
         Raises:
             Refusal: see there.
         """
+        if (NOMINAL_SAMPLES * timing.rate).denominator != 1:
+            raise self.refusal(
+                f"makes the sample rate {timing.rate} of that of the input, which "
+                "is beyond what is followed here; choose strides of 2, 3, 5, 7, 11"
+            )
         made = self._signal(like, value, timing, axes)
         if made.lag and not self.delay:
             n = -int(-made.lag * call.signals[0].timing.rate // timing.rate)

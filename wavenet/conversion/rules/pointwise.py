@@ -57,7 +57,8 @@ _ELEMENTWISE = (
     "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erf", "clamp", "clip", "clamp_min",
     "clamp_max", "maximum", "minimum", "softplus", "softsign", "celu", "hardsigmoid", "hardswish",
     "relu6", "prelu", "logsigmoid", "tanhshrink", "hardshrink", "softshrink", "threshold", "lerp",
-    "addcmul", "addcdiv", "fmod", "floor", "ceil", "round", "where", "nan_to_num", "hypot",
+    "addcmul", "addcdiv", "fmod", "floor", "ceil", "round", "where", "nan_to_num", "gt", "lt", "ge", "le", "hypot",
+
 )  # fmt: skip
 _OVER_AN_AXIS = {
     "mean": 1, "sum": 1, "var": 1, "std": 1, "amax": 1, "amin": 1, "softmax": 1, "log_softmax": 1,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavenet.conversion.joins import Channels, Concatenation
 from wavenet.conversion.rules.windows import decimate, shifted
-from wavenet.conversion.tracing import NOMINAL_SAMPLES, Call, Rule, Signal, Timing
+from wavenet.conversion.tracing import LONGEST_CONSTANT, NOMINAL_SAMPLES, Call, Rule, Signal, Timing
 
 
 def _alias(call: Call, x: Signal, result: Tensor, axes: tuple[str, ...]) -> Signal:
@@ -198,7 +198,7 @@ def _behind_zeros(call: Call, tensors: list[Tensor], result: Tensor) -> Signal:
 def zeros(call: Call) -> Tensor:
     """Tensors of zeros of a size that does not depend on the length of the signal."""
     shape = tuple(call.result().shape)
-    if max(shape, default=0) > NOMINAL_SAMPLES // 1024:
+    if max(shape, default=0) > LONGEST_CONSTANT:
         raise call.tracer.refusal(f"calls {call.name} for as many samples as the signal has")
     return torch.zeros(shape)
 

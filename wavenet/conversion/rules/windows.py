@@ -139,7 +139,9 @@ def average(call: Call) -> Signal:
     if left and tracer.exact and not counted:
         raise tracer.refusal("is padded, and a recurrent layer would remember how; set padding=0")
     value, timing = _window(call, x, kernel, stride, left)
-    block = _depthwise(call, torch.full((kernel,), 1 / kernel), x.channels, stride=stride)
+    block = _depthwise(
+        call, torch.full((kernel,), 1 / kernel, dtype=torch.float64), x.channels, stride=stride
+    )
     return _noted(call, block, value, timing)
 
 
