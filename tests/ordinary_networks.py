@@ -309,7 +309,8 @@ def melgan() -> nn.Module:
         for d in (1, 3):
             layers.append(
                 Plus(
-                    nn.LeakyReLU(0.2), nn.ReflectionPad1d(d), nn.Conv1d(n // 2, n // 2, 3, dilation=d),
+                    nn.LeakyReLU(0.2), nn.ReflectionPad1d(d),
+                    nn.Conv1d(n // 2, n // 2, 3, dilation=d),
                     nn.LeakyReLU(0.2), nn.Conv1d(n // 2, n // 2, 1),
                 )
             )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,21 @@ def test_a_block_that_torch_cannot_trace_is_refused_in_one_line(tmp_path: Path) 
         wavenet.export(Branching(1, 1, 3), tmp_path / "a.pt2")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    onnx_runtime()
+    monkeypatch.chdir(tmp_path)
+    page = (repository / "docs/how-to/convert-and-export.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 3
+    names: dict[str, Any] = {}
+    for example in examples:
+        exec(example, names)
+    assert names["y"].shape == (3, 1, 100)
 
 
 def test_metadata_of_other_files_have_no_states() -> None:

@@ -57,7 +57,8 @@ _ELEMENTWISE = (
     "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "erf", "clamp", "clip", "clamp_min",
     "clamp_max", "maximum", "minimum", "softplus", "softsign", "celu", "hardsigmoid", "hardswish",
     "relu6", "prelu", "logsigmoid", "tanhshrink", "hardshrink", "softshrink", "threshold", "lerp",
-    "addcmul", "addcdiv", "fmod", "floor", "ceil", "round", "where", "nan_to_num", "gt", "lt", "ge", "le", "hypot",
+    "addcmul", "addcdiv", "fmod", "floor", "ceil", "round", "where", "nan_to_num", "hypot",
+    "gt", "lt", "ge", "le", "__gt__", "__lt__", "__ge__", "__le__",
 
 )  # fmt: skip
 _OVER_AN_AXIS = {
