@@ -48,10 +48,10 @@ class Applied(nn.Module):
 # --- geometry -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kernel", [1, 2, 3, 6])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 6])
+@pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
-@pytest.mark.parametrize("padding", [0, 1, 5])
+@pytest.mark.parametrize("padding", [0, 5])
 def test_a_convolution_of_any_geometry_is_torchs(
     kernel: int, stride: int, dilation: int, padding: int
 ) -> None:
@@ -97,12 +97,13 @@ def test_a_trimmed_transposed_convolution_needs_no_delay() -> None:
         lambda x: x[:, :, 1::2],
         lambda x: x.repeat_interleave(2, dim=2),
         lambda x: F.pad(x, (-1, 2)),
-        lambda x: torch.stack([x], 0).squeeze(0) if x.ndim == 0 else x.transpose(1, 2).mT,
+        lambda x: x.transpose(1, 2).mT,
         lambda x: x.mean(1, keepdim=True) * x,
         lambda x: F.softmax(x, dim=1) + x.norm(dim=1, keepdim=True),
         lambda x: torch.where(x > 0, x, 0.2 * x).clamp(-1, 1),
         lambda x: 1 / (2 + x**2) - abs(x) + torch.maximum(x, -x),
         lambda x: F.glu(x, 1).sum(dim=1).unsqueeze(1),
+        lambda x: F.normalize(F.relu(x.clone(), True) + x, dim=1),
         lambda x: F.layer_norm(x.transpose(1, 2), (4,)).transpose(1, 2),
     ],
 )
@@ -236,7 +237,7 @@ def test_a_receptive_field_is_told_layer_by_layer_where_layers_follow_each_other
     assert branched.samples == 1 + 2 * 2 * (1 + 2)
 
 
-@pytest.mark.parametrize("name", ["WaveNet", "HiFi-GAN", "enhancement U-Net", "Jasper", "TCN"])
+@pytest.mark.parametrize("name", ["WaveNet", "HiFi-GAN", "enhancement U-Net"])
 def test_processing_compiles_a_converted_network(name: str) -> None:
     pytest.importorskip("numba", reason="the extra audio is not installed")
     case = NETWORKS[name]
@@ -278,6 +279,11 @@ def test_a_module_that_returns_its_input_is_a_delay_of_nothing() -> None:
     block = causal(nn.Identity(), in_channels=3)
     check_causal(block)
     assert block.past == 0
+
+
+def _changed_view(x: Tensor) -> Tensor:
+    x[:, :2].mul_(2)
+    return x + 1
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -335,6 +341,8 @@ def test_a_layer_without_a_counterpart_is_named(layer: nn.Module, message: str) 
     ("function", "message"),
     [
         (lambda x: x.cumsum(-1), "calls cumsum"),
+        (_changed_view, "part of another one"),
+        (lambda x: F.dropout(x, 0.5), "draws at random in evaluation mode"),
         (lambda x: x.flip(-1), "calls flip"),
         (lambda x: x - x.mean(-1, keepdim=True), "computes mean over time"),
         (lambda x: x[..., -1], "takes the sample of one time"),

@@ -18,7 +18,8 @@ from wavenet.conversion.joins import CANONICAL, InLayout
 from wavenet.conversion.network import CausalNetwork, Node
 from wavenet.conversion.recurrent import forward_of
 from wavenet.conversion.rules import RULES
-from wavenet.conversion.tracing import Refusal, ShortTensors, Signal, Tracer, describe
+from wavenet.conversion.signals import Refusal, Signal
+from wavenet.conversion.tracing import ShortTensors, Tracer, describe
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.delay import Delay
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.conversion.onset import delayed_layers
-from wavenet.conversion.tracing import Call, Signal, Tracer
+from wavenet.conversion.signals import Call, Signal
+from wavenet.conversion.tracing import Tracer
 from wavenet.nn.recurrent import GRU, LSTM
 
 

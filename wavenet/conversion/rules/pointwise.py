@@ -20,7 +20,7 @@ from wavenet.conversion.joins import (
     Slot,
     Sum,
 )
-from wavenet.conversion.tracing import Call, Rule, Signal, is_torchs
+from wavenet.conversion.signals import Call, Rule, Signal, is_torchs, place_of_inplace
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 
 _JOINS: dict[str, type[nn.Module]] = {
@@ -86,7 +86,7 @@ def over_channels(call: Call) -> Signal:
     """Functions over an axis, which has to be the channels."""
     tracer, axes, result = call.tracer, call.signals[0].axes, call.result()
     at = _OVER_AN_AXIS[call.name]
-    dims = call.argument(at, "dim", -1 if call.name == "glu" else None)
+    dims = call.argument(at, "dim", {"glu": -1, "normalize": 1}.get(call.name))
     dims = range(len(axes)) if dims is None else dims
     names = {axes[dim] for dim in ([dims] if isinstance(dims, int) else dims)}
     if names != {"C"}:
@@ -134,7 +134,10 @@ def _function(call: Call, kwargs: dict[str, Any]) -> nn.Module:
         function = getattr(Tensor, f"__{raw[3:]}")
     elif raw.endswith("_") and not raw.startswith("__"):
         function = getattr(Tensor, raw[:-1])
-    return Function(function, *tree_map(stored, (call.args, kwargs)))
+    args, at = call.args, place_of_inplace(call.function)
+    if at is not None and len(args) > at:
+        args = (*args[:at], False, *args[at + 1 :])
+    return Function(function, *tree_map(stored, (args, kwargs)))
 
 
 def _noted(call: Call, module: nn.Module, after: tuple[str, ...]) -> Signal:
@@ -152,6 +155,8 @@ def _noted(call: Call, module: nn.Module, after: tuple[str, ...]) -> Signal:
 def dropout(call: Call) -> Signal:
     """Dropout, which draws in training mode alone."""
     owner = call.tracer.owner
+    if call.argument(2, "training", True) and call.name == "dropout":
+        raise call.tracer.refusal("draws at random in evaluation mode, too; use nn.Dropout")
     module = owner if is_torchs(owner) else nn.Dropout(call.argument(1, "p", 0.5))
     return _noted(call, module, call.signals[0].axes)
 

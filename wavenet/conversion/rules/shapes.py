@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavenet.conversion.joins import Channels, Concatenation
 from wavenet.conversion.rules.windows import decimate, shifted
-from wavenet.conversion.tracing import LONGEST_CONSTANT, NOMINAL_SAMPLES, Call, Rule, Signal, Timing
+from wavenet.conversion.signals import LONGEST_CONSTANT, NOMINAL_SAMPLES, Call, Rule, Signal, Timing
 
 
 def _alias(call: Call, x: Signal, result: Tensor, axes: tuple[str, ...]) -> Signal:

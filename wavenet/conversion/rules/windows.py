@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wavenet.conversion.adoption import adopt, constant, owner_of
 from wavenet.conversion.pooling import CausalMaxPool1d
-from wavenet.conversion.tracing import Call, Rule, Signal, Timing
+from wavenet.conversion.signals import Call, Rule, Signal, Timing
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 
 
