@@ -129,7 +129,9 @@ def test_a_block_as_a_program_of_torch_is_stream(name: str, tmp_path: Path) -> N
     block = prepared(name)
     turns = name in TURNS
     file = wavenet.export(block, tmp_path / "block.pt2", chunk=4 if turns else None)
-    compare(block, Program(file, ROWS), [4, 4] if turns else [1, 4, 2])
+    # torch guards lengths of sums at a lower rate against 1, that of a call of one step.
+    shortest = 2 if name == "network" else 1
+    compare(block, Program(file, ROWS), [4, 4] if turns else [shortest, 4, 2])
 
 
 @pytest.mark.slow
