@@ -56,9 +56,9 @@ def export(
     (Hz) if it is known, and ``states``: a JSON object of the shape and type of each state without
     its batch. ``initial_state`` makes the first ones of it.
 
-    The block is exported as it computes in evaluation mode, on the CPU. A ``.pt2`` of any length may
-    refuse a call of one ``step`` where signals of a lower rate are added: torch guards their length
-    against 1. It takes longer calls, or one step that ``chunk`` fixes; ``.onnx`` takes any.
+    The block is exported as it computes in evaluation mode, on the CPU. A ``.pt2`` of any length
+    may refuse a call of one ``step`` where signals of a lower rate are added: torch guards their
+    length against 1. It takes longer calls, or one step that ``chunk`` fixes; ``.onnx`` takes any.
 
     Args:
         block: any causal block, such as ``Chain`` or what ``wavenet.causal`` returns.
