@@ -15,6 +15,7 @@ FLOORS = (
     "storage",
     "features",
     "nn",
+    "conversion",
     "audio",
     "testing",
     "receptive_fields",

@@ -13,10 +13,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wavenet.conversion import causal
     from wavenet.distributions import make_distribution
     from wavenet.features import log_mel
     from wavenet.features.mel_config import MelConfig
     from wavenet.generation import generate, stream
+    from wavenet.interop.blocks import export
     from wavenet.loading import load
     from wavenet.model import WaveNet
     from wavenet.model.config import FeatureConfig, WaveNetConfig
@@ -55,6 +57,8 @@ __all__ = [
     "Select",
     "WaveNet",
     "WaveNetConfig",
+    "causal",
+    "export",
     "generate",
     "load",
     "log_mel",
@@ -68,10 +72,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "wavenet.conversion": ("causal",),
     "wavenet.distributions": ("make_distribution",),
     "wavenet.features": ("log_mel",),
     "wavenet.generation": ("generate", "stream"),
     "wavenet.storage.hub": ("push",),
+    "wavenet.interop.blocks": ("export",),
     "wavenet.loading": ("load",),
     "wavenet.features.mel_config": ("MelConfig",),
     "wavenet.model": ("WaveNet",),

@@ -44,11 +44,7 @@ def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
         CheckpointError, WriteError: as ``load`` and ``atomic_write``.
         ModuleNotFoundError: without the packages of the extra ``onnx``.
     """
-    for package in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise ModuleNotFoundError(
-                f"exporting to ONNX needs {package}; pip install 'wavenet-audio[onnx]'"
-            )
+    require_onnx()
     model, content = read_wavenet(folder)
     target = Path(file)
     metadata = {
@@ -56,16 +52,33 @@ def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
         "sample_rate": str(model.sample_rate),
         "past": str(model.past),
     }
-    contents = {target: _to_onnx(*trace_step(model), metadata)}
+    contents = {target: to_onnx(*trace_step(model), metadata)}
     conditioning = trace_conditioning(model)
     if conditioning is not None:
-        contents[condition_path(target)] = _to_onnx(*conditioning, metadata)
+        contents[condition_path(target)] = to_onnx(*conditioning, metadata)
     return write_all(contents)
 
 
-def _to_onnx(
+def require_onnx() -> None:
+    """Raise ModuleNotFoundError without the packages of the extra ``onnx``."""
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(
+                f"exporting to ONNX needs {package}; pip install 'wavenet-audio[onnx]'"
+            )
+
+
+def to_onnx(
     program: ExportedProgram, inputs: list[str], outputs: list[str], metadata: dict[str, str]
 ) -> bytes:
+    """Return a program as the content of an ONNX file, with named inputs, outputs and axes.
+
+    Args:
+        program: of ``torch.export``.
+        inputs: names, in order.
+        outputs: names, in order.
+        metadata: written into the file.
+    """
     with _quiet():
         converted = torch.onnx.export(program, dynamo=True, verbose=False)
     assert converted is not None
@@ -83,8 +96,8 @@ def _name(values: Any, names: list[str]) -> None:
 
     for value, name in zip(values, names, strict=True):
         value.name = name
-        frames = name == "features"
-        axes = ["batch", None, "frames" if frames else "time"]
+        last = {"features": "frames", "y": "output_time"}.get(name, "time")
+        axes = ["batch", None, last]
         sizes = enumerate(value.shape)
         value.shape = onnx_ir.Shape(
             [size if isinstance(size, int) else axes[axis] for axis, size in sizes]

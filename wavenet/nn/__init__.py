@@ -18,6 +18,7 @@ from wavenet.nn.film import FiLM
 from wavenet.nn.gradients import StateGradientWarning, through_states
 from wavenet.nn.linear_prediction import LinearPrediction
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
+from wavenet.nn.ragged import stream_rows
 from wavenet.nn.recurrent import GRU, LSTM
 from wavenet.nn.refinement import MelRefinement
 from wavenet.nn.residual import DilatedStack, GatedResidualBlock
@@ -81,6 +82,7 @@ __all__ = [
     "map_state",
     "reset_rows",
     "select_rows",
+    "stream_rows",
     "through_states",
     "unflatten_state",
     "with_fast_tanh",

@@ -71,6 +71,14 @@ def _kinds() -> dict[str, Causal]:
             ),
             Residual(CausalConv1d(6, 6, 3), Delay(6, 2)),
         ),
+        "converted": wavenet.causal(
+            torch.nn.Sequential(
+                torch.nn.Conv1d(2, 3, 5, padding=2),
+                torch.nn.MaxPool1d(2),
+                torch.nn.ConvTranspose1d(3, 2, 4, 2, 1),
+            ),
+            delay=True,
+        ),
         "CausalSTFT": CausalSTFT(16, 4, win_samples=12),
         "CausalISTFT": CausalISTFT(16, 4, win_samples=12),
         "LinearPrediction": LinearPrediction(4, pitch_taps=3, min_lag_samples=5, max_lag_samples=9),

@@ -1,0 +1,205 @@
+"""``causal``: an ordinary PyTorch module as a causal block that can be streamed."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from wavenet.conversion.adoption import foreign_hooks
+from wavenet.conversion.joins import CANONICAL, InLayout
+from wavenet.conversion.network import CausalNetwork, Node
+from wavenet.conversion.recurrent import forward_of
+from wavenet.conversion.rules import RULES
+from wavenet.conversion.signals import Refusal, Signal
+from wavenet.conversion.tracing import ShortTensors, Tracer, describe
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.delay import Delay
+
+__all__ = ["CausalNetwork", "Refusal", "causal"]
+
+_CHANNELS = ("in_channels", "num_features", "input_size", "in_features")
+
+
+def causal(
+    module: nn.Module, *, delay: bool = False, in_channels: int | None = None
+) -> CausalNetwork:
+    """Turn an ordinary module of convolutions into a causal block with the same weights.
+
+    The module is run once on a tensor without values, ``[B, C, T]``, and what it does to the signal
+    is noted: convolutions and transposed ones (padded on the left, on both sides, or not at all,
+    and trimmed by slices), pooling, upsampling, batch norm by its running statistics, layer norm
+    over channels, activations and whatever else takes every sample by itself, LSTM and GRU,
+    sums, products, channels that are joined or taken apart. The result is a copy; the module
+    stays as it is.
+
+    >>> net = nn.Sequential(nn.ConstantPad1d((2, 0), 0), nn.Conv1d(1, 8, 3), nn.ReLU())
+    >>> block = causal(net)
+    >>> block.past
+    2
+
+    Column ``j + block.first_column`` of the block's output is column j of the module's. All are
+    equal where the module pads with zeros on the left, or not at all. Where windows look ahead, and
+    where it pads otherwise, the first columns may differ: those that the padding touches.
+
+    Args:
+        module: what takes and returns one tensor ``[B, C, T]``.
+        delay: whether a window that looks ahead, as of a convolution that is padded on both sides,
+            becomes a delay of the output, ``block.delay``. Branches that are joined are aligned.
+        in_channels: C; default, that of the first layer.
+
+    Raises:
+        Refusal: a ValueError of one line that names the layer and says why, if the module cannot be
+            causal, or only with a delay.
+        TypeError: if it is no module.
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module is a {type(module).__name__}; pass an nn.Module")
+    original, module = module, _copy(module).eval()
+    names = {part: name for name, part in module.named_modules()}
+    for part, name in names.items():
+        if foreign_hooks(part):
+            raise Refusal(
+                f"{name or 'module'} ({describe(part)}) has forward hooks, which may "
+                "change its output; remove them"
+            )
+    recurrent = any(isinstance(part, nn.RNNBase) for part in names)
+    tracer = Tracer(names, RULES, delay=delay, exact=recurrent)
+    channels = check_positive("in_channels", in_channels or _first_channels(module))
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(parametrize.cached())
+        stack.enter_context(_watched(tracer, module))
+        output = _run(tracer, module, channels)
+    for task in tracer.tasks:
+        task()
+    block = _network(tracer, output, channels)
+    for part in block.modules():
+        if getattr(part, "inplace", False):
+            vars(part)["inplace"] = False
+    return block.train(original.training)
+
+
+def _run(tracer: Tracer, module: nn.Module, channels: int) -> Signal:
+    """Run the module; return its output."""
+    if isinstance(module, Causal):
+        raise Refusal(f"{type(module).__name__} is a causal block already")
+    floats = (one for one in module.parameters() if one.is_floating_point())
+    first = next(floats, None)
+    x = tracer.input(channels, None if first is None else first.dtype)
+    tracer.owners.append(module)
+    try:
+        with ShortTensors(tracer):
+            output = module(x)
+    except Refusal:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise tracer.refusal(f"cannot be run on [B, {channels}, T]: {reason}") from error
+    if isinstance(output, Signal):
+        return output
+    raise tracer.refusal(f"returns a {type(output).__name__}; a block returns one signal")
+
+
+def _network(tracer: Tracer, output: Signal, channels: int) -> CausalNetwork:
+    """Return the block of the nodes that the output depends on."""
+    (value,), timing = tracer.aligned([output])
+    if value == 0:
+        value = tracer.note(Delay(channels, 0), 0, channels=channels)
+    needed, waiting = set[int](), deque([value])
+    while waiting:
+        one = waiting.popleft()
+        if one and one not in needed:
+            needed.add(one)
+            waiting += tracer.nodes[one - 1].inputs
+    order = {0: 0} | {old: i + 1 for i, old in enumerate(sorted(needed))}
+    nodes = []
+    for old in sorted(needed):
+        node = tracer.nodes[old - 1]
+        nodes.append(Node(node.name, node.module, tuple(order[one] for one in node.inputs)))
+    lag = max(0, timing.shift + min(output.excess, 0))
+    return CausalNetwork(
+        nodes, channels, delay=Fraction(lag) / timing.rate, first_column=timing.shift
+    )
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """Return a deep copy; weights that hooks compute are no leaves, which torch does not copy."""
+    computed = (value for part in module.modules() for value in vars(part).values())
+    memo: dict[int, Any] = {
+        id(value): value.detach().clone()
+        for value in computed
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(module, memo)
+
+
+def _first_channels(module: nn.Module) -> int:
+    """Channels of the first layer that has some."""
+    for part in module.modules():
+        for attribute in _CHANNELS:
+            found = getattr(part, attribute, None)
+            if isinstance(found, int) and not isinstance(found, bool):
+                return found
+    return 1
+
+
+@contextmanager
+def _watched(tracer: Tracer, root: nn.Module) -> Iterator[None]:
+    """Within, the tracer is told which module runs."""
+    handles = []
+    parts = [part for part in root.modules() if part is not root]
+    for part in parts:
+        handles.append(part.register_forward_pre_hook(_enter(tracer), prepend=True))
+        handles.append(part.register_forward_hook(_leave(tracer)))
+    recurrent = [part for part in root.modules() if isinstance(part, nn.RNNBase)]
+    for part in recurrent:
+        vars(part)["forward"] = forward_of(tracer, part)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part in recurrent:
+            del vars(part)["forward"]
+
+
+def _enter(tracer: Tracer) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+        given = [one for one in args if isinstance(one, Signal)]
+        tracer.owners.append(module)
+        tracer.entries.append((len(tracer.nodes), given, [one.value for one in given]))
+
+    return hook
+
+
+def _leave(tracer: Tracer) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        first, given, values = tracer.entries.pop()
+        unchanged = [one.value for one in given] == values
+        if unchanged and len(given) == len(args) == 1 and isinstance(output, Signal):
+            _keep_whole(tracer, module, first, given[0], output)
+        tracer.owners.pop()
+
+    return hook
+
+
+def _keep_whole(tracer: Tracer, module: nn.Module, first: int, x: Signal, output: Signal) -> None:
+    """Note a module as one node, if all that it does is to call functions of single columns."""
+    inside = range(first + 1, len(tracer.nodes) + 1)
+    nodes = [tracer.nodes[value - 1] for value in inside]
+    sources = {one for node in nodes for one in node.inputs} - set(inside)
+    pointwise = all(not isinstance(node.module, Causal) for node in nodes)
+    loose = tracer.loose.intersection(inside)
+    if not (pointwise and loose and sources == {x.value} and output.timing == x.timing):
+        return
+    layout = (x.axes, output.axes)
+    node = module if layout == (CANONICAL, CANONICAL) else InLayout(module, *layout)
+    output.value = tracer.note(node, x.value, channels=output.channels)

@@ -1,0 +1,228 @@
+"""Modules of a converted network that no block is needed for: each column by itself.
+
+They take one signal ``[B, C, T]`` or several of the same time, and have no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from wavenet.nn.graph import ADD, CONV, MULTIPLY, SUBTRACT, Buffer, Graph, NotCompilable
+
+CANONICAL = ("B", "C", "T")
+"""Order of the axes of a signal."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands in the arguments of ``Function`` for the signal of an index."""
+
+    index: int
+
+
+class _Arithmetic(nn.Module):
+    """Base of the operations on two signals of one shape, or one of which has one channel."""
+
+    _operation: int
+    _function: Any  # of torch
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """``[B, C, T]`` each, or ``[B, 1, T]``."""
+        y: Tensor = type(self)._function(a, b)
+        return y
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append a copy of the first signal, and the operation with the second."""
+        first, second = buffers
+        if (first.channels, first.rate) != (second.channels, second.rate):
+            raise NotCompilable(f"a {type(self).__name__} of different channels")
+        y = graph.copy(first)
+        graph.add(self._operation, second, y)
+        return (y,)
+
+
+class Sum(_Arithmetic):
+    """``a + b``."""
+
+    _operation, _function = ADD, torch.add
+
+
+class Difference(_Arithmetic):
+    """``a - b``."""
+
+    _operation, _function = SUBTRACT, torch.sub
+
+
+class Product(_Arithmetic):
+    """``a * b``."""
+
+    _operation, _function = MULTIPLY, torch.mul
+
+
+class Concatenation(nn.Module):
+    """The channels of all signals, one signal after another."""
+
+    def forward(self, *signals: Tensor) -> Tensor:
+        """``[B, C_i, T]`` each, to ``[B, sum of C_i, T]``."""
+        return torch.cat(signals, dim=1)
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append 1x1 convolutions that put the channels below each other."""
+        n, at = sum(buffer.channels for buffer in buffers), 0
+        y, bias = graph.buffer(n, buffers[0].rate), np.zeros(n, np.float32)
+        for i, one in enumerate(buffers):
+            rows = np.eye(n, one.channels, -at, dtype=np.float32)[:, :, None]
+            graph.add(CONV, one, y, weight=rows, bias=bias, accumulate=i > 0)
+            at += one.channels
+        return (y,)
+
+
+class Channels(nn.Module):
+    """Channels ``start .. start + length - 1`` of a signal.
+
+    Args:
+        start: the first channel.
+        length: number of channels.
+    """
+
+    def __init__(self, start: int, length: int) -> None:
+        super().__init__()
+        self.start, self.length = start, length
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, T]`` to ``[B, length, T]``."""
+        return x.narrow(1, self.start, self.length)
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append a 1x1 convolution."""
+        (x,) = buffers
+        y = graph.buffer(self.length, x.rate)
+        rows = np.eye(self.length, x.channels, self.start, dtype=np.float32)[:, :, None]
+        graph.add(CONV, x, y, weight=rows, bias=np.zeros(self.length, np.float32))
+        return (y,)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.start}, {self.length}"
+
+
+class Affine(nn.Module):
+    """``scale * x + shift`` with two numbers.
+
+    Args:
+        scale: factor.
+        shift: addend.
+    """
+
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, T]`` to the same shape."""
+        y = x * self.scale if self.scale != 1 else x
+        return y + self.shift if self.shift != 0 else y
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append a 1x1 convolution, diagonal."""
+        (x,) = buffers
+        y, n = graph.buffer(x.channels, x.rate), x.channels
+        rows = self.scale * np.eye(n, dtype=np.float32)[:, :, None]
+        graph.add(CONV, x, y, weight=rows, bias=np.full(n, self.shift, np.float32))
+        return (y,)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.scale}, {self.shift}"
+
+
+class InLayout(nn.Module):
+    """A module that takes a signal with its axes in another order, such as ``[B, T, C]``.
+
+    Args:
+        module: pointwise in time.
+        before: axes that it takes.
+        after: axes of what it returns.
+    """
+
+    def __init__(self, module: nn.Module, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self.before, self.after = module, before, after
+
+    def forward(self, *signals: Tensor) -> Tensor:
+        """``[B, C, T]`` to ``[B, C', T]``."""
+        y = self.module(*(to_layout(signal, self.before) for signal in signals))
+        return from_layout(y, self.after)
+
+
+class Function(nn.Module):
+    """A function of torch that takes every column by itself.
+
+    Args:
+        function: of torch.
+        args: its arguments; a ``Slot`` in the place of each signal. Tensors become buffers.
+        kwargs: the same by name.
+    """
+
+    def __init__(
+        self, function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.function = function
+        self._names: list[str] = []
+        self.arguments = tree_map(self._stored, (args, kwargs))
+
+    def _stored(self, value: Any) -> Any:
+        """Register a tensor; return what stands for it."""
+        if not isinstance(value, Tensor):
+            return value
+        name = f"constant_{len(self._names)}"
+        self._names.append(name)
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        else:
+            self.register_buffer(name, value.detach())
+        return _Constant(name)
+
+    def forward(self, *signals: Tensor) -> Tensor:
+        """Signals of one time, to a signal of that time."""
+
+        def given(value: Any) -> Any:
+            if isinstance(value, Slot):
+                return signals[value.index]
+            return getattr(self, value.name) if isinstance(value, _Constant) else value
+
+        args, kwargs = tree_map(given, self.arguments)
+        return self.function(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """The name of the function."""
+        return str(getattr(self.function, "__name__", self.function))
+
+
+class _Constant:
+    """Stands for a tensor of a ``Function``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def to_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """``[B, C, T]`` with its axes in another order; without C, of one channel, ``[B, T]``."""
+    order = axes if "C" in axes else ("C", *axes)
+    moved = signal.permute([CANONICAL.index(axis) for axis in order])
+    return moved if "C" in axes else moved[0]
+
+
+def from_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
+    """The inverse of ``to_layout``."""
+    if "C" not in axes:
+        signal, axes = signal[None], ("C", *axes)
+    return signal.permute([axes.index(axis) for axis in CANONICAL])
