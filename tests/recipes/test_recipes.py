@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -26,7 +27,7 @@ from wavenet.storage import pretrained as voices
 from wavenet.training.config import TrainingConfig
 from wavenet.training.recipe import parse_training
 
-RECIPES = ["babble", "demo", "folder", "ljspeech", "music", "prompts", "vctk", "yesno"]
+RECIPES = ["babble", "demo", "folder", "ljspeech", "music", "prompts", "tts", "vctk", "yesno"]
 """All there are: a new recipe adds its name here."""
 
 SPEAKERS = {"babble": 3, "prompts": 3, "vctk": 108}
@@ -76,6 +77,15 @@ def lay_out(recipe: str, write: Write) -> None:
     elif recipe == "music":
         for name in ("macroform-cold_day", "macroform-robot_dity", "reno_project-system"):
             write(f"corpora/music/{name}.flac")
+    elif recipe == "tts":
+        for name in ("one", "two"):
+            write(f"my-wavs/{name}.wav", 22050)
+            write(f"new-voice/{name}.wav", 44100)
+        settings = {"sampling_rate": 22050, "n_fft": 1024, "hop_size": 256, "win_size": 1024}
+        bands = {"num_mels": 80, "fmin": 0, "fmax": 8000}
+        Path("voice").mkdir()
+        Path("voice/config.json").write_text(json.dumps({**settings, **bands}))
+        np.save("voice/hello.npy", np.full((80, 9), -5, np.float32))
     elif recipe == "vctk":
         for speaker, name in itertools.product(("p225", "p226", "s5"), ("001", "002")):
             folder = f"corpora/VCTK-Corpus-0.92/wav48_silence_trimmed/{speaker}"
