@@ -1,8 +1,8 @@
 """Writing a ``.nam`` file that Neural Amp Modeler's own loaders accept.
 
-A network that version 0.5.4 can describe is written in that version, which older players read, too,
+A network that version 0.5.4 can describe is written in that version, which older players read too,
 and of the trainer's Python package the releases up to 0.12.3. Any other network, and all where it
-is asked for, are written as version 0.7.0, which players of 2026 read, and that package from 0.13.0.
+is asked for, are written as version 0.7.0, which players of 2026 read, and the package from 0.13.0.
 (Its readers take their own version alone: the older refuses unknown keys, the newer needs them.)
 """
 
