@@ -102,6 +102,16 @@ CONFIGURATIONS: dict[str, WaveNetConfig] = {
         cond_channels=7,
         speakers=2,
     ),
+    "features upsampled by transposed convolutions": WaveNetConfig(
+        **SMALL,
+        distribution="gaussian",
+        features=FeatureConfig(
+            channels=3,
+            hop_samples=6,
+            upsampling=UpsamplingConfig(scales=(2, 3), band_kernel_size=3, transposed=True),
+        ),
+        cond_channels=4,
+    ),
     "one-hot classes, mel and speakers or none": WaveNetConfig(
         **SMALL, distribution_size=16, one_hot_input=True, mel=MEL, speakers=3, unconditional=True
     ),

@@ -49,7 +49,8 @@ def load(
 
     Returns:
         What the folder holds: a ``WaveNet`` or a ``NamWaveNet``; of a ``.nam`` file also any
-        ``NamModel``.
+        ``NamModel``. Of several sizes of one model it is the largest; ``wavenet.nam`` has the
+        others (``read_nam``, ``read_nam_whole``).
 
     Raises:
         FormatError: if a ``.nam`` file cannot be read.
@@ -93,18 +94,44 @@ def read_wavenet(
 
 
 def read_model(
-    folder: str | Path, *, device: torch.device | str = "cpu", revision: str | None = None
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    revision: str | None = None,
+    submodel: str | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Load a model, with the content of its ``config.json``; of a ``.nam`` file, the same keys."""
+    """Load a model, with the content of its ``config.json``; of a ``.nam`` file, the same keys.
+
+    Of several sizes it is the one named ``submodel`` (``NamContainer.choose``), or the largest.
+    """
     if nam.is_nam(folder):
         if revision is not None:
             raise ValueError(f"revision={revision!r} of {folder}: a file has no revisions")
-        network = nam.read_nam(Path(folder))
+        network = nam.read_nam(Path(folder), submodel=submodel)
         return network.to(device), network.description()
     folder = resolve(folder, revision)
     content = read_config(folder)
     architecture = content["architecture"]
-    if architecture not in LOADERS:
+    if architecture not in (*LOADERS, nam.CONTAINER_ARCHITECTURE):
         known = " or ".join(map(repr, LOADERS))
         raise CheckpointError(f"{folder} has architecture {architecture!r}, expected {known}")
+    if architecture == nam.CONTAINER_ARCHITECTURE:
+        return _one_size(folder, content, device, submodel)
+    if submodel is not None:
+        raise CheckpointError(
+            f"{folder} holds one model alone, so there is no submodel {submodel!r}; leave it out"
+        )
     return LOADERS[architecture](folder, content, device), content
+
+
+def _one_size(
+    folder: Path, content: dict[str, Any], device: torch.device | str, submodel: str | None
+) -> tuple[Any, dict[str, Any]]:
+    """Load one of several sizes, and describe it with what the checkpoint says of its origin."""
+    try:
+        model = nam.container_from_checkpoint(folder, content, device).choose(submodel)
+    except nam.FormatError as error:
+        raise CheckpointError(f"{folder} {error}") from None
+    facts = model.description()
+    facts["provenance"] = {**content["provenance"], **facts["provenance"]}
+    return model, facts

@@ -114,7 +114,6 @@ TABLE = [
     ("generate a.wav --model amp.nam", "amp.nam is a network of Neural Amp Modeler, which"),
     ("vocode in.wav a.wav --model amp.nam", "run it with wavenet process"),
     ("evaluate amp.nam tones --out out", "run it with wavenet process"),
-    ("export amp.nam a.onnx", "run it with wavenet process"),
     ("export plain a.nam", "plain has architecture 'wavenet', which generates"),
     ("export plain a.xyz", "a.xyz ends in .xyz; name a file that ends in .nam, .onnx, .pt2"),
     ("process in.wav a.wav --model standard", "standard holds no config.json"),

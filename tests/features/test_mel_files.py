@@ -17,7 +17,6 @@ from wavenet.features.mel_files import (
     MelFileError,
     mel_blocks,
     open_mel,
-    read_mel_config,
     write_mel,
 )
 from wavenet.storage.files import WriteError
@@ -165,18 +164,6 @@ def test_a_mel_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="a part of the path is a file"):
         store(tmp_path / "file" / "a.npz")
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_mel_settings_are_a_preset_or_a_file(tmp_path: Path) -> None:
-    assert read_mel_config("hifigan") == MelConfig.preset("hifigan")
-    path = tmp_path / "mine.json"
-    path.write_text(json.dumps(SMALL.to_dict()))
-    assert read_mel_config(str(path)) == SMALL
-    path.write_text("{}")
-    with pytest.raises(ValueError, match=r"mine.json: no mel settings: mel setting sample_rate,"):
-        read_mel_config(str(path))
-    with pytest.raises(ValueError, match="--mel-config=mine: no such file, and unknown mel preset"):
-        read_mel_config("mine")
 
 
 def test_a_long_name_in_a_damaged_archive_is_not_quoted_whole(tmp_path: Path) -> None:

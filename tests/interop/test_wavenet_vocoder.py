@@ -318,7 +318,7 @@ def test_settings_may_lie_elsewhere(checkpoint: Path, tmp_path: Path) -> None:
             {"upsample_params": {"upsample_scales": [3, 4], "upsample_activation": "ReLU"}},
             "upsample_activation is 'ReLU'; this package reads none",
         ),
-        ({"legacy": True}, "legacy is True; it is a setting of versions below 1"),
+        ({"legacy": True}, "upsample_params is {'upsample_scales': [3, 4]}; it is a setting of"),
         ({"gate_channels": 7}, "gate_channels=7 must be even"),
     ],
 )

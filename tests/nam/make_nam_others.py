@@ -9,6 +9,7 @@ Of each: the file that its own package exports, and what the package answers to 
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import torch
@@ -16,10 +17,20 @@ from nam.models._constants import MODEL_VERSION
 from nam.models.conv_net import ConvNet
 from nam.models.linear import Linear
 from nam.models.recurrent import LSTM
+from nam.models.sequential import Sequential
+from nam.models.wavenet import WaveNet
 from safetensors.torch import save_file
 
 DATA = Path(__file__).with_name("data")
 RATE = {"sample_rate": 48000}
+
+
+def sequence() -> Sequential:
+    """A network behind convolutions and in front of a sequence of convolutions."""
+    array = runpy.run_path(str(Path(__file__).with_name("nam_variants.py")))["array"]
+    network = {"layers_configs": [array(channels=2)], "head_scale": 0.5, **RATE}
+    first, last = (ConvNet(channels=2, dilations=[1, 4], **RATE) for _ in range(2))
+    return Sequential(models=[first, WaveNet.init_from_config(network), Sequential(models=[last])])
 
 
 def main() -> None:
@@ -40,6 +51,7 @@ def main() -> None:
         "lstm": LSTM(hidden_size=3, num_layers=1, **RATE),
         "lstm-layers": LSTM(hidden_size=4, num_layers=2, **RATE),
     }
+    models["sequential-joined"] = sequence()
     files, tensors = {}, {"input": x}
     for name, model in models.items():
         model.eval()

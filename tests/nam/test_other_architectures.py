@@ -20,6 +20,7 @@ import wavenet
 from wavenet.cli.main import main
 from wavenet.nam import NamLinear, NamSequential, NamWaveNet, preset, read_nam, write_nam
 from wavenet.nam.config import MAX_STATE
+from wavenet.nn import flatten_state
 from wavenet.processing import Processor
 from wavenet.receptive_fields import receptive_field
 from wavenet.testing import check_causal
@@ -104,6 +105,10 @@ def test_chunks_equal_the_whole_also_compiled(name: str, tmp_path: Path) -> None
 def test_what_is_written_has_the_same_configuration_and_weights(name: str, tmp_path: Path) -> None:
     write_nam(tmp_path / "again.nam", model_of(name, tmp_path))
     again = json.loads((tmp_path / "again.nam").read_text())
+    if name == "sequential-joined":  # it is written with the weights beside each model
+        x, read = ANSWERS["input"], read_nam(tmp_path / "again.nam")
+        assert torch.equal(run(read, x), run(model_of(name, tmp_path), x))
+        return
     for key in ("architecture", "weights", "sample_rate"):
         assert again[key] == FILES[name][key]
     parts = [again], [FILES[name]]
@@ -132,6 +137,81 @@ def test_an_older_sequence_of_a_network_and_a_response_can_be_read(tmp_path: Pat
     # The response begins with what the network makes of silence, not with zeros.
     torch.testing.assert_close(run(model, ANSWERS["input"])[6:], expected[6:], rtol=0, atol=PEER)
     assert receptive_field(model).samples == network.past + 7
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            lambda content: content["weights"].pop(),
+            "weights has 109 numbers, but config asks for 110",
+        ),
+        (
+            lambda content: content["config"]["models"].append({"depth": 3}),
+            r"config\.models\[3\] has neither an architecture nor the keys of one",
+        ),
+        (
+            lambda content: content["config"]["models"].append(FILES["linear"]),
+            r"config\.models has models with and without an architecture",
+        ),
+    ],
+)
+def test_a_joined_sequence_that_is_damaged_is_refused(
+    change: Any, line: str, tmp_path: Path
+) -> None:
+    content = copy.deepcopy(FILES["sequential-joined"])
+    change(content)
+    with pytest.raises(ValueError, match=line):
+        read_nam(file(tmp_path, content))
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+def test_an_exported_program_answers_as_the_model(tmp_path: Path) -> None:
+    path = file(tmp_path, FILES["sequential-joined"])
+    assert main(["export", str(path), str(tmp_path / "out.pt2")]) == 0
+    model, x = read_nam(path), ANSWERS["input"][None, None]
+    program = torch.export.load(tmp_path / "out.pt2").module()
+    state, got = model.init_state(1), []
+    states = [part for part in flatten_state(state) if part.shape[-1]]
+    with torch.no_grad():
+        for chunk in x.split([1, 99, 100], -1):
+            output, *states = program(chunk, None, *states)
+            got.append(output)
+        expected, after = model.stream(x, state)
+    torch.testing.assert_close(torch.cat(got, -1), expected, rtol=0, atol=PEER)
+    kept = [part for part in flatten_state(after) if part.shape[-1]]
+    for a, b in zip(states, kept, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=PEER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "conv-net-batchnorm", "sequential-joined"])
+def test_onnxruntime_answers_as_the_model(name: str, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason="exporting to ONNX needs it")
+    runtime = pytest.importorskip("onnxruntime", reason="runs what is exported")
+    path = file(tmp_path, FILES[name])
+    assert main(["export", str(path), str(tmp_path / "out.onnx")]) == 0
+    session = runtime.InferenceSession(tmp_path / "out.onnx")
+    model, x = read_nam(path), ANSWERS["input"][None, None]
+    assert session.get_modelmeta().custom_metadata_map["past"] == str(model.past)
+    names = [one.name for one in session.get_inputs()]
+    parts = [part for part in flatten_state(model.init_state(1)) if part.shape[-1]]
+    values = [x, *parts]
+    given = {key: value.numpy() for key, value in zip(names, values, strict=True)}
+    with torch.no_grad():
+        expected = model.stream(x, model.init_state(1))[0]
+    got = torch.from_numpy(session.run(["output"], given)[0])
+    torch.testing.assert_close(got, expected, rtol=0, atol=PEER)
+
+
+def test_an_lstm_is_not_exported_as_a_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file(tmp_path, FILES["lstm"])
+    assert main(["export", str(path), str(tmp_path / "out.onnx")]) == 2
+    assert "has recurrent layers, which torch's exporter takes for one" in capsys.readouterr().err
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_the_receptive_field_of_an_lstm_is_unbounded(tmp_path: Path) -> None:
@@ -181,7 +261,7 @@ def test_load_takes_the_file_and_the_commands_describe_and_write_it(
         ("lstm", {"config": {"hidden_size": 3, "num_layers": 10**6}}, "num_layers=1000000 "),
         ("sequential", {"config": {"models": []}}, "config.models has 0 models, expected 1"),
         ("sequential", {"config": {"models": [3]}}, r"config.models\[0\] is 3, expected an object"),
-        ("sequential", {"config": {"models": [{}]}}, "without architecture and weights"),
+        ("sequential", {"config": {"models": [{}]}}, "has neither an architecture nor the keys"),
         ("sequential", {"architecture": "CatLSTM"}, "'CatLSTM', and only WaveNet, Linear, ConvNet"),
     ],
 )

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding, UpsamplingEncoder
+from wavenet.nn import (
+    FrameEncoder,
+    FrameLift,
+    SpeakerEmbedding,
+    TransposedUpsamplingEncoder,
+    UpsamplingEncoder,
+)
 
 EXACT = 1e-12
 
@@ -132,3 +138,17 @@ def test_the_context_of_an_upsampling_is_the_range_of_frames_that_depend_on_a_fr
         nonzero = encoder(frames)[0, 0].reshape(15, hop).sum(dim=1).nonzero().flatten().tolist()
     assert encoder.context == reach
     assert nonzero == list(range(7 - reach, 8 + reach))
+
+
+@torch.no_grad()
+def test_samples_of_a_transposed_upsampling_depend_on_their_own_frame_alone() -> None:
+    encoder = TransposedUpsamplingEncoder(2, 3, [2, 3], band_kernel_size=3)
+    frames = torch.rand(4, 2, 5)
+    samples = encoder(frames)
+    assert samples.shape == (4, 3, 30)
+    assert float(samples.min()) >= 0  # each step ends in a ReLU
+    assert torch.equal(samples[:, 2], torch.zeros(4, 30))
+    frames[..., 3] += 1
+    changed = (encoder(frames) != samples).any(dim=1).any(dim=0).nonzero().flatten().tolist()
+    assert set(changed) <= set(range(18, 24))
+    assert encoder.context == 0

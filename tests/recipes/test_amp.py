@@ -13,6 +13,9 @@ import torch
 import wavenet
 from wavenet.nam import NamWaveNet, read_nam
 
+GOLDEN_STFT_LOSS = 3.6647656
+"""MultiResolutionSTFTLoss() of neural-amp-modeler 0.13.0's auraloss, of the signals below."""
+
 
 def test_the_simulated_amplifier_saturates_and_keeps_silence(repository: Path) -> None:
     pair = runpy.run_path(str(repository / "recipes" / "amp" / "pair.py"))
@@ -64,6 +67,7 @@ def test_both_sizes_of_the_second_architecture_are_trained_at_once_and_share_a_f
 ) -> None:
     folder, out = repository / "recipes" / "amp", tmp_path / "out"
     brief = ["--out", str(out), "--steps", "2", "--seconds", "2", "--size", "packed"]
+    brief += ["--training", "nam"]
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "argv", ["amp.py", *brief])
     runpy.run_path(str(folder / "amp.py"), run_name="__main__")
@@ -98,3 +102,43 @@ def test_delay_drift_and_clipping_of_a_pair_are_found(
     assert "the devices ran on two clocks" in drifting
     with pytest.raises(SystemExit, match=r"--wet: -\d+ dB of full scale is silence"):
         checks.findings(x, 1e-5 * y, rate)
+
+
+def amp_module(repository: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """One module of the recipe, which imports its neighbours."""
+    folder = repository / "recipes" / "amp"
+    monkeypatch.syspath_prepend(str(folder))
+    return SimpleNamespace(**runpy.run_path(str(folder / f"{name}.py")))
+
+
+def test_a_stereo_recording_is_read_by_channel_and_otherwise_refused(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings = amp_module(repository, "recordings", monkeypatch)
+    tone = 0.5 * torch.sin(torch.arange(800) / 9)
+    path = tmp_path / "wet.wav"
+    soundfile.write(path, torch.stack([tone, 0.5 * tone], 1).numpy(), 8000, "FLOAT")
+    with pytest.raises(SystemExit, match=r"has 2 channels that differ; choose one with --channel"):
+        recordings.read_channel(path, None)
+    for channel, gain in (("1", 1.0), ("2", 0.5), ("mean", 0.75)):
+        samples, rate = recordings.read_channel(path, channel)
+        torch.testing.assert_close(samples, gain * tone)
+        assert rate == 8000
+    for wrong in ("3", "0", "left"):
+        with pytest.raises(SystemExit, match=rf"--channel {wrong}: .* has channels 1 to 2"):
+            recordings.read_channel(path, wrong)
+    soundfile.write(path, torch.stack([tone, tone], 1).numpy(), 8000, "FLOAT")
+    assert torch.equal(recordings.read_channel(path, None)[0], tone)  # one signal, twice
+
+
+def test_the_loss_is_that_of_neural_amp_modeler(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = amp_module(repository, "losses", monkeypatch)
+    y = torch.sin(torch.arange(2 * 8192).view(2, 1, 8192) ** 1.2 / 9)
+    target = 0.3 * y.roll(3, -1) + 0.1 * y.square()
+    assert float(losses.stft_loss(y, target)) == pytest.approx(GOLDEN_STFT_LOSS, rel=1e-4)
+    mse = float((y - target).square().mean())
+    assert float(losses.nam_loss(y, target)) == pytest.approx(mse + 5e-4 * GOLDEN_STFT_LOSS)
+    gain = losses.gain_to_level(target)
+    assert float((gain * target).square().mean()) == pytest.approx(10**-1.8)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -32,6 +33,7 @@ RECIPES = [
     "ljspeech",
     "music",
     "prompts",
+    "tts",
     "unconditional",
     "vctk",
     "yesno",
@@ -85,6 +87,15 @@ def lay_out(recipe: str, write: Write) -> None:
     elif recipe == "music":
         for name in ("macroform-cold_day", "macroform-robot_dity", "reno_project-system"):
             write(f"corpora/music/{name}.flac")
+    elif recipe == "tts":
+        for name in ("one", "two"):
+            write(f"my-wavs/{name}.wav", 22050)
+            write(f"new-voice/{name}.wav", 44100)
+        settings = {"sampling_rate": 22050, "n_fft": 1024, "hop_size": 256, "win_size": 1024}
+        bands = {"num_mels": 80, "fmin": 0, "fmax": 8000}
+        Path("voice").mkdir()
+        Path("voice/config.json").write_text(json.dumps({**settings, **bands}))
+        np.save("voice/hello.npy", np.full((80, 9), -5, np.float32))
     elif recipe == "vctk":
         for speaker, name in itertools.product(("p225", "p226", "s5"), ("001", "002")):
             folder = f"corpora/VCTK-Corpus-0.92/wav48_silence_trimmed/{speaker}"

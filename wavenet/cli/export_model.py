@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from wavenet.cli.options import MODEL_HELP, any_name, by_suffix
+from wavenet.cli.options import MODEL_HELP, add_submodel, any_name, by_suffix
 from wavenet.cli.standard_streams import print_result
 
 Exporter = Callable[[argparse.Namespace], str]
@@ -23,28 +23,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"export this model: {MODEL_HELP}, or a .nam file",
     )
     parser.add_argument("file", type=any_name, metavar="FILE", help=f"write this file: {known}")
+    parser.add_argument(
+        "--nam-version",
+        metavar="VERSION",
+        help="write a .nam file of this version of the format, 0.5.4 or 0.7.0 (default: the older "
+        "one if it can describe the model)",
+    )
+    add_submodel(parser, "export only", "all of them to .nam, else the largest")
 
 
 def run(options: argparse.Namespace) -> int:
     """Read ``options.folder``, write ``options.file`` and print its size.
 
     Raises:
-        ValueError: for a suffix that is none of ``EXPORTERS``, and as the exporter.
+        ValueError: for a suffix that is none of ``EXPORTERS``, for an option that belongs to
+            another one, and as the exporter.
     """
-    print_result(by_suffix(options.file, EXPORTERS)(options))
+    export = by_suffix(options.file, EXPORTERS)
+    if export is not _export_nam and options.nam_version is not None:
+        raise ValueError(
+            f"--nam-version belongs to a .nam file, not to {options.file}; leave it out"
+        )
+    print_result(export(options))
     return 0
 
 
 def _export_onnx(options: argparse.Namespace) -> str:
     from wavenet.interop.onnx import export_onnx
 
-    return _written(export_onnx(options.folder, options.file))
+    return _written(export_onnx(options.folder, options.file, submodel=options.submodel))
 
 
 def _export_program(options: argparse.Namespace) -> str:
     from wavenet.interop.programs import export_program
 
-    return _written(export_program(options.folder, options.file))
+    return _written(export_program(options.folder, options.file, submodel=options.submodel))
 
 
 def _written(paths: list[Path]) -> str:
@@ -52,11 +65,12 @@ def _written(paths: list[Path]) -> str:
 
 
 def _export_nam(options: argparse.Namespace) -> str:
-    from wavenet.cli.nam_models import load_model, summary
+    from wavenet.cli.nam_models import load_model, load_whole, summary
     from wavenet.nam.writing import write_nam
 
-    model = load_model(options.folder)
-    write_nam(Path(options.file), model)
+    source, whole = options.folder, options.submodel is None
+    model = load_whole(source) if whole else load_model(source, submodel=options.submodel)
+    write_nam(Path(options.file), model, version=options.nam_version)
     return f"{options.file}: {summary(model)}"
 
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from wavenet.cli.options import any_name, by_suffix
+from wavenet.cli.options import add_submodel, any_name, by_suffix
 from wavenet.cli.standard_streams import print_result
 
 Importer = Callable[[argparse.Namespace], str]
@@ -32,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="read the settings of a .pth or .pt file here (default: hparams.json beside it)",
     )
-    parser.add_argument(
-        "--submodel",
-        metavar="NAME",
-        help="convert this size of a .nam file that holds several (default: the largest)",
-    )
+    add_submodel(parser, "convert only", "all of them")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,11 +61,11 @@ def _import_wavenet_vocoder(options: argparse.Namespace) -> str:
 
 
 def _import_nam(options: argparse.Namespace) -> str:
-    from wavenet.cli.nam_models import summary
-    from wavenet.nam.reading import read_nam
+    from wavenet.cli.nam_models import load_model, load_whole, summary
 
     file = Path(options.file)
-    model = read_nam(file, submodel=options.submodel)
+    whole = options.submodel is None
+    model = load_whole(file) if whole else load_model(file, submodel=options.submodel)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     model.save(options.folder, provenance={"imported_from": file.name, "sha256": digest})
     return f"{options.folder}: {summary(model)}"

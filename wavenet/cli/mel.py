@@ -21,7 +21,8 @@ def add_arguments(mel: argparse.ArgumentParser) -> None:
         type=any_name,
         metavar="NAME|FILE",
         help="compute the mel with these settings: wavenet-16k, tacotron2, hifigan, "
-        "bigvgan-24k or a JSON file",
+        "bigvgan-24k, a JSON file of settings, or the configuration of HiFi-GAN, BigVGAN, VITS or "
+        "Matcha-TTS",
     )
     which.add_argument(
         "--model",
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
     """Write a mel, and print its size."""
     from wavenet.audio.blocks import count_samples, read_blocks
     from wavenet.features import mel_filterbank
-    from wavenet.features.mel_files import mel_blocks, read_mel_config, require_npz, write_mel
+    from wavenet.features.acoustic_configs import read_mel_config
+    from wavenet.features.mel_files import mel_blocks, require_npz, write_mel
     from wavenet.loading import load_wavenet
     from wavenet.storage.files import require_writable
     from wavenet.storage.paths import require_other_file

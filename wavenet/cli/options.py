@@ -239,3 +239,13 @@ def device(text: str) -> torch.device:
         kind = {"cpu": "CPU", "cuda": "CUDA GPUs"}.get(found.type, f"{found.type.upper()} devices")
         raise ValueError(f"--device={text}: found {n_devices} {kind} here; leave --device out")
     return found
+
+
+def add_submodel(parser: argparse.ArgumentParser, verb: str, default: str) -> None:
+    """Add the option that chooses one of several sizes of a model."""
+    parser.add_argument(
+        "--submodel",
+        metavar="NAME",
+        help=f"{verb} this size of a .nam file or folder that holds several, by its name or its "
+        f"position from 0 on (default: {default})",
+    )

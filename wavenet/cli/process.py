@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wavenet.cli.options import add_fast_tanh, any_name, audio_name, integer
+from wavenet.cli.options import add_fast_tanh, add_submodel, any_name, audio_name, integer
 from wavenet.cli.progress import seconds_bar
 from wavenet.cli.standard_streams import print_message, print_result
 from wavenet.storage.files import require_writable
@@ -28,12 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="run this model: a .nam file or the checkpoint folder of an imported one",
     )
-    parser.add_argument(
-        "--submodel",
-        metavar="NAME",
-        help="of a .nam file with several sizes of a model, take the one of this name or position "
-        "from 0 on (default: the largest)",
-    )
+    add_submodel(parser, "run", "the largest")
     add_fast_tanh(parser)
     parser.add_argument(
         "--chunk",

@@ -178,7 +178,7 @@ def _read_target(text: str) -> Any:
     """The model configuration in a checkpoint folder or a recipe, or the model in a .nam file."""
     from wavenet.loading import load
     from wavenet.model.config import WaveNetConfig
-    from wavenet.nam import ARCHITECTURE, is_nam
+    from wavenet.nam import ARCHITECTURE, CONTAINER_ARCHITECTURE, is_nam
     from wavenet.storage.checkpoint import CONFIG_NAME, read_config
     from wavenet.storage.hub import resolve
     from wavenet.training.recipe import parse_training
@@ -192,7 +192,7 @@ def _read_target(text: str) -> Any:
         return load(path)
     folder = resolve(text)
     content = read_config(folder)
-    if content["architecture"] == ARCHITECTURE:
+    if content["architecture"] in (ARCHITECTURE, CONTAINER_ARCHITECTURE):
         return load(folder)
     return WaveNetConfig.from_dict(content["config"])
 

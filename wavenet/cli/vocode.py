@@ -48,7 +48,8 @@ def add_arguments(vocode: argparse.ArgumentParser) -> None:
         type=any_name,
         metavar="NAME|FILE",
         help="read a bare .npy as a mel with these settings: wavenet-16k, tacotron2, hifigan, "
-        "bigvgan-24k or a JSON file (default: the model's settings)",
+        "bigvgan-24k, a JSON file of settings, or the configuration of HiFi-GAN, BigVGAN, VITS or "
+        "Matcha-TTS (default: the model's settings)",
     )
     vocode.add_argument(
         "--batch-size",
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         The exit code: 2 if a file of the folder was left out.
     """
-    from wavenet.features.mel_files import read_mel_config
+    from wavenet.features.acoustic_configs import read_mel_config
     from wavenet.loading import load_wavenet
 
     jobs, refused, is_folder = _jobs(

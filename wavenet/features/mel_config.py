@@ -223,7 +223,8 @@ class MelConfig:
         "tacotron2": NVIDIA's Tacotron 2 and WaveGlow at 22.05 kHz.
         "hifigan": HiFi-GAN V1 to V3 (Kong et al. 2020) at 22.05 kHz. Differs in the position of the
             frames and the epsilon. When T is no multiple of the hop, there is one frame more than
-            in HiFi-GAN, for the remaining samples. Matcha-TTS and VITS at 22.05 kHz take the same.
+            in HiFi-GAN, for the remaining samples. Matcha-TTS at 22.05 kHz takes the same (VITS
+            adds 1e-6 and has bands up to half of the sample rate; see ``acoustic_configs``).
         "bigvgan-24k": BigVGAN (Lee et al. 2023) at 24 kHz: as "hifigan", 100 bands up to 12 kHz.
 
         Raises:

@@ -38,7 +38,6 @@ logger = logging.getLogger("wavenet")
 
 FRAMES = 256
 """Frames of a block, and of a chunk that is read."""
-_LARGEST_SETTINGS = 1 << 20  # bytes
 _DAMAGE = (
     OSError,
     EOFError,
@@ -282,24 +281,3 @@ def _pieces(path: Path) -> Iterator[Tensor]:
         for first in range(0, n_frames, FRAMES):
             piece = array.columns(first, min(FRAMES, n_frames - first))
             yield torch.from_numpy(piece.astype(np.float32))
-
-
-def read_mel_config(name: str) -> MelConfig:
-    """Read the settings of a preset, or those in a JSON file.
-
-    Raises:
-        ValueError: if it is neither, or the settings are invalid.
-    """
-    path = Path(name)
-    if not path.is_file():
-        try:
-            return MelConfig.preset(name)
-        except ValueError as error:
-            raise ValueError(f"--mel-config={name}: no such file, and {error}") from None
-    try:
-        if path.stat().st_size > _LARGEST_SETTINGS:
-            raise ValueError(f"{path.stat().st_size} bytes are too many")
-        return MelConfig.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: no mel settings: {reason}") from None

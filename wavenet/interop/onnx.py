@@ -19,23 +19,22 @@ from torch.export import ExportedProgram
 
 from wavenet.interop.programs import (
     condition_path,
+    read_exported,
     trace_conditioning,
     trace_step,
     write_all,
 )
-from wavenet.loading import read_wavenet
-from wavenet.storage.sharing import shareable
 
 
-def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
+def export_onnx(folder: str | Path, file: str | Path, *, submodel: str | None = None) -> list[Path]:
     """Write the programs of a checkpoint as ONNX; see ``wavenet.interop.programs``.
 
-    Their metadata has the keys ``config`` (``config.json`` without local paths and the command),
-    ``sample_rate`` (Hz) and ``past`` (samples of silence to stream before the first one).
+    Their metadata has the values of ``wavenet.interop.programs.read_exported`` as JSON.
 
     Args:
         folder: anything that ``wavenet.load`` takes.
         file: for the step; the conditioning goes beside it, into ``NAME.condition.onnx``.
+        submodel: of several sizes of one model, the one to export; default, the largest.
 
     Returns:
         The files written.
@@ -45,13 +44,9 @@ def export_onnx(folder: str | Path, file: str | Path) -> list[Path]:
         ModuleNotFoundError: without the packages of the extra ``onnx``.
     """
     require_onnx()
-    model, content = read_wavenet(folder)
+    model, facts = read_exported(folder, submodel)
     target = Path(file)
-    metadata = {
-        "config": json.dumps(shareable(content)),
-        "sample_rate": str(model.sample_rate),
-        "past": str(model.past),
-    }
+    metadata = {key: json.dumps(value) for key, value in facts.items()}
     contents = {target: to_onnx(*trace_step(model), metadata)}
     conditioning = trace_conditioning(model)
     if conditioning is not None:

@@ -11,6 +11,9 @@ alone. A second program makes it:
 B, T and F are free, from 1 on. States of zeros are ``init_state``; streaming ``past`` samples of
 silence from there gives ``warm_state``, where generation begins. Layers that remember nothing (with
 one tap) have no state here.
+
+A model that answers audio with audio, such as those of Neural Amp Modeler, has the first program
+alone, with ``output`` in the place of ``params``.
 """
 
 from __future__ import annotations
@@ -20,16 +23,20 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from wavenet.loading import read_wavenet
+from wavenet.loading import read_model
 from wavenet.model import WaveNet
+from wavenet.nam import NamModel, NamWaveNet
 from wavenet.nn import State, flatten_state, map_state
 from wavenet.storage.files import atomic_write
 from wavenet.storage.sharing import shareable
+
+Processor: TypeAlias = WaveNet | NamWaveNet | NamModel
 
 CONDITION_SUFFIX = ".condition"
 """Goes before the suffix of the file that holds the second program."""
@@ -39,13 +46,13 @@ _SAMPLE_RATE = ("input_projection", "stack", "head")
 class StreamStep(nn.Module):
     """``model.stream`` with a flat state."""
 
-    def __init__(self, model: WaveNet) -> None:
+    def __init__(self, model: Processor) -> None:
         super().__init__()
         self.model = model
         self._like = model.init_state(1)
 
     def forward(self, audio: Tensor, conditioning: Tensor | None, *states: Tensor) -> list[Tensor]:
-        """``[params, *next states]``."""
+        """``[params or output, *next states]``."""
         params, after = self.model.stream(audio, self._nested(audio, iter(states)), conditioning)
         return [params, *(part for part in flatten_state(after) if part.shape[-1])]
 
@@ -76,7 +83,7 @@ class Conditioning(nn.Module):
         return cond
 
 
-def trace_step(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]]:
+def trace_step(model: Processor) -> tuple[ExportedProgram, list[str], list[str]]:
     """The step as a program, and the names of its inputs and outputs.
 
     Args:
@@ -88,22 +95,52 @@ def trace_step(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]]:
     names = [f"state_{i:02}" for i in range(len(states))]
     state_dims = tuple({0: batch} for _ in states)
     inputs, cond, cond_dims = ["audio"], None, None
-    if model.cond_channels is not None:
+    if isinstance(model, WaveNet) and model.cond_channels is not None:
         lasts = model.config.local is not None
         cond = torch.zeros(rows, model.cond_channels, columns if lasts else 1)
         cond_dims = {0: batch, 2: time} if lasts else {0: batch}
         inputs.append("conditioning")
     program = torch.export.export(
         StreamStep(model).eval(),
-        (torch.zeros(rows, 1, columns), cond, *states),
+        (torch.zeros(rows, model.in_channels, columns), cond, *states),
         dynamic_shapes=({0: batch, 2: time}, cond_dims, *([state_dims] if states else [])),
     )
-    return program, inputs + names, ["params", *(f"next_{name}" for name in names)]
+    output = "params" if isinstance(model, WaveNet) else "output"
+    return program, inputs + names, [output, *(f"next_{name}" for name in names)]
 
 
-def trace_conditioning(model: WaveNet) -> tuple[ExportedProgram, list[str], list[str]] | None:
+def read_exported(
+    folder: str | Path, submodel: str | None = None
+) -> tuple[Processor, dict[str, Any]]:
+    """Read a model that can be exported, and what its programs carry along.
+
+    Args:
+        folder: anything that ``wavenet.load`` takes.
+        submodel: see ``wavenet.loading.read_model``.
+
+    Returns:
+        The model, and values by key: ``config`` (``config.json`` without local paths and the
+        command), ``sample_rate`` (Hz) and ``past`` (samples of silence to stream before the first
+        one).
+
+    Raises:
+        CheckpointError: as ``load``.
+        ValueError: for a model with recurrent layers: torch's exporter fixes their number of
+            samples.
+    """
+    model, content = read_model(folder, submodel=submodel)
+    if model.unbounded:
+        raise ValueError(
+            f"{folder} has recurrent layers, which torch's exporter takes for one number of "
+            "samples alone; run it with wavenet process, or export it to .nam"
+        )
+    past = {"sample_rate": model.sample_rate, "past": model.past}
+    return model, {"config": shareable(content), **past}
+
+
+def trace_conditioning(model: Processor) -> tuple[ExportedProgram, list[str], list[str]] | None:
     """The second program, and the names of its inputs and outputs; None without conditioning."""
-    if model.cond_channels is None:
+    if not isinstance(model, WaveNet) or model.cond_channels is None:
         return None
     batch, frames = Dim("batch", min=1), Dim("frames", min=1)
     examples = model.example_conditions(2, 5)
@@ -117,7 +154,9 @@ def trace_conditioning(model: WaveNet) -> tuple[ExportedProgram, list[str], list
     return program, inputs, ["conditioning"]
 
 
-def export_program(folder: str | Path, file: str | Path) -> list[Path]:
+def export_program(
+    folder: str | Path, file: str | Path, *, submodel: str | None = None
+) -> list[Path]:
     """Write the programs of a checkpoint as ``torch.export`` does: ``.pt2``.
 
     ``torch.export.load(file).module()(audio, conditioning, *states)`` runs it, with None for the
@@ -126,6 +165,7 @@ def export_program(folder: str | Path, file: str | Path) -> list[Path]:
     Args:
         folder: anything that ``wavenet.load`` takes.
         file: for the step; the conditioning goes beside it, into ``NAME.condition.pt2``.
+        submodel: of several sizes of one model, the one to export; default, the largest.
 
     Returns:
         The files written.
@@ -133,9 +173,9 @@ def export_program(folder: str | Path, file: str | Path) -> list[Path]:
     Raises:
         CheckpointError, WriteError: as ``load`` and ``atomic_write``.
     """
-    model, content = read_wavenet(folder)
+    model, facts = read_exported(folder, submodel)
     target = Path(file)
-    extra = {"config.json": json.dumps(shareable(content))}
+    extra = {"config.json": json.dumps(facts["config"])}
     traced = {target: trace_step(model), condition_path(target): trace_conditioning(model)}
     written = {}
     for path, one in traced.items():

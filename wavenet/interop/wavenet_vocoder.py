@@ -1,4 +1,4 @@
-"""Checkpoints of r9y9/wavenet_vocoder, version 1, as models of this package.
+"""Checkpoints of r9y9/wavenet_vocoder, versions 0.1 and 0.2, as models of this package.
 
 Its network is ours with other factors (its ``wavenet.py`` and ``modules.py``):
 
@@ -7,19 +7,23 @@ Its network is ours with other factors (its ``wavenet.py`` and ``modules.py``):
     x_l+1 = sqrt(1/2) (x_l + R_l gate(z_l))
     params = head(sqrt(1/L) sum_l S_l gate(z_l))
 
+Version 0.2 is the main branch; the releases, up to 0.1.1, differ in three points. Their sum of
+skips is multiplied by sqrt(1/2) after each addition (unless ``legacy`` is false, then by nothing),
+C_l and G_l have biases, and features are upsampled by ``TransposedUpsamplingEncoder``.
+
 The factors are folded into weights, exactly. With a_l = 2^((l - L/2) / 2) the signal a_l x_l obeys
 our recursion: a_l+1 sqrt(1/2) = a_l, so what is added to it is a_l R_l gate(z_l), and W_l becomes
 W_l / a_l. (The L/2 shares the factors among both ends, within the range of half precision.) The
 features c and the speaker g become the two parts of one conditioning.
 
-What differs: generation begins from silence at the input, there from zeros at every layer (our
-``init_state``); samples are drawn on the 16-bit grid; audio as input is rounded to the nearest
-mu-law class, there it is rounded down (drawn classes are fed back as they are).
+Dropout acts in training alone. What differs: generation begins from silence at the input, there
+from zeros at every layer (our ``init_state``); samples are drawn on the 16-bit grid; audio as input
+is rounded to the nearest mu-law class, there it is rounded down (drawn classes are fed back as they
+are).
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,8 @@ def import_checkpoint(file: str | Path, hparams: str | Path | None = None) -> Wa
     if not isinstance(saved, dict) or "state_dict" not in saved:
         raise CheckpointError(f"{path} has no state_dict; is it a checkpoint of wavenet_vocoder?")
     found = _without_weight_norm(named_tensors(saved["state_dict"], path), path)
+    if not layout.cin:  # its networks keep an upsampling also where there is nothing to upsample
+        found = {key: found[key] for key in found if not key.startswith("upsample_")}
     _require_shapes(found, layout, path)
     model = WaveNet(layout.config)  # as large as the tensors: their shapes were compared
     model.load_state_dict(_folded(found, layout), strict=False)
@@ -126,6 +132,7 @@ def _folded(found: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """Our tensors, with all factors in them."""
     n, cin, gin = layout.n_layers, layout.cin, layout.gin
     signal = [2 ** ((i - n / 2) / 2) for i in range(n)]
+    skip_factors = layout.skip_factors()
     ours = {
         "input_projection.weight": found["first_conv.weight"] * signal[0],
         "input_projection.bias": found["first_conv.bias"] * signal[0],
@@ -140,18 +147,23 @@ def _folded(found: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
                 found[f"{theirs}.conv1x1_skip.{part}"],
             )
             ours[f"{block}.residual_projection.{part}"] = out * scale
-            ours[f"{block}.skip_projection.{part}"] = skip / math.sqrt(n)
-        sources = [f"{theirs}.conv1x1{name}.weight" for name, n in (("c", cin), ("g", gin)) if n]
+            ours[f"{block}.skip_projection.{part}"] = skip * skip_factors[i]
+        sources = [f"{theirs}.conv1x1{name}" for name, size in (("c", cin), ("g", gin)) if size]
         if sources:
-            joined = torch.cat([found[source] for source in sources], dim=1)
+            joined = torch.cat([found[f"{source}.weight"] for source in sources], dim=1)
             ours[f"{block}.cond_projection.weight"] = joined
+        for source in sources if layout.first_version else []:
+            ours[f"{block}.conv.bias"] = ours[f"{block}.conv.bias"] + found[f"{source}.bias"]
     for i in (1, 3):
         for part in ("weight", "bias"):
             ours[f"head.{i}.{part}"] = found[f"last_conv_layers.{i}.{part}"]
     if gin:
         padded = torch.nn.functional.pad(found["embed_speakers.weight"], (cin, 0))
         ours["speaker_embedding.table.weight"] = padded
-    if cin:
+    for i, name in enumerate(layout.transposed_names()):
+        for part in ("weight", "bias"):
+            ours[f"frame_encoder.steps.{i}.{part}"] = found[f"{name}.{part}"]
+    if cin and not layout.transposed_names():
         identity = torch.eye(cin)[..., None]
         ours["frame_encoder.conv.weight"] = found.get("upsample_net.conv_in.weight", identity)
         for i, key in enumerate(layout.smoothing_keys()):

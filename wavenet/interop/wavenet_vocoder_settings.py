@@ -1,4 +1,8 @@
-"""The settings of r9y9/wavenet_vocoder (``hparams.json``), and the tensors that they ask for."""
+"""The settings of r9y9/wavenet_vocoder (``hparams.json``), and the tensors that they ask for.
+
+Its two networks are those of the releases up to 0.1.1 and of the main branch, which calls itself
+0.2.0. Settings do not name their version; the first has some that the second has not.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +33,31 @@ class Layout:
         config: our model.
         cin: channels of the features, 0 for none.
         gin: channels of the speaker's vector, 0 for none.
-        upsample_net: ``ConvInUpsampleNetwork``, ``UpsampleNetwork`` or None.
+        upsample_net: ``ConvInUpsampleNetwork``, ``UpsampleNetwork``, ``upsample_conv`` (0.1) or
+            None.
+        first_version: it is the network of version 0.1: its conditioning has biases.
+        halved_skips: the sum of the skips is scaled by sqrt(1/2) after each addition, the setting
+            ``legacy`` of version 0.1.
     """
 
     config: WaveNetConfig
     cin: int
     gin: int
     upsample_net: str | None
+    first_version: bool = False
+    halved_skips: bool = False
 
     @property
     def n_layers(self) -> int:
         """L."""
         return self.config.layers_per_stack * self.config.stacks
+
+    def skip_factors(self) -> list[float]:
+        """Return what each layer's skip output is multiplied by in the sum that the head takes."""
+        n = self.n_layers
+        if self.halved_skips:  # layers 0 and 1 take part in all n - 1 additions
+            return [2 ** (-(n - max(i, 1)) / 2) for i in range(n)]
+        return [1.0 if self.first_version else 1 / math.sqrt(n)] * n
 
     def shapes(self) -> dict[str, Shape]:
         """Every key of the state dict, weight norm undone, and its shape."""
@@ -58,7 +75,10 @@ class Layout:
             shapes |= _with_bias(f"{layer}.conv1x1_skip", skip, gate // 2)
             for name, channels in (("c", self.cin), ("g", self.gin)):
                 if channels:
-                    shapes[f"{layer}.conv1x1{name}.weight"] = (gate, channels, 1)
+                    key = f"{layer}.conv1x1{name}"
+                    shapes[f"{key}.weight"] = (gate, channels, 1)
+                    if self.first_version:
+                        shapes[f"{key}.bias"] = (gate,)
         shapes |= _with_bias("last_conv_layers.1", skip, skip)
         shapes |= _with_bias("last_conv_layers.3", out, skip)
         if self.gin:
@@ -67,18 +87,29 @@ class Layout:
 
     def smoothing_keys(self) -> list[str]:
         """The smoothing kernels, step after step; between them are the stretches."""
-        if self.upsample_net is None:
+        if self.upsample_net in (None, _TRANSPOSED):
             return []
         inner = ".upsample" if self.upsample_net == _CONV_IN else ""
         steps = len(self._upsampling().scales)
         return [f"upsample_net{inner}.up_layers.{2 * i + 1}.weight" for i in range(steps)]
+
+    def transposed_names(self) -> list[str]:
+        """The transposed convolutions of version 0.1; between them are ReLUs."""
+        if self.upsample_net != _TRANSPOSED:
+            return []
+        return [f"{_TRANSPOSED}.{2 * i}" for i in range(len(self._upsampling().scales))]
 
     def _upsampling_shapes(self) -> dict[str, Shape]:
         if self.upsample_net is None:
             return {}
         upsampling = self._upsampling()
         bands = upsampling.band_kernel_size
-        shapes: dict[str, Shape] = {
+        shapes: dict[str, Shape] = {}
+        if self.upsample_net == _TRANSPOSED:
+            for name, scale in zip(self.transposed_names(), upsampling.scales, strict=True):
+                shapes |= {f"{name}.weight": (1, 1, bands, scale), f"{name}.bias": (1,)}
+            return shapes
+        shapes = {
             key: (1, 1, bands, 2 * scale + 1)
             for key, scale in zip(self.smoothing_keys(), upsampling.scales, strict=True)
         }
@@ -94,6 +125,15 @@ class Layout:
 
 
 _CONV_IN = "ConvInUpsampleNetwork"
+_TRANSPOSED = "upsample_conv"
+_FIRST_VERSION = (
+    "legacy",
+    "builder",
+    "weight_normalization",
+    "upsample_scales",
+    "freq_axis_kernel_size",
+)
+"""Settings of version 0.1 alone."""
 
 
 def read_layout(path: Path) -> Layout:
@@ -141,6 +181,12 @@ class _Settings:
         """0 where the settings have none, or a negative number."""
         return max(0, self.integer(name, -1, least=-1))
 
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise self.error(name, "expected true or false")
+        return value
+
     def choice(self, name: str, choices: tuple[str, ...], default: str | None = None) -> str:
         value = self.values.get(name, default)
         if value not in choices:
@@ -153,14 +199,12 @@ class _Settings:
 
 
 def _layout(settings: _Settings) -> Layout:
-    for name in ("legacy", "builder", "freq_axis_kernel_size"):
-        if name in settings.values:
-            raise settings.error(name, "it is a setting of versions below 1, whose network differs")
+    first_version = any(name in settings.values for name in _FIRST_VERSION)
     layers, stacks = settings.integer("layers"), settings.integer("stacks")
     if layers % stacks or 2 ** min(layers // stacks - 1, 64) > MAX_DILATION:
         raise settings.error("layers", f"it does not go with stacks={stacks}")
     cin, gin = settings.channels("cin_channels"), settings.channels("gin_channels")
-    features, upsample_net = _features(settings, cin) if cin else (None, None)
+    features, upsample_net = _features(settings, cin, first_version) if cin else (None, None)
     config = WaveNetConfig(
         sample_rate=settings.integer("sample_rate"),
         layers_per_stack=layers // stacks,
@@ -174,7 +218,8 @@ def _layout(settings: _Settings) -> Layout:
         speakers=settings.integer("n_speakers") if gin else 0,
         **_output(settings),
     )
-    return Layout(config, cin, gin, upsample_net)
+    halved = first_version and settings.flag("legacy", True)
+    return Layout(config, cin, gin, upsample_net, first_version, halved)
 
 
 def _output(settings: _Settings) -> dict[str, Any]:
@@ -194,33 +239,61 @@ def _output(settings: _Settings) -> dict[str, Any]:
     return {"distribution": name, "distribution_size": out // 3}
 
 
-def _features(settings: _Settings, cin: int) -> tuple[FeatureConfig, str | None]:
+def _features(
+    settings: _Settings, cin: int, first_version: bool
+) -> tuple[FeatureConfig, str | None]:
     if not settings.values.get("upsample_conditional_features", False):  # one frame a sample
         return FeatureConfig(channels=cin, hop_samples=1, upsampling=UpsamplingConfig()), None
+    read = _transposed_upsampling if first_version else _smoothed_upsampling
+    upsampling, net = read(settings)
+    hop = math.prod(upsampling.scales)
+    if settings.values.get("hop_size") not in (None, hop):
+        raise settings.error("hop_size", f"upsample_scales multiply to {hop}")
+    return FeatureConfig(channels=cin, hop_samples=hop, upsampling=upsampling), net
+
+
+def _transposed_upsampling(settings: _Settings) -> tuple[UpsamplingConfig, str]:
+    """The upsampling of version 0.1: transposed convolutions and ReLUs."""
+    if "upsample_params" in settings.values:
+        raise settings.error(
+            "upsample_params", "it is a setting of version 0.2, beside others of version 0.1"
+        )
+    upsampling = UpsamplingConfig(
+        scales=_scales(settings),
+        band_kernel_size=settings.integer("freq_axis_kernel_size", 3),
+        transposed=True,
+    )
+    return upsampling, _TRANSPOSED
+
+
+def _smoothed_upsampling(settings: _Settings) -> tuple[UpsamplingConfig, str]:
+    """The upsampling of version 0.2: columns repeated and smoothed."""
     given = settings.values.get("upsample_params")
     if not isinstance(given, dict):
         raise settings.error("upsample_params", "expected a mapping with upsample_scales")
     params = _Settings(given, settings.path)
     params.choice("upsample_activation", ("none",), "none")
     params.choice("mode", ("nearest",), "nearest")
-    scales = given.get("upsample_scales")
-    if not isinstance(scales, list) or not scales or len(scales) > 64:
-        raise params.error("upsample_scales", "expected a list of integers")
-    if not all(type(scale) is int and 1 <= scale <= MAX_DILATION for scale in scales):
-        raise params.error("upsample_scales", "expected a list of positive integers")
-    hop = math.prod(scales)
-    if settings.values.get("hop_size") not in (None, hop):
-        raise settings.error("hop_size", f"upsample_scales multiply to {hop}")
+    scales = _scales(params)
     net = settings.choice("upsample_net", (_CONV_IN, "UpsampleNetwork"), _CONV_IN)
     context = settings.integer("cin_pad", 0, least=0)
     if net != _CONV_IN and context:
         raise settings.error("cin_pad", f"{net} is read with cin_pad=0 alone")
     upsampling = UpsamplingConfig(
-        scales=tuple(scales),
+        scales=scales,
         context_frames=context,
         band_kernel_size=params.integer("freq_axis_kernel_size", 1),
     )
-    return FeatureConfig(channels=cin, hop_samples=hop, upsampling=upsampling), net
+    return upsampling, net
+
+
+def _scales(settings: _Settings) -> tuple[int, ...]:
+    scales = settings.values.get("upsample_scales")
+    if not isinstance(scales, list) or not scales or len(scales) > 64:
+        raise settings.error("upsample_scales", "expected a list of integers")
+    if not all(type(scale) is int and 1 <= scale <= MAX_DILATION for scale in scales):
+        raise settings.error("upsample_scales", "expected a list of positive integers")
+    return tuple(scales)
 
 
 def _output_channels(config: WaveNetConfig) -> int:

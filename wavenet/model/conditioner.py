@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn import FrameEncoder, FrameLift, SpeakerEmbedding, UpsamplingEncoder
+from wavenet.nn import (
+    FrameEncoder,
+    FrameLift,
+    SpeakerEmbedding,
+    TransposedUpsamplingEncoder,
+    UpsamplingEncoder,
+)
 
 if TYPE_CHECKING:
     from wavenet.features.mel_config import MelConfig
@@ -146,11 +152,20 @@ class LocalFeatures(Condition):
         assert self.config.local is not None
         return self.config.local
 
-    def make_encoder(self, channels: int) -> FrameEncoder | UpsamplingEncoder:
-        """Return the encoder of frames, nonlinear or of learnt linear steps to samples."""
+    def make_encoder(
+        self, channels: int
+    ) -> FrameEncoder | UpsamplingEncoder | TransposedUpsamplingEncoder:
+        """Return the encoder of frames, or of frames in learnt steps to samples."""
         steps = getattr(self._local, "upsampling", None)
         if steps is None:
             return FrameEncoder(self._local.channels, channels)
+        if steps.transposed:
+            return TransposedUpsamplingEncoder(
+                self._local.channels,
+                channels,
+                steps.scales,
+                band_kernel_size=steps.band_kernel_size,
+            )
         return UpsamplingEncoder(
             self._local.channels,
             channels,
@@ -170,8 +185,14 @@ class LocalFeatures(Condition):
         return parts
 
     def initialise(self, model: WaveNet, draw: Draw) -> None:
-        """Draw convolutions; smoothing kernels begin as a mean."""
+        """Draw convolutions; smoothing and transposed kernels begin as a mean."""
         encoder = model.frame_encoder
+        if isinstance(encoder, TransposedUpsamplingEncoder):
+            for step in cast(list[nn.ConvTranspose2d], list(encoder.steps)):
+                nn.init.constant_(step.weight, 1 / step.kernel_size[0])
+                assert step.bias is not None
+                nn.init.zeros_(step.bias)
+            return
         draw(encoder.conv, 1.0)
         if isinstance(encoder, FrameEncoder):
             draw(encoder.projection, 1.0)
@@ -379,7 +400,9 @@ def _predictor_frames(model: WaveNet, mel: Tensor | None, kept: Tensor | None) -
     """Return the predictor's conditioning at frame rate, a neutral one where there is no mel."""
     assert model.predictor is not None
     # The modules that make the conditioning are exported without the rest of the model.
-    neutral = model.mel_predictor.neutral()[None, :, None].to(model.frame_encoder.conv.weight)
+    neutral = model.mel_predictor.neutral()[None, :, None].to(
+        next(model.frame_encoder.parameters())
+    )
     columns = neutral if mel is None else model.mel_predictor(mel)
     if mel is not None and kept is not None:
         columns = torch.where(kept[:, None, None], columns, neutral)

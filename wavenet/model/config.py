@@ -47,17 +47,20 @@ DEFAULT_SPEAKER_CHANNELS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class UpsamplingConfig:
-    """Settings of learnt linear upsampling from frames to samples; see ``UpsamplingEncoder``.
+    """Settings of learnt upsampling from frames to samples; see ``UpsamplingEncoder``.
 
     Attributes:
         scales: columns that each step makes of one; their product is the hop.
         context_frames: frames on each side that are mixed before the first step.
         band_kernel_size: neighbouring channels that are mixed in each step, an odd number.
+        transposed: steps are transposed convolutions and ReLUs, without context; see
+            ``TransposedUpsamplingEncoder``.
     """
 
     scales: tuple[int, ...] = ()
     context_frames: int = 0
     band_kernel_size: int = 1
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         check_at_most("the number of scales", len(self.scales), MAX_UPSAMPLING_STEPS)
@@ -69,6 +72,11 @@ class UpsamplingConfig:
         _set_integer(self, "context_frames", least=0, most=MAX_CONTEXT_FRAMES)
         if self.band_kernel_size % 2 == 0:
             raise ValueError(f"band_kernel_size={self.band_kernel_size} must be odd")
+        if self.transposed and self.context_frames:
+            raise ValueError(
+                f"context_frames={self.context_frames} does not go with transposed=True, whose "
+                "samples depend on one frame; set it to 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ def initialise(model: WaveNet) -> None:
     parameter               drawn from
     ======================  ==========================================================
     dilated convolutions    normal, std 1 / sqrt(fan_in): the gate's input has unit scale
-    conditioning            normal, std 1 / sqrt(fan_in); smoothing kernels: a mean
+    conditioning            normal, std 1 / sqrt(fan_in); smoothing and transposed kernels: a mean
     residual projections    normal, std 1 / sqrt(fan_in * layers): the sum of all layers' terms
                             stays within the scale of one (Radford et al. 2019, section 2.3)
     skip projections        the same, for the skip sum

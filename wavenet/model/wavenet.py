@@ -36,6 +36,7 @@ from wavenet.nn import (
     FrameLift,
     SpeakerEmbedding,
     State,
+    TransposedUpsamplingEncoder,
     UpsamplingEncoder,
 )
 from wavenet.nn.causal import require_causal, stream_child
@@ -81,7 +82,7 @@ class WaveNet(Causal):
     """
 
     mel_filterbank: Tensor
-    frame_encoder: FrameEncoder | UpsamplingEncoder
+    frame_encoder: FrameEncoder | UpsamplingEncoder | TransposedUpsamplingEncoder
     frame_lift: FrameLift
     no_features: nn.Parameter
     speaker_embedding: SpeakerEmbedding

@@ -7,19 +7,21 @@ before anything is allocated; every error is one line.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from wavenet.nam.config import CONTAINER, MAX_LAYERS, SAMPLE_RATE, NamConfig
+from wavenet.nam.container import NamContainer, Submodel, name_in, position_of, require_single
 from wavenet.nam.layers_json import parse_arrays, parse_post_head
 from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
 from wavenet.nam.simple import NamSequential
-from wavenet.nam.simple_json import SIMPLE, SimpleMaker, simple_model
+from wavenet.nam.simple_json import SIMPLE, SimpleMaker, architecture_of, simple_model
 from wavenet.nam.values import FormatError, Node, number, short
 from wavenet.nam.weights import fill
 from wavenet.storage.json_files import JsonError, finite_only, parse_json
@@ -27,12 +29,15 @@ from wavenet.storage.json_files import JsonError, finite_only, parse_json
 MAX_BYTES = 1 << 24
 """Largest file that is read, 16 MiB: 50 times NAM's "standard" size."""
 
+MAX_SUBMODELS = 64
+"""Most sizes in a container; the trainer's package packs 2."""
 _OLDEST, _NEWEST = (0, 5), (0, 7)
 _MAX_NESTING = 4
 SEQUENTIAL = ("Sequential", "sequential")
 """Spellings of the trainer's package, and of older files."""
 _KINDS = ", ".join(("WaveNet", *SIMPLE, "Sequential"))
 
+T = TypeVar("T")
 AnyModel: TypeAlias = NamWaveNet | NamModel
 """What a file can hold."""
 
@@ -53,17 +58,49 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> AnyMo
     Raises:
         FormatError: if the file is missing, damaged, or has another kind of model.
     """
+    return _read(path, lambda top: _with_metadata(_choose(top, submodel)))
+
+
+def read_nam_whole(path: str | PathLike[str]) -> AnyModel | NamContainer:
+    """Read all that a ``.nam`` file holds: its model, or all sizes of it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FormatError: as ``read_nam``.
+    """
+    return _read(path, _whole)
+
+
+def _read(path: str | PathLike[str], build: Callable[[Node], T]) -> T:
     try:
         top = Node(_parse(path))
-        chosen = _choose(top, submodel)
-        model = _model(chosen, depth=0)
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
+        _check_version(top)
+        return build(top)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
-    metadata = chosen.get("metadata", {})
-    model.metadata = finite_only(metadata) if isinstance(metadata, dict) else {}
+
+
+def _whole(top: Node) -> AnyModel | NamContainer:
+    if top.text("architecture") != CONTAINER:
+        return _with_metadata(top)
+    submodels = tuple(
+        Submodel(_with_metadata(_model_of(top, entry)), entry.number("max_value"))
+        for entry in _entries(top)
+    )
+    return NamContainer(submodels, _metadata(top))
+
+
+def _with_metadata(node: Node) -> AnyModel:
+    model = _model(node, depth=0)
+    model.metadata = _metadata(node)
     return model.eval()
+
+
+def _metadata(node: Node) -> dict[str, Any]:
+    metadata = node.get("metadata", {})
+    return finite_only(metadata) if isinstance(metadata, dict) else {}
 
 
 def _parse(path: str | PathLike[str]) -> Any:
@@ -84,27 +121,24 @@ def _parse(path: str | PathLike[str]) -> Any:
 
 def _choose(top: Node, submodel: str | None) -> Node:
     """Return the model itself, or one of a container."""
-    _check_version(top)
     if top.text("architecture") != CONTAINER:
-        if submodel is not None:
-            raise FormatError(f"holds one model alone, so there is no submodel {submodel!r}")
+        require_single(submodel)
         return top
+    entries = _entries(top)
+    models = [_model_of(top, entry) for entry in entries]
+    names = [name_in(model.get("metadata", {})) for model in models]
+    limits = [entry.number("max_value") for entry in entries]
+    return models[position_of(submodel, names, limits)]
+
+
+def _entries(top: Node) -> list[Node]:
+    """Return the sizes of a container."""
     config = top.node("config")
     where = config.path("submodels")
     entries = [Node(e, f"{where}[{i}]") for i, e in enumerate(config.items("submodels"))]
-    if not entries:
-        raise FormatError(f"{where} is empty")
-    if submodel is None:
-        entry = max(entries, key=lambda entry: entry.number("max_value"))
-        return _model_of(top, entry)
-    models = [_model_of(top, entry) for entry in entries]
-    names = [_name(model) for model in models]
-    if submodel in names:
-        return models[names.index(submodel)]
-    if submodel.isdecimal() and len(submodel) < 9 and int(submodel) < len(models):
-        return models[int(submodel)]
-    known = ", ".join(f"{i} ({name})" if name else str(i) for i, name in enumerate(names[:20]))
-    raise FormatError(f"has no submodel {short(submodel)}; it has {known}")
+    if not 1 <= len(entries) <= MAX_SUBMODELS:
+        raise FormatError(f"{where} has {len(entries)} models, expected 1 to {MAX_SUBMODELS}")
+    return entries
 
 
 def _model_of(top: Node, entry: Node, key: str = "model") -> Node:
@@ -114,12 +148,6 @@ def _model_of(top: Node, entry: Node, key: str = "model") -> Node:
         values = {**entry.get(key), "sample_rate": top.get("sample_rate")}
         return Node(values, model.where)
     return model
-
-
-def _name(model: Node) -> str:
-    metadata = model.get("metadata", {})
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    return name[:60] if isinstance(name, str) else ""
 
 
 def _model(node: Node, depth: int) -> AnyModel:
@@ -164,15 +192,45 @@ def _sequence(node: Node) -> list[Node]:
         raise FormatError(f"{where} has {len(entries)} models, expected 1 to {MAX_LAYERS}")
     outer = {k: node.get(k) for k in ("version", "sample_rate") if node.has(k)}
     found = [Node(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
-    if all(inner.has("architecture") for inner in found):
+    named = [inner.has("architecture") for inner in found]
+    if not any(named):
+        return _joined(node, found, outer)
+    if all(named):
         return [
             Node({**outer, **entry}, inner.where)
             for inner, entry in zip(found, entries, strict=True)
         ]
-    raise FormatError(
-        f"{where} has models without architecture and weights, which cannot be told apart; write "
-        "each model as a file of its own has it"
-    )
+    raise FormatError(f"{where} has models with and without an architecture; the file is damaged")
+
+
+def _joined(node: Node, configs: list[Node], outer: dict[str, Any]) -> list[Node]:
+    """Return the models of a sequence whose weights are joined in one list, in order.
+
+    So the trainer's package exports it: of each model the ``config`` alone.
+    """
+    weights, at, models = node.items("weights"), 0, []
+    for config in configs:
+        n = _n_weights(config, _sample_rate(node), depth=0)
+        own = {"architecture": architecture_of(config), "config": config.values}
+        models.append(Node({**outer, **own, "weights": weights[at : at + n]}, config.where))
+        at += n
+    _check_count(node, len(weights), at)
+    return models
+
+
+def _n_weights(config: Node, sample_rate: int, depth: int) -> int:
+    """Count the weights of a model of a sequence."""
+    if depth > _MAX_NESTING:
+        raise FormatError(f"{config.where[:60]}... is nested too deeply")
+    architecture = architecture_of(config)
+    if architecture in SIMPLE:
+        return SIMPLE[architecture](config, sample_rate).n_weights
+    if architecture in SEQUENTIAL:
+        where, entries = config.path("models"), config.items("models")
+        inner = [Node(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
+        return sum(_n_weights(one, sample_rate, depth + 1) for one in inner)
+    settings = parse_arrays(config), 1.0, parse_post_head(config), config.integer("in_channels", 1)
+    return NamConfig(*settings, sample_rate=sample_rate).n_weights
 
 
 def _check_count(node: Node, found: int, expected: int) -> None:

@@ -63,6 +63,28 @@ SIMPLE: dict[str, Callable[[Node, int], SimpleConfig]] = {
 """By the architecture's name: from ``config`` and the sample rate to the configuration."""
 
 
+_KEYS = {
+    "models": "Sequential",
+    "layers": "WaveNet",
+    "dilations": "ConvNet",
+    "hidden_size": "LSTM",
+    "receptive_field": "Linear",
+}
+"""A key of ``config`` that its architecture alone has."""
+
+
+def architecture_of(config: Node) -> str:
+    """Return the architecture that a ``config`` without a name is of.
+
+    Raises:
+        FormatError: if it has the keys of none.
+    """
+    for key, architecture in _KEYS.items():
+        if config.has(key):
+            return architecture
+    raise FormatError(f"{config.where} has neither an architecture nor the keys of one")
+
+
 def simple_model(config: SimpleConfig) -> SimpleMaker:
     """Return the configuration, and the class that takes it."""
     kinds: dict[type, Callable[[Any], NamModel]] = {

@@ -35,6 +35,11 @@ class Node:
             raise FormatError(f"{where or 'the file'} is {short(values)}, expected an object")
         self._values = values
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The object itself."""
+        return self._values
+
     def path(self, key: str) -> str:
         """Return the path of a value."""
         return f"{self.where}.{key}" if self.where else key

@@ -1,11 +1,14 @@
 """Writing a ``.nam`` file that Neural Amp Modeler's own loaders accept.
 
-A network that version 0.5.4 can describe is written in that version, for older plugins, together
-with the keys that newer loaders need. Any other network is written as version 0.7.0.
+A network that version 0.5.4 can describe is written in that version, which older players read too,
+and of the trainer's Python package the releases up to 0.12.3. Any other network, and all where it
+is asked for, are written as version 0.7.0, which players of 2026 read, and the package from 0.13.0.
+(Its readers take their own version alone: the older refuses unknown keys, the newer needs them.)
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from os import PathLike
@@ -18,6 +21,7 @@ from wavenet.nam.activations import (
     describe_activation,
 )
 from wavenet.nam.config import CONTAINER, ArrayConfig, LayerConfig
+from wavenet.nam.container import NamContainer, Submodel
 from wavenet.nam.layer import FILMS, NamLayer
 from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
@@ -28,24 +32,40 @@ from wavenet.storage.json_files import finite_only
 
 PLAIN_VERSION = "0.5.4"
 VERSION = "0.7.0"
+VERSIONS = (PLAIN_VERSION, VERSION)
 
 
 def write_nam(
-    path: str | PathLike[str], model: NamWaveNet | NamModel, metadata: dict[str, Any] | None = None
+    path: str | PathLike[str],
+    model: NamWaveNet | NamModel | NamContainer,
+    metadata: dict[str, Any] | None = None,
+    *,
+    version: str | None = None,
 ) -> None:
-    """Write a model; the file appears when it is complete.
+    """Write a model, or several sizes of one; the file appears when it is complete.
 
     Args:
         path: the file; an existing one is replaced.
         model: on any device.
         metadata: added to the model's own: ``name``, ``modeled_by``, ``gear_type``, ``loudness`` in
             dB ... (JSON values).
+        version: of the format, 0.5.4 or 0.7.0; default, the older one if it can describe the model.
 
     Raises:
-        ValueError: if a weight is not finite.
+        ValueError: if a weight is not finite, or the version unknown or too old for the model.
         WriteError: if the file cannot be written.
     """
-    content = describe(model, {**model.metadata, **(metadata or {})})
+    if version is not None and version not in VERSIONS:
+        raise ValueError(f"version={version!r} cannot be written; choose {' or '.join(VERSIONS)}")
+    known = {**model.metadata, **(metadata or {})}
+    if isinstance(model, NamContainer):
+        if version == PLAIN_VERSION:
+            raise ValueError(
+                f"version {PLAIN_VERSION} has no files of several sizes; use {VERSION}"
+            )
+        content = describe_container(model, known)
+    else:
+        content = describe(model, known, version)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
@@ -66,59 +86,72 @@ def write_nam_container(
         ValueError: if there is no model, their sample rates differ, or a weight is not finite.
         WriteError: if the file cannot be written.
     """
-    rates = sorted({model.sample_rate for model in models.values()})
-    if len(rates) != 1:
-        found = ", ".join(map(str, rates)) or "none"
-        raise ValueError(f"models must have one sample rate, found {found}; give models of one")
-    parts = [describe(model, {**model.metadata, "name": name}) for name, model in models.items()]
-    largest = list(models.values())[-1]
-    content = {
+    sizes = []
+    for number, (name, model) in enumerate(models.items(), 1):
+        named = copy.copy(model)
+        named.metadata = {**model.metadata, "name": name}
+        sizes.append(Submodel(named, number / len(models)))
+    largest = [model.metadata for model in models.values()][-1:]
+    write_nam(path, NamContainer(tuple(sizes), dict(*largest)), metadata)
+
+
+def describe_container(container: NamContainer, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of the file as JSON values, all of version 0.7.0."""
+    return {
         "version": VERSION,
-        "metadata": finite_only({**largest.metadata, **(metadata or {})}),
+        "metadata": finite_only(metadata),
         "architecture": CONTAINER,
         "config": {
             "submodels": [
-                {"max_value": number / len(parts), "model": part}
-                for number, part in enumerate(parts, 1)
+                {
+                    "max_value": one.max_value,
+                    "model": describe(one.model, one.model.metadata, VERSION),
+                }
+                for one in container.submodels
             ]
         },
         "weights": [],
-        "sample_rate": rates[0],
+        "sample_rate": container.sample_rate,
     }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 
-def describe(model: NamWaveNet | NamModel, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of the file as JSON values."""
+def describe(
+    model: NamWaveNet | NamModel, metadata: dict[str, Any], version: str | None = None
+) -> dict[str, Any]:
+    """Return the content of the file as JSON values; raises as ``write_nam``."""
     weights = model.flat() if isinstance(model, NamModel) else flat(model)
     if not bool(weights.isfinite().all()):
         raise ValueError("the model has weights that are not finite; it cannot be exported")
+    plain = isinstance(model, NamModel) or _is_plain(model)
+    if version is None:
+        version = PLAIN_VERSION if plain else VERSION
+    if version == PLAIN_VERSION and not plain:
+        raise ValueError(f"version {PLAIN_VERSION} cannot describe this network; use {VERSION}")
     if isinstance(model, NamModel):
-        return {
-            "version": PLAIN_VERSION,
-            "metadata": finite_only(metadata),
-            "architecture": model.architecture,
-            "config": _simple_config(model),
-            "weights": weights.tolist(),
-            "sample_rate": model.sample_rate,
-        }
-    plain = _is_plain(model)
+        config = _simple_config(model, version)
+    else:
+        config = _config(model, version == PLAIN_VERSION)
     return {
-        "version": PLAIN_VERSION if plain else VERSION,
+        "version": version,
         "metadata": finite_only(metadata),
-        "architecture": "WaveNet",
-        "config": _config(model, plain),
+        "architecture": model.architecture if isinstance(model, NamModel) else "WaveNet",
+        "config": config,
         "weights": weights.tolist(),
         "sample_rate": model.sample_rate,
     }
 
 
-def _simple_config(model: NamModel) -> dict[str, Any]:
+def _simple_config(model: NamModel, version: str) -> dict[str, Any]:
     if isinstance(model, NamSequential):
         models = cast("list[NamWaveNet | NamModel]", model.models())
-        return {"models": [describe(one, one.metadata) for one in models]}
+        return {"models": [_in_sequence(one, version) for one in models]}
     return model.file_config()
+
+
+def _in_sequence(model: NamWaveNet | NamModel, version: str) -> dict[str, Any]:
+    """Return a model of a sequence: in the version of the whole if that can describe it."""
+    newer = not isinstance(model, NamModel) and not _is_plain(model)
+    return describe(model, model.metadata, VERSION if newer else version)
 
 
 def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
@@ -139,22 +172,16 @@ def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
             "activation": activation_json(describe_activation(model.post_head.blocks[0])),
         }
     if model.condition is not None:
-        made["condition_dsp"] = describe(model.condition, {})
+        made["condition_dsp"] = describe(model.condition, {}, VERSION)
     return made
 
 
 def _array(config: ArrayConfig, layers: list[NamLayer], plain: bool) -> dict[str, Any]:
     head = config.head
-    head_json: dict[str, Any] = {
-        "out_channels": head.out_channels,
-        "kernel_size": head.kernel_size,
-        "bias": head.bias,
-    }
-    common = {
+    common: dict[str, Any] = {
         "input_size": config.input_size,
         "condition_size": config.condition_size,
         "channels": config.channels,
-        "head": head_json,
         "dilations": [layer.dilation for layer in config.layers],
     }
     if plain:
@@ -166,11 +193,17 @@ def _array(config: ArrayConfig, layers: list[NamLayer], plain: bool) -> dict[str
             "activation": config.layers[0].activation.type,
             "gated": False,
         }
+    head_json: dict[str, Any] = {
+        "out_channels": head.out_channels,
+        "kernel_size": head.kernel_size,
+        "bias": head.bias,
+    }
     if head.dilation != 1:
         head_json["head_dilation"] = head.dilation
     head1x1 = config.head1x1
     return {
         **common,
+        "head": head_json,
         "bottleneck": config.bottleneck,
         "kernel_sizes": [layer.kernel_size for layer in config.layers],
         "activation": [

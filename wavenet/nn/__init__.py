@@ -10,6 +10,7 @@ from wavenet.nn.conditioning import (
     FrameLift,
     LiftedFrames,
     SpeakerEmbedding,
+    TransposedUpsamplingEncoder,
     UpsamplingEncoder,
 )
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
@@ -73,6 +74,7 @@ __all__ = [
     "State",
     "StateGradientWarning",
     "TemporalBlock",
+    "TransposedUpsamplingEncoder",
     "UnboundedPastError",
     "UpsamplingEncoder",
     "clone_state",

@@ -204,6 +204,53 @@ class UpsamplingEncoder(nn.Module):
         return F.pad(columns[:, 0], (0, 0, 0, self.out_channels - self.in_channels))
 
 
+class TransposedUpsamplingEncoder(nn.Module):
+    """Frames to samples by transposed convolutions and ReLUs, one pair for every scale.
+
+    ``[B, in_channels, F]`` to ``[B, out_channels, F * hop]``. A step's kernel is as long as its
+    stride s and ``band_kernel_size`` channels high, one for all channels. So a column becomes s
+    columns that depend on it alone, and the samples of a frame depend on no other frame. This is
+    the upsampling of r9y9's wavenet_vocoder 0.1 (``upsample_conv``), which assumes features of at
+    least 0. Output channels beyond those of the frames are zero, as in ``UpsamplingEncoder``.
+
+    Args:
+        in_channels: channels of a frame.
+        out_channels: channels of the conditioning, at least as many.
+        scales: upsampling factor of each step; their product is the hop.
+        band_kernel_size: neighbouring channels in a kernel, an odd number.
+    """
+
+    context = 0
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        scales: Sequence[int],
+        *,
+        band_kernel_size: int = 1,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.scales = in_channels, out_channels, tuple(scales)
+        self.steps = nn.ModuleList(
+            nn.ConvTranspose2d(
+                1,
+                1,
+                (band_kernel_size, scale),
+                stride=(1, scale),
+                padding=(band_kernel_size // 2, 0),
+            )
+            for scale in scales
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """``[B, in_channels, F]`` to ``[B, out_channels, F * hop]``."""
+        columns = frames[:, None]
+        for step in self.steps:
+            columns = F.relu(step(columns))
+        return F.pad(columns[:, 0], (0, 0, 0, self.out_channels - self.in_channels))
+
+
 class SpeakerEmbedding(nn.Module):
     """A learnt vector per speaker: ``[B]`` to ``[B, channels, 1]``.
 

@@ -210,12 +210,20 @@ class TrainingConfig:
     def model_config(self) -> WaveNetConfig:
         """The model's configuration.
 
+        A ``mel`` that is the name of a preset or of a file is read, see ``read_mel_config``; the
+        sample rate is then the mel's unless there is another.
+
         Raises:
             ValueError: if a key is unknown or a value makes no model; it is named.
         """
+        from wavenet.features.acoustic_configs import read_mel_config
         from wavenet.model.config import WaveNetConfig  # needs torch, which --help does not
 
-        return WaveNetConfig.from_dict(self.model)
+        settings = dict(self.model)
+        if isinstance(settings.get("mel"), str):
+            settings["mel"] = read_mel_config(settings["mel"], option="model.mel")
+            settings.setdefault("sample_rate", settings["mel"].sample_rate)
+        return WaveNetConfig.from_dict(settings)
 
 
 def shown(value: Any) -> str:
