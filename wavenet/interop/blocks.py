@@ -56,9 +56,9 @@ def export(
     (Hz) if it is known, and ``states``: a JSON object of the shape and type of each state without
     its batch. ``initial_state`` makes the first ones of it.
 
-    The block is exported as it computes in evaluation mode, on the CPU. A ``.pt2`` of any length
-    may refuse a call of one ``step`` where signals of a lower rate are added: torch guards their
-    length against 1. It takes longer calls, or one step that ``chunk`` fixes; ``.onnx`` takes any.
+    The block is exported as it computes in evaluation mode, on the CPU. Of a strided block, torch
+    guards a ``.pt2`` of any length against calls of one ``step``, which it computes right all the
+    same: load it with ``torch.export.load(file).module(check_guards=False)``.
 
     Args:
         block: any causal block, such as ``Chain`` or what ``wavenet.causal`` returns.
@@ -239,6 +239,6 @@ def _refusing(block: Causal, chunk: int | None) -> Iterator[None]:
         cause = error.__cause__ or error
         lines = [line.strip() for line in str(cause).split("\n") if line.strip()]
         reason = printable((lines or [type(cause).__name__])[0])[:200]
-        if "Constraints violated (steps)" in reason and not chunk:
-            reason = "a loop inside has as many turns as a call has samples; fix them: chunk=N"
+        if "Constraints violated" in reason and not chunk:
+            reason = "its code depends on the number of samples of a call; fix it: chunk=N"
         raise ExportError(f"torch cannot export this {type(block).__name__}: {reason}") from error
