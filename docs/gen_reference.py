@@ -52,6 +52,7 @@ SUFFIXES = {".csv", ".flac", ".md", ".png", ".py", ".sh", ".txt", ".yaml"}
 
 MORE = {
     "wavenet.nn": ["wavenet.nn.memoryless.Memoryless", "wavenet.nn.refine.refine"],
+    "wavenet.interop": ["wavenet.interop.blocks.export", "wavenet.interop.blocks.initial_state"],
     "wavenet.model": [
         "wavenet.model.config.UpsamplingConfig",
         "wavenet.model.conditioner.Condition",
@@ -91,6 +92,8 @@ MODULES = (
     "wavenet.receptive_fields",
     "wavenet.processing",
     "wavenet.nam",
+    "wavenet.conversion",
+    "wavenet.interop",
     "wavenet.audio",
     "wavenet.data",
     "wavenet.training",

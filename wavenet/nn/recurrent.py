@@ -93,7 +93,13 @@ class _Recurrent(Causal):
         self.check_call(x, cond)
         self._check_state(state, x.shape[0])
         parts = tuple(part.transpose(0, 1).contiguous() for part in state)
-        y, after = self.rnn(x.transpose(1, 2), parts if self._n_tensors > 1 else parts[0])
+        given = parts if self._n_tensors > 1 else parts[0]
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # oneDNN's LSTM raises RuntimeError in bfloat16 on a CPU without its instructions.
+            with torch.autocast("cpu", enabled=False):
+                y, after = self.rnn(x.transpose(1, 2).to(self.rnn.weight_ih_l0.dtype), given)
+        else:
+            y, after = self.rnn(x.transpose(1, 2), given)
         after = after if isinstance(after, tuple) else (after,)
         owned = tuple(
             part.transpose(0, 1).clone(memory_format=torch.contiguous_format) for part in after
