@@ -28,6 +28,7 @@ FLOORS = (
     "training",
     "benchmark",
     "evaluation",
+    "serving",
     "cli",
 )
 """Folders of the package, and its one module, lowest first: each imports what precedes it."""
