@@ -39,7 +39,7 @@ def make_app(service: Service) -> Starlette:
         Route("/page/{name}", _endpoint(service, "page", page.asset)),
         Route("/info", _endpoint(service, "info", page.info)),
         Route("/run", _endpoint(service, "run", page.previews)),
-        Route("/run/{name:path}", _endpoint(service, "run", page.preview)),
+        Route("/run/{step}/{name}", _endpoint(service, "run", page.preview)),
         Route("/vocode", _endpoint(service, "vocode", vocode.vocode), methods=["POST"]),
         Route("/baseline", _endpoint(service, "baseline", vocode.baseline), methods=["POST"]),
         Route("/process", _endpoint(service, "process", process.process), methods=["POST"]),

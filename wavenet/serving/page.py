@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -15,8 +16,12 @@ from wavenet.serving.service import Service
 from wavenet.serving.vocode import BASELINES
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_PREVIEWS = "samples"
+"""Folder of a training run with a folder of clips for each step."""
 _HEADERS = {
-    "content-security-policy": "default-src 'self'; media-src 'self' blob:; img-src 'self' data:",
+    "content-security-policy": "; ".join(
+        ("default-src 'self'", "media-src 'self' blob:", "connect-src 'self' blob:")
+    ),
     "cache-control": "no-cache",
     "x-content-type-options": "nosniff",
 }
@@ -63,17 +68,27 @@ async def info(service: Service, request: Request) -> Response:
 
 
 async def previews(service: Service, request: Request) -> Response:
-    """Answer with the audio files of the training run, by step."""
-    if service.run is None:
-        raise RequestError(404, "no run is shown; start the server with --run")
-    return JSONResponse({"run": service.run.name, "steps": []})
+    """Answer with the clips of the training run, by step; the recordings come first."""
+    folders = sorted(one for one in _samples(service).glob("*") if one.is_dir())
+    steps = [
+        {"name": folder.name, "clips": {one.stem: f"run/{folder.name}/{one.name}" for one in clips}}
+        for folder in folders
+        if (clips := sorted(folder.glob("*.wav")))
+    ]
+    return JSONResponse({"steps": steps})
 
 
 async def preview(service: Service, request: Request) -> Response:
-    """Answer with one of these files."""
+    """Answer with one clip."""
+    folder, name = request.path_params["step"], request.path_params["name"]
+    found = [one for one in _samples(service).glob("*/*.wav") if one.parts[-2:] == (folder, name)]
+    if not found:
+        raise RequestError(404, "the run has no such clip")
+    return FileResponse(found[0], media_type="audio/wav")
+
+
+def _samples(service: Service) -> Path:
+    """Return the folder of a run's previews."""
     if service.run is None:
         raise RequestError(404, "no run is shown; start the server with --run")
-    path = (service.run / request.path_params["name"]).resolve()
-    if not path.is_relative_to(service.run.resolve()) or not path.is_file():
-        raise RequestError(404, "no such file in the run")
-    return FileResponse(path)
+    return service.run / _PREVIEWS
