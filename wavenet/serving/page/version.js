@@ -20,7 +20,8 @@ export class Version {
     this.canvas.setAttribute("aria-label", `Spectrogram: ${title}`);
     this.makeButton.hidden = make === null;
     this.makeButton.setAttribute("aria-label", `Make: ${title}`);
-    this.makeButton.addEventListener("click", () => this.remake());
+    this.makeButton.addEventListener("click", () =>
+      this.element.dataset.state === "making" ? this.cancel() : this.remake());
     this.playButton.addEventListener("click", () => players.toggle(this));
     this.canvas.addEventListener("click", (event) => this.seek(event));
     this.audio.addEventListener("ended", () => this.shown());
@@ -38,7 +39,7 @@ export class Version {
     this.playButton.disabled = state !== "ready";
     this.canvas.hidden = state === "empty" || state === "failed";
     this.save.hidden = state !== "ready";
-    this.makeButton.textContent = state === "making" ? "Stop" : "Make";
+    this.makeButton.textContent = { making: "Stop", ready: "Again" }[state] ?? "Make";
   }
 
   /** Begin to show samples that come in parts. */
@@ -63,11 +64,9 @@ export class Version {
     this.setState("ready", `${(samples.length / rate).toFixed(2)} s${note}`);
   }
 
-  /** Make it again, or stop making it. */
+  /** Make it again; what is being made is of no use any more. */
   async remake() {
-    const wasMaking = this.element.dataset.state === "making";
     this.abort?.abort();
-    if (wasMaking && this.makeButton === document.activeElement) return this.setState("empty", "");
     this.abort = new AbortController();
     const { signal } = this.abort;
     try {
@@ -75,6 +74,12 @@ export class Version {
     } catch (error) {
       if (!signal.aborted) this.setState("failed", error.message);
     }
+  }
+
+  /** Stop making it: the server frees the row when the connection ends. */
+  cancel() {
+    this.abort.abort();
+    this.setState("empty", "stopped");
   }
 
   play(place) {
