@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from wavenet.generation.threads import one_thread
 from wavenet.model import WaveNet
 
 BLOCK = 256
@@ -85,7 +86,8 @@ def blocks_as_known(
         stop = min(begin + block, first + window.shape[-1])
         context = window[None, :, : stop + margin - first].to(like, copy=True).contiguous()
         if stop > begin:
-            frames = model.condition_frames(conditions={**(others or {}), "mel": context})
+            with one_thread():
+                frames = model.condition_frames(conditions={**(others or {}), "mel": context})
             assert frames is not None  # the mel is given
             yield frames[0, :, columns * (begin - first) : columns * (stop - first)]
         kept = max(first, stop - margin)
