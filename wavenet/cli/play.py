@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     service, listener = prepare(options)
     page = address(listener)
     print_result(f"{page} plays {options.model}; ctrl-C ends it")
-    if not options.no_browser:  # the socket is bound: what comes early waits for an answer
+    if not options.no_browser:  # the socket listens: what comes early waits for an answer
         timer = threading.Timer(_OPENS_AFTER_S, webbrowser.open, [page])
         timer.daemon = True
         timer.start()

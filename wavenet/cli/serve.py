@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,10 +149,19 @@ def run(options: argparse.Namespace) -> int:
 
 def prepare(options: argparse.Namespace) -> tuple[Service, socket.socket]:
     """Return the service that the options describe, and a socket that listens."""
-    from wavenet.cli.nam_models import load_model
+    from wavenet.serving.run import bound_socket
+
+    listener = bound_socket(options.host, options.port)
+    with contextlib.ExitStack() as failed:
+        failed.enter_context(listener)
+        service = _service(options)
+        failed.pop_all()
+    return service, listener
+
+
+def _service(options: argparse.Namespace) -> Service:
     from wavenet.loading import load_wavenet
     from wavenet.serving.limits import Limits
-    from wavenet.serving.run import bound_socket
     from wavenet.serving.service import Service
 
     limits = Limits(
@@ -165,24 +175,29 @@ def prepare(options: argparse.Namespace) -> tuple[Service, socket.socket]:
     run_folder = None if options.run_folder is None else Path(options.run_folder)
     if run_folder is not None and not run_folder.is_dir():
         raise ValueError(f"--run={run_folder} is no folder; name that of a training run")
-    listener = bound_socket(options.host, options.port)
-    amplifiers: dict[str, Any] = {}
-    for source in options.process:
-        name = Path(source).stem
-        if name in amplifiers:
-            raise ValueError(f"--process={source}: another model is named {name!r}; rename one")
-        amplifiers[name] = load_model(source).eval()
-    service = Service(
+    return Service(
         name=Path(options.model).name,
         model=load_wavenet(options.model, device=device(options.device)),
         engine=options.engine,
         weights=options.weights,
         refine=options.refine,
         limits=limits,
-        amplifiers=amplifiers,
+        amplifiers=_amplifiers(options.process),
         run=run_folder,
     )
-    return service, listener
+
+
+def _amplifiers(sources: list[str]) -> dict[str, Any]:
+    """Return models by the names of their files."""
+    from wavenet.cli.nam_models import load_model
+
+    found: dict[str, Any] = {}
+    for source in sources:
+        name = Path(source).stem
+        if name in found:
+            raise ValueError(f"--process={source}: another model is named {name!r}; rename one")
+        found[name] = load_model(source).eval()
+    return found
 
 
 def address(listener: socket.socket) -> str:

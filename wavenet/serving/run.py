@@ -10,7 +10,7 @@ import uvicorn
 from wavenet.serving.app import make_app
 from wavenet.serving.service import Service
 
-_SPARE_CONNECTIONS = 64
+_SPARE_CONNECTIONS, _BACKLOG = 64, 1024
 _LARGEST_MESSAGE = 1 << 20
 """Bytes of one WebSocket message."""
 
@@ -23,9 +23,12 @@ def bound_socket(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        with contextlib.ExitStack() as failed:
+            listener = failed.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+            failed.pop_all()
     except (OSError, OverflowError) as error:
         raise OSError(
             f"--host={host} --port={port}: cannot be listened on: {error}; choose another"
