@@ -207,6 +207,7 @@ def test_what_takes_too_long_ends_with_504(voice: WaveNet, tmp_path: Path) -> No
         server.wait_for("wavenet_active_streams", 0)
 
 
+@pytest.mark.slow
 def test_copies_without_the_network(served: Server, body: Path) -> None:
     pytest.importorskip("scipy", reason="pulses are filtered by scipy")
     status, made, _ = served.ask("POST", "/baseline?system=pulses", body.read_bytes())

@@ -63,7 +63,8 @@ class Output(AsyncIterator[Tensor]):
             RequestError: if there are none in time, or what the worker reports.
         """
         try:
-            item = await asyncio.wait_for(self._items.get(), self.timeout_s)
+            async with asyncio.timeout(self.timeout_s):  # wait_for may lose a cancellation
+                item = await self._items.get()
         except TimeoutError:
             self.cancel()
             raise RequestError(

@@ -60,7 +60,8 @@ class Socket:
             else self._socket.send_json(content)
         )
         try:
-            await asyncio.wait_for(sending, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await sending
         except TimeoutError:
             raise RequestError(408, f"nothing was taken for {self._timeout_s:g} s") from None
 
@@ -71,8 +72,9 @@ class Socket:
             content["retry_after_s"] = error.retry_after_s
         code = _TRY_LATER if error.retry_after_s is not None else _REFUSED
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-            await asyncio.wait_for(self._socket.send_json(content), 1)
-            await asyncio.wait_for(self._socket.close(code), 1)
+            async with asyncio.timeout(1):
+                await self._socket.send_json(content)
+                await self._socket.close(code)
 
     async def close(self) -> None:
         """Close after all has been sent."""
@@ -80,7 +82,8 @@ class Socket:
 
     async def _receive(self) -> bytes | str:
         try:
-            message = await asyncio.wait_for(self._socket.receive(), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                message = await self._socket.receive()
         except TimeoutError:
             raise RequestError(408, f"nothing arrived for {self._timeout_s:g} s") from None
         if message["type"] == "websocket.disconnect":

@@ -158,7 +158,8 @@ class _Chunked(StreamingResponse):
         timeout_s = self._output.timeout_s
 
         async def send_in_time(message: Message) -> None:
-            await asyncio.wait_for(send(message), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await send(message)
 
         try:
             await super().__call__(scope, receive, send_in_time)
