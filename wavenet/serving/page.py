@@ -38,7 +38,7 @@ async def asset(service: Service, request: Request) -> Response:
 
 
 def _file(name: str) -> Response:
-    folder = files("wavenet.serving") / "page"
+    folder = files("wavenet.serving") / "static"
     known = {one.name: one for one in folder.iterdir() if one.is_file()}
     if name not in known:
         raise RequestError(404, f"no file {name[:40]!r}")
