@@ -55,6 +55,7 @@ def tab(browser: Browser, served_page: Server, tmp_path: Path) -> Iterator[Brows
     path = str(tone_file(tmp_path / "tone.flac", SECONDS))
     browser.call("DOM.setFileInputFiles", nodeId=chosen, files=[path])
     wait_until_made(browser, NETWORK)
+    browser.wait_for("document.querySelectorAll('#clips .version .save[href]').length === 1")
     yield browser
     assert browser.problems == []
     own = f"http://127.0.0.1:{served_page.port}/", f"blob:http://127.0.0.1:{served_page.port}/"
@@ -128,7 +129,6 @@ def test_the_keyboard_plays_and_switches(tab: Browser) -> None:
 
 
 def test_the_run_shows_the_clips_of_its_steps(tab: Browser) -> None:
-    tab.wait_for("document.querySelectorAll('#clips .version').length === 1")
     move(tab, "step", 0)
     note = "document.querySelector('#clips .version .note').textContent"
     tab.wait_for(f"{note} === '0.20 s, step-000100'")

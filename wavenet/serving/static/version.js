@@ -84,7 +84,9 @@ export class Version {
 
   play(place) {
     this.audio.currentTime = place;
-    this.audio.play();
+    this.audio.play().catch((error) => {  // stopped before it began
+      if (error.name !== "AbortError") this.setState("failed", error.message);
+    });
     const tick = () => {
       this.shown();
       if (!this.audio.paused) requestAnimationFrame(tick);
