@@ -29,6 +29,7 @@ FLOORS = (
     "training",
     "benchmark",
     "evaluation",
+    "serving",
     "cli",
 )
 """Folders of the package, and its one module, lowest first: each imports what precedes it."""

@@ -126,7 +126,9 @@ def test_options_have_hyphens_or_underscores(run: Run, mel_model: Path, tmp_path
     assert "no.wav" in message
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "bench sample", "bench train", "bench process"])
+@pytest.mark.parametrize(
+    "name", [*COMMANDS, "bench sample", "bench train", "bench process", "bench serve"]
+)
 def test_options_are_shown_with_hyphens_and_explained(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

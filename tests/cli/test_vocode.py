@@ -20,7 +20,7 @@ import torch
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
-from wavenet.generation import SamplingOptions, batching
+from wavenet.generation import SamplingOptions, rows
 from wavenet.generation import vocode_files as files
 from wavenet.generation.vocode_files import Job, vocode_files
 from wavenet.storage import pretrained as voices
@@ -142,9 +142,7 @@ def test_segments_and_blocks_cut_where_they_like_give_the_same_file(
 ) -> None:
     write_noise(place / "in.wav", 44_100, 16_000, 2)
     run("vocode", "in.wav", "a.wav", "--model", model)
-    monkeypatch.setattr(
-        batching._Row, "ready", property(lambda row: min(row.known.shape[1] - 2, 7))
-    )
+    monkeypatch.setattr(rows.Row, "ready", property(lambda row: min(row.known.shape[1] - 2, 7)))
     run("vocode", "in.wav", "b.wav", "--model", model)
     assert (place / "a.wav").read_bytes() == (place / "b.wav").read_bytes()
 

@@ -1,25 +1,17 @@
 """The listening page in a real browser: it plays, sorts, obeys the keys and asks no network."""
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import Browser, find_browser
 
 from wavenet import MelConfig, WaveNet, WaveNetConfig
 from wavenet.cli.main import main
 
-_SPEC = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-browser_module = importlib.util.module_from_spec(_SPEC)
-sys.modules["browser"] = browser_module
-_SPEC.loader.exec_module(browser_module)
-
-BROWSER = browser_module.find_browser()
+BROWSER = find_browser()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium"),
@@ -49,7 +41,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     assert BROWSER is not None
-    with browser_module.Browser(BROWSER, tmp_path_factory.mktemp("profile")) as tab:
+    with Browser(BROWSER, tmp_path_factory.mktemp("profile")) as tab:
         yield tab
 
 

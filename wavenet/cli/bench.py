@@ -15,6 +15,7 @@ from wavenet.cli.options import (
     add_device,
     add_fast_tanh,
     add_json,
+    add_model,
     add_weights,
     any_name,
     device,
@@ -61,6 +62,7 @@ def add_arguments(bench: argparse.ArgumentParser) -> None:
         "untrained network of a NAM size: standard, lite, feather or nano (default: standard)",
     )
     add_fast_tanh(live)
+    _add_serving_arguments(measures)
     for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
         text = f"repeat the measurement and report the median (default: {rounds} times)"
         measure.add_argument(
@@ -74,6 +76,49 @@ def add_arguments(bench: argparse.ArgumentParser) -> None:
             help="use at most this many CPU threads (default: 1)",
         )
         add_json(measure)
+
+
+def _add_serving_arguments(measures: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the arguments of a load test; its server has threads of its own."""
+    serve = measures.add_parser(
+        "serve",
+        help="measure a server on this machine with streams at once, among clients that misbehave",
+    )
+    add_model(serve)
+    add_weights(serve)
+    for name, kind, default, text in (
+        ("rows", integer_up_to(1024), 8, "run this many streams at once"),
+        ("seconds", number_up_to(600.0), 4.0, "of this many seconds of audio each"),
+        ("rounds", integer_up_to(10_000), 3, "this many times"),
+        (
+            "misbehaving",
+            number_up_to(86_400.0),
+            10.0,
+            "let clients misbehave for this many seconds",
+        ),
+    ):
+        metavar = "S" if isinstance(default, float) else "N"
+        serve.add_argument(
+            f"--{name}", type=kind, default=default, metavar=metavar, help=f"{text} ({default:g})"
+        )
+
+
+def _serve(options: argparse.Namespace) -> str:
+    from wavenet.benchmark.serving_load import Load, measure_serving
+    from wavenet.cli.serve import require_extra
+
+    require_extra()
+    if min(options.rows, options.rounds) < 1 or not options.seconds > 0:
+        raise ValueError("--rows, --rounds and --seconds must be above 0")
+    load = Load(
+        model=options.model,
+        weights=options.weights,
+        rows=options.rows,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        misbehaving_s=options.misbehaving,
+    )
+    return str(measure_serving(load))
 
 
 def _add_sample_arguments(sample: argparse.ArgumentParser) -> None:
@@ -270,4 +315,5 @@ _MEASURES: dict[str, Callable[[argparse.Namespace], str]] = {
     "sample": _sample,
     "train": _train,
     "process": _process,
+    "serve": _serve,
 }

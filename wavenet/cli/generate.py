@@ -275,16 +275,15 @@ def _fill_pipe(chunks: Iterator[Tensor]) -> None:
 
 
 def _speaker(text: str | None, model: WaveNet) -> int | str | None:
-    """A name, or else an index; names may be numbers.
+    """``speaker_of_text``.
 
     Raises:
         ValueError: if none is given and the model cannot do without.
     """
+    from wavenet.generation.arguments import speaker_of_text
+
     if text is None and model.config.speakers and not model.config.unconditional:
         names = model.config.speaker_names[:_NAMES_SHOWN] or (f"0 to {model.config.speakers - 1}",)
         more = ", ..." if model.config.speakers > _NAMES_SHOWN and len(names) > 1 else ""
         raise ValueError(f"--speaker is missing; the model knows {', '.join(names)}{more}")
-    is_index = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
-    if text is None or text in model.config.speaker_names or not is_index:
-        return text
-    return int(text)
+    return speaker_of_text(text, model)

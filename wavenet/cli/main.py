@@ -135,6 +135,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "vocode": ("vocode", "synthesize audio from mel spectrograms or recordings"),
     "mel": ("mel", "compute the log-mel spectrogram of a recording"),
     "process": ("process", "run audio through an amplifier model"),
+    "serve": ("serve", "serve a voice and amplifier models over HTTP and WebSocket"),
+    "play": ("play", "try a voice on a page in the browser"),
     "info": ("info", "show the size, receptive field, settings and origin of a model"),
     "evaluate": (
         "evaluate",

@@ -121,3 +121,11 @@ def check_state(model: WaveNet, state: GenerationState) -> None:
     found = [part.shape for part in flatten_state(state.model)] + [state.params.shape]
     if found != expected:
         raise ValueError(f"state does not fit this model of {rows} rows; {STATE_REMEDY}")
+
+
+def speaker_of_text(text: str | None, model: WaveNet) -> int | str | None:
+    """Return a speaker that was given as text: a name, or else an index; names may be numbers."""
+    is_index = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
+    if text is None or text in model.config.speaker_names or not is_index:
+        return text
+    return int(text)

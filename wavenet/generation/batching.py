@@ -7,41 +7,24 @@ their own. The samples of an utterance are those that ``generate`` makes of it a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import condition_rows, row_lengths
 from wavenet.generation.engines.base import Engine, GenerationState
-from wavenet.generation.frames import encode_blocks, encoded, on_device
 from wavenet.generation.options import Sampling, SamplingOptions
-from wavenet.generation.prompts import process_prompt
-from wavenet.generation.randomness import UniformSource, row_seeds
-from wavenet.generation.refining import RowRefiner, passes_of
+from wavenet.generation.randomness import row_seeds
+from wavenet.generation.refining import passes_of
+from wavenet.generation.rows import AudioChunk, Row
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import named_conditions
 from wavenet.values.integers import as_integer
 
 _UNIT = 256
 """Samples after which rows may change where nothing changes in time."""
-
-
-class AudioChunk(NamedTuple):
-    """Samples of one utterance.
-
-    Attributes:
-        number: which of the utterances it is, from 0.
-        samples: the next ones, ``[T]`` in [-1, 1], on the CPU; none while refinement waits.
-        ended: whether they are the last.
-    """
-
-    number: int
-    samples: Tensor
-    ended: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +90,7 @@ def generate_queue(
     )
     sampling = options.resolve(model, from_mel=model.config.mel is not None or refine is not None)
 
-    def begun() -> Iterator[_Row | None]:
+    def begun() -> Iterator[Row | None]:
         number = 0
         for one in utterances:
             yield None if one is None else _row_of(model, sampling, number, one, refine)
@@ -115,7 +98,7 @@ def generate_queue(
 
     def whole() -> Iterator[tuple[int, Tensor]]:
         parts: dict[int, list[Tensor]] = {}
-        for made in _Batch(model, sampling, begun(), rows, chunk_samples):
+        for made in Batch(model, sampling, begun(), rows, chunk_samples):
             for number, samples, ended in made:
                 parts.setdefault(number, []).append(samples.clone())
                 if ended:
@@ -126,7 +109,7 @@ def generate_queue(
 
 def _row_of(
     model: WaveNet, sampling: Sampling, number: int, one: Utterance, refine: int | None
-) -> _Row:
+) -> Row:
     """Make the row that generates an utterance."""
     given = condition_rows(model, named_conditions(one.mel, one.speaker, one.conditions))
     mels = given.pop("mel", None)
@@ -139,7 +122,7 @@ def _row_of(
     if mels is None:
         passes_of(model, refine, from_mel=False)
     (seed,) = row_seeds(one.seed, 1)
-    row = _Row(model, number, seed, sampling.noise_shaping)
+    row = Row(model, number, seed, sampling.noise_shaping)
     others = {name: values[0] for name, values in given.items()}
     row.begin(sampling, None if mels is None else [mels[0][0]], others, lengths[0])
     row.left = lengths[0]
@@ -184,13 +167,13 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         given = condition_rows(model, named_conditions(None, options.speaker, options.conditions))
         others = {name: torch.cat(values) for name, values in given.items()}
 
-        def begun() -> Iterator[_Row]:
+        def begun() -> Iterator[Row]:
             for number, mel in enumerate(mels):
-                row = _Row(model, number, seed, sampling.noise_shaping)
+                row = Row(model, number, seed, sampling.noise_shaping)
                 row.begin(sampling, mel, others, None if n_samples is None else n_samples[number])
                 yield row
 
-        self._batch = _Batch(model, sampling, begun(), batch_size, chunk_samples)
+        self._batch = Batch(model, sampling, begun(), batch_size, chunk_samples)
 
     def __next__(self) -> list[AudioChunk]:
         return next(self._batch)
@@ -198,193 +181,148 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
     def drop(self, number: int) -> None:
         """Stop an utterance; its row is free at the next segment."""
         for row in self._batch.rows:
-            if row is not None and row.number == number:
+            if row.number == number:
                 row.dropped = True
 
 
-class _Batch(Iterator[list[AudioChunk]]):
-    """Rows of one engine, filled from an iterator that gives None where there is no row yet."""
+class Batch(Iterator[list[AudioChunk]]):
+    """Rows of one engine, filled from an iterator that gives None where there is no row yet.
+
+    Args:
+        model: of all rows.
+        sampling: how the engine draws.
+        waiting: the rows, each begun; the next one is taken when there is a place.
+        size: most rows at once.
+        chunk_samples: of each row, that are made between two looks at what waits.
+
+    Attributes:
+        rows: that have a place, running or waiting for what they need.
+    """
 
     def __init__(
         self,
         model: WaveNet,
         sampling: Sampling,
-        waiting: Iterator[_Row | None],
+        waiting: Iterator[Row | None],
         size: int,
         chunk_samples: int,
     ) -> None:
         self._model, self._waiting, self._sampling = model, waiting, sampling
         self._hop = 0 if model.config.local is None else model.frame_lift.hop_samples
-        self._unit, self._chunk = self._hop or _UNIT, chunk_samples
-        self.rows: list[_Row | None] = [None] * size
+        self._unit, self._chunk, self._size = self._hop or _UNIT, chunk_samples, size
+        self.rows: list[Row] = []
+        self._seats: list[Row | None] = []  # the rows of the engine
         self._engine: Engine | None = None
         self._exhausted = False
         self._left = 0  # samples until rows may change
         # An idle row costs nothing on a GPU, where a new engine has to be recorded.
-        self._shrinks = model.input_projection.weight.device.type == "cpu"
+        self._fits = model.input_projection.weight.device.type == "cpu"
 
     def __next__(self) -> list[AudioChunk]:
+        """The next samples of the rows that run; an empty list where all of them wait."""
         if not self._left:
             self._arrange()
+        if not self._left:
+            return []
         assert self._engine is not None
         n = min(self._chunk, self._left)
         idle = torch.full((1, self._model.distribution.uniforms_per_sample, n), 0.5)
-        given = [idle if row is None else row.uniforms.take(n) for row in self.rows]
+        given = [idle if row is None else row.uniforms.take(n) for row in self._seats]
         samples = self._engine.run(torch.cat(given))
         self._left -= n
         chunks = []
-        for place, row in enumerate(self.rows):
+        for place, row in enumerate(self._seats):
             if row is not None and not row.dropped:
                 chunks.append(row.take(samples[place]))
                 if chunks[-1].ended:
-                    self.rows[place] = None
+                    self.rows.remove(row)
+                    self._seats[place] = None
         return chunks
 
     @torch.inference_mode()
     def _arrange(self) -> None:
         """Give free places to rows that wait, and rows the frames that follow."""
-        self.rows = [None if row is None or row.dropped else row for row in self.rows]
+        self.rows = [row for row in self.rows if not row.dropped]
         self._fill()
-        running = {place: row for place, row in enumerate(self.rows) if row is not None}
-        if not running:
+        if not self.rows:
             raise StopIteration
-        shrinks = self._exhausted and self._shrinks and len(running) < len(self.rows)
-        if self._engine is None or shrinks:
-            self._engine = self._begin(running)
-        else:
-            self._replace({place: row for place, row in running.items() if row.start is not None})
-            self._replace({place: row for place, row in running.items() if not row.span})
-        for row in running.values():
-            row.start = None
-        n = min(min(row.span, row.left) for row in running.values())
-        if not self._exhausted and len(running) < len(self.rows):  # look again after a chunk
+        running = [row for row in self.rows if row.runs]
+        self._seat(running)
+        if not running:
+            return
+        n = min(min(row.span, row.left) for row in running)
+        if not self._exhausted or len(running) < len(self.rows):  # look again after a chunk
             n = min(n, max(self._unit, self._chunk // self._unit * self._unit))
         self._left = -(-int(n) // self._unit) * self._unit
 
     def _fill(self) -> None:
-        """Take rows while places are free; where no row runs, until there is one or the end."""
+        """Take rows while places are free; where there are none, until there is one or the end."""
         while not self._exhausted:
-            for place in [place for place, row in enumerate(self.rows) if row is None]:
+            while len(self.rows) < self._size:
                 try:
-                    self.rows[place] = next(self._waiting)
+                    row = next(self._waiting)
                 except StopIteration:
                     self._exhausted = True
                     return
-                if self.rows[place] is None:
+                if row is None:
                     break
-            if any(self.rows):
+                self.rows.append(row)
+            if self.rows:
                 return
 
-    def _begin(self, running: Mapping[int, _Row]) -> Engine:
-        """An engine of the rows that run, and of empty ones while there may be more."""
-        before = None if self._engine is None else self._engine.dump()
-        for place, row in running.items():
-            if before is not None and row.start is None:
-                row.start = before.select([place])
-        empty = 0 if self._exhausted else len(self.rows) - len(running)
-        self.rows = [*running.values(), *[None] * empty]
-        frames, start = _joined([*running.values(), *[next(iter(running.values()))] * empty])
-        assert start is not None
-        return self._sampling.start(self._model, frames, start, first_sample=self._hop)
+    def _seat(self, running: list[Row]) -> None:
+        """Let the engine's rows be those that run; the states of those that wait are kept."""
+        seated = {row: place for place, row in enumerate(self._seats) if row in self.rows}
+        n_seats = len(self._seats)
+        if running and (self._fits or not n_seats):
+            n_seats = len(running) if self._fits or self._exhausted else self._size
+        resized = n_seats != len(self._seats)
+        leaving = {row: place for row, place in seated.items() if resized or row not in running}
+        if leaving:
+            assert self._engine is not None
+            state = self._engine.dump()
+            for row, place in leaving.items():
+                row.start = state.select([place])
+        self._seats = [row if row in seated and row not in leaving else None for row in self._seats]
+        if resized:
+            self._begin([*running, *[None] * (n_seats - len(running))])
+        else:
+            self._replace(running)
 
-    def _replace(self, rows: Mapping[int, _Row]) -> None:
+    def _begin(self, seats: list[Row | None]) -> None:
+        """Make an engine of the rows that run, and of empty ones while there may be more."""
+        running = [row for row in seats if row is not None]
+        frames, start = _joined([running[0] if row is None else row for row in seats])
+        assert start is not None
+        if self._engine is None:
+            engine = self._sampling.start(self._model, frames, start, first_sample=self._hop)
+        else:
+            engine = self._engine.resized(frames, start, self._hop)
+        self._engine, self._seats = engine, seats
+        for row in running:
+            row.start = None
+
+    def _replace(self, running: list[Row]) -> None:
+        """Seat new rows, and hand rows the frames that follow."""
+        free = [place for place, row in enumerate(self._seats) if row is None]
+        new = dict(zip(free, [row for row in running if row not in self._seats], strict=False))
+        for place, row in new.items():
+            self._seats[place] = row
+        self._hand(new)
+        lacking = {place: row for place, row in enumerate(self._seats) if row and not row.span}
+        self._hand(lacking)
+
+    def _hand(self, rows: Mapping[int, Row]) -> None:
         """Hand rows the frames that follow; all of them are new, or none is."""
         if rows:
             assert self._engine is not None
             self._engine.replace(list(rows), *_joined(list(rows.values())), first_frame=1)
+        for row in rows.values():
+            row.start = None
 
 
-def _joined(rows: list[_Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
+def _joined(rows: list[Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
     """The frames of rows, and the states from which they begin; None where there are none."""
     frames = [part for row in rows if (part := row.frames()) is not None]
     states = [row.start for row in rows if row.start is not None]
     return frames or None, GenerationState.join(states) if states else None
-
-
-class _Row:
-    """An utterance that runs.
-
-    Attributes:
-        uniforms: that it draws with.
-        left: samples still to be made; without bound while the end of its mel is not known.
-        span: samples for which the engine has its frames.
-        start: the state to begin from, until an engine has it.
-        known: conditioning ``[C, n]``, from the frame before the next sample on; in front of the
-            first frame and behind the last one, that frame again. One column where it is constant,
-            None where there is none.
-        dropped: whether no more of it is wanted.
-    """
-
-    start: GenerationState | None
-    known: Tensor | None
-
-    def __init__(self, model: WaveNet, number: int, seed: int, noise_shaping: float) -> None:
-        self._model, self.number = model, number
-        per_sample = model.distribution.uniforms_per_sample
-        self.uniforms = UniformSource([seed], per_sample, shaping=noise_shaping)
-        self.left, self.span, self._handed = math.inf, 0.0, 0  # frames of the span
-        self.dropped = self._complete = False
-        self._blocks: Iterator[Tensor] | None = None
-        self._refiner: RowRefiner | None = None
-
-    @torch.inference_mode()
-    def begin(
-        self,
-        sampling: Sampling,
-        mel: Iterable[Tensor] | None,
-        others: Mapping[str, Tensor],
-        n_samples: int | None,
-    ) -> None:
-        """Encode the first of the pieces ``[M, F_i]`` of a mel; refinement ends at n_samples."""
-        given = on_device(self._model, others)
-        if mel is None:
-            first = self.known = encoded(self._model, given)
-        else:
-            if sampling.refinement is not None:
-                self._refiner = RowRefiner(sampling.refinement, n_samples)
-                mel = _handed_on(mel, self._refiner)
-            self._blocks = encode_blocks(self._model, mel, given)
-            block = next(self._blocks)
-            first, self.known = block[:, :2], torch.cat((block[:, :1], block), dim=1)
-        self.start = GenerationState.after(*process_prompt(self._model, first, None))
-
-    @property
-    def ready(self) -> int:
-        """Number of frames that can be used: those whose successor is known."""
-        return 0 if self.known is None else self.known.shape[1] - 2
-
-    def frames(self) -> Tensor | None:
-        """Return the frames that an engine needs from the next sample on; sets ``span``."""
-        if self._blocks is None or self.known is None:
-            self.span = math.inf
-            return self.known
-        hop = self._model.frame_lift.hop_samples
-        self.known = self.known[:, self._handed - int(self.span) // hop :]
-        while not self.ready and not self._complete:
-            block = next(self._blocks, None)
-            added = self.known[:, -1:] if block is None else block
-            self.known = torch.cat((self.known, added), dim=1)
-            if block is None:
-                self._complete = True
-                self.left = min(self.left, (self.known.shape[1] - 2) * hop)
-        self._handed = self.ready
-        self.span = float(self._handed * hop)
-        return self.known
-
-    def take(self, samples: Tensor) -> AudioChunk:
-        """Consume the network's next samples ``[n]``; return those wanted, or refined by now."""
-        self.span -= len(samples)
-        samples = samples[: int(min(len(samples), self.left))]
-        self.left -= len(samples)
-        if self._refiner is not None:
-            samples = self._refiner.add(samples)
-            if not self.left:
-                samples = torch.cat((samples, self._refiner.finish()))
-        return AudioChunk(self.number, samples, not self.left)
-
-
-def _handed_on(pieces: Iterable[Tensor], refiner: RowRefiner) -> Iterator[Tensor]:
-    """The pieces of a mel ``[M, F_i]``, each given to the refiner as well."""
-    for piece in pieces:
-        refiner.add_frames(piece.detach().float().cpu())
-        yield piece

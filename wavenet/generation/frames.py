@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from wavenet.generation.threads import one_thread
 from wavenet.model import WaveNet
 
 BLOCK = 256
 """Frames that are encoded at once: 3.2 s at 80 frames a second."""
 
 
-@torch.inference_mode()
 def encode_blocks(
     model: WaveNet, pieces: Iterable[Tensor], others: Mapping[str, Tensor] | None = None
 ) -> Iterator[Tensor]:
@@ -37,24 +37,57 @@ def encode_blocks(
     Raises:
         ValueError: as ``model.condition_frames``, or if there is no frame at all.
     """
+    for block in blocks_as_known(model, pieces, others):
+        assert block is not None  # so was every piece
+        yield block
+
+
+@torch.inference_mode()
+def blocks_as_known(
+    model: WaveNet,
+    pieces: Iterable[Tensor | None],
+    others: Mapping[str, Tensor] | None = None,
+    block: int = BLOCK,
+) -> Iterator[Tensor | None]:
+    """Yield the blocks of ``encode_blocks`` of a live mel.
+
+    Args:
+        model: as for ``encode_blocks``.
+        pieces: as there; None for one that has not arrived yet.
+        others: as there.
+        block: frames that are encoded at once.
+
+    Yields:
+        ``[C, block]``, or None where the next block lacks a piece that has not arrived yet.
+
+    Raises:
+        ValueError: as ``encode_blocks``.
+    """
     assert model.config.local is not None
     like, margin = model.input_projection.weight, model.context_frames
     columns = model.config.local.hop_samples // model.frame_lift.hop_samples  # of a frame
     source = iter(pieces)
-    window = next(source, None)
-    if window is None or not window.shape[-1]:
-        raise ValueError("mel has no frames; give at least one")
+    window = torch.empty(0, 0)
     first = begin = 0  # frame that the window begins with; first one that is not encoded yet
     ended = False
     while not ended or begin < first + window.shape[-1]:
-        while not ended and first + window.shape[-1] < begin + BLOCK + margin:
-            piece = next(source, None)
-            ended = piece is None
-            window = window if piece is None else torch.cat((window, piece), dim=-1)
-        stop = min(begin + BLOCK, first + window.shape[-1])
+        while not ended and first + window.shape[-1] < begin + block + margin:
+            try:
+                piece = next(source)
+            except StopIteration:
+                ended = True
+                break
+            if piece is None:
+                yield None
+            else:
+                window = torch.cat((window, piece), dim=-1) if window.numel() else piece
+        if not begin and not window.shape[-1]:
+            raise ValueError("mel has no frames; give at least one")
+        stop = min(begin + block, first + window.shape[-1])
         context = window[None, :, : stop + margin - first].to(like, copy=True).contiguous()
         if stop > begin:
-            frames = model.condition_frames(conditions={**(others or {}), "mel": context})
+            with one_thread():
+                frames = model.condition_frames(conditions={**(others or {}), "mel": context})
             assert frames is not None  # the mel is given
             yield frames[0, :, columns * (begin - first) : columns * (stop - first)]
         kept = max(first, stop - margin)

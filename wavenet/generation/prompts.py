@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wavenet.generation.threads import one_thread
 from wavenet.model import WaveNet
 from wavenet.nn import State
 
@@ -48,11 +49,12 @@ def process_prompt(
         prompt: None for silence alone.
     """
     like = model.input_projection.weight
-    state = model.warm_state(1, _conditioning(model, frames, 0, 1))
-    if prompt is None:
-        silence = torch.zeros(1, 1, 1).to(like)
-        params, state = model.stream(silence, state, _conditioning(model, frames, 0, 1))
-        return params[..., -1:], state
+    held = _conditioning(model, frames, 0, 1)
+    with one_thread():
+        state = model.warm_state(1, held)
+        if prompt is None:
+            params, state = model.stream(torch.zeros(1, 1, 1).to(like), state, held)
+            return params[..., -1:], state
     begin = 0
     params = like.new_zeros(1, model.distribution.n_params, 1)
     for piece in _of_equal_length(prompt.pieces()):

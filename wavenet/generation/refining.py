@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wavenet.generation.threads import one_thread
 from wavenet.model import WaveNet
 from wavenet.nn.refine import RefinementStream
 from wavenet.nn.refinement import MelRefinement, is_refinable
@@ -68,6 +69,7 @@ class RowRefiner:
         """Add the next columns ``[M, F]`` of the target, before the samples that they describe."""
         self._stream.add_frames(mel[None])
 
+    @one_thread()
     @torch.inference_mode()
     def add(self, samples: Tensor) -> Tensor:
         """Add the next samples ``[n]``, and return those that are refined by now."""
@@ -79,6 +81,7 @@ class RowRefiner:
             self._lead = None
         return self._kept(self._stream.add(samples[None]))
 
+    @one_thread()
     @torch.inference_mode()
     def finish(self) -> Tensor:
         """Return the rest: in all as many samples as were added."""

@@ -109,6 +109,15 @@ class Engine(Protocol):
     def dump(self) -> GenerationState:
         """The canonical state after the samples so far."""
 
+    def resized(self, frames: Frames, start: GenerationState, first_sample: int) -> Engine:
+        """Return an engine of other rows, with the same model and settings.
+
+        Args:
+            frames: as in the request, one for each row.
+            start: of these rows.
+            first_sample: as in the request.
+        """
+
     def replace(
         self, rows: list[int], frames: Frames, start: GenerationState | None, first_frame: int = 0
     ) -> None:

@@ -15,6 +15,7 @@ host. What saves operations, and on a GPU each costs some microseconds:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, cast
 
 import torch
@@ -90,6 +91,11 @@ class EagerEngine:
         params = torch.empty_like(given).repeat(1, 1, self.distribution.n_params)
         self._go(given, params, forced=True)
         return params.permute(1, 2, 0).contiguous()
+
+    def resized(self, frames: Frames, start: GenerationState, first_sample: int) -> EagerEngine:
+        """Return an engine of other rows; ``Engine.resized``."""
+        request = replace(self.request, frames=frames, first_sample=first_sample)
+        return type(self)(self.model, request, start)
 
     def dump(self) -> GenerationState:
         """Return a copy of the state; ``Engine.dump``."""

@@ -6,6 +6,7 @@ elsewhere. The other engines are tested against it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -68,6 +69,11 @@ class StreamEngine:
         with torch.inference_mode():
             cond = self._conditioning.take(x.shape[1])
             return self._step(x.to(self._device), cond).cpu()
+
+    def resized(self, frames: Frames, start: GenerationState, first_sample: int) -> StreamEngine:
+        """Return an engine of other rows; ``Engine.resized``."""
+        request = replace(self.request, frames=frames, first_sample=first_sample)
+        return type(self)(self.model, request, start)
 
     def dump(self) -> GenerationState:
         """Return a copy of the state; ``Engine.dump``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from wavenet.generation.engines.cpu.conditioning import CpuConditioning
 from wavenet.generation.engines.cpu.kernels.packing import (
     LANES,
     Array,
+    Constants,
     aligned_zeros,
     pack_constants,
     pack_weights,
@@ -77,6 +78,23 @@ class _Tile:
     arguments: tuple[Any, ...]  # of the loop, as far as they never change
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """Weights as the loop reads them, and the threads that run it."""
+
+    weights: Array
+    constants: Constants
+    threads: int
+    pool: ThreadPoolExecutor
+
+    @classmethod
+    def of(cls, model: WaveNet, weights: torch.dtype) -> _Packed:
+        """Pack the weights of a model; threads begin when they are first needed."""
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(threads)
+        return cls(pack_weights(model, weights), pack_constants(model, weights), threads, pool)
+
+
 class CpuEngine:
     """Runs models on the CPU in float32, as many threads as torch may use (``set_num_threads``).
 
@@ -85,6 +103,7 @@ class CpuEngine:
         request: conditioning and how to draw; ``weights`` float32, float16 or bfloat16. Biases,
             activations and the projection of the conditioning stay float32.
         start: where to begin; its tensors are copied.
+        packed: those of another engine with this model and type of weights, to be shared.
 
     Attributes:
         weights: all that is read at every sample, as the loop reads it (``kernels.packing``).
@@ -96,18 +115,25 @@ class CpuEngine:
     name: ClassVar[str] = "cpu"
 
     @torch.inference_mode()
-    def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
-        _check(model)
+    def __init__(
+        self,
+        model: WaveNet,
+        request: Request,
+        start: GenerationState,
+        packed: _Packed | None = None,
+    ) -> None:
+        if packed is None:
+            _check(model)
+            packed = _Packed.of(model, request.weights)
         from wavenet.generation.engines.cpu.kernels.loop import advance  # loads the compiler
 
         self._advance = advance
         self.model, self.request = model, request
-        self.weights = pack_weights(model, request.weights)
-        constants = pack_constants(model, request.weights)
-        self._constants = constants.values
-        self._plan = make_plan(model, request.weights, constants)
+        self._packed, self.weights = packed, packed.weights
+        self._constants = packed.constants.values
+        self._plan = make_plan(model, request.weights, packed.constants)
         self._time, self._n_samples = start.time.clone(), 0
-        self._threads = min(torch.get_num_threads(), len(start.time))
+        self._threads = min(packed.threads, len(start.time))
         self._conditioning = CpuConditioning(model, request, len(start.time))
         most = TILES[-1]
         self._shares = [
@@ -115,7 +141,7 @@ class CpuEngine:
             for rows in np.array_split(np.arange(len(start.time)), self._threads)
         ]
         self._tiles = [tile for share in self._shares for tile in share]
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._pool = packed.pool if self._threads > 1 else None
         self._load(list(range(len(start.time))), start)
 
     def run(self, uniforms: Tensor) -> Tensor:
@@ -153,6 +179,11 @@ class CpuEngine:
                 layers.append(((torch.from_numpy(history),),))
             state = (*self._dump_predictor(), tuple(layers))
             return GenerationState(params, state, self._time + self._n_samples)
+
+    def resized(self, frames: Frames, start: GenerationState, first_sample: int) -> CpuEngine:
+        """Return an engine of other rows that shares the packed weights; ``Engine.resized``."""
+        request = replace(self.request, frames=frames, first_sample=first_sample)
+        return CpuEngine(self.model, request, start, self._packed)
 
     @torch.inference_mode()
     def replace(

@@ -103,8 +103,8 @@ class Browser:
                 return result
             self._note(found)
 
-    def open(self, path: Path, width: int, height: int) -> None:
-        """Load a local page into a window of this size, in CSS pixels."""
+    def open(self, page: Path | str, width: int, height: int) -> None:
+        """Load a local file, or an address, into a window of this size, in CSS pixels."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -112,8 +112,10 @@ class Browser:
             deviceScaleFactor=1,
             mobile=width < 600,
         )
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=url)
+        scheme = url.partition(":")[0]
+        self.wait_for(f"document.readyState === 'complete' && location.protocol === '{scheme}:'")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""

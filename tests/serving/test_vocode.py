@@ -1,0 +1,229 @@
+"""``POST /vocode``: what the command writes, refusals in one line, and rows that become free."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from served import RATE, Server, running, tone_file
+
+import wavenet
+from wavenet import WaveNet
+from wavenet.audio import read_audio
+from wavenet.cli.main import main
+from wavenet.features.mel_warping import MelWarp, change_speed
+from wavenet.serving.limits import Limits
+
+SPOKEN = ["--seed", "7", "--temperature", "0.8", "--speaker", "bob"]
+QUERY = "seed=7&temperature=0.8&speaker=bob"
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Path:
+    return tone_file(tmp_path / "in.flac", 0.31)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+@pytest.mark.parametrize("source", ["in.flac", "in.npz"])
+def test_the_answer_has_the_bytes_that_wavenet_vocode_writes(
+    served: Server, folder: Path, tmp_path: Path, body: Path, suffix: str, source: str
+) -> None:
+    if source == "in.npz":
+        mel = str(tmp_path / source)
+        assert main(["mel", str(body), mel, "--model", str(folder)]) == 0
+    out = tmp_path / f"out.{suffix}"
+    given = ["vocode", str(tmp_path / source), str(out), "--model", str(folder)]
+    assert main([*given, *SPOKEN]) == 0
+    content = (tmp_path / source).read_bytes()
+    status, made, headers = served.ask("POST", f"/vocode?{QUERY}&format={suffix}", content)
+    assert (status, headers["content-type"]) == (200, f"audio/{suffix}")
+    assert made == out.read_bytes()
+
+
+@pytest.mark.slow
+def test_raw_samples_come_in_chunks_and_are_those_of_wavenet_generate(
+    served: Server, folder: Path, body: Path, repository: Path
+) -> None:
+    status, made, headers = served.ask("POST", f"/vocode?{QUERY}&format=pcm", body.read_bytes())
+    assert (status, headers["transfer-encoding"]) == (200, "chunked")
+    command = ["generate", "-", "--model", str(folder), "--mel-from", str(body), *SPOKEN]
+    done = subprocess.run(
+        [sys.executable, "-m", "wavenet", *command], cwd=repository, check=True, capture_output=True
+    )
+    assert made == done.stdout
+
+
+def test_requests_at_once_are_what_each_is_alone(
+    served: Server, voice: WaveNet, tmp_path: Path
+) -> None:
+    bodies = [tone_file(tmp_path / f"{i}.wav", 0.05 + 0.07 * i).read_bytes() for i in range(6)]
+
+    def ask(number: int) -> bytes:
+        query = f"seed={number}&temperature={0.9 if number % 2 else 1.0}"
+        return served.ask("POST", f"/vocode?{query}&format=pcm", bodies[number])[1]
+
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(ask, range(6)))
+    assert together == [ask(number) for number in range(6)]
+    assert len(set(together)) == 6
+    assert [len(made) for made in together] == [
+        2 * round((0.05 + 0.07 * i) * RATE) for i in range(6)
+    ]
+
+
+def test_pitch_formants_and_speed_change_the_mel_that_is_synthesized(
+    served: Server, voice: WaveNet, body: Path
+) -> None:
+    assert voice.config.mel is not None
+    audio, _ = read_audio(body, RATE)
+    mel = wavenet.log_mel(audio, voice.config.mel, voice.mel_filterbank)
+    changed = change_speed(MelWarp(voice.config.mel, pitch=1.5, formant=0.8)(mel), 1.25)
+    n_samples = round(len(audio) / 1.25)
+    alone = wavenet.generate(voice, mel=changed, seed=0, n_samples=n_samples)[0]
+    query = "pitch=1.5&formant=0.8&speed=1.25&format=pcm"
+    made = np.frombuffer(served.ask("POST", f"/vocode?{query}", body.read_bytes())[1], "<i2")
+    assert made.shape == alone.shape
+    assert np.abs(made / 32768 - alone.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("query", "content", "expected"),
+    [
+        ("seed=x", None, (400, "seed='x' must be an integer from 0")),
+        ("seed=-1", None, (400, "seed='-1' must be an integer from 0")),
+        ("volume=1", None, (400, "'volume' is unknown; known are seed")),
+        ("pitch=3", None, (400, "pitch=3.0 must be from 0.5 to 2")),
+        ("speed=nan", None, (400, "speed='nan' must be a number")),
+        ("speaker=eve", None, (400, "speaker='eve' is unknown; give one of ann, bob")),
+        ("temperature=0", None, (400, "temperature must be above 0")),
+        ("format=mp3", None, (400, "format='mp3' must be one of wav, flac, pcm")),
+        ("", b"", (400, "the body is empty")),
+        ("", b"no audio at all", (415, "the body: not an audio file")),
+        ("", b"PK\x03\x04 no archive", (422, "the body")),
+    ],
+)
+def test_a_wrong_request_gets_one_line(
+    served: Server, body: Path, query: str, content: bytes | None, expected: tuple[int, str]
+) -> None:
+    given = body.read_bytes() if content is None else content
+    status, message = served.error("POST", f"/vocode?{query}", given)
+    assert status == expected[0]
+    assert message.startswith(expected[1])
+
+
+def test_a_truncated_file_and_a_mel_of_other_settings_are_refused(
+    served: Server, body: Path, tmp_path: Path
+) -> None:
+    audio = tone_file(tmp_path / "cut.wav", 0.2).read_bytes()
+    assert served.error("POST", "/vocode", audio[:-100])[0] == 415
+    assert main(["mel", str(body), str(tmp_path / "in.npz"), "--mel-config", "tacotron2"]) == 0
+    status, message = served.error("POST", "/vocode", (tmp_path / "in.npz").read_bytes())
+    assert status == 422
+    assert message.startswith("the body: ")
+
+
+def test_other_paths_methods_and_pages_of_other_sites_are_refused(served: Server) -> None:
+    assert served.error("GET", "/vocode")[0] == 405
+    assert served.error("GET", "/nothing")[0] == 404
+    status, content, _ = served.ask("GET", "/info", headers={"Origin": "http://elsewhere"})
+    assert (status, list(json.loads(content))) == (403, ["error"])
+
+
+def test_large_and_long_bodies_are_refused(voice: WaveNet, tmp_path: Path) -> None:
+    with running(voice, Limits(max_bytes=9000, max_seconds=0.2)) as server:
+        long = tone_file(tmp_path / "long.flac", 0.25).read_bytes()
+        status, message = server.error("POST", "/vocode", long)
+        assert (status, message) == (413, "0.2 s of audio; at most 0.2 s")
+        assert server.error("POST", "/vocode", bytes(9001)) == (
+            413,
+            "the body is larger than 9000 bytes",
+        )
+        pieces = (bytes(4000) for _ in range(4))  # without its length
+        assert server.error("POST", "/vocode", pieces)[0] == 413
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(voice: WaveNet) -> None:
+    with running(voice, Limits(timeout_s=0.3)) as server:
+        connection = server.connection()
+        connection.putrequest("POST", "/vocode")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"some")
+        assert connection.getresponse().status == 408
+        connection.close()
+
+
+def busy(server: Server, body: bytes) -> Any:
+    """A client that takes nothing of a long answer."""
+    connection = server.connection()
+    connection.request("POST", "/vocode?format=pcm", body)
+    return connection
+
+
+def test_a_full_queue_is_refused_and_a_client_that_leaves_frees_its_row(
+    voice: WaveNet, tmp_path: Path
+) -> None:
+    long = tone_file(tmp_path / "long.wav", 50).read_bytes()
+    with running(voice, Limits(rows=1, max_queue=1)) as server:
+        first = busy(server, long)
+        server.wait_for("wavenet_active_streams", 1)
+        second = busy(server, long)
+        server.wait_for("wavenet_queue_length", 1)
+        status, content, headers = server.ask("POST", "/vocode", long)
+        assert (status, headers["retry-after"]) == (429, "2")
+        assert b"2 requests are running or waiting" in content
+        second.close()
+        server.wait_for("wavenet_queue_length", 0)
+        first.close()
+        server.wait_for("wavenet_active_streams", 0)
+        made = server.metric("wavenet_samples_generated_total")
+        assert made < 50 * RATE
+
+
+def test_a_client_that_takes_nothing_makes_its_row_wait_and_no_other(
+    voice: WaveNet, tmp_path: Path
+) -> None:
+    long = tone_file(tmp_path / "long.wav", 55).read_bytes()
+    short = tone_file(tmp_path / "short.wav", 0.2).read_bytes()
+    with running(voice, Limits(rows=2, timeout_s=30)) as server:
+        slow = busy(server, long)
+        server.wait_for("wavenet_active_streams", 1)
+        assert server.ask("POST", "/vocode", short)[0] == 200
+        slow.close()
+
+
+def test_what_takes_too_long_ends_with_504(voice: WaveNet, tmp_path: Path) -> None:
+    long = tone_file(tmp_path / "long.wav", 50).read_bytes()
+    with running(voice, Limits(timeout_s=0.4)) as server:
+        status, message = server.error("POST", "/vocode", long)
+        assert (status, message) == (504, "not done within 0.4 s; send less at once")
+        server.wait_for("wavenet_active_streams", 0)
+
+
+@pytest.mark.slow
+def test_copies_without_the_network(served: Server, body: Path) -> None:
+    pytest.importorskip("scipy", reason="pulses are filtered by scipy")
+    status, made, _ = served.ask("POST", "/baseline?system=pulses", body.read_bytes())
+    assert status == 200
+    (body.parent / "made.wav").write_bytes(made)
+    samples, rate = soundfile.read(body.parent / "made.wav")
+    assert (len(samples), rate) == (round(0.31 * RATE), RATE)
+    assert np.abs(samples).max() > 0.01
+    assert served.error("POST", "/baseline?system=magic", body.read_bytes())[0] == 400
+
+
+def test_health_and_metrics(served: Server) -> None:
+    assert json.loads(served.ask("GET", "/healthz")[1])["status"] == "ok"
+    status, text, headers = served.ask("GET", "/metrics")
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    for name in ("active_streams", "queue_length", "real_time_factor", "samples_generated_total"):
+        assert f"\nwavenet_{name} ".encode() in text
+    assert b'wavenet_requests_total{endpoint="healthz",status="200"}' in text
+    assert torch.get_num_threads() == 1
