@@ -97,7 +97,7 @@ class _Recurrent(Causal):
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # oneDNN's LSTM raises RuntimeError in bfloat16 on a CPU without its instructions.
             with torch.autocast("cpu", enabled=False):
-                y, after = self.rnn(x.transpose(1, 2).to(self.rnn.weight_ih_l0.dtype), given)
+                y, after = self.rnn(x.transpose(1, 2).to(next(self.parameters()).dtype), given)
         else:
             y, after = self.rnn(x.transpose(1, 2), given)
         after = after if isinstance(after, tuple) else (after,)
