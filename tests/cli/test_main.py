@@ -511,7 +511,8 @@ def test_train_then_generate_then_fine_tune(run: Run, tones: Path, tmp_path: Pat
     assert printed.startswith("trained for 2 steps: ")
     assert "bits per sample (best constant distribution " in printed
     assert where == f"model: {tmp_path}/a/model"
-    reported = answer.err.splitlines()
+    lines = answer.err.splitlines()
+    reported = [line for line in lines if line and not line.startswith("training: ")]  # the bar
     assert reported[0] == "corpus: 8 files, 0.1 minutes at 8000 Hz"
     assert reported[1].startswith("best constant distribution: ")
     assert reported[2].startswith("validation before training: ")

@@ -41,6 +41,8 @@ ARGUMENTS = {
     "receptive-field": "nowhere",
     "bench": "sample",
     "doctor": "--device cpu --out out",
+    "serve": "--model nowhere",
+    "play": "--model nowhere",
 }
 
 

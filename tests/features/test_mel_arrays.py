@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from wavenet import MelConfig
-from wavenet.features.mel_files import MelFileError, open_mel, read_mel_config
+from wavenet.features.acoustic_configs import read_mel_config
+from wavenet.features.mel_files import MelFileError, open_mel
 
 SETTINGS = MelConfig(
     sample_rate=8000, n_fft=64, win_samples=40, hop_samples=16, n_mels=5, f_max_hz=4e3

@@ -247,7 +247,7 @@ class Trainer:
         self.call("on_validation_start")
         precision, learnt = self.fabric.strategy.precision, self.learnt.eval()
         self.module.start_validation(self.fabric.device)
-        for batch in tqdm(windows, "validating", leave=False, disable=self.bar.disable):
+        for batch in tqdm(windows, "validating", leave=False, disable=self.bar.disable or None):
             with self.fabric.autocast():
                 self.module.validation_step(learnt, precision.convert_input(batch))
         learnt.train()
