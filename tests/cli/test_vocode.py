@@ -214,6 +214,22 @@ def test_a_folder_is_spoken_file_by_file_as_each_alone(
         assert together.read_bytes() == (place / "alone.wav").read_bytes()
 
 
+def test_shards_of_a_folder_are_its_files_with_the_same_bytes(
+    run: Callable[..., Answer], model: Path, place: Path
+) -> None:
+    for name in ("a.wav", "b.wav", "c/d.wav"):
+        write_noise(place / "in" / name)
+    run("vocode", "in", "whole", "--model", model)
+    counts = []
+    for part in range(1, 5):
+        answer = run("vocode", "in", "shared", "--model", model, "--shard", f"{part}/4")
+        assert answer.code == 0
+        counts.append(int(answer.out.split()[-2]))
+    assert counts == [1, 1, 1, 0]
+    for name in ("a.wav", "b.wav", "c/d.wav"):
+        assert (place / "shared" / name).read_bytes() == (place / "whole" / name).read_bytes()
+
+
 def test_a_file_that_cannot_be_used_is_one_line_and_the_others_are_written(
     run: Callable[..., Answer], model: Path, place: Path
 ) -> None:
@@ -433,6 +449,11 @@ def test_a_file_that_changes_while_others_are_spoken_does_not_end_them(
         ("sounds sounds --model MEL", "sounds would be written over; name another folder"),
         ("sounds good.wav --model MEL", "good.wav is a file; a folder of files needs a folder to"),
         ("sounds a --model MEL --batch-size 0", "batch_size=0 must be an integer of at least 1"),
+        (
+            "sounds a --model MEL --shard 9/8",
+            "'9/8' is no part I/N with I from 1 to N, such as 1/8",
+        ),
+        ("good.wav a.wav --model MEL --shard 1/2", "--shard divides the files of a folder; good"),
         ("good.wav", "the following arguments are required: OUT"),
     ],
 )

@@ -114,15 +114,15 @@ def test_tiles_of_16_and_of_32_samples_agree() -> None:
     @outlined
     def narrow(op, data, weights):
         for t in (0, 16):
-            packed = op[table.WEIGHT], op[table.MIX_WEIGHT]
+            packed = op[table.WEIGHT], op[table.MIX_WEIGHT], op[table.BIAS]
             place = (t, 64), (0, 64), (400 + t, 64)
-            conv_tile(op, data, weights, packed, op[table.BIAS], *place)
+            conv_tile(op, data, weights, packed, *place)
 
     @outlined
     def wide(op, data, weights):
-        packed = op[table.WEIGHT], op[table.MIX_WEIGHT]
+        packed = op[table.WEIGHT], op[table.MIX_WEIGHT], op[table.BIAS]
         place = (0, 64), (0, 64), (400, 64)
-        wide_conv_tile(op, data, weights, packed, op[table.BIAS], *place)
+        wide_conv_tile(op, data, weights, packed, *place)
 
     given = np.random.default_rng(0).standard_normal(800).astype(np.float32)
     results = []

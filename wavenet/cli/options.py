@@ -91,6 +91,24 @@ def number_up_to(most: float) -> Callable[[str], float]:
     return read
 
 
+_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})", re.ASCII)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Return which part of how many ``I/N`` names, I from 1 to N.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else.
+    """
+    found = _SHARD.fullmatch(text)
+    part, parts = (0, 0) if found is None else (int(found[1]), int(found[2]))
+    if not 1 <= part <= parts:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is no part I/N with I from 1 to N, such as 1/8"
+        )
+    return part, parts
+
+
 seconds = number_up_to(LONGEST_S)
 """Reads a duration; whether it is positive is for the command to check."""
 

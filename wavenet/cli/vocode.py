@@ -16,6 +16,7 @@ from wavenet.cli.options import (
     audio_name,
     device,
     integer_up_to,
+    shard,
 )
 from wavenet.cli.progress import reading, seconds_bar
 from wavenet.cli.standard_streams import print_result
@@ -58,6 +59,13 @@ def add_arguments(vocode: argparse.ArgumentParser) -> None:
         metavar="N",
         help="synthesize this many files of a folder in parallel (default: 8)",
     )
+    vocode.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="of a folder, synthesize the I-th of N parts of its files, for N jobs that share the "
+        "work: the first file, the one N files on, and so forth",
+    )
     add_sampling_options(vocode)
 
 
@@ -71,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from wavenet.loading import load_wavenet
 
     jobs, refused, is_folder = _jobs(
-        Path(options.source), Path(options.out), options.mel_config is not None
+        Path(options.source), Path(options.out), options.mel_config is not None, options.shard
     )
     given = None if options.mel_config is None else read_mel_config(options.mel_config)
     model = load_wavenet(options.model, device=device(options.device))
@@ -92,7 +100,9 @@ def run(options: argparse.Namespace) -> int:
     return 2 if refused or outcome.failures else 0
 
 
-def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str], bool]:
+def _jobs(
+    source: Path, out: Path, bare_mels: bool, shard: tuple[int, int] | None
+) -> tuple[list[Job], list[str], bool]:
     """Return the jobs, a line for each file that is refused, and whether the source is a folder."""
     from wavenet.audio import require_extension
     from wavenet.generation.vocode_files import Job, jobs_of_folder
@@ -100,11 +110,14 @@ def _jobs(source: Path, out: Path, bare_mels: bool) -> tuple[list[Job], list[str
     from wavenet.storage.paths import require_other_file
 
     if source.is_dir():
-        found = jobs_of_folder(source, out, bare_mels=bare_mels)
+        jobs, refused = jobs_of_folder(source, out, bare_mels=bare_mels)
         require_writable(out / "one.wav")
-        return *found, True
+        part, parts = shard or (1, 1)
+        return jobs[part - 1 :: parts], refused[part - 1 :: parts], True
     if not source.exists():
         raise ValueError(f"{source}: cannot be read: No such file or directory; check the path")
+    if shard is not None:
+        raise ValueError(f"--shard divides the files of a folder; {source} is one file, drop it")
     if out.is_dir():
         raise ValueError(f"{out} is a folder; name a file inside it, such as {out / 'out.wav'}")
     require_extension(out)

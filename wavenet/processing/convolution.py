@@ -85,9 +85,9 @@ def _four(weights, at):
 def _sums(op, data, weights, packed, source, mixed, sums):
     """Add 4 output channels by 16 samples of the convolution and the projection to sums.
 
-    packed: indices of the weights of both; source and mixed: start and row.
+    packed: indices of the weights of both, and of the biases; source and mixed: start and row.
     """
-    (w, m), (first, row), (second, mix_row) = packed, source, mixed
+    (w, m, _), (first, row), (second, mix_row) = packed, source, mixed
     a0, a1, a2, a3 = sums
     taps, step = op[TAPS], op[DILATION]
     for _ in range(op[IN]):
@@ -113,10 +113,10 @@ def _sums(op, data, weights, packed, source, mixed, sums):
 
 
 @inlined
-def _wide_sums(op, data, weights, packed, source, mixed, sums, more):
-    """Add as ``_sums`` does, and for the next 16 samples to ``more``."""
-    (w, m), (first, row), (second, mix_row) = packed, source, mixed
-    (a0, a1, a2, a3), (c0, c1, c2, c3) = sums, more
+def _wide_sums(op, data, weights, packed, source, mixed, sums):
+    """Add as ``_sums`` does, for 16 samples and the next 16: two sets of sums."""
+    (w, m, _), (first, row), (second, mix_row) = packed, source, mixed
+    (a0, a1, a2, a3), (c0, c1, c2, c3) = sums
     taps, step = op[TAPS], op[DILATION]
     for _ in range(op[IN]):
         at = first
@@ -173,10 +173,10 @@ def _added(sums, others):
 
 
 @inlined
-def conv_tile(op, data, weights, packed, b, source, mixed, target):
+def conv_tile(op, data, weights, packed, source, mixed, target):
     """Compute 4 output channels by 16 samples."""
     out, row = target
-    sums = _four(weights, b)
+    sums = _four(weights, packed[2])
     if op[ACCUMULATE]:
         sums = _added(sums, _loaded(data, out, row))
     sums = _sums(op, data, weights, packed, source, mixed, sums)
@@ -184,15 +184,15 @@ def conv_tile(op, data, weights, packed, b, source, mixed, target):
 
 
 @inlined
-def wide_conv_tile(op, data, weights, packed, b, source, mixed, target):
+def wide_conv_tile(op, data, weights, packed, source, mixed, target):
     """Compute 4 output channels by 32 samples."""
     out, row = target
-    sums = _four(weights, b)
+    sums = _four(weights, packed[2])
     more = sums
     if op[ACCUMULATE]:
         sums = _added(sums, _loaded(data, out, row))
         more = _added(more, _loaded(data, out + LANES, row))
-    sums, more = _wide_sums(op, data, weights, packed, source, mixed, sums, more)
+    sums, more = _wide_sums(op, data, weights, packed, source, mixed, (sums, more))
     _stored(data, out, row, _activated(op, weights, sums, OUTPUTS))
     _stored(data, out + LANES, row, _activated(op, weights, more, OUTPUTS))
 
@@ -205,17 +205,17 @@ def convolve(op, data, weights, buffers, positions, n):
     out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
     per_tile, per_mix = op[IN] * op[TAPS], op[MIX_IN]
     for channel in range(0, op[OUT], OUTPUTS):
-        packed = op[WEIGHT] + channel * per_tile, op[MIX_WEIGHT] + channel * per_mix
+        w, m = op[WEIGHT] + channel * per_tile, op[MIX_WEIGHT] + channel * per_mix
+        packed = w, m, op[BIAS] + channel
         start = out + channel * out_row
-        b = op[BIAS] + channel
         if has_512_bits():
             for t in range(0, n, 2 * LANES):
                 source, mixed = (first + t, row), (second + t, mix_row)
-                wide_conv_tile(op, data, weights, packed, b, source, mixed, (start + t, out_row))
+                wide_conv_tile(op, data, weights, packed, source, mixed, (start + t, out_row))
         else:
             for t in range(0, n, LANES):
                 source, mixed = (first + t, row), (second + t, mix_row)
-                conv_tile(op, data, weights, packed, b, source, mixed, (start + t, out_row))
+                conv_tile(op, data, weights, packed, source, mixed, (start + t, out_row))
 
 
 @inlined
@@ -227,7 +227,7 @@ def _to_head(data, at, accumulate, a):
 def _layer_tile(op, data, weights, source, mixed, target, head):
     """Compute all channels of a layer by 16 samples."""
     (out, row), (top, head_row) = target, head
-    packed = op[WEIGHT], op[MIX_WEIGHT]
+    packed = op[WEIGHT], op[MIX_WEIGHT], op[BIAS]
     sums = _four(weights, op[BIAS])
     sums = _sums(op, data, weights, packed, source, mixed, sums)
     width, accumulate = op[WIDTH], op[HEAD_ACCUMULATE]
