@@ -54,6 +54,7 @@ MORE = {
     "wavenet.nn": ["wavenet.nn.memoryless.Memoryless", "wavenet.nn.refine.refine"],
     "wavenet.interop": ["wavenet.interop.blocks.export", "wavenet.interop.blocks.initial_state"],
     "wavenet.model": [
+        "wavenet.model.sharing.Shared",
         "wavenet.model.config.UpsamplingConfig",
         "wavenet.model.conditioner.Condition",
         "wavenet.model.conditioner.register_condition",

@@ -70,6 +70,23 @@ def test_a_model_is_loaded_by_its_name_on_the_hub_from_the_cache(
         assert all(torch.equal(part, expected[key]) for key, part in loaded.state_dict().items())
 
 
+def test_the_class_loads_by_the_names_of_the_hubs_own_library(
+    hub_cache: Path, saved: wavenet.WaveNet, tmp_path: Path
+) -> None:
+    saved.save_pretrained(tmp_path / "again")
+    for name in ("ann/voice", "hf://ann/voice", tmp_path / "again"):
+        loaded = wavenet.WaveNet.from_pretrained(name)
+        assert not loaded.training
+        expected = saved.state_dict()
+        assert all(torch.equal(part, expected[key]) for key, part in loaded.state_dict().items())
+    assert wavenet.WaveNet.from_pretrained("prompts-16k").licences
+    content = json.loads((tmp_path / "again" / "config.json").read_text())
+    content["architecture"] = "nam"
+    (tmp_path / "again" / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="again has architecture 'nam', expected 'wavenet'"):
+        wavenet.WaveNet.from_pretrained(tmp_path / "again")
+
+
 def test_the_command_line_takes_the_name_as_well(
     hub_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """The WaveNet model and its configuration."""
 
 from wavenet.model.config import FeatureConfig, WaveNetConfig
-from wavenet.model.wavenet import ARCHITECTURE, Hidden, WaveNet
+from wavenet.model.sharing import ARCHITECTURE
+from wavenet.model.wavenet import Hidden, WaveNet
 
 __all__ = ["ARCHITECTURE", "FeatureConfig", "Hidden", "WaveNet", "WaveNetConfig"]

@@ -14,10 +14,8 @@ where the next sample is (``nn.prediction``):
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +27,7 @@ from wavenet.features.linear_prediction import MelPredictor
 from wavenet.model.conditioner import encode_conditions, make_conditions, named_conditions
 from wavenet.model.config import WaveNetConfig
 from wavenet.model.initialisation import initialise
+from wavenet.model.sharing import Shared
 from wavenet.nn import (
     Causal,
     DilatedStack,
@@ -41,11 +40,6 @@ from wavenet.nn import (
 )
 from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.hooks import has_hooks
-from wavenet.storage import hub
-from wavenet.storage.checkpoint import write_checkpoint
-
-ARCHITECTURE = "wavenet"
-"""What ``config.json`` calls this model."""
 
 
 class Hidden(NamedTuple):
@@ -67,7 +61,7 @@ class Hidden(NamedTuple):
         return Hidden(self.skip_sum[..., wanted], location, log_scale)
 
 
-class WaveNet(Causal):
+class WaveNet(Shared, Causal):
     """A WaveNet built from its configuration; ``params = model(x, mel=..., speaker=...)``.
 
     Attributes:
@@ -342,45 +336,6 @@ class WaveNet(Causal):
             return self.distribution.network_input(x)
         assert isinstance(self.distribution, MuLaw)
         return self.distribution.classify(x).to(x.dtype)
-
-    def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
-        """Write ``config.json`` and ``model.safetensors``; see ``wavenet.storage.checkpoint``.
-
-        Args:
-            folder: made if it is missing.
-            provenance: where the weights come from: corpus, steps, command, loss ... (JSON values).
-
-        Raises:
-            ValueError: for a model that ``config.json`` cannot describe, as a part of it is
-                defined elsewhere: it would load as another one.
-        """
-        from wavenet.model.exact import unsaved_difference
-
-        found = unsaved_difference(self)
-        if found is not None:
-            raise ValueError(
-                f"{found}: config.json cannot describe this model, and it would load as another "
-                "one; keep it with torch.save(model.state_dict(), path)"
-            )
-        write_checkpoint(
-            folder,
-            architecture=ARCHITECTURE,
-            config=self.config.to_dict(),
-            tensors=self.state_dict(),
-            provenance=provenance,
-            licences=self.licences,
-        )
-
-    def push(
-        self, name: str, *, private: bool = False, provenance: dict[str, Any] | None = None
-    ) -> str:
-        """Put the model on the Hugging Face Hub as ``owner/name``; see ``wavenet.push``.
-
-        Returns the address of the commit.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            self.save(folder, provenance=provenance)
-            return hub.push(folder, name, private=private)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -146,7 +146,7 @@ def model_card(name: str, content: dict[str, Any], licences: list[str] | None = 
         for key, value in shareable(content)["provenance"].items()
     )
     licence = f"\nLicence and attribution: {', '.join(licences)}\n" if licences else ""
-    return f"""{_front_matter(licences or [])}
+    return f"""{_front_matter(licences or [], content)}
 # {name.split("/")[1]}
 
 A WaveNet of the package `wavenet-audio`, as `config.json` and `model.safetensors`.
@@ -173,16 +173,18 @@ def _stage(folder: Path, staging: Path, name: str, content: dict[str, Any]) -> l
     if not (staging / CARD_NAME).exists():
         if (folder / VOICE_CARD_NAME).is_file():
             own = (folder / VOICE_CARD_NAME).read_text(encoding="utf-8")
-            card = f"{_front_matter(names)}\n{own}\n## How to load it\n\n{_usage(name)}"
+            card = f"{_front_matter(names, content)}\n{own}\n## How to load it\n\n{_usage(name)}"
         else:
             card = model_card(name, content, names)
         (staging / CARD_NAME).write_text(card, encoding="utf-8")
     return [*FILES, *names]
 
 
-def _front_matter(licences: list[str]) -> str:
+def _front_matter(licences: list[str], content: dict[str, Any]) -> str:
     """Format the YAML that the Hub reads; the licence by the Hub's identifier where it has one."""
     lines = ["library_name: wavenet-audio", "tags:", "- audio", "- wavenet"]
+    if content["config"].get("mel") is not None:
+        lines = ["pipeline_tag: audio-to-audio", *lines, "- vocoder"]
     for file in licences:
         known = _LICENCE_ID.match(Path(file).stem if file.endswith((".txt", ".md")) else file)
         if known:
