@@ -21,18 +21,21 @@ def printed(name: str) -> list[float]:
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e-\d+)?", line)]
 
 
+@pytest.mark.slow
 def test_a_distribution_of_ones_own_is_learnt() -> None:
     before, after, n_samples = printed("new_distribution")
     assert after < before - 4
     assert n_samples == 800
 
 
+@pytest.mark.slow
 def test_a_conditioning_of_ones_own_reaches_the_samples() -> None:
     given_loud, loud, given_low, low = printed("new_condition")
     assert loud == pytest.approx(given_loud, rel=0.3)
     assert low < 20 * given_low
 
 
+@pytest.mark.slow
 def test_a_block_of_ones_own_streams() -> None:
     past, chunk_difference = printed("new_block")
     assert past == 6

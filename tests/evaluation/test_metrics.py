@@ -185,6 +185,7 @@ def test_a_stretch_of_silence_has_no_score_of_speech(instruments: Instruments) -
 
 
 @needs_pesq
+@pytest.mark.slow
 def test_pesq_survives_more_bursts_than_its_tables_hold() -> None:
     bursts = noise(60) * (torch.arange(60 * RATE) % (RATE // 2) < RATE // 4)
     assert PESQ_LONGEST_S / 0.4 < 50

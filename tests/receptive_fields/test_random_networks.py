@@ -15,6 +15,7 @@ random_networks = SimpleNamespace(
 N_NETWORKS = 300
 
 
+@pytest.mark.slow
 def test_formula_equals_gradient_in_300_random_networks_of_one_and_two_dimensions() -> None:
     finite, said_in_words, images = 0, [], 0
     for seed in range(N_NETWORKS):

@@ -145,7 +145,7 @@ def test_these_are_all_recipes(repository: Path) -> None:
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name == "demo" else [], id=name)
+        pytest.param(name, marks=[] if name in ("folder", "yesno") else [pytest.mark.slow], id=name)
         for name in RECIPES
     ],
 )
