@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from wavenet.receptive_fields import receptive_field
