@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig, log_mel
+from wavenet import MelConfig, WaveNet, WaveNetConfig, log_mel
 from wavenet.data import Corpus, CorpusError, Utterance, WindowPlan, Windows
 from wavenet.data.windows import collate
 
@@ -77,11 +77,6 @@ def test_without_a_mel_a_window_may_start_anywhere() -> None:
         ({}, float("nan"), "window_s=nan must be positive"),
         ({}, float("inf"), "window_s=inf must be positive and finite"),
         ({"speakers": 3}, 0.1, "model.speakers=3 without speaker_names: .* set speakers_by_folder"),
-        (
-            {"features": FeatureConfig(channels=3, hop_samples=40)},
-            0.1,
-            "training from audio files computes mels alone; set model.mel",
-        ),
     ],
 )
 def test_what_audio_files_cannot_train_is_refused(

@@ -293,9 +293,9 @@ def _noise(plan: WindowPlan, batch_size: int) -> dict[str, Tensor]:
         "x": torch.rand(batch_size, 1, n_samples) - 0.5,
         "mask": torch.ones(batch_size, 1, n_samples),
     }
-    if plan.mel is not None:
+    if plan.frame_channels:
         n_frames = n_samples // plan.hop + 2 * plan.context_frames
-        batch["mel"] = torch.randn(batch_size, plan.mel.n_mels, n_frames)
+        batch["mel"] = torch.randn(batch_size, plan.frame_channels, n_frames)
         batch["frame"] = torch.arange(n_frames).repeat(batch_size, 1)
     if plan.speakers:
         batch["speaker"] = torch.zeros(batch_size, dtype=torch.long)

@@ -48,7 +48,8 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
         "--seconds",
         type=seconds,
         metavar="S",
-        help="generate this much audio (default: the length of the --mel-from input, or else "
+        help="generate this much audio (default: the length of the --mel-from input or of the "
+        "--features, or else "
         f"{DEFAULT_SECONDS:g})",
     )
     generate.add_argument(
@@ -62,6 +63,13 @@ def add_arguments(generate: argparse.ArgumentParser) -> None:
         type=audio_name,
         metavar="IN",
         help="condition the model on the mel spectrogram of this recording, or on a stored mel",
+    )
+    generate.add_argument(
+        "--features",
+        type=any_name,
+        metavar="FILE",
+        help="condition a model of other features on those in this .npy or .npz file, "
+        "[channels, frames]",
     )
     add_sampling_options(generate)
 
@@ -126,7 +134,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("- writes raw samples, which a terminal takes for commands; add a pipe")
     if not to_pipe:
         require_extension(options.out)
-        require_other_file(options.out, options.prime, options.mel_from)
+        require_other_file(options.out, options.prime, options.mel_from, options.features)
         require_writable(options.out)
     model = load_wavenet(options.model, device=device(options.device))
     _require_mel(options, model)
@@ -144,12 +152,17 @@ def _require_mel(options: argparse.Namespace, model: WaveNet) -> None:
     config = model.config
     if options.mel_from is not None and config.mel is None:
         raise ValueError(f"--mel-from={options.mel_from}, but {options.model} takes no mel")
-    if options.mel_from is not None or config.local is None or config.unconditional:
+    if options.features is not None and config.features is None:
+        raise ValueError(
+            f"--features={options.features}, but {options.model} takes no features beside a mel"
+        )
+    given = options.mel_from is not None or options.features is not None
+    if given or config.local is None or config.unconditional:
         return
     if config.mel is None:
         raise ValueError(
-            f"{options.model} needs features of its own kind, which no command makes; call "
-            "wavenet.generate(model, mel=...) from Python"
+            f"{options.model} needs features, {config.features.channels} values every "
+            f"{config.features.hop_samples} samples; give --features FILE"
         )
     raise ValueError(
         f"{options.model} needs a mel: use wavenet vocode IN OUT, or give --mel-from IN"
@@ -201,6 +214,14 @@ def _stream(options: argparse.Namespace, model: WaveNet) -> tuple[int, Iterator[
         mel = torch.cat(list(source.frames()), dim=-1)
         if n_samples is None:  # as long as its source
             n_samples = max(1, source.n_samples - (0 if prompt is None else prompt.n_samples))
+    if options.features is not None:
+        from wavenet.data.frame_features import whole_features
+
+        assert model.config.features is not None
+        mel = whole_features(options.features, model.config.features)
+        if n_samples is None:
+            described = mel.shape[1] * model.config.features.hop_samples
+            n_samples = max(1, described - (0 if prompt is None else prompt.n_samples))
     if n_samples is None:
         n_samples = round(DEFAULT_SECONDS * model.sample_rate)
     how = sampling_options(options, model)

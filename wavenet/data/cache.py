@@ -96,11 +96,12 @@ def read_cached(
                 str(folder),
                 error.strerror or error,
             )
+    content = _with_features(entry.name, listing, folder)
     if decoded is not None:
-        return replace(Corpus.of(listing.recordings, decoded, sample_rate), content=entry.name)
+        return replace(Corpus.of(listing.recordings, decoded, sample_rate), content=content)
     try:
         corpus = Corpus.read(listing, sample_rate, trim_db=trim_db, progress=progress)
-        return replace(corpus, content=entry.name)
+        return replace(corpus, content=content)
     except MemoryError:
         raise CorpusError(
             f"the corpus does not fit into memory, and cache={str(folder)!r} cannot be written; "
@@ -119,6 +120,16 @@ def entry_key(listing: Listing, sample_rate: int, trim_db: float | None, folder:
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
 
 
+def _with_features(content: str, listing: Listing, folder: Path) -> str:
+    """Hash of samples and features; that of the samples where no recording has features."""
+    paths = [recording.features for recording in listing.recordings]
+    if not any(paths):
+        return content
+    digests = _digests(listing, folder)
+    found = [content, *("" if path is None else digests[path] for path in paths)]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:32]
+
+
 def _digests(listing: Listing, folder: Path) -> dict[Path, str]:
     """Hash the content of each file; hashes are remembered in the cache if it can be written."""
     whole = str(listing.place.resolve()).encode(errors="surrogateescape")
@@ -126,7 +137,9 @@ def _digests(listing: Listing, folder: Path) -> dict[Path, str]:
     seen = _read_json(memory) or {}
     found: dict[str, list[Any]] = {}
     digests: dict[Path, str] = {}
-    for path in dict.fromkeys(recording.path for recording in listing.recordings):
+    files = [recording.path for recording in listing.recordings]
+    files += [recording.features for recording in listing.recordings if recording.features]
+    for path in dict.fromkeys(files):
         facts = _facts(path)
         known = seen.get(str(path))
         if isinstance(known, list) and len(known) == 2 and known[0] == facts:

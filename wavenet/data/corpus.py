@@ -42,11 +42,13 @@ class Utterance:
         name: path relative to the corpus, with ``/``.
         samples: int16 ``[T]``; a part of a mapped file is pickled as its path and position.
         speaker: name of the speaker; empty where the corpus has none.
+        features: file of its features in frames, if it has one.
     """
 
     name: str
     samples: np.ndarray
     speaker: str
+    features: Path | None = None
 
     @property
     def n_samples(self) -> int:
@@ -72,12 +74,12 @@ class Utterance:
     def __reduce__(self) -> tuple[Any, ...]:
         samples = self.samples
         if not isinstance(samples, np.memmap):
-            return Utterance, (self.name, samples, self.speaker)
+            return Utterance, (self.name, samples, self.speaker, self.features)
         mapped: Any = samples
         beginning = np.frombuffer(mapped._mmap, np.uint8)
         first = (_address(samples) - _address(beginning)) // SAMPLE_TYPE.itemsize
         place = str(samples.filename), first, first + len(samples)
-        return _mapped_utterance, (self.name, *place, self.speaker)
+        return _mapped_utterance, (self.name, *place, self.speaker, self.features)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ class Corpus:
         utterances, skipped = [], []
         for recording, samples in zip(recordings, decoded, strict=True):
             if isinstance(samples, np.ndarray):
-                utterances.append(Utterance(recording.name, samples, recording.speaker))
+                utterances.append(
+                    Utterance(recording.name, samples, recording.speaker, recording.features)
+                )
             else:
                 skipped.append(str(samples))
         if not utterances:
@@ -187,6 +191,11 @@ class Corpus:
 
     def _split_one(self, validation_fraction: float) -> tuple[Corpus, Corpus]:
         only = self.utterances[0]  # the others are copies of it
+        if only.features is not None:
+            raise CorpusError(
+                f"{only.name} is the only recording, and its features cannot be divided; list at "
+                "least two"
+            )
         cut = int(len(only.samples) * (1 - validation_fraction))
         if not 0 < cut < len(only.samples):
             raise CorpusError(f"{only.name} is too short to be split into training and validation")
@@ -201,8 +210,10 @@ def map_samples(path: str | Path) -> np.memmap[Any, np.dtype[np.int16]]:
     return np.memmap(path, SAMPLE_TYPE, mode="r")
 
 
-def _mapped_utterance(name: str, path: str, first: int, stop: int, speaker: str) -> Utterance:
-    return Utterance(name, map_samples(path)[first:stop], speaker)
+def _mapped_utterance(
+    name: str, path: str, first: int, stop: int, speaker: str, features: Path | None
+) -> Utterance:
+    return Utterance(name, map_samples(path)[first:stop], speaker, features)
 
 
 def _address(array: np.ndarray) -> int:

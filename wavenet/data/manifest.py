@@ -2,14 +2,14 @@
 
 Each line is a file, or a part of one:
 
-    path,speaker,start,end
-    chapter-1.flac,mary,0.0,3.25
-    chapter-1.flac,mary,3.25,7.9
-    letters/b.wav,john,,
+    path,speaker,start,end,features
+    chapter-1.flac,mary,0.0,3.25,f0/chapter-1-a.npy
+    chapter-1.flac,mary,3.25,7.9,f0/chapter-1-b.npy
+    letters/b.wav,john,,,f0/b.npy
 
-``path`` is relative to the manifest. The other columns are optional: speaker defaults to empty,
-start to 0, and end to that of the file, in seconds. Further columns, such as a transcript, are
-ignored.
+``path`` and ``features`` are relative to the manifest. All columns but the path are optional:
+speaker defaults to empty, start to 0, and end to that of the file, in seconds; features are those
+of the part (``frame_features``). Further columns, such as a transcript, are ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wavenet.data.recordings import CorpusError, Listing, Recording
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
 LATEST_S = 1e8
 """Upper limit of times, three years: no file is longer."""
-COLUMNS = ("path", "speaker", "start", "end")
+COLUMNS = ("path", "speaker", "start", "end", "features")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SHORT = reprlib.Repr()
 
@@ -126,7 +126,10 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
         raise CorpusError(f"{where}: path is {_shown(path)}; name a file")
     if isinstance(speaker, bool) or not isinstance(speaker, str | int | None):
         raise CorpusError(f"{where}: speaker is {_shown(speaker)}; give a name, or leave it out")
-    for key, text in (("path", path), ("speaker", speaker)):
+    features = row.get("features") or None
+    if not isinstance(features, str | None):
+        raise CorpusError(f"{where}: features is {_shown(features)}; name a file, or leave it out")
+    for key, text in (("path", path), ("speaker", speaker), ("features", features)):
         _require_text(where, key, text)
     start_s, end_s = (_seconds(where, key, row.get(key)) for key in ("start", "end"))
     start_s = start_s or 0.0
@@ -137,7 +140,9 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     name = Path(os.path.normpath(path)).as_posix()
     if start_s or end_s is not None:
         name += f"@{start_s:.10g}-{'' if end_s is None else f'{end_s:.10g}'}"
-    return Recording(name, folder / path, "" if speaker is None else str(speaker), start_s, end_s)
+    beside = None if features is None else folder / features
+    who = "" if speaker is None else str(speaker)
+    return Recording(name, folder / path, who, start_s, end_s, beside)
 
 
 def _require_text(where: str, key: str, text: str | int | None) -> None:

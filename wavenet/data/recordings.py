@@ -57,6 +57,7 @@ class Recording:
         speaker: name of the speaker; empty where the corpus has none.
         start_s: start of the part.
         end_s: end of the part; None is the end of the file.
+        features: file of its features in frames (``frame_features``), if it has one.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Recording:
     speaker: str
     start_s: float = 0.0
     end_s: float | None = None
+    features: Path | None = None
 
 
 @dataclass(frozen=True)

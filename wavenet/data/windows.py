@@ -21,11 +21,13 @@ from torch.utils.data import Dataset, default_collate
 
 from wavenet.data.augmentation import Augmentation, AugmentedUtterance
 from wavenet.data.corpus import Corpus, Utterance
+from wavenet.data.frame_features import columns, require_features
 from wavenet.data.recordings import CorpusError
 from wavenet.features import log_mel_rows, mel_filterbank
 from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import Condition
+from wavenet.model.config import FeatureConfig
 
 _DROPPING, _AUGMENTATION, _DITHER, _FEEDBACK_NOISE = 1, 2, 3, 4
 """Second word of the random key of each purpose (places have 0), so that they are independent."""
@@ -39,11 +41,12 @@ class WindowPlan:
         length: samples to predict, a multiple of ``hop``.
         warm_up: samples before them, a multiple of ``hop`` and more than the model's ``past``.
         hop: windows start at multiples of it.
-        context_frames: mel frames on each side of the window that its conditioning depends on.
+        context_frames: frames on each side of the window that its conditioning depends on.
         mel: settings, or None for a model without a mel.
         speakers: names in the order of their indices; empty for a model without speakers.
         unconditional: whether the conditioning of some windows may be dropped.
         conditions: those of the model that have one value for a whole recording.
+        features: of a model that takes other features than a mel in frames.
     """
 
     length: int
@@ -54,18 +57,23 @@ class WindowPlan:
     speakers: tuple[str, ...]
     unconditional: bool = False
     conditions: tuple[Condition, ...] = ()
+    features: FeatureConfig | None = None
+
+    @property
+    def frame_channels(self) -> int:
+        """Channels of the conditioning in frames; 0 for none."""
+        if self.mel is not None:
+            return self.mel.n_mels
+        return 0 if self.features is None else self.features.channels
 
     @classmethod
     def of(cls, model: WaveNet, window_s: float) -> WindowPlan:
         """Make a plan for a model and a window length in seconds, rounded up to whole hops.
 
         Raises:
-            ValueError: if window_s is not positive, or the model needs features or speakers that
-                audio files do not provide.
+            ValueError: if window_s is not positive, or the model needs speakers without names.
         """
         config = model.config
-        if config.features is not None:
-            raise ValueError("training from audio files computes mels alone; set model.mel")
         if config.speakers and not config.speaker_names:
             raise ValueError(
                 f"model.speakers={config.speakers} without speaker_names: files cannot be assigned "
@@ -73,7 +81,7 @@ class WindowPlan:
             )
         if not 0 < window_s < math.inf:
             raise ValueError(f"window_s={window_s} must be positive and finite")
-        hop = 1 if config.mel is None else config.mel.hop_samples
+        hop = 1 if config.local is None else config.local.hop_samples
         return cls(
             length=math.ceil(max(1, round(window_s * config.sample_rate)) / hop) * hop,
             warm_up=math.ceil((model.past + 1) / hop) * hop,
@@ -85,6 +93,7 @@ class WindowPlan:
             conditions=tuple(
                 one for name, one in model.conditions.items() if one.used and name != "mel"
             ),
+            features=config.features,
         )
 
 
@@ -131,7 +140,8 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     - ``x`` ``[1, warm_up + length]``: samples in [-1, 1], zeros outside the recording;
     - ``mask`` ``[1, warm_up + length]``: 1 where x is inside the recording, else 0;
-    - ``mel`` ``[M, frames]``: columns of the file's mel, with ``context_frames`` on each side;
+    - ``mel`` ``[M, frames]``: columns of the file's mel, or of its other features, with
+      ``context_frames`` on each side;
     - ``frame`` ``[frames]``: the column of mel for each frame: its own, and outside the recording
       the first or last one of the recording;
     - ``speaker`` ``[]``: index; other conditions of the model likewise by their names;
@@ -170,6 +180,12 @@ class Windows(Dataset[dict[str, Tensor]]):
         if len(self.drop) > len(names):
             raise ValueError(f"drop={drop} names a condition that is none of {list(names)}")
         self.augment, self.feedback_noise = augment, feedback_noise
+        if plan.features is not None:
+            if augment:
+                raise ValueError(
+                    f"augment={augment} changes the recordings, and not their features; set it to 0"
+                )
+            require_features(corpus, plan.features)
         self._ends = np.cumsum([len(utterance.samples) for utterance in corpus.utterances])
         for name in corpus.speakers if plan.speakers else ():
             if name not in plan.speakers:
@@ -188,9 +204,9 @@ class Windows(Dataset[dict[str, Tensor]]):
         """Return several windows at once, as a loader requests them; ``collate`` batches them."""
         plan, places = self.plan, [self._source(index) for index in indices]
         whole = _audio(places, plan)
-        if plan.mel is not None:
+        if plan.frame_channels:
             n_hops = (plan.warm_up + plan.length) // plan.hop
-            rows = [self._mel(u, (at - plan.warm_up) // plan.hop, n_hops) for u, at in places]
+            rows = [self._frames(u, (at - plan.warm_up) // plan.hop, n_hops) for u, at in places]
             whole |= {key: torch.stack([row[key] for row in rows]) for key in ("mel", "frame")}
         for one in plan.conditions:
             whole[one.name] = torch.stack([one.of_recording(u) for u, _ in places])
@@ -276,11 +292,15 @@ class Windows(Dataset[dict[str, Tensor]]):
         beyond = max(0, length - self.plan.length)
         return math.ceil(beyond / self.plan.hop) + 1
 
-    def _mel(self, utterance: Source, first: int, count: int) -> dict[str, Tensor]:
-        """Return columns of the whole file's mel, and the one for each frame."""
+    def _frames(self, utterance: Source, first: int, count: int) -> dict[str, Tensor]:
+        """Return columns of the whole file's mel or features, and the one for each frame."""
         mel, length = self.plan.mel, utterance.n_samples
-        assert mel is not None
         first, count = first - self.plan.context_frames, count + 2 * self.plan.context_frames
+        if self.plan.features is not None:
+            assert isinstance(utterance, Utterance) and utterance.features is not None  # noqa: PT018
+            values, frames = columns(utterance.features, self.plan.features, first, count)
+            return {"mel": values, "frame": frames}
+        assert mel is not None
         # A part of the file is enough: from a hop before the first row, or far enough from the end
         # for the reflection there, up to the end of the last row.
         begin = min(first * mel.hop_samples - mel.pad_samples, length - 2 * mel.n_fft)

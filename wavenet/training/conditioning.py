@@ -39,6 +39,7 @@ LEAST_GAIN_BITS = 0.001
 
 _REMEDIES = {
     "mel": "train longer, or check that the settings of model.mel fit the audio (f_max_hz, n_mels)",
+    "features": "train longer, or check that the frames fit the audio (model.features.hop_samples)",
     "speaker": "train longer, or check that folders are speakers (`wavenet inspect`)",
 }
 
@@ -59,11 +60,12 @@ class ShuffledConditioning:
     def __init__(self, plan: WindowPlan, warmup_steps: int = 0) -> None:
         self.earliest = max(EARLIEST_STEP, warmup_steps)
         constant = [one.name for one in plan.conditions if one.name != "speaker"]
-        if plan.mel is not None:
-            self.name = "mel"
+        self._in_frames = plan.frame_channels > 0
+        if self._in_frames:
+            self.name = "mel" if plan.features is None else "features"
         else:
             self.name = "speaker" if len(plan.speakers) > 1 or not constant else constant[0]
-        self._keys = ("mel", "frame") if self.name == "mel" else (self.name,)
+        self._keys = ("mel", "frame") if self._in_frames else (self.name,)
         self.applies = self.name != "speaker" or len(plan.speakers) > 1
         self._warned = False
         self.start(torch.device("cpu"))
@@ -95,7 +97,7 @@ class ShuffledConditioning:
             before = self._before
         other = {key: torch.cat([before[key], value[:-1]]) for key, value in given.items()}
         differs = torch.ones_like(count)
-        if self.name != "mel":
+        if not self._in_frames:
             unequal = other[self.name] != given[self.name]
             differs = unequal.reshape(len(count), -1).any(-1).to(count)
         shuffled = nats({**batch, **other})

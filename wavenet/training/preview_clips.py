@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from wavenet.data import Corpus, Utterance, WindowPlan
-from wavenet.features.mel_config import MelConfig
+from wavenet.data.frame_features import columns
+from wavenet.features import log_mel
 
 PIECES = 3
 """How many are listened to."""
@@ -27,8 +28,8 @@ class Piece:
         name: for files and TensorBoard.
         title: for a picture.
         reference: samples ``[T]`` in [-1, 1].
-        mel: settings of the reference's mel, from which a model resynthesizes it; None: what
-            it generates has nothing to do with the reference.
+        frames: mel or other features of the reference, from which a model resynthesizes it,
+            ``[M, F]``; None: what it generates has nothing to do with the reference.
         speaker: index, for a model with speakers.
         conditions: values of the model's further conditions, by name.
     """
@@ -36,7 +37,7 @@ class Piece:
     name: str
     title: str
     reference: Tensor
-    mel: MelConfig | None
+    frames: Tensor | None
     speaker: int | None
     conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -49,10 +50,10 @@ def choose_pieces(corpus: Corpus, plan: WindowPlan, seconds: float) -> list[Piec
     """
     n_samples = max(1, round(seconds * corpus.sample_rate))
     utterances = _by_turns(corpus, n_samples)
-    if plan.mel is None and plan.speakers:
+    if not plan.frame_channels and plan.speakers:
         first = {utterance.speaker: utterance for utterance in reversed(utterances)}
         utterances = [u for u in utterances if first[u.speaker] is u]
-    elif plan.mel is None:
+    elif not plan.frame_channels:
         utterances = utterances * PIECES
     return [
         _piece(i, utterance, plan, n_samples) for i, utterance in enumerate(utterances[:PIECES])
@@ -72,7 +73,7 @@ def _by_turns(corpus: Corpus, n_samples: int) -> list[Utterance]:
 
 def _piece(i: int, utterance: Utterance, plan: WindowPlan, n_samples: int) -> Piece:
     speaker = plan.speakers.index(utterance.speaker) if plan.speakers else None
-    if plan.mel is not None:
+    if plan.frame_channels:
         shown = re.sub(r"\.(wav|flac|ogg|mp3|aiff?)$", "", utterance.name)
     else:
         shown = utterance.speaker if plan.speakers else "free"
@@ -80,7 +81,18 @@ def _piece(i: int, utterance: Utterance, plan: WindowPlan, n_samples: int) -> Pi
     reference = utterance.audio(0, min(n_samples, len(utterance.samples)))
     further = [one for one in plan.conditions if one.name != "speaker"]
     conditions = {one.name: one.of_recording(utterance) for one in further}
-    return Piece(name, utterance.name, reference, plan.mel, speaker, conditions)
+    frames = _frames(utterance, plan, reference)
+    return Piece(name, utterance.name, reference, frames, speaker, conditions)
+
+
+def _frames(utterance: Utterance, plan: WindowPlan, reference: Tensor) -> Tensor | None:
+    """Return the mel of a reference, or its features."""
+    if plan.mel is not None:
+        return log_mel(reference, plan.mel)
+    if plan.features is None or utterance.features is None:
+        return None
+    count = math.ceil(len(reference) / plan.hop)
+    return columns(utterance.features, plan.features, 0, count)[0]
 
 
 def corpus_level_db(corpus: Corpus) -> float:

@@ -300,6 +300,11 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
 
 def _open(config: TrainingConfig, sample_rate: int, progress: Progress) -> Corpus:
     listing = find_corpus(config.corpus, root=config.corpus_root, download=config.download)
+    if config.trim_db is not None and any(one.features for one in listing.recordings):
+        raise ConfigError(
+            f"trim_silence={config.trim_silence} would shift recordings against their features; "
+            "set it to false"
+        )
     return read_cached(
         listing,
         sample_rate,

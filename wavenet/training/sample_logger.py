@@ -20,7 +20,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from wavenet.audio import write_audio
-from wavenet.features import log_mel
 from wavenet.features.plots import plot_spectrograms
 from wavenet.generation import stream
 from wavenet.model import WaveNet
@@ -92,7 +91,7 @@ class SampleLogger:
 
     def _expected_db(self) -> float:
         """Level that generated audio should have: of the references, or of the corpus."""
-        if any(piece.mel is None for piece in self.pieces):
+        if any(piece.frames is None for piece in self.pieces):
             return self.corpus_db
         return level_db([piece.reference for piece in self.pieces])
 
@@ -134,14 +133,14 @@ def generate_clips(
         stopped: asked now and then; if it is true, the answer is None.
     """
     model = copy.deepcopy(model).cpu().eval()
-    mel, speakers = pieces[0].mel, [p.speaker for p in pieces if p.speaker is not None]
-    filterbank = None if mel is None else model.mel_filterbank
+    speakers = [piece.speaker for piece in pieces if piece.speaker is not None]
+    frames = [piece.frames for piece in pieces if piece.frames is not None]
     lengths = [len(piece.reference) for piece in pieces]
     chunks = stream(
         model,
         chunk_samples=model.sample_rate // 20 or 1,
         n_samples=lengths,
-        mel=None if mel is None else [log_mel(p.reference, mel, filterbank) for p in pieces],
+        mel=frames or None,
         speaker=speakers or None,
         conditions={
             name: torch.stack([piece.conditions[name] for piece in pieces])
