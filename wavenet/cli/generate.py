@@ -159,7 +159,7 @@ def _require_mel(options: argparse.Namespace, model: WaveNet) -> None:
     given = options.mel_from is not None or options.features is not None
     if given or config.local is None or config.unconditional:
         return
-    if config.mel is None:
+    if config.features is not None:
         raise ValueError(
             f"{options.model} needs features, {config.features.channels} values every "
             f"{config.features.hop_samples} samples; give --features FILE"
