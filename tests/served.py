@@ -65,7 +65,7 @@ class Server:
     def __init__(self, service: Service) -> None:
         listener = bound_socket("127.0.0.1", 0)
         self.service, self.port = service, listener.getsockname()[1]
-        self._server = make_server(service)
+        self._server = make_server(service, local=True)
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
         while not self._server.started:

@@ -376,3 +376,41 @@ def test_hooks_blocks_and_other_objects_are_refused() -> None:
         causal(nn.Conv1d(2, 2, 1), in_channels=3)
     with pytest.raises(ValueError, match="in_channels"):
         causal(nn.Conv1d(2, 2, 1), in_channels=-3)
+
+
+class InColumns(nn.Module):
+    """A layer on ``[B, T, C]``, behind a convolution."""
+
+    def __init__(self, leaf: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.leaf = nn.Conv1d(2, 4, 1), leaf
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.leaf(self.conv(x).transpose(1, 2))
+        return y.transpose(1, 2)
+
+
+@pytest.mark.parametrize("leaf", [nn.GLU(dim=-1), nn.Softmax(-1), nn.LogSoftmax(-1)])
+def test_a_layer_over_the_last_axis_of_transposed_columns_stays_over_channels(
+    leaf: nn.Module,
+) -> None:
+    module = InColumns(leaf).double()
+    block = causal(module)
+    assert difference(module, block, 40) < EXACT
+    check_causal(block)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.sub(1.5, x),
+        lambda x: torch.div(1.5, x.abs() + 1),
+        lambda x: 1.5 - x,
+        lambda x: 1.5 / (x.abs() + 1),
+        lambda x: torch.sub(x, 1.5),
+        lambda x: torch.div(x, 1.5),
+    ],
+)
+def test_a_number_keeps_its_side(function: Callable[[Tensor], Tensor]) -> None:
+    module = Applied(function).double()
+    assert difference(module, causal(module), 40) < EXACT

@@ -293,3 +293,13 @@ def test_a_sequence_within_sequences_without_end_is_refused(tmp_path: Path) -> N
 def test_a_checkpoint_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep it as a .nam file"):
         model_of("lstm", tmp_path).save(tmp_path / "folder")
+
+
+def test_a_sequence_is_as_old_as_its_newest_model_allows(tmp_path: Path) -> None:
+    sequence = NamSequential([NamWaveNet(preset("a2-lite")), NamWaveNet(preset("nano"))])
+    with pytest.raises(ValueError, match=r"version 0.5.4 cannot describe this network; use 0.7.0"):
+        write_nam(tmp_path / "old.nam", sequence, version="0.5.4")
+    write_nam(tmp_path / "new.nam", sequence)
+    content = json.loads((tmp_path / "new.nam").read_text())
+    versions = {one["version"] for one in content["config"]["models"]} | {content["version"]}
+    assert versions == {"0.7.0"}

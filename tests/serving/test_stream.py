@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 from served import RATE, Server, running, tone, tone_file
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import wavenet
@@ -205,3 +205,14 @@ def test_an_amplifier_answers_live_and_whole(
         assert (len(whole), rate) == (len(audio), RATE)
         assert server.error("POST", "/process?model=fuzz", b"x")[0] == 404
         assert server.error("POST", "/process", b"x")[0] == 415
+
+
+def test_a_page_of_another_site_gets_no_socket(served: Server) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(served.url("/stream"), origin="http://elsewhere").__enter__()
+
+
+def test_a_setting_beyond_all_numbers_is_an_error_in_json(served: Server) -> None:
+    with connect(served.url("/stream")) as socket:
+        socket.send('{"temperature": 1%s}' % ("0" * 500))
+        assert json.loads(socket.recv(WAIT_S))["status"] == 400

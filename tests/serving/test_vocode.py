@@ -19,6 +19,7 @@ import wavenet
 from wavenet import WaveNet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
+from wavenet.features.mel_files import write_mel
 from wavenet.features.mel_warping import MelWarp, change_speed
 from wavenet.serving.limits import Limits
 
@@ -135,6 +136,30 @@ def test_other_paths_methods_and_pages_of_other_sites_are_refused(served: Server
     assert served.error("GET", "/nothing")[0] == 404
     status, content, _ = served.ask("GET", "/info", headers={"Origin": "http://elsewhere"})
     assert (status, list(json.loads(content))) == (403, ["error"])
+    for headers in ({"Origin": "http://["}, {"Host": "elsewhere", "Origin": "http://elsewhere"}):
+        status, content, _ = served.ask("GET", "/info", headers=headers)
+        assert (status, list(json.loads(content))) == (403, ["error"])
+    for name in ("localhost", "[::1]"):
+        assert served.ask("GET", "/info", headers={"Host": f"{name}:8000"})[0] == 200
+
+
+def test_a_mel_in_another_unit_that_gives_no_finite_samples_is_an_error(
+    served: Server, voice: WaveNet, tmp_path: Path
+) -> None:
+    assert voice.config.mel is not None
+    n_frames = voice.config.mel.frames(3000)
+    mel = torch.full((20, n_frames), 1e30)
+    write_mel(tmp_path / "a.npz", [mel], voice.config.mel, 3000)
+    body = (tmp_path / "a.npz").read_bytes()
+    for form in ("wav", "pcm"):
+        status, message = served.error("POST", f"/vocode?format={form}&refine=0", body)
+        assert status == 422, message
+
+
+@pytest.mark.parametrize("name", ["max_seconds", "timeout_s", "grace_s"])
+def test_a_limit_without_an_end_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}=inf must be .* finite, in seconds"):
+        Limits(**{name: float("inf")})
 
 
 def test_large_and_long_bodies_are_refused(voice: WaveNet, tmp_path: Path) -> None:

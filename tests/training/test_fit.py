@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
@@ -16,6 +17,7 @@ import wavenet
 from wavenet.data import Corpus, find_corpus, read_cached
 from wavenet.training import ConfigError, TrainingConfig, fit, train
 from wavenet.training.callbacks import HOOKS
+from wavenet.training.errors import TrainingError
 from wavenet.training.recipe import parse_training
 
 BRIEF: dict[str, Any] = {
@@ -236,3 +238,32 @@ def test_what_names_no_logger_or_callback_is_refused_before_anything_is_written(
             run(TrainingConfig(**BRIEF, **changes, corpus=str(tones)))
         assert message in str(caught.value)
         assert not out.exists()
+
+
+class Counts:
+    """Keeps a number."""
+
+    def __init__(self, number: Any) -> None:
+        self.number = number
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.number = state["number"]
+
+
+def test_callbacks_of_one_class_keep_their_own_states(tones: Path, tmp_path: Path) -> None:
+    brief = TrainingConfig(**{**BRIEF, "max_steps": 1, "batch_size": 1})
+    fit(small_model(), tones, tmp_path, brief, callbacks=[Counts(1), Counts(2)])
+    again = [Counts(0), Counts(0)]
+    fit(small_model(), tones, tmp_path, brief, callbacks=again, resume=True)
+    assert [one.number for one in again] == [1, 2]
+
+
+def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_saved(
+    tones: Path, tmp_path: Path
+) -> None:
+    brief = TrainingConfig(**{**BRIEF, "max_steps": 1, "batch_size": 1})
+    with pytest.raises(TrainingError, match=r"Counts could not be read again; let state_dict\(\)"):
+        fit(small_model(), tones, tmp_path, brief, callbacks=[Counts(np.float64(9))])

@@ -122,7 +122,7 @@ def describe(
     weights = model.flat() if isinstance(model, NamModel) else flat(model)
     if not bool(weights.isfinite().all()):
         raise ValueError("the model has weights that are not finite; it cannot be exported")
-    plain = isinstance(model, NamModel) or _is_plain(model)
+    plain = _is_plain(model)
     if version is None:
         version = PLAIN_VERSION if plain else VERSION
     if version == PLAIN_VERSION and not plain:
@@ -149,9 +149,8 @@ def _simple_config(model: NamModel, version: str) -> dict[str, Any]:
 
 
 def _in_sequence(model: NamWaveNet | NamModel, version: str) -> dict[str, Any]:
-    """Return a model of a sequence: in the version of the whole if that can describe it."""
-    newer = not isinstance(model, NamModel) and not _is_plain(model)
-    return describe(model, model.metadata, VERSION if newer else version)
+    """Return a model of a sequence, in the version of the whole."""
+    return describe(model, model.metadata, version)
 
 
 def _config(model: NamWaveNet, plain: bool) -> dict[str, Any]:
@@ -241,8 +240,12 @@ def _film(config: ArrayConfig, name: str) -> dict[str, Any]:
 _PLAIN_ACTIVATIONS = ("Tanh", "Hardtanh", "Fasttanh", "ReLU", "Sigmoid")
 
 
-def _is_plain(model: NamWaveNet) -> bool:
+def _is_plain(model: NamWaveNet | NamModel) -> bool:
     """Return true if version 0.5.4 can describe the model."""
+    if isinstance(model, NamSequential):
+        return all(_is_plain(cast("NamWaveNet | NamModel", one)) for one in model.models())
+    if isinstance(model, NamModel):
+        return True
     config = model.config
     if config.head is not None or config.condition is not None or config.in_channels != 1:
         return False

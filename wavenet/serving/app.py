@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,27 +27,42 @@ _Answer = Callable[[Service, Request], Awaitable[Response]]
 _Live = Callable[[Service, Socket], Awaitable[None]]
 
 
-def make_app(service: Service) -> Starlette:
-    """Return the application of a service; its worker ends with it."""
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def make_app(service: Service, *, local: bool = False) -> Starlette:
+    """Return the application of a service; its worker ends with it.
+
+    Args:
+        service: what is served.
+        local: whether the address is this machine's own: requests under another name are refused,
+            as the page of another site could send them by a name that it lets point here.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         service.worker.stop()
 
+    def endpoint(name: str, answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
+        return _endpoint(service, name, answer, local)
+
+    def live(name: str, serve: _Live) -> Callable[[WebSocket], Awaitable[None]]:
+        return _socket(service, name, serve, local)
+
     routes: list[BaseRoute] = [
-        Route("/", _endpoint(service, "page", page.index)),
-        Route("/page/{name}", _endpoint(service, "page", page.asset)),
-        Route("/info", _endpoint(service, "info", page.info)),
-        Route("/run", _endpoint(service, "run", page.previews)),
-        Route("/run/{step}/{name}", _endpoint(service, "run", page.preview)),
-        Route("/vocode", _endpoint(service, "vocode", vocode.vocode), methods=["POST"]),
-        Route("/baseline", _endpoint(service, "baseline", vocode.baseline), methods=["POST"]),
-        Route("/process", _endpoint(service, "process", process.process), methods=["POST"]),
-        WebSocketRoute("/stream", _socket(service, "stream", stream.stream)),
-        WebSocketRoute("/process", _socket(service, "process", process.process_live)),
-        Route("/healthz", _endpoint(service, "healthz", _healthz)),
-        Route("/metrics", _endpoint(service, "metrics", _metrics)),
+        Route("/", endpoint("page", page.index)),
+        Route("/page/{name}", endpoint("page", page.asset)),
+        Route("/info", endpoint("info", page.info)),
+        Route("/run", endpoint("run", page.previews)),
+        Route("/run/{step}/{name}", endpoint("run", page.preview)),
+        Route("/vocode", endpoint("vocode", vocode.vocode), methods=["POST"]),
+        Route("/baseline", endpoint("baseline", vocode.baseline), methods=["POST"]),
+        Route("/process", endpoint("process", process.process), methods=["POST"]),
+        WebSocketRoute("/stream", live("stream", stream.stream)),
+        WebSocketRoute("/process", live("process", process.process_live)),
+        Route("/healthz", endpoint("healthz", _healthz)),
+        Route("/metrics", endpoint("metrics", _metrics)),
     ]
     return Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error}
@@ -64,45 +80,67 @@ async def _metrics(service: Service, request: Request) -> Response:
 
 
 def _endpoint(
-    service: Service, name: str, answer: _Answer
+    service: Service, name: str, answer: _Answer, local: bool
 ) -> Callable[[Request], Awaitable[Response]]:
     """Count answers, and turn errors into them."""
 
     async def endpoint(request: Request) -> Response:
         try:
-            _require_own_page(request.headers.get("origin"), request.headers.get("host"))
+            _require_own_page(request.headers, local)
             response = await answer(service, request)
         except RequestError as error:
             response = _error(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            response = _error(_unexpected(name, error))
         service.metrics.answered(name, response.status_code)
         return response
 
     return endpoint
 
 
-def _socket(service: Service, name: str, serve: _Live) -> Callable[[WebSocket], Awaitable[None]]:
+def _socket(
+    service: Service, name: str, serve: _Live, local: bool
+) -> Callable[[WebSocket], Awaitable[None]]:
     """Count WebSockets, and send errors before closing them."""
 
     async def endpoint(websocket: WebSocket) -> None:
         socket, status = Socket(websocket, service.limits), 101
         try:
-            _require_own_page(websocket.headers.get("origin"), websocket.headers.get("host"))
+            _require_own_page(websocket.headers, local)
             await serve(service, socket)
         except RequestError as error:
             status = error.status
             await socket.refuse(error)
         except WebSocketDisconnect:
             status = 499
+        except Exception as error:  # noqa: BLE001 - as above
+            status = 500
+            await socket.refuse(_unexpected(name, error))
         finally:
             service.metrics.answered(name, status)
 
     return endpoint
 
 
-def _require_own_page(origin: str | None, host: str | None) -> None:
+def _require_own_page(headers: Headers, local: bool) -> None:
     """Refuse pages of other sites, which a browser lets send requests to a local server."""
-    if origin is not None and urlsplit(origin).netloc != host:
+    origin, host = headers.get("origin"), headers.get("host", "")
+    try:
+        own = origin is None or urlsplit(origin).netloc == host
+        known = not local or urlsplit(f"//{host}").hostname in _LOCAL_NAMES
+    except ValueError:
+        own = known = False
+    if not own:
         raise RequestError(403, "requests from pages of other sites are refused")
+    if not known:
+        raise RequestError(403, f"this server is {' or '.join(_LOCAL_NAMES)}, not {host[:80]!r}")
+
+
+def _unexpected(name: str, error: Exception) -> RequestError:
+    """Log an error that no endpoint expects in one line; return the answer."""
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    logger.error("/%s: %s", name, what)
+    return RequestError(500, "the server failed at this request; its log has the error")
 
 
 def _error(error: RequestError) -> Response:

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from torch import Tensor
 
 from wavenet.audio import AudioError, audio_info, write_audio
+from wavenet.audio.libraries import import_soundfile
 from wavenet.features.mel_files import MelFileError
 from wavenet.generation.mel_sources import open_source
 from wavenet.model import WaveNet
@@ -83,6 +84,12 @@ def read_mel(path: Path, model: WaveNet, limits: Limits) -> tuple[Tensor, int]:
 
 def require_audio(path: Path, limits: Limits) -> None:
     """Raise RequestError unless the body is audio that is short enough."""
+    try:
+        import_soundfile().info(str(path))  # PyAV would decode all of it to know its length
+    except RuntimeError:
+        raise RequestError(
+            415, "the body: not an audio file that can be read; send wav, flac, ogg or mp3"
+        ) from None
     try:
         duration_s = audio_info(path).duration_s
     except AudioError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -33,10 +34,12 @@ class Limits:
         if self.max_queue < 0:
             raise ValueError(f"max_queue={self.max_queue} must be at least 0")
         for name in ("max_seconds", "timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0, in seconds")
-        if not self.grace_s >= 0:
-            raise ValueError(f"grace_s={self.grace_s} must be at least 0, in seconds")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must be above 0 and finite, in seconds"
+                )
+        if not 0 <= self.grace_s < math.inf:
+            raise ValueError(f"grace_s={self.grace_s} must be at least 0 and finite, in seconds")
 
 
 class RequestError(Exception):

@@ -39,7 +39,15 @@ class Output(AsyncIterator[Tensor]):
         return self._most is None or self._ready < self._most
 
     def put(self, samples: Tensor, ended: bool) -> None:
-        """Hand over samples; called by the worker."""
+        """Hand over samples; called by the worker. Those that are not finite end the request."""
+        if not bool(samples.isfinite().all()):
+            self.fail(
+                RequestError(
+                    422, "the mel gives no finite samples; check its unit, natural logarithms"
+                )
+            )
+            self.cancel()
+            return
         with self._lock:
             self._ready += len(samples)
         if len(samples):

@@ -41,7 +41,7 @@ async def process(service: Service, request: Request) -> Response:
     async with spooled(request, service.limits) as path:
         require_audio(path, service.limits)
         target = path.with_name(f"made.{suffix}")
-        async with service.heavy:
+        async with service.heavy():
             await asyncio.to_thread(_process, model, path, target)
         return Response(target.read_bytes(), media_type=FORMATS[suffix])
 

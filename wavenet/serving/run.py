@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 
 import uvicorn
@@ -36,11 +37,16 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(service: Service) -> uvicorn.Server:
-    """Return the server; ``run(sockets=[...])`` serves until a signal ends it."""
+def make_server(service: Service, *, local: bool = False) -> uvicorn.Server:
+    """Return the server; ``run(sockets=[...])`` serves until a signal ends it.
+
+    Args:
+        service: what is served.
+        local: see ``make_app``.
+    """
     limits = service.limits
     config = uvicorn.Config(
-        make_app(service),
+        make_app(service, local=local),
         lifespan="on",
         loop="asyncio",
         http="h11",
@@ -57,7 +63,8 @@ def make_server(service: Service) -> uvicorn.Server:
 
 def serve(service: Service, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; running requests get ``grace_s`` to finish."""
-    server = make_server(service)
+    address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
+    server = make_server(service, local=address.is_loopback)
     # uvicorn raises the signal again after it has shut down: the server has ended well.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run(sockets=[listener])

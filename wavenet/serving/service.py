@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,6 @@ class Service:
         amplifiers: models for ``/process`` by name: one channel in, one out, with a sample rate.
         run: folder of a training run whose previews are shown, or None.
         worker: generates; begins with the service.
-        heavy: held while something long is computed beside the worker.
     """
 
     name: str
@@ -54,14 +54,13 @@ class Service:
     run: Path | None = None
     metrics: Metrics = field(init=False)
     worker: Worker = field(init=False)
-    heavy: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         if self.model.config.mel is None:
             raise ValueError(f"{self.name} takes no mel; serve a mel-conditioned model")
         self._sampling = functools.lru_cache(64)(self._resolve)
         self._sampling(None, self.refine)  # a wrong engine, or weights, are refused now
-        self.heavy = asyncio.Semaphore(_HEAVY_AT_ONCE)
+        self._heavy, self._n_heavy = asyncio.Semaphore(_HEAVY_AT_ONCE), 0
         self.metrics = Metrics(self.model.sample_rate)
         self.worker = Worker(self.model, self.limits, self.metrics)
 
@@ -70,6 +69,24 @@ class Service:
         """Settings of the voice's mel."""
         assert self.model.config.mel is not None
         return self.model.config.mel
+
+    @contextlib.asynccontextmanager
+    async def heavy(self) -> AsyncIterator[None]:
+        """Hold one of few places, while something long is computed beside the worker.
+
+        Raises:
+            RequestError: if too many wait (429), or waiting and work take too long (504).
+        """
+        if self._n_heavy >= _HEAVY_AT_ONCE + self.limits.max_queue:
+            raise RequestError(429, f"{self.limits.max_queue} requests wait already", 5)
+        self._n_heavy += 1
+        try:
+            async with asyncio.timeout(self.limits.timeout_s), self._heavy:
+                yield
+        except TimeoutError:
+            raise RequestError(504, f"not done within {self.limits.timeout_s:g} s", 5) from None
+        finally:
+            self._n_heavy -= 1
 
     def submit(
         self,

@@ -95,7 +95,7 @@ def _integer(most: int) -> Callable[[str, Any], int]:
 def _number(name: str, value: Any) -> float:
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found) or isinstance(value, bool):
         raise RequestError(400, f"{name}={str(value)[:40]!r} must be a number")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from torch import Tensor
 
 from wavenet.audio.writing import stored_values
@@ -73,6 +73,9 @@ class Socket:
         code = _TRY_LATER if error.retry_after_s is not None else _REFUSED
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
             async with asyncio.timeout(1):
+                if self._socket.application_state is WebSocketState.CONNECTING:
+                    await self._socket.close(code)  # before the handshake: HTTP 403
+                    return
                 await self._socket.send_json(content)
                 await self._socket.close(code)
 

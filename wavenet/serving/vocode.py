@@ -61,7 +61,7 @@ async def baseline(service: Service, request: Request) -> Response:
         raise RequestError(501, f"system={system!r} is missing here: {reason}")
     settings = read_settings(query, service.model)
     mel, n_samples = await _mel_of(service, request, settings)
-    async with service.heavy:
+    async with service.heavy():
         made = await asyncio.to_thread(_without_network, service, system, mel, n_samples, settings)
     return await _file(made, service, settings)
 

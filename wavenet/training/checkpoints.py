@@ -130,7 +130,9 @@ class Checkpoints:
         trainer.throughput.pause()
         trainer.require_finite()
         if trainer.is_global_zero:
-            _write(self.folder / f"step-{step:08d}", {**_state(trainer), "run": self.run})
+            state = {**_state(trainer), "run": self.run}
+            _require_readable(state["callbacks"])
+            _write(self.folder / f"step-{step:08d}", state)
             _keep_last(self.folder, step)
         self._saved = step
 
@@ -148,9 +150,7 @@ def _state(trainer: Trainer) -> dict[str, Any]:
         "state_dict": weights,
         "optimizer_states": [trainer.optimizer.state_dict()],
         "callbacks": {
-            type(one).__qualname__: one.state_dict()
-            for one in (trainer.outputs.export, *trainer.extras.callbacks)
-            if hasattr(one, "state_dict")
+            name: one.state_dict() for name, one in _named(trainer) if hasattr(one, "state_dict")
         },
     }
     if scale:
@@ -174,9 +174,9 @@ def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.global_step = state["global_step"]
     trainer.module.load_state_dict(state.get("current_model_state", state["state_dict"]))
     trainer.optimizer.load_state_dict(state["optimizer_states"][0])
-    for one in (trainer.outputs.export, *trainer.extras.callbacks):
-        if type(one).__qualname__ in state["callbacks"]:
-            one.load_state_dict(state["callbacks"][type(one).__qualname__])
+    for name, one in _named(trainer):
+        if name in state["callbacks"]:
+            one.load_state_dict(state["callbacks"][name])
     if SCALE in state:
         trainer.strategy.precision.load_state_dict(state[SCALE])
     if trainer.average is not None:
@@ -188,6 +188,33 @@ def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
         trainer.time_limit.load_state_dict(state["time"])
         if state["time"]["decays_over"] is not None:
             trainer.decay_over(*state["time"]["decays_over"])
+
+
+def _named(trainer: Trainer) -> list[tuple[str, Any]]:
+    """Return what has a state of its own, by its class; further ones of a class are numbered."""
+    named: list[tuple[str, Any]] = []
+    count: dict[str, int] = {}
+    for one in (trainer.outputs.export, *trainer.extras.callbacks):
+        name = type(one).__qualname__
+        count[name] = count.get(name, 0) + 1
+        named.append((name if count[name] == 1 else f"{name}#{count[name]}", one))
+    return named
+
+
+def _require_readable(states: dict[str, Any]) -> None:
+    """Raise TrainingError for states of callbacks that a resumed run would not read."""
+    buffer = io.BytesIO()
+    torch.save(states, buffer)
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = "such values" if found is None else found[1]
+        raise TrainingError(
+            f"a checkpoint with {what} of {', '.join(states)} could not be read again; let "
+            "state_dict() return tensors and plain values"
+        ) from None
 
 
 def _write(stem: Path, content: dict[str, Any]) -> None:
@@ -296,7 +323,9 @@ def _read(path: Path) -> Checkpoint | None:
             return None
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return Checkpoint(path, loaded["global_step"], loaded["run"])
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except pickle.UnpicklingError as error:  # it is as it was written
+        raise TrainingError(f"{path}: {str(error).splitlines()[0][:200]}") from None
+    except (OSError, RuntimeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

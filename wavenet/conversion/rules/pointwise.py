@@ -105,14 +105,15 @@ def _module(call: Call, *, by_column: bool) -> nn.Module:
     """Return a module that computes the call."""
     owner, signals = call.tracer.owner, call.signals
     canonical = signals[0].axes == CANONICAL
-    if is_torchs(owner) and len(signals) == 1 and (canonical or not owner._parameters):
+    as_it_is = canonical or (not by_column and not owner._parameters)
+    if is_torchs(owner) and len(signals) == 1 and as_it_is:
         return owner
     others = [value for value in call.args if not isinstance(value, Signal)]
     if len(signals) == 2 and len(call.args) == 2 and not call.kwargs and call.name in _JOINS:
         return _JOINS[call.name]()
     name = call.name.strip("_").removeprefix("i" if call.name.startswith("__i") else "")
     name = {"radd": "add", "rmul": "mul"}.get(name, name)
-    number = others[0] if len(others) == 1 else None
+    number = others[0] if len(others) == 1 and call.args[0] is signals[0] else None
     if name in _WITH_NUMBER and isinstance(number, int | float) and not call.kwargs:
         return _WITH_NUMBER[name](number)
     kwargs = {key: value for key, value in call.kwargs.items() if key != "inplace"}
