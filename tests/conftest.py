@@ -107,6 +107,12 @@ def start_python(processes: ForkServerContext) -> Callable[..., BaseProcess]:
 
 
 @pytest.fixture(autouse=True)
+def threads() -> None:
+    """One thread, whatever a test before has set: in torch, and in the libraries behind it."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
     """Put back the handlers of signals, which the command's entry point sets for its process."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

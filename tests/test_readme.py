@@ -121,7 +121,7 @@ def test_python_and_commands_of_a_page_run_in_their_order(page: str, workplace: 
 def test_training_is_measured_with_the_presets_that_are_named(workplace: Path) -> None:
     given = [
         words
-        for _, text in blocks("docs/how-to/doctor.md", "sh")
+        for _, text in blocks("docs/how-to/doctor.md", "bash")
         for words in commands(text)
         if words[:2] == ["bench", "train"]
     ]

@@ -71,13 +71,19 @@ class WindowPlan:
         """Make a plan for a model and a window length in seconds, rounded up to whole hops.
 
         Raises:
-            ValueError: if window_s is not positive, or the model needs speakers without names.
+            ValueError: if window_s is not positive, or the model needs speakers without names, or
+                upsamples its features, which windows do not support.
         """
         config = model.config
         if config.speakers and not config.speaker_names:
             raise ValueError(
                 f"model.speakers={config.speakers} without speaker_names: files cannot be assigned "
                 "to speakers; set speakers_by_folder"
+            )
+        if config.features is not None and config.features.upsampling is not None:
+            raise ValueError(
+                "model.features.upsampling is for imported models; train with features alone, which "
+                "are interpolated"
             )
         if not 0 < window_s < math.inf:
             raise ValueError(f"window_s={window_s} must be positive and finite")
