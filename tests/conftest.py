@@ -50,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_gpu)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """One thread, whatever a test before has set: in torch, and in the libraries behind it."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The cache of decoded corpora: one for all tests, and none of the user's."""
@@ -104,12 +110,6 @@ def start_python(processes: ForkServerContext) -> Callable[..., BaseProcess]:
         return process
 
     return start
-
-
-@pytest.fixture(autouse=True)
-def threads() -> None:
-    """One thread, whatever a test before has set: in torch, and in the libraries behind it."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

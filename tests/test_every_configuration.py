@@ -288,9 +288,7 @@ def test_training_stopped_halfway_and_resumed_ends_with_the_same_bits(
     )
     features = CONFIGURATIONS[name].features
     if features is not None and features.upsampling is not None:
-        with pytest.raises(
-            ValueError, match=r"^model\.features\.upsampling is for imported models"
-        ):
+        with pytest.raises(ValueError, match=r"^model\.features\.upsampling is for imported"):
             train(config, tmp_path / "out")
         assert not (tmp_path / "out").exists()
         return

@@ -82,8 +82,8 @@ class WindowPlan:
             )
         if config.features is not None and config.features.upsampling is not None:
             raise ValueError(
-                "model.features.upsampling is for imported models; train with features alone, which "
-                "are interpolated"
+                "model.features.upsampling is for imported models; train without it: frames are "
+                "interpolated"
             )
         if not 0 < window_s < math.inf:
             raise ValueError(f"window_s={window_s} must be positive and finite")
