@@ -323,9 +323,7 @@ def _read(path: Path) -> Checkpoint | None:
             return None
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return Checkpoint(path, loaded["global_step"], loaded["run"])
-    except pickle.UnpicklingError as error:  # it is as it was written
-        raise TrainingError(f"{path}: {str(error).splitlines()[0][:200]}") from None
-    except (OSError, RuntimeError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile):
         return None
 
 
