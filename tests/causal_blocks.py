@@ -39,12 +39,16 @@ from wavenet.nn import (
 SMALL = {"layers_per_stack": 2, "stacks": 2, "residual_channels": 4, "skip_channels": 6}
 
 
-def u_net(channels: int, depth: int) -> Causal:
+def u_net(channels: int, depth: int, stride: int = 2) -> Chain:
     """Strided convolutions down, transposed ones up, and a connection on every level."""
     inside = [u_net(2 * channels, depth - 1)] if depth > 1 else []
-    down = CausalConv1d(channels, 2 * channels, 4, stride=2)
-    up = CausalConvTranspose1d(2 * channels, channels, 4, stride=2)
-    inner = Chain(down, nn.ELU(), *inside, up, nn.ELU())
+    inner = Chain(
+        CausalConv1d(channels, 2 * channels, 2 * stride, stride=stride),
+        nn.ELU(),
+        *inside,
+        CausalConvTranspose1d(2 * channels, channels, 2 * stride, stride=stride),
+        nn.ELU(),
+    )
     return Chain(Concat(nn.Identity(), inner), CausalConv1d(2 * channels, channels, 3))
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from causal_blocks import u_net
 from torch import Tensor, nn
 
 import wavenet.nn
@@ -47,19 +48,6 @@ EXACT = 1e-12
 
 def noise(channels: int, n: int, rows: int = 2) -> Tensor:
     return torch.randn(rows, channels, n, dtype=torch.float64)
-
-
-def u_net(channels: int, depth: int, stride: int = 2) -> Chain:
-    """Strided convolutions down, transposed ones up, and a connection on every level."""
-    inside = [u_net(2 * channels, depth - 1)] if depth > 1 else []
-    inner = Chain(
-        CausalConv1d(channels, 2 * channels, 2 * stride, stride=stride),
-        nn.ELU(),
-        *inside,
-        CausalConvTranspose1d(2 * channels, channels, 2 * stride, stride=stride),
-        nn.ELU(),
-    )
-    return Chain(Concat(nn.Identity(), inner), CausalConv1d(2 * channels, channels, 3))
 
 
 def test_blocks_without_delays_are_added_and_joined_as_they_are() -> None:

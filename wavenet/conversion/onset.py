@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wavenet.nn.causal import Causal, UnboundedPastError, check_positive
+from wavenet.nn.bases import Unbounded
+from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.graph import CONV, MULTIPLY, Buffer, Graph
 from wavenet.nn.recurrent import GRU, LSTM
 from wavenet.nn.state import State
@@ -85,7 +86,7 @@ class Onset(Causal):
         return f"{self.in_channels}, {self.samples}"
 
 
-class DelayedRecurrent(Causal):
+class DelayedRecurrent(Unbounded):
     """One layer of an LSTM or GRU that keeps its state of zeros for the first ``samples`` columns.
 
     Where ``hold`` is 1, the input gate of the LSTM is closed, or the update gate of the GRU keeps
@@ -105,20 +106,6 @@ class DelayedRecurrent(Causal):
             raise ValueError(f"rnn has {rnn.num_layers} layers; make a block of each")
         self.rnn, self.samples = rnn, check_positive("samples", samples)
         self.in_channels, self.out_channels = rnn.in_channels - 1, rnn.out_channels
-
-    @property
-    def unbounded(self) -> bool:
-        """True."""
-        return True
-
-    @property
-    def past(self) -> int:
-        """No number: an output depends on every earlier input.
-
-        Raises:
-            UnboundedPastError: always.
-        """
-        raise UnboundedPastError(type(self).__name__)
 
     def init_state(
         self,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.bases import InputHistory
+from wavenet.nn.causal import check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state
 
 
-class CausalMaxPool1d(Causal):
+class CausalMaxPool1d(InputHistory):
     """Maximum of the newest samples of each channel: ``[B, C, T]`` to ``[B, C, T / stride]``.
 
     ``y[j] = max_i x[stride j - dilation i]``, ``0 <= i < kernel_size``. Before a stream are zeros.
@@ -44,22 +44,6 @@ class CausalMaxPool1d(Causal):
     def past(self) -> int:
         """``(kernel_size - 1) * dilation`` samples."""
         return (self.kernel_size - 1) * self.dilation
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(zeros [B, C, past],)``."""
-        factory = self._factory(device, dtype)
-        return (torch.zeros(batch_size, self.in_channels, self.past, **factory),)
-
-    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Fill the state with repetitions of x, the newest complete."""
-        repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
-        return (repeated[..., repeated.shape[-1] - self.past :].clone(),)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, C, T]`` to ``[B, C, T / stride]``; see ``Causal.stream``."""

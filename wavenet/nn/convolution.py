@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.bases import InputHistory
+from wavenet.nn.causal import check_positive
 from wavenet.nn.graph import CONV, INTERLEAVE, Buffer, Graph, bias_of, ungrouped
 from wavenet.nn.state import State
 
 
-class _Convolution(Causal):
+class _Convolution(InputHistory):
     """Base of the two convolutions: parameters, and a state of the last inputs."""
 
     def __init__(
@@ -59,22 +60,6 @@ class _Convolution(Causal):
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(zeros [B, in_channels, past],)``."""
-        factory = self._factory(device, dtype)
-        return (torch.zeros(batch_size, self.in_channels, self.past, **factory),)
-
-    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Fill the state with repetitions of x, the newest complete."""
-        repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
-        return (repeated[..., repeated.shape[-1] - self.past :].clone(),)
 
     def _join(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the state followed by x, and the last ``past`` samples of both, cloned."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.bases import InputHistory
+from wavenet.nn.causal import check_positive
 from wavenet.nn.graph import CONV, Buffer, Graph, ungrouped
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state
 from wavenet.values.integers import as_integer
 
 
-class Delay(Causal):
+class Delay(InputHistory):
     """``[B, C, T]`` to the same signal ``samples`` later, after zeros.
 
     Args:
@@ -41,22 +41,6 @@ class Delay(Causal):
     def past(self) -> int:
         """``samples``."""
         return self.samples
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(zeros [B, C, samples],)``."""
-        factory = self._factory(device, dtype)
-        return (torch.zeros(batch_size, self.in_channels, self.samples, **factory),)
-
-    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Fill the state with repetitions of x, the newest complete."""
-        repeated = x.repeat(1, 1, math.ceil(self.samples / x.shape[-1]))
-        return (repeated[..., repeated.shape[-1] - self.samples :].clone(),)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, C, T]`` to ``[B, C, T]``; see ``Causal.stream``."""

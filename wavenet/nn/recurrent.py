@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, UnboundedPastError, check_positive
+from wavenet.nn.bases import Unbounded
+from wavenet.nn.causal import check_positive
 from wavenet.nn.state import State, flatten_state
 
 SETTLING_SAMPLES = 48_000
@@ -19,7 +20,7 @@ SETTLING_SAMPLES = 48_000
 _BLOCK = 4096
 
 
-class _Recurrent(Causal):
+class _Recurrent(Unbounded):
     """Base of both layers. ``[B, in_channels, T]`` to ``[B, hidden_channels, T]``.
 
     Attributes:
@@ -50,20 +51,6 @@ class _Recurrent(Causal):
         self.num_layers = check_positive("num_layers", num_layers)
         sizes = self.in_channels, self.out_channels, self.num_layers
         self.rnn = self._kind(*sizes, bias=bias, batch_first=True)
-
-    @property
-    def unbounded(self) -> bool:
-        """True."""
-        return True
-
-    @property
-    def past(self) -> int:
-        """No number: an output depends on every earlier input.
-
-        Raises:
-            UnboundedPastError: always.
-        """
-        raise UnboundedPastError(type(self).__name__)
 
     def init_state(
         self,

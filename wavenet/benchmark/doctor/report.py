@@ -169,7 +169,8 @@ def _training_table(part: dict[str, Any]) -> list[str]:
         ]
         for row in part["rows"]
     ]
-    title = f"**{part['title']}, {part['preset']}, bf16, windows of {part['window_s']:g} s**"
+    how = f"{part['preset']}, {part.get('precision', 'bf16')}"
+    title = f"**{part['title']}, {how}, windows of {part['window_s']:g} s**"
     return [title, "", *_table(head, rows), ""]
 
 

@@ -23,7 +23,7 @@ WINDOWS = (32, 16, 8, 4)
 
 
 def training(device: torch.device) -> Iterator[Values]:
-    """Samples a second of a training step in bfloat16, with ``torch.compile`` and without."""
+    """Samples a second of a training step, with ``torch.compile`` and without."""
     require("lightning", "jsonargparse")  # the defaults of training are read from its settings
     preset, window_s = ("tiny", 0.1) if is_short(device) else ("medium", 1.0)
     rows: list[Values] = []
@@ -34,7 +34,13 @@ def training(device: torch.device) -> Iterator[Values]:
             rows.append(found)
         else:
             failures["with torch.compile" if compiled else "without torch.compile"] = found
-        yield {"rows": rows, "checks": failures, "preset": preset, "window_s": window_s}
+        yield {
+            "rows": rows,
+            "checks": failures,
+            "preset": preset,
+            "precision": _precision(device),
+            "window_s": window_s,
+        }
 
 
 def _step(device: torch.device, preset: str, window_s: float, compiled: bool) -> Values:
@@ -71,7 +77,7 @@ def _step_of(
 
 
 def _precision(device: torch.device) -> str:
-    """Return bf16, but for a CPU that has no instructions for it and would take minutes."""
+    """Return bf16, or 32 on a CPU without instructions for it, which would take minutes."""
     has_none = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return "32" if has_none else "bf16"
 
