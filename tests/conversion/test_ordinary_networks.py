@@ -60,7 +60,7 @@ def test_a_converted_network_computes_the_same(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONVERTED[::4])
+@pytest.mark.parametrize("name", CONVERTED)
 def test_a_converted_network_keeps_the_contract(name: str) -> None:
     case = NETWORKS[name]
     check_causal(causal(built(case), delay=case.delay, in_channels=case.in_channels))

@@ -107,7 +107,7 @@ def compare(block: Causal, run: Session | Program, steps: list[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(FREE)[::3])
+@pytest.mark.parametrize("name", FREE)
 def test_a_block_in_onnxruntime_streams_chunks_of_any_length(name: str, tmp_path: Path) -> None:
     onnx_runtime()
     block = prepared(name)
@@ -129,7 +129,7 @@ def test_a_block_in_onnxruntime_streams_chunks_of_a_fixed_length(name: str, tmp_
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
-@pytest.mark.parametrize("name", list(BLOCKS)[::3])
+@pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_as_a_program_of_torch_is_stream(name: str, tmp_path: Path) -> None:
     block = prepared(name)
     turns = name in TURNS
