@@ -59,6 +59,8 @@ CONFIGS = {
         cond_channels=5,
     ),
 }
+LONGEST_LINE = 600
+LONG_VALUES = ("[" * 100_000, ["a" * 1000] * 1000, 10**4000, {"a" * 10_000: 1})
 KEYS = [field.name for field in fields(WaveNetConfig)]
 MEL_KEYS = [field.name for field in fields(MelConfig)]
 
@@ -166,7 +168,7 @@ def check(folder: Path) -> None:
         assert (code, err.getvalue()) == (0, "")
         return
     assert "\n" not in line
-    assert len(line) < 600 + 2 * len(str(folder))
+    assert len(line) < LONGEST_LINE + 2 * len(str(folder))
     assert code == 2
     assert err.getvalue().count("\n") == 1
 
@@ -207,6 +209,19 @@ def test_any_config_is_a_model_or_one_line(
     folders: dict[str, Path], made: tuple[str, bytes]
 ) -> None:
     check_config(folders, made)
+
+
+@pytest.mark.parametrize("value", LONG_VALUES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("key", [*KEYS, *(f"mel.{key}" for key in MEL_KEYS), "surplus"])
+def test_a_setting_of_any_length_is_refused_in_a_short_line(key: str, value: Any) -> None:
+    settings = CONFIGS["plain"].to_dict() | {"mel": MEL.to_dict()}
+    where = settings["mel"] if key.startswith("mel.") else settings
+    where[key.removeprefix("mel.")] = value
+    with pytest.raises(ValueError, match=r".") as caught:
+        WaveNetConfig.from_dict(settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < LONGEST_LINE
 
 
 @BRIEF

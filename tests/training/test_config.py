@@ -144,7 +144,7 @@ BILLION = "model:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
         ("- a\n" * 30_000, "recipe.yaml, line 20000: more than 20000 values"),
         (
             "seed: " + "9" * 9999,
-            "recipe.yaml, line 1: '9999999999999999999999999999999999999999'...",
+            "recipe.yaml, line 1: '999999999999999999999999999...9999999999999999999999999999' ",
         ),
         ("seed: " + "9" * 300, "less than 2**63"),
         ("window_s: " + "9" * 320, "int too large to convert to float"),

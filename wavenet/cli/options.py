@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from wavenet.storage.pretrained import DEFAULT_VOICE
+from wavenet.values.text import short
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,6 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(
     r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE
 )
-_SHOWN = 40
 """Characters of a wrong value that are repeated."""
 
 
@@ -50,9 +50,9 @@ def integer(text: str) -> int:
         argparse.ArgumentTypeError: for anything else, and for more than 64 bits hold.
     """
     if not _INTEGER.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"invalid int value: {_shown(text)}")
+        raise argparse.ArgumentTypeError(f"invalid int value: {short(text)}")
     if len(text) > 4000 or abs(int(text)) > LARGEST_INTEGER:  # Python converts no more digits
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is larger than 64 bits can hold")
+        raise argparse.ArgumentTypeError(f"{short(text)} is larger than 64 bits can hold")
     return int(text)
 
 
@@ -63,7 +63,7 @@ def number(text: str) -> float:
         argparse.ArgumentTypeError: for anything else.
     """
     if not _NUMBER.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"invalid float value: {_shown(text)}")
+        raise argparse.ArgumentTypeError(f"invalid float value: {short(text)}")
     return float(text)
 
 
@@ -104,7 +104,7 @@ def shard(text: str) -> tuple[int, int]:
     part, parts = (0, 0) if found is None else (int(found[1]), int(found[2]))
     if not 1 <= part <= parts:
         raise argparse.ArgumentTypeError(
-            f"{_shown(text)} is no part I/N with I from 1 to N, such as 1/8"
+            f"{short(text)} is no part I/N with I from 1 to N, such as 1/8"
         )
     return part, parts
 
@@ -124,7 +124,7 @@ def any_name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("the name is empty; give one")
     if "\0" in text:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} holds a NUL, which no name has")
+        raise argparse.ArgumentTypeError(f"{short(text)} holds a NUL, which no name has")
     return text
 
 
@@ -138,7 +138,7 @@ def audio_name(text: str) -> str:
         any_name(text).encode()
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(
-            f"{_shown(text)}: the name is not UTF-8; rename the file"
+            f"{short(text)}: the name is not UTF-8; rename the file"
         ) from None
     return text
 
@@ -154,10 +154,6 @@ def by_suffix(file: str, converters: Mapping[str, T]) -> T:
         known = ", ".join(sorted(converters))
         raise ValueError(f"{file} ends in {suffix or 'nothing'}; name a file that ends in {known}")
     return converters[suffix]
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def add_json(arguments: Arguments, what: str = "the answer as one JSON object") -> None:
@@ -241,9 +237,7 @@ def device(text: str) -> torch.device:
     try:
         found = torch.device(text)
     except RuntimeError:
-        raise ValueError(
-            f"--device={_shown(text)} is no device; give cpu, cuda or cuda:0"
-        ) from None
+        raise ValueError(f"--device={short(text)} is no device; give cpu, cuda or cuda:0") from None
     counts: dict[str, Callable[[], int]] = {
         "cpu": lambda: 1,
         "cuda": torch.cuda.device_count,

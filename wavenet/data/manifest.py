@@ -21,19 +21,18 @@ import json
 import math
 import os
 import re
-import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wavenet.data.recordings import CorpusError, Listing, Recording
+from wavenet.values.text import short
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
 LATEST_S = 1e8
 """Upper limit of times, three years: no file is longer."""
 COLUMNS = ("path", "speaker", "start", "end", "features")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
-_SHORT = reprlib.Repr()
 
 
 def read_manifest(path: str | Path) -> Listing:
@@ -51,7 +50,7 @@ def read_manifest(path: str | Path) -> Listing:
         recording = _recording(f"{path}, line {line}", path.parent, row)
         if recording.name in found:
             raise CorpusError(
-                f"{path}, line {line}: {_shown(recording.name)} is listed twice; remove one of them"
+                f"{path}, line {line}: {short(recording.name)} is listed twice; remove one of them"
             )
         found[recording.name] = recording
     if not found:
@@ -112,10 +111,10 @@ def _require_columns(where: str, names: list[str]) -> None:
             raise CorpusError(f"{where}: {name!r} is given twice; remove one of them")
         near = difflib.get_close_matches(name[:100], COLUMNS, n=1, cutoff=0.8)
         if near and name not in COLUMNS:
-            raise CorpusError(f"{where}: {_shown(name)} is unknown; did you mean {near[0]!r}?")
+            raise CorpusError(f"{where}: {short(name)} is unknown; did you mean {near[0]!r}?")
     if "path" not in names:
         raise CorpusError(
-            f"{where}: no 'path' among {_shown(names)}; known: {', '.join(COLUMNS)}; the first "
+            f"{where}: no 'path' among {short(names)}; known: {', '.join(COLUMNS)}; the first "
             "line of a CSV names its columns, with commas between"
         )
 
@@ -123,12 +122,12 @@ def _require_columns(where: str, names: list[str]) -> None:
 def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     path, speaker = row["path"], row.get("speaker")
     if not isinstance(path, str) or not path:
-        raise CorpusError(f"{where}: path is {_shown(path)}; name a file")
+        raise CorpusError(f"{where}: path is {short(path)}; name a file")
     if isinstance(speaker, bool) or not isinstance(speaker, str | int | None):
-        raise CorpusError(f"{where}: speaker is {_shown(speaker)}; give a name, or leave it out")
+        raise CorpusError(f"{where}: speaker is {short(speaker)}; give a name, or leave it out")
     features = row.get("features") or None
     if not isinstance(features, str | None):
-        raise CorpusError(f"{where}: features is {_shown(features)}; name a file, or leave it out")
+        raise CorpusError(f"{where}: features is {short(features)}; name a file, or leave it out")
     for key, text in (("path", path), ("speaker", speaker), ("features", features)):
         _require_text(where, key, text)
     start_s, end_s = (_seconds(where, key, row.get(key)) for key in ("start", "end"))
@@ -148,7 +147,7 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
 def _require_text(where: str, key: str, text: str | int | None) -> None:
     """Raise CorpusError for text that no file system or encoding accepts: NUL and surrogates."""
     if isinstance(text, str) and _NO_TEXT.search(text):
-        raise CorpusError(f"{where}: {key}={_shown(text)} contains NUL or a lone surrogate")
+        raise CorpusError(f"{where}: {key}={short(text)} contains NUL or a lone surrogate")
 
 
 def _seconds(where: str, key: str, value: Any) -> float | None:
@@ -160,14 +159,7 @@ def _seconds(where: str, key: str, value: Any) -> float | None:
         seconds = math.nan
     if isinstance(value, bool) or not 0 <= seconds <= LATEST_S:
         raise CorpusError(
-            f"{where}: {key}={_shown(value)} must be a time in seconds, at most {LATEST_S:g}, or "
+            f"{where}: {key}={short(value)} must be a time in seconds, at most {LATEST_S:g}, or "
             "be left out"
         )
     return seconds
-
-
-def _shown(value: Any) -> str:
-    """Format a value for a message: printable, and truncated if long or deep."""
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
-    return _SHORT.repr(value)

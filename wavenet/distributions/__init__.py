@@ -47,6 +47,7 @@ from wavenet.distributions.mu_law import (
     mu_law_expand,
 )
 from wavenet.values.integers import as_integer
+from wavenet.values.text import short
 
 KNOWN_DISTRIBUTIONS: tuple[type[Distribution], ...] = (
     MuLaw,
@@ -104,7 +105,7 @@ def make_distribution(name: str, size: int | None = None) -> Distribution:
     """
     if name not in _REGISTRY:
         names = ", ".join(_REGISTRY)
-        raise ValueError(f"unknown distribution {name!r}: choose one of {names}")
+        raise ValueError(f"unknown distribution {short(name)}: choose one of {names}")
     kind: Callable[..., Distribution] = _REGISTRY[name]
     if size is None:
         return kind()

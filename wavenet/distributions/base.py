@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wavenet.values.integers import is_integer
+from wavenet.values.text import short
 
 STEP = 1 / 32768
 """Distance of two neighbouring 16-bit samples (full scale is 1)."""
@@ -170,4 +171,6 @@ def draw_category(weights: Tensor, uniforms: Tensor) -> Tensor:
 def check_size(argument: str, value: int, least: int, most: int) -> None:
     """Raise ValueError unless the value is an integer from least to most."""
     if not is_integer(value) or not least <= value <= most:
-        raise ValueError(f"{argument} must be a whole number in {least}..{most}, got {value!r}")
+        raise ValueError(
+            f"{argument} must be a whole number in {least}..{most}, got {short(value)}"
+        )

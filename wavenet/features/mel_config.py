@@ -231,7 +231,7 @@ class MelConfig:
             ValueError: an unknown name.
         """
         if not isinstance(name, str) or name not in _PRESETS:
-            raise ValueError(f"unknown mel preset {name!r}; known are {', '.join(_PRESETS)}")
+            raise ValueError(f"unknown mel preset {short(name)}; known are {', '.join(_PRESETS)}")
         return cls(**_PRESETS[name])
 
 

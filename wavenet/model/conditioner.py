@@ -25,6 +25,7 @@ from wavenet.nn import (
     TransposedUpsamplingEncoder,
     UpsamplingEncoder,
 )
+from wavenet.values.text import short
 
 if TYPE_CHECKING:
     from wavenet.features.mel_config import MelConfig
@@ -341,8 +342,8 @@ def check_registered(names: Sequence[str]) -> None:
         if name not in _REGISTRY or names.count(name) > 1:
             known = ", ".join(_REGISTRY) or "none"
             raise ValueError(
-                f"conditions={list(names)}: {name!r} is unknown or named twice; registered by "
-                f"wavenet.model.conditioner.register_condition: {known}"
+                f"conditions={short(list(names))}: {short(name)} is unknown or named twice; "
+                f"registered by wavenet.model.conditioner.register_condition: {known}"
             )
 
 

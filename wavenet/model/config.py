@@ -22,12 +22,14 @@ from wavenet.values.size_limits import (
     MAX_LAYERS,
     MAX_PAST_SAMPLES,
     MAX_PREDICTION_ORDER,
+    MAX_REFINEMENT_PASSES,
     MAX_SAMPLE_RATE_HZ,
     MAX_SPEAKERS,
     MAX_STATE_VALUES,
     MAX_UPSAMPLING_STEPS,
     check_at_most,
 )
+from wavenet.values.text import short
 
 ADDED_KEYS = (
     "one_hot_input",
@@ -184,8 +186,7 @@ class WaveNetConfig:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
         object.__setattr__(self, "temperature", float(self.temperature))
-        passes = as_integer("refinement_passes", self.refinement_passes, least=0)
-        object.__setattr__(self, "refinement_passes", passes)
+        _set_integer(self, "refinement_passes", least=0, most=MAX_REFINEMENT_PASSES)
         if not -1 <= self.noise_shaping <= 1:
             raise ValueError(
                 f"noise_shaping={self.noise_shaping} must be from -1 to 1, such as 0.5"
@@ -211,7 +212,7 @@ class WaveNetConfig:
         has_classes = make_distribution(self.distribution, self.distribution_size).has_classes
         if self.one_hot_input and not has_classes:
             raise ValueError(
-                f"one_hot_input=True needs classes and distribution={self.distribution!r} has "
+                f"one_hot_input=True needs classes and distribution={short(self.distribution)} has "
                 "none; use mu_law or leave it out"
             )
 
@@ -246,7 +247,7 @@ class WaveNetConfig:
     def _check_speakers(self) -> None:
         """Raise ValueError unless every speaker has a name, or none has."""
         if not is_integer(self.speakers):
-            raise ValueError(f"speakers={self.speakers!r} must be an integer, 0 for none")
+            raise ValueError(f"speakers={short(self.speakers)} must be an integer, 0 for none")
         _set_integer(self, "speakers", least=-1, most=MAX_SPEAKERS)
         n_names = len(set(self.speaker_names))
         if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
@@ -281,7 +282,7 @@ class WaveNetConfig:
         for name in ("linear_prediction", "pitch_taps"):
             value = getattr(self, name)
             if not is_integer(value) or value < 0:
-                raise ValueError(f"{name}={value!r} must be an integer, 0 for none")
+                raise ValueError(f"{name}={short(value)} must be an integer, 0 for none")
             _set_integer(self, name, least=0, most=MAX_PREDICTION_ORDER)
         if self.pitch_taps and (not self.linear_prediction or self.pitch_taps % 2 == 0):
             raise ValueError(
@@ -349,7 +350,7 @@ class WaveNetConfig:
             ValueError: for an unknown preset or setting.
         """
         if not isinstance(name, str) or name not in PRESETS:
-            raise ValueError(f"preset={name!r} is unknown; choose one of {', '.join(PRESETS)}")
+            raise ValueError(f"preset={short(name)} is unknown; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
 
     @classmethod

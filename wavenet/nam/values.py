@@ -5,12 +5,11 @@ Python's own conversions are too permissive: ``int("3")``, ``bool`` as a number,
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any
 
+from wavenet.values.text import short as shortened
+
 MAX_INTEGER = 1 << 31
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 40
 _REQUIRED = object()
 
 
@@ -116,4 +115,4 @@ def short(value: Any) -> str:
     """Format a value for a message: truncated, and on one line."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return _SHORT.repr(value)
+    return shortened(value)

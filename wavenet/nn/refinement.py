@@ -41,6 +41,7 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state, overlap_sum, overlaps_enough, transform_type
+from wavenet.values.size_limits import MAX_REFINEMENT_PASSES, check_at_most
 
 DEFAULT_PASSES = 16
 RELAXATION = 1.2
@@ -84,7 +85,7 @@ class MelRefinement(Causal):
         filterbank: ``[n_mels, n_fft / 2 + 1]``, such as a checkpoint keeps; default, the mel's.
 
     Raises:
-        ValueError: if passes is below 1, or frames of these settings have no inverse.
+        ValueError: if passes is below 1 or above 1024, or frames of these settings have no inverse.
     """
 
     to_bands: Tensor
@@ -106,6 +107,7 @@ class MelRefinement(Causal):
     ) -> None:
         super().__init__()
         check_positive("passes", passes)
+        check_at_most("passes", passes, MAX_REFINEMENT_PASSES)
         check_refinable(mel)
         self.mel, self.passes = mel, passes
         self.relaxation, self.momentum, self.limit_nats = relaxation, momentum, limit_nats

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from wavenet.values.text import short
+
 LONGEST_BYTES = 1 << 20
 DEEPEST = 16
 MOST_VALUES = 20_000
@@ -75,7 +77,7 @@ class _Checker:
         self.values += 1
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            self._refuse(event, f"the tag {_short(tag)} is not read; give a plain value")
+            self._refuse(event, f"the tag {short(tag)} is not read; give a plain value")
         if self.values > MOST_VALUES:
             self._refuse(event, f"more than {MOST_VALUES} values; keep the settings alone")
         if isinstance(event, yaml.ScalarEvent):
@@ -89,9 +91,9 @@ class _Checker:
     def _see_scalar(self, event: yaml.ScalarEvent) -> None:
         text = event.value
         if _NEVER_TEXT.search(text):
-            self._refuse(event, f"{_short(text)} holds a character that is no text; remove it")
+            self._refuse(event, f"{short(text)} holds a character that is no text; remove it")
         if len(text) > LONGEST_NUMBER and event.implicit[0] and re.match(r"[-+.]?\d", text):
-            self._refuse(event, f"{_short(text)} has {len(text)} characters; give a number")
+            self._refuse(event, f"{short(text)} has {len(text)} characters; give a number")
         self._complete(event)
 
     def _complete(self, event: yaml.ScalarEvent | None) -> None:
@@ -106,12 +108,8 @@ class _Checker:
         if event.value == "class_path":
             self._refuse(event, "class_path would import code; give plain values")
         if event.value in keys:
-            self._refuse(event, f"{_short(event.value)} is given twice; drop one of them")
+            self._refuse(event, f"{short(event.value)} is given twice; drop one of them")
         keys.add(event.value)
 
     def _refuse(self, event: yaml.Event, reason: str) -> None:
         raise PlainYamlError(f"line {event.start_mark.line + 1}: {reason}")
-
-
-def _short(text: str) -> str:
-    return ascii(text) if len(text) <= 40 else f"{text[:40]!a}..."

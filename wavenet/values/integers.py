@@ -9,6 +9,8 @@ import math
 import operator
 from typing import Any, TypeGuard
 
+from wavenet.values.text import short
+
 
 def is_integer(value: Any) -> TypeGuard[int]:
     """Return true for an integer of any library: a value with ``__index__`` that is no bool."""
@@ -41,5 +43,5 @@ def as_integer(name: str, value: Any, *, least: int = 1) -> int:
         ValueError: for anything else, a bool, or a smaller number.
     """
     if not is_integer(value) or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
+        raise ValueError(f"{name}={short(value)} must be an integer of at least {least}")
     return operator.index(value)

@@ -8,6 +8,8 @@ that need weights are compared with the file of the weights as well
 
 from __future__ import annotations
 
+from wavenet.values.text import short
+
 MAX_SAMPLE_RATE_HZ = 1_000_000
 """Largest sample rate; recorders for bats have 768,000."""
 MAX_LAYERS = 2048
@@ -18,6 +20,8 @@ MAX_PAST_SAMPLES = 1 << 21
 """Largest past of all layers together: 131 s at 16 kHz. One layer of 2 taps may have half."""
 MAX_STATE_VALUES = 1 << 24
 """Largest streaming state of one utterance, all channels together: 64 MiB in float32."""
+MAX_REFINEMENT_PASSES = 1024
+"""Passes of a refinement; more than 100 change next to nothing."""
 MAX_FFT_SAMPLES = 65_536
 """Largest transform of a spectrogram: 1.4 s at 48 kHz."""
 MAX_MEL_BANDS = 1024
@@ -37,5 +41,4 @@ MAX_SPEAKERS = 1 << 20
 def check_at_most(name: str, value: int, most: int) -> None:
     """Raise ValueError if a size is above its limit."""
     if value > most:
-        shown = str(value) if value < 10**20 else f"{str(value)[:20]}..."
-        raise ValueError(f"{name}={shown} must be at most {most}")
+        raise ValueError(f"{name}={short(value)} must be at most {most}")
