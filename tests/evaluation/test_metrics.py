@@ -38,16 +38,17 @@ needs_pesq = pytest.mark.skipif(
 needs_stoi = pytest.mark.skipif("stoi" in INSTRUMENTS.unavailable, reason="pystoi is not installed")
 
 
-@pytest.fixture(params=["no pitch", pytest.param("pitch", marks=pytest.mark.slow)])
+@pytest.fixture(params=["quick", pytest.param("all", marks=pytest.mark.slow)])
 def instruments(request: pytest.FixtureRequest) -> Instruments:
-    """What is installed, without and with the tracker of F0.
+    """Those that take milliseconds, and everything that is installed.
 
-    With it a test is slow: librosa compiles itself for 15 s, once in a fresh clone.
+    The others are slow: librosa compiles its tracker of F0 for 15 s, once in a fresh clone, and
+    DNSMOS and ViSQOL take seconds for each.
     """
     found = Instruments()
-    if request.param == "no pitch":
+    if request.param == "quick":
         found.tracker = None
-        found.unavailable |= dict.fromkeys(PITCH_KEYS, "left out")
+        found.unavailable |= dict.fromkeys((*PITCH_KEYS, "dnsmos", "visqol"), "left out")
     return found
 
 

@@ -243,7 +243,7 @@ def test_a_config_far_larger_than_the_weights_is_refused_before_it_gets_memory(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sample_rate": 10**30}, "sample_rate=10000000000000000000... must be at most 1000000"),
+        ({"sample_rate": 10**30}, f"sample_rate={10**30} must be at most 1000000"),
         ({"residual_channels": 10**6}, "residual_channels=1000000 must be at most 65536"),
         ({"skip_channels": 10**9}, "skip_channels=1000000000 must be at most 65536"),
         ({"cond_channels": 10**9}, "cond_channels=1000000000 must be at most 65536"),
@@ -256,7 +256,7 @@ def test_a_config_far_larger_than_the_weights_is_refused_before_it_gets_memory(
         ({"distribution_size": 10**9}, "distribution_size=1000000000 must be at most 65536"),
         ({"linear_prediction": 10**9}, "linear_prediction=1000000000 must be at most 512"),
         ({"mel": MEL.to_dict() | {"n_fft": 2 * 10**6}}, "n_fft=2000000 must be at most 65536"),
-        ({"mel": MEL.to_dict() | {"n_mels": 10**30}}, "n_mels=10000000000000000000... must be at"),
+        ({"mel": MEL.to_dict() | {"n_mels": 10**30}}, f"n_mels={10**30} must be at"),
         ({"mel": MEL.to_dict() | {"floor": 10**400}}, "mel.floor is 1000000000000000000000000"),
         ({"temperature": float("inf")}, "model.temperature is inf, expected a finite number"),
         ({"temperature": float("nan")}, "model.temperature is nan, expected a finite number"),
