@@ -18,6 +18,7 @@ import torch
 import wavenet
 from torch import Tensor
 from wavenet.audio import read_audio
+from wavenet.generation import GenerationState
 from wavenet.nn import State
 
 config = wavenet.WaveNetConfig.preset("tiny")
@@ -29,6 +30,12 @@ assert_type(wavenet.log_mel(torch.randn(16000), wavenet.MelConfig()), Tensor)
 assert_type(read_audio("a.wav"), tuple[Tensor, int])
 assert_type(wavenet.receptive_field(model), wavenet.ReceptiveField)
 assert_type(wavenet.refine(torch.randn(9), torch.randn(80, 1), wavenet.MelConfig()), Tensor)
+assert_type(wavenet.generate(model, duration_s=1.0), Tensor)
+samples, state = wavenet.generate(model, duration_s=1.0, seed=1, return_state=True)
+assert_type(samples, Tensor)
+assert_type(state, GenerationState)
+for part in wavenet.stream(model, duration_s=1.0):
+    assert_type(part, Tensor)
 conv = wavenet.CausalConv1d(1, 4, 3)
 assert_type(conv.init_state(1), State)
 """

@@ -45,10 +45,14 @@ def instruments(request: pytest.FixtureRequest) -> Instruments:
     The others are slow: librosa compiles its tracker of F0 for 15 s, once in a fresh clone, and
     DNSMOS and ViSQOL take seconds for each.
     """
+    return Instruments() if request.param == "all" else without("dnsmos", "visqol")
+
+
+def without(*metrics: str) -> Instruments:
+    """What is installed, but for these metrics and the tracker of F0."""
     found = Instruments()
-    if request.param == "quick":
-        found.tracker = None
-        found.unavailable |= dict.fromkeys((*PITCH_KEYS, "dnsmos", "visqol"), "left out")
+    found.tracker = None
+    found.unavailable |= dict.fromkeys((*PITCH_KEYS, *metrics), "left out")
     return found
 
 
@@ -190,17 +194,16 @@ def test_a_stretch_of_silence_has_no_score_of_speech(instruments: Instruments) -
 def test_pesq_survives_more_bursts_than_its_tables_hold() -> None:
     bursts = noise(60) * (torch.arange(60 * RATE) % (RATE // 2) < RATE // 4)
     assert PESQ_LONGEST_S / 0.4 < 50
-    only = Instruments()
-    only.tracker = None
-    only.unavailable["stoi"] = "left out"
+    only = without("stoi", "dnsmos", "visqol")
     scores = Reference(bursts, RATE, only).compare(bursts + 0.01 * noise(60, 1))
     assert 1 < scores.values["pesq"] < 4.64
 
 
 @needs_pesq
-def test_pesq_of_a_higher_rate_is_that_of_16_khz(speech: Tensor, instruments: Instruments) -> None:
+def test_pesq_of_a_higher_rate_is_that_of_16_khz(speech: Tensor) -> None:
     from wavenet.audio import resample
 
+    instruments = without("stoi", "dnsmos", "visqol")
     coarse = (speech * 64).round() / 64
     at_16k = Reference(speech, RATE, instruments).compare(coarse).values["pesq"]
     up = [resample(x, RATE, 44100) for x in (speech, coarse)]

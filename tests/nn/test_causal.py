@@ -394,7 +394,16 @@ COMPILED = (
 """One of each class: compilers are slow."""
 
 
-@pytest.mark.parametrize("name", COMPILED)
+SLOW_TO_COMPILE = ("u-net", "model of speakers")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_COMPILE else name
+        for name in COMPILED
+    ],
+)
 def test_torch_compile_takes_each_block_whole_at_any_length(name: str) -> None:
     block = fresh(name)
     torch._dynamo.reset()

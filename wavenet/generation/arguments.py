@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -19,6 +19,27 @@ from wavenet.model import WaveNet
 from wavenet.model.conditioner import require_known
 from wavenet.nn import flatten_state
 from wavenet.values.integers import as_integer
+
+
+class GenerateArguments(TypedDict, total=False):
+    """Arguments of ``generate`` that do not change what it returns, for type checkers."""
+
+    duration_s: float | None
+    n_samples: int | Sequence[int] | None
+    mel: Tensor | Sequence[Tensor] | None
+    speaker: int | str | Sequence[int | str] | Tensor | None
+    conditions: Mapping[str, Any] | None
+    seed: int | Sequence[int] | None
+    temperature: float | None
+    top_p: float | None
+    noise_shaping: float | None
+    prime: Tensor | Prompt | None
+    state: GenerationState | None
+    batch_size: int
+    engine: str
+    weights: str
+    refine: int | None
+
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
 

@@ -34,6 +34,10 @@ class Prompt:
         """The prompt of samples ``[T]``."""
         return cls(len(samples), lambda: (samples,))
 
+    def samples(self) -> Tensor:
+        """Return all samples ``[T]``, on the CPU."""
+        return torch.cat([piece.cpu() for piece in self.pieces()])
+
 
 def process_prompt(
     model: WaveNet, frames: Tensor | None, prompt: Prompt | None

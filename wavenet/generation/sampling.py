@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import (
     STATE_REMEDY,
+    GenerateArguments,
     check_state,
     condition_rows,
     count_rows,
@@ -41,6 +42,18 @@ _NO_STATE = (
 )
 
 
+@overload
+def generate(
+    model: WaveNet, *, return_state: Literal[False] = ..., **arguments: Unpack[GenerateArguments]
+) -> Tensor: ...
+
+
+@overload
+def generate(
+    model: WaveNet, *, return_state: Literal[True], **arguments: Unpack[GenerateArguments]
+) -> tuple[Tensor, GenerationState]: ...
+
+
 def generate(
     model: WaveNet,
     *,
@@ -60,7 +73,7 @@ def generate(
     engine: str = "auto",
     weights: str = "float32",
     refine: int | None = None,
-) -> Any:
+) -> Tensor | tuple[Tensor, GenerationState]:
     """Sample audio.
 
     A row equals the same request alone, whatever else is in the batch, up to rounding.
@@ -216,18 +229,14 @@ def _stream(
             assert mels is not None
             assert lengths is not None
             targets = [row[0].detach().float().cpu() for row in mels] * (rows // len(mels))
-            leads = None if primes is None else _whole(primes).expand(rows, -1)
+            leads = None
+            if primes is not None:
+                leads = torch.stack([prime.samples() for prime in primes]).expand(rows, -1)
             refined = RefinedRows(sampling.refinement, targets, lengths, leads)
         running = sampling.start(model, frames, start, first_sample=n_prime)
     per_sample, times = model.distribution.uniforms_per_sample, start.time.tolist()
     uniforms = UniformSource(seeds, per_sample, times, shaping=sampling.noise_shaping)
     return SampleStream(running, uniforms, lengths, chunk_samples, refined)
-
-
-def _whole(prompts: list[Prompt]) -> Tensor:
-    """Return the samples of prompts of one length, ``[B, T]``, on the CPU."""
-    rows = [torch.cat([piece.cpu() for piece in prompt.pieces()]) for prompt in prompts]
-    return torch.stack(rows)
 
 
 class SampleStream(Iterator[Tensor]):
