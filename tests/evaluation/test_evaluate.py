@@ -15,11 +15,14 @@ import torch
 import wavenet
 from wavenet import MelConfig, WaveNet, WaveNetConfig
 from wavenet.audio import read_audio
+from wavenet.cli import evaluate as cli
 from wavenet.cli.main import main
 from wavenet.data import find_corpus
 from wavenet.data.recordings import list_folder
+from wavenet.evaluation.baselines import baseline_systems
 from wavenet.evaluation.evaluate import Evaluation, Settings, whole_audio
 from wavenet.evaluation.likelihood import file_bits
+from wavenet.evaluation.metrics import CHOICES, PITCH_KEYS
 from wavenet.evaluation.output import write_files
 from wavenet.evaluation.report import notes_of
 from wavenet.evaluation.utterances import choose
@@ -307,6 +310,7 @@ def test_a_report_replaces_a_report_and_nothing_else(
         (["--page-utterances", "-1"], "--page-utterances=-1 must not be negative"),
         (["--speaker", "anna"], "takes no speaker"),
         (["--baselines", "straight"], "baselines='straight' is unknown"),
+        (["--metrics", "pesq,mos"], "metrics='mos' is unknown; choose of pesq, stoi, visqol, "),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -323,6 +327,22 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert message in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "report").exists()
+
+
+def test_metrics_that_are_not_chosen_are_reported_as_such(tmp_path: Path, recordings: Path) -> None:
+    model = save(tmp_path / "model", mel=MEL)
+    assert evaluate(model, recordings, "--out", tmp_path / "report", "--metrics", "none") == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    left_out = {"pesq", "stoi", "visqol", "dnsmos", *PITCH_KEYS}
+    assert {key for key, why in report["unavailable"].items() if why == "not chosen"} == left_out
+    measured = {"bits_per_sample", "log_mel_l1", "mcd_db", "real_time_factor"}
+    assert set(report["summary"]["network"]) <= measured
+
+
+def test_the_help_names_what_can_be_chosen() -> None:
+    assert cli.METRICS == CHOICES
+    model = WaveNet(WaveNetConfig(**SMALL, distribution="gaussian"))  # no mu-law of 256 classes
+    assert tuple(baseline_systems(model, 1)) == cli.BASELINES
 
 
 def test_missing_packages_are_reported_and_stop_nothing(

@@ -35,6 +35,7 @@ BASELINES = (
     "quantiser",
     "mu_law_256",
 )
+METRICS = ("pesq", "stoi", "visqol", "dnsmos", "f0")
 
 
 def add_arguments(evaluate: argparse.ArgumentParser) -> None:
@@ -91,6 +92,13 @@ def add_arguments(evaluate: argparse.ArgumentParser) -> None:
         "--baselines",
         metavar="LIST",
         help=f"compare with these of {','.join(BASELINES)}, or with none (default: all)",
+    )
+    evaluate.add_argument(
+        "--metrics",
+        metavar="LIST",
+        help="beside bits, log-mel distance, MCD and speed measure these of "
+        f"{','.join(METRICS)}, or none; visqol, dnsmos and f0 take seconds for each recording "
+        "(default: all that are installed)",
     )
     evaluate.add_argument(
         "--page-utterances",
@@ -202,10 +210,6 @@ def _or_own(given: float | None, own: float) -> float:
 def _settings(options: argparse.Namespace, config: WaveNetConfig) -> Settings:
     from wavenet.evaluation.evaluate import Settings
 
-    baselines: tuple[str, ...] | None = None
-    if options.baselines is not None:
-        names = "" if options.baselines == "none" else options.baselines
-        baselines = tuple(dict.fromkeys(filter(None, names.split(","))))
     return Settings(
         seed=options.seed,
         temperature=_or_own(options.temperature, config.temperature),
@@ -214,5 +218,13 @@ def _settings(options: argparse.Namespace, config: WaveNetConfig) -> Settings:
         weights=options.weights,
         engine=options.engine,
         refine=options.refine,
-        baselines=baselines,
+        baselines=_names(options.baselines),
+        metrics=_names(options.metrics),
     )
+
+
+def _names(listed: str | None) -> tuple[str, ...] | None:
+    """Return the names of a list with commas, each once; of ``none`` no name."""
+    if listed is None:
+        return None
+    return tuple(dict.fromkeys(filter(None, "" if listed == "none" else listed.split(","))))

@@ -46,12 +46,14 @@ class Settings(SamplingOptions):
         temperature: of sampling.
         noise_shaping: of sampling.
         baselines: keys of ``baseline_systems``; None for all of them.
+        metrics: of ``metrics.CHOICES``; None for all of them.
     """
 
     seed: int = 0
     temperature: float = 1.0
     noise_shaping: float = 0.0
     baselines: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -89,12 +91,12 @@ class Evaluation:
         unavailable: why others cannot, and metrics neither, by key.
 
     Raises:
-        ValueError: for a baseline that there is not, or a model that wants other features.
+        ValueError: for an unknown baseline or metric, or a model that wants other features.
     """
 
     def __init__(self, model: WaveNet, name: str, settings: Settings) -> None:
         self.model, self.settings = model, settings
-        self.instruments = Instruments()
+        self.instruments = Instruments(settings.metrics)
         self.unavailable = dict(self.instruments.unavailable)
         has_mel = model.config.mel is not None
         self.passes = passes_of(model, settings.refine, from_mel=has_mel)

@@ -6,17 +6,14 @@ from the recording's own frames; nothing is warped in time. The definitions are 
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.audio import resample
+from wavenet.evaluation.packaged_scores import PACKAGED_SCORES, PESQ_LONGEST_S
 from wavenet.evaluation.pitch import (
     TRACKER,
     Track,
@@ -29,15 +26,9 @@ from wavenet.evaluation.pitch import (
 )
 from wavenet.features import log_mel
 from wavenet.features.mel_config import MelConfig
+from wavenet.values.text import short
 
 INSTALL = "not installed: pip install 'wavenet-audio[eval]'"
-PESQ_RATE = 16000
-PESQ_LONGEST_S = 15.0
-"""The C code of P.862 keeps at most 50 bursts of speech and crashes beyond. A burst and the pause
-behind it last 0.4 s at least, so that 15 s hold 37 at most."""
-MOS_RATE = 16000
-"""Rate in Hz at which ViSQOL's speech mode and DNSMOS work."""
-VISQOL_SHORTEST_S = 1.0
 CEPSTRAL_ORDER = 24
 SPEECH_RANGE_DB = 40.0
 """Frames that are further below the loudest frame of the recording are pauses."""
@@ -169,6 +160,9 @@ METRICS = (
 )
 """Every metric, in the order of the tables."""
 PITCH_KEYS = ("f0_error_cents", "f0_gross_error_percent", "voicing_error_percent")
+CHOICES = (*PACKAGED_SCORES, "f0")
+"""Metrics that may be left out: ``PACKAGED_SCORES``, and f0 for those of ``PITCH_KEYS``."""
+NOT_CHOSEN = "not chosen"
 
 
 @dataclass
@@ -192,27 +186,36 @@ class Scores:
 
 
 class Instruments:
-    """Metrics that this installation can measure.
+    """Metrics that are measured: those that were chosen, where their packages are installed.
+
+    Args:
+        chosen: of ``CHOICES``; None for all. The other metrics are measured in any case.
 
     Attributes:
         tracker: of F0, or None.
         unavailable: by ``Metric.key``, why nothing has that metric.
+
+    Raises:
+        ValueError: for a name that is not in ``CHOICES``.
     """
 
-    def __init__(self) -> None:
-        self.tracker: Tracker | None = find_tracker()
+    def __init__(self, chosen: Collection[str] | None = None) -> None:
+        wanted = CHOICES if chosen is None else chosen
+        for name in wanted:
+            if name not in CHOICES:
+                raise ValueError(
+                    f"metrics={short(name)} is unknown; choose of {', '.join(CHOICES)}"
+                )
+        self.tracker: Tracker | None = find_tracker() if "f0" in wanted else None
         self.unavailable: dict[str, str] = {}
-        if not _has_pesq():
-            self.unavailable["pesq"] = f"pesq is {INSTALL}"
-        if not _has_pystoi():
-            self.unavailable["stoi"] = f"pystoi is {INSTALL}"
-        if not _has_visqol():
-            self.unavailable["visqol"] = f"visqol-python is {INSTALL}"
-        if not _has_dnsmos():
-            self.unavailable["dnsmos"] = f"speechmos is {INSTALL}"
+        for key, score in PACKAGED_SCORES.items():
+            if key not in wanted:
+                self.unavailable[key] = NOT_CHOSEN
+            elif not score.is_installed():
+                self.unavailable[key] = f"{score.package} is {INSTALL}"
         if self.tracker is None:
-            for key in PITCH_KEYS:
-                self.unavailable[key] = f"librosa is {INSTALL}"
+            why = f"librosa is {INSTALL}" if "f0" in wanted else NOT_CHOSEN
+            self.unavailable |= dict.fromkeys(PITCH_KEYS, why)
 
 
 class Reference:
@@ -242,14 +245,9 @@ class Reference:
                 "recording has; cut or pad it"
             )
         scores = Scores()
-        if "pesq" not in self.instruments.unavailable:
-            scores.add("pesq", *_pesq(self.audio, copy, self.sample_rate))
-        if "stoi" not in self.instruments.unavailable:
-            scores.add("stoi", *_stoi(self.audio, copy, self.sample_rate))
-        if "visqol" not in self.instruments.unavailable:
-            scores.add("visqol", *_visqol(self.audio, copy, self.sample_rate))
-        if "dnsmos" not in self.instruments.unavailable:
-            scores.add("dnsmos", *_dnsmos(copy, self.sample_rate))
+        for key, score in PACKAGED_SCORES.items():
+            if key not in self.instruments.unavailable:
+                scores.add(key, *score.measure(self.audio, copy, self.sample_rate))
         mel = log_mel(copy, self.mel_config)
         scores.add("log_mel_l1", float((mel - self._mel).abs().mean()), "")
         scores.add("mcd_db", mel_cepstral_distortion(self._mel, mel), "")
@@ -300,111 +298,3 @@ def mel_cepstral_distortion(reference: Tensor, copy: Tensor) -> float:
     frames_db = 10 / math.log(10) * (2 * difference.square().sum(dim=0)).sqrt()
     level_db = 10 / math.log(10) * (2 * reference.double()).logsumexp(dim=0)
     return float(frames_db[level_db >= level_db.max() - SPEECH_RANGE_DB].mean())
-
-
-def _has_pesq() -> bool:
-    try:
-        import pesq  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _has_pystoi() -> bool:
-    try:
-        import pystoi  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _has_visqol() -> bool:
-    try:
-        import visqol  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _has_dnsmos() -> bool:
-    try:
-        import librosa.feature  # noqa: F401  (speechmos asks for it only when it runs)
-        from speechmos import dnsmos  # noqa: F401
-    except ImportError:  # also where librosa or onnxruntime is missing
-        return False
-    return True
-
-
-def _pesq(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | None, str]:
-    """The score, or None and the reason."""
-    from pesq import BufferTooShortError, NoUtterancesError, PesqError, pesq
-
-    if not bool(copy.any()):
-        return None, "the copy is silent"
-    signals = [resample(x, sample_rate, PESQ_RATE).float().numpy() for x in (reference, copy)]
-    parts = math.ceil(len(signals[0]) / (PESQ_LONGEST_S * PESQ_RATE))
-    found: list[float] = []
-    reason = "P.862 gives no score"
-    for x, y in zip(*(np.array_split(signal, parts) for signal in signals), strict=True):
-        try:
-            found.append(float(pesq(PESQ_RATE, x, y, "wb")))
-        except NoUtterancesError:
-            reason = "P.862 detects no speech in it"
-        except BufferTooShortError:
-            reason = "shorter than the 0.25 s that P.862 needs"
-        except (PesqError, ValueError) as error:  # ValueError: a level that is no number
-            reason = f"P.862 gives no score: {' '.join(str(error).split())}"
-    return (sum(found) / len(found) if found else None), reason
-
-
-def _stoi(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | None, str]:
-    """The score, or None and the reason."""
-    from pystoi import stoi
-
-    if not bool(reference.any()):
-        return None, "the recording is silent there"
-    with warnings.catch_warnings():
-        # It warns of too few frames and gives 1e-5, which is no score.
-        warnings.simplefilter("error", RuntimeWarning)
-        try:
-            score = stoi(reference.double().numpy(), copy.double().numpy(), sample_rate)
-        except (RuntimeWarning, ValueError):
-            return None, "less than the 0.4 s of speech that STOI needs"
-    return float(score), "STOI gives no score"
-
-
-@functools.cache
-def _visqol_api() -> Any:
-    from visqol import VisqolApi
-
-    api = VisqolApi()
-    api.create(mode="speech", use_lattice_model=False)  # the lattice needs another runtime
-    return api
-
-
-def _visqol(reference: Tensor, copy: Tensor, sample_rate: int) -> tuple[float | None, str]:
-    """The score, or None and the reason."""
-    if len(copy) < VISQOL_SHORTEST_S * sample_rate:
-        return None, f"shorter than the {VISQOL_SHORTEST_S:g} s that ViSQOL needs"
-    if not bool(reference.any()) or not bool(copy.any()):
-        return None, "silent"
-    signals = [resample(x, sample_rate, MOS_RATE).double().numpy() for x in (reference, copy)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what its libraries deprecate
-        try:
-            return float(_visqol_api().measure_from_arrays(*signals, MOS_RATE).moslqo), ""
-        except (ValueError, IndexError, ZeroDivisionError) as error:
-            return None, f"ViSQOL gives no score: {' '.join(str(error).split())}"
-
-
-def _dnsmos(copy: Tensor, sample_rate: int) -> tuple[float | None, str]:
-    """The score, or None and the reason."""
-    from speechmos import dnsmos
-
-    if not bool(copy.any()):
-        return None, "the copy is silent"
-    signal = resample(copy, sample_rate, MOS_RATE).float().clamp(-1, 1).numpy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = dnsmos.run(signal, MOS_RATE)
-    return float(found["ovrl_mos"]), "DNSMOS gives no score"
