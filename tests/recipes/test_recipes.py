@@ -128,6 +128,8 @@ def brief(arguments: list[str]) -> list[str]:
         if "--device" in arguments:
             arguments[arguments.index("--device") + 1] = "cpu"
         return [*arguments, "--seconds", "0.02", "--engine", "eager"]
+    if arguments[0] == "evaluate":
+        return [*arguments, *shlex.split("--baselines none --metrics pesq,stoi")]
     return arguments
 
 
