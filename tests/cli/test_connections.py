@@ -81,7 +81,7 @@ def test_no_command_opens_a_connection_or_writes_into_the_home_beyond_the_cache(
         "export model step.pt2",
         "import amp.nam amp",
         f"process {tone} amp.wav --model amp",
-        f"evaluate model {tone} --out report --baselines none",
+        f"evaluate model {tone} --out report --baselines none --metrics dnsmos",
         f"train --corpus {tones} --out run {small} --max_steps 1 --validation_windows 1"
         " --batch_size 1 --window_s 0.05 --listen_every 1 --listen_s 0.01",
     ]

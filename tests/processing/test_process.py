@@ -200,6 +200,16 @@ def test_wrong_chunks_raise_one_line() -> None:
         processor(torch.zeros(5, 2, 4))
 
 
+def test_a_chunk_may_be_a_view_of_another_type_or_ask_for_a_gradient() -> None:
+    block = blocks()["conv"].eval()
+    x = torch.randn(2, 3, 300)
+    expected = Processor(block, block.init_state(2))(x)
+    long = torch.zeros(2, 600, 3)
+    long[:, ::2] = x.transpose(1, 2)
+    for given in (long[:, ::2].transpose(1, 2), x.double(), x.clone().requires_grad_()):
+        assert torch.equal(Processor(block, block.init_state(2))(given), expected)
+
+
 def test_processors_do_not_disturb_each_other() -> None:
     block = BLOCKS["amplifier"]
     x = torch.randn(2, 1, 256)

@@ -24,6 +24,7 @@ from wavenet.processing.table import (
     MIX_WEIGHT,
     OUT,
     OUTPUTS,
+    PLACE,
     POSITION,
     RESIDUAL,
     RESIDUAL_BIAS,
@@ -62,9 +63,9 @@ def _remember(op, data, source, source_row, positions, n):
 
 
 @inlined
-def _first_tap(op, data, buffers, positions, n):
+def _first_tap(op, data, places, positions, n):
     """Append the chunk to the history, if any; return the index of the oldest tap, and its row."""
-    first, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
+    first, row = places[op[SOURCE] * PLACE + START], places[op[SOURCE] * PLACE + ROW]
     if op[HISTORY] >= 0:
         return _remember(op, data, first, row, positions, n), op[HISTORY_ROW]
     return first, row
@@ -198,11 +199,11 @@ def wide_conv_tile(op, data, weights, packed, source, mixed, target):
 
 
 @inlined
-def convolve(op, data, weights, buffers, positions, n):
+def convolve(op, data, weights, places, positions, n):
     """Run CONV on a chunk of n samples."""
-    first, row = _first_tap(op, data, buffers, positions, n)
-    second, mix_row = buffers[op[MIX], START], buffers[op[MIX], ROW]
-    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+    first, row = _first_tap(op, data, places, positions, n)
+    second, mix_row = places[op[MIX] * PLACE + START], places[op[MIX] * PLACE + ROW]
+    out, out_row = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
     per_tile, per_mix = op[IN] * op[TAPS], op[MIX_IN]
     for channel in range(0, op[OUT], OUTPUTS):
         w, m = op[WEIGHT] + channel * per_tile, op[MIX_WEIGHT] + channel * per_mix
@@ -250,12 +251,12 @@ def _layer_tile(op, data, weights, source, mixed, target, head):
 
 
 @inlined
-def run_layer(op, data, weights, buffers, positions, n):
+def run_layer(op, data, weights, places, positions, n):
     """Run LAYER on a chunk of n samples."""
-    first, row = _first_tap(op, data, buffers, positions, n)
-    second, mix_row = buffers[op[MIX], START], buffers[op[MIX], ROW]
-    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
-    top, head_row = buffers[op[HEAD], START], buffers[op[HEAD], ROW]
+    first, row = _first_tap(op, data, places, positions, n)
+    second, mix_row = places[op[MIX] * PLACE + START], places[op[MIX] * PLACE + ROW]
+    out, out_row = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
+    top, head_row = places[op[HEAD] * PLACE + START], places[op[HEAD] * PLACE + ROW]
     for t in range(0, n, LANES):
         source, mixed = (first + t, row), (second + t, mix_row)
         _layer_tile(op, data, weights, source, mixed, (out + t, out_row), (top + t, head_row))

@@ -12,18 +12,23 @@ from torch import Tensor
 from wavenet.nn import Causal, State, flatten_state, unflatten_state
 from wavenet.nn.graph import Buffer, Graph
 from wavenet.processing import CAPACITY, kernel, table
+from wavenet.processing.kernel import FLOAT_BYTES
 from wavenet.processing.layout import Layout
 
 
 @dataclass
 class _Memory:
-    """Memory of one row: all floats, positions of its histories, and views of input and output."""
+    """Memory of one row: all floats, positions of its histories, and views of buffers.
+
+    Attributes:
+        cond: of the conditioning, or None.
+        others: of the outputs behind the first one.
+    """
 
     data: np.ndarray
     positions: np.ndarray
-    x: np.ndarray
     cond: np.ndarray | None
-    outputs: list[np.ndarray]
+    others: list[np.ndarray]
 
 
 class Executor:
@@ -46,6 +51,9 @@ class Executor:
             (buffer.channels, buffer.rate.numerator, buffer.rate.denominator)
             for buffer in graph.outputs
         ]
+        ends = [(buffer.number, buffer.channels) for buffer in (graph.buffers[0], graph.outputs[0])]
+        tables = self._layout.table, self._layout.buffers, np.array(ends), self._layout.weights
+        self._arguments = [(*tables, memory.data, memory.positions) for memory in self._memory]
         self._load(histories)
 
     def run(self, x: Tensor, cond: Tensor | None) -> Any:
@@ -55,20 +63,34 @@ class Executor:
                 f"x has {x.shape[0]} rows, but the initial state has {self._batch}; begin "
                 f"with state=module.init_state({x.shape[0]})"
             )
-        n = x.shape[-1]
-        arrays = [
-            np.empty((self._batch, channels, n * up // down), np.float32)
+        x, n = _as_floats(x), x.shape[-1]
+        outputs = [
+            torch.empty(self._batch, channels, n * up // down)
             for channels, up, down in self._output_shapes
         ]
-        given = _as_array(x)
-        held = None if cond is None else _as_array(cond.expand(-1, -1, n))
-        for start in range(0, n, self._capacity):
-            stop = min(start + self._capacity, n)
-            for row in range(self._batch):
-                self._run_row(row, given, held, arrays, start, stop)
-        if len(arrays) == 1:
-            return torch.from_numpy(arrays[0])
-        return tuple(torch.from_numpy(array) for array in arrays)
+        held = None if cond is None else _as_floats(cond.detach().expand(-1, -1, n)).numpy()
+        made, (channels, up, down) = outputs[0].data_ptr(), self._output_shapes[0]
+        given, n_made = x.data_ptr(), n * up // down
+        for row, memory in enumerate(self._memory):
+            for start in range(0, n, self._capacity):
+                size = min(self._capacity, n - start)
+                if held is not None and memory.cond is not None:
+                    memory.cond[:, :size] = held[row, :, start : start + size]
+                y = made + FLOAT_BYTES * (start * up // down)
+                kernel.run(*self._arguments[row], size, given + FLOAT_BYTES * start, n, y, n_made)
+                if len(outputs) > 1:
+                    self._copy_others(row, outputs, start, size)
+            given += FLOAT_BYTES * n * x.shape[1]
+            made += FLOAT_BYTES * n_made * channels
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _copy_others(self, row: int, outputs: list[Tensor], start: int, size: int) -> None:
+        """Copy the outputs behind the first one of a chunk of a row."""
+        for output, (_, up, down), buffer in zip(
+            outputs[1:], self._output_shapes[1:], self._memory[row].others, strict=True
+        ):
+            first, last = start * up // down, (start + size) * up // down
+            output.numpy()[row, :, first:last] = buffer[:, : last - first]
 
     def state(self) -> State:
         """The canonical state: the last ``past`` inputs of each convolution."""
@@ -84,36 +106,14 @@ class Executor:
             tensors.append(torch.from_numpy(history))
         return unflatten_state(self._state, iter(tensors))
 
-    def _run_row(
-        self,
-        row: int,
-        given: np.ndarray,
-        held: np.ndarray | None,
-        arrays: list[np.ndarray],
-        start: int,
-        stop: int,
-    ) -> None:
-        memory, n = self._memory[row], stop - start
-        memory.x[:, :n] = given[row, :, start:stop]
-        if held is not None and memory.cond is not None:
-            memory.cond[:, :n] = held[row, :, start:stop]
-        layout = self._layout
-        kernel.run(layout.table, layout.buffers, layout.weights, memory.data, memory.positions, n)
-        for array, (_, up, down), view in zip(
-            arrays, self._output_shapes, memory.outputs, strict=True
-        ):
-            first, last = start * up // down, stop * up // down
-            array[row, :, first:last] = view[:, : last - first]
-
     def _new_memory(self) -> _Memory:
         data = np.zeros(self._layout.size, np.float32)
         graph = self._graph
         return _Memory(
             data,
             np.zeros(len(self._layout.steps), np.int64),
-            self._view(data, graph.buffers[0]),
             None if graph.cond is None else self._view(data, graph.cond),
-            [self._view(data, buffer) for buffer in graph.outputs],
+            [self._view(data, buffer) for buffer in graph.outputs[1:]],
         )
 
     def _view(self, data: np.ndarray, buffer: Buffer) -> np.ndarray:
@@ -138,8 +138,8 @@ class Executor:
                         self._history(row, index)[:, : operation.past] = values[row]
 
 
-def _as_array(x: Tensor) -> np.ndarray:
-    """Return x as float32 on the CPU; of what is that already, a view, without a tensor between."""
-    if x.dtype is torch.float32 and x.device.type == "cpu" and not x.requires_grad:
-        return x.numpy()
-    return x.detach().to("cpu", torch.float32).numpy()
+def _as_floats(x: Tensor) -> Tensor:
+    """Return x as contiguous float32 on the CPU: itself, where it is that."""
+    if x.dtype is not torch.float32 or not x.is_cpu:
+        x = x.detach().to("cpu", torch.float32)
+    return x.contiguous()

@@ -22,6 +22,7 @@ from wavenet.processing.table import (
     LAYER,
     OUT,
     PHASE,
+    PLACE,
     RATE_DOWN,
     RATE_UP,
     ROW,
@@ -32,13 +33,25 @@ from wavenet.processing.table import (
 )
 from wavenet.simd.compiling import cached, inlined, sources_fingerprint
 from wavenet.simd.functions import gate
-from wavenet.simd.registers import LANES, broadcast, fill, fma, load, square_root, store
+from wavenet.simd.registers import (
+    LANES,
+    broadcast,
+    fill,
+    floats_at,
+    fma,
+    load,
+    row_of,
+    square_root,
+    store,
+)
+
+FLOAT_BYTES = 4
 
 
 @inlined
-def _pointwise(op, data, weights, buffers, n):
-    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
-    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+def _pointwise(op, data, weights, places, n):
+    source, row = places[op[SOURCE] * PLACE + START], places[op[SOURCE] * PLACE + ROW]
+    out, out_row = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
     half = op[OUT] * row  # of GATE: from the first half of the channels to the second
     kind = op[KIND]
     settings = op[SETTINGS]
@@ -64,9 +77,9 @@ def _pointwise(op, data, weights, buffers, n):
 
 
 @inlined
-def _normalize(op, data, weights, buffers, n):
-    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
-    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+def _normalize(op, data, weights, places, n):
+    source, row = places[op[SOURCE] * PLACE + START], places[op[SOURCE] * PLACE + ROW]
+    out, out_row = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
     channels, settings = op[OUT], op[SETTINGS]
     share, centred = fill(1.0 / channels), broadcast(weights, settings + 1)
     for t in range(0, n, LANES):
@@ -87,10 +100,10 @@ def _normalize(op, data, weights, buffers, n):
 
 
 @inlined
-def _move(op, data, buffers, n):
+def _move(op, data, places, n):
     """DECIMATE and INTERLEAVE."""
-    source, row = buffers[op[SOURCE], START], buffers[op[SOURCE], ROW]
-    out, out_row = buffers[op[TARGET], START], buffers[op[TARGET], ROW]
+    source, row = places[op[SOURCE] * PLACE + START], places[op[SOURCE] * PLACE + ROW]
+    out, out_row = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
     factor = op[FACTOR]
     for channel in range(op[OUT]):
         start, to = source + channel * row, out + channel * out_row
@@ -102,26 +115,52 @@ def _move(op, data, buffers, n):
                 data[to + t * factor + op[PHASE]] = data[start + t]
 
 
+@inlined
+def _run_steps(table, places, weights, data, positions, n):
+    """Run all steps on a chunk of n samples of the input, which is in its buffer."""
+    for i in range(len(table)):
+        op = row_of(table, i)
+        source = op[SOURCE] * PLACE
+        length = n * places[source + RATE_UP]
+        if places[source + RATE_DOWN] != 1:
+            length //= places[source + RATE_DOWN]
+        if op[KIND] == LAYER:
+            run_layer(op, data, weights, places, positions, length)
+        elif op[KIND] == CONV:
+            convolve(op, data, weights, places, positions, length)
+        elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
+            _move(op, data, places, length)
+        elif op[KIND] == NORMALIZE:
+            _normalize(op, data, weights, places, length)
+        else:
+            _pointwise(op, data, weights, places, length)
+
+
 def _make_run() -> Any:
     fingerprint = sources_fingerprint(__file__, graph.__file__, graph_activations.__file__)
 
-    def run(table, buffers, weights, data, positions, n):
-        """Run all operations on a chunk of n samples of the input."""
+    def run(table, buffers, ends, weights, data, positions, n, given, given_row, made, made_row):
+        """Run a graph on a chunk of n samples.
+
+        ends: ``[2, 2]``, number and channels of the buffer of the input, and of the first output.
+        given, made: addresses of both in the caller's memory, which is read and written.
+        given_row, made_row: floats from one of their channels to the next.
+        """
         _ = fingerprint
-        for i in range(len(table)):
-            op = table[i]
-            source = op[SOURCE]
-            length = n * buffers[source, RATE_UP] // buffers[source, RATE_DOWN]
-            if op[KIND] == LAYER:
-                run_layer(op, data, weights, buffers, positions, length)
-            elif op[KIND] == CONV:
-                convolve(op, data, weights, buffers, positions, length)
-            elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
-                _move(op, data, buffers, length)
-            elif op[KIND] == NORMALIZE:
-                _normalize(op, data, weights, buffers, length)
-            else:
-                _pointwise(op, data, weights, buffers, length)
+        places = row_of(buffers, 0)
+        start, row = places[ends[0, 0] * PLACE + START], places[ends[0, 0] * PLACE + ROW]
+        for channel in range(ends[0, 1]):
+            x = floats_at(given + FLOAT_BYTES * channel * given_row)
+            for t in range(n):
+                data[start + channel * row + t] = x[t]
+        _run_steps(table, places, weights, data, positions, n)
+        last = ends[1, 0] * PLACE
+        start, row = places[last + START], places[last + ROW]
+        n_made = n * places[last + RATE_UP] // places[last + RATE_DOWN]
+        for channel in range(ends[1, 1]):
+            y = floats_at(made + FLOAT_BYTES * channel * made_row)
+            for t in range(n_made):
+                y[t] = data[start + channel * row + t]
 
     return cached(run)
 

@@ -38,3 +38,5 @@ N_COLUMNS = 25
 
 # Columns of the table of buffers.
 START, ROW, RATE_UP, RATE_DOWN = range(4)
+PLACE = 4
+"""Their number: the kernel reads the table of buffers as one row."""

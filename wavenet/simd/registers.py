@@ -111,6 +111,31 @@ def store(_: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @instruction
+def row_of(_: Any, table: Any, index: Any) -> Any:
+    """Point to row ``index`` of a contiguous table of integers; its columns are ``row[column]``.
+
+    A view of the row would be counted by numba when it is made and when it is left.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        made = context.make_array(sig.args[0])(context, builder, value=args[0])
+        columns = cgutils.unpack_tuple(builder, made.shape, 2)[1]
+        return builder.gep(made.data, [builder.mul(args[1], columns)])
+
+    return types.CPointer(table.dtype)(table, index), generate
+
+
+@instruction
+def floats_at(_: Any, number: Any) -> Any:
+    """Point to the floats at an address, such as ``data_ptr`` of a tensor gives."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], FLOAT.as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), generate
+
+
+@instruction
 def prefetch(_: Any, array: Any, index: Any) -> Any:
     """Prefetch the memory around ``array[index]``."""
 
