@@ -10,15 +10,13 @@ from wavenet.distributions import make_distribution
 from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
 from wavenet.model.conditioner import check_registered
+from wavenet.model.feature_config import FeatureConfig, UpsamplingConfig, set_integer
 from wavenet.nn import LinearPrediction
-from wavenet.nn.causal import check_positive
 from wavenet.nn.refinement import DEFAULT_PASSES
 from wavenet.storage import settings as config_io
-from wavenet.values.integers import as_integer, is_integer
+from wavenet.values.integers import is_integer
 from wavenet.values.size_limits import (
     MAX_CHANNELS,
-    MAX_CONTEXT_FRAMES,
-    MAX_HOP_SAMPLES,
     MAX_LAYERS,
     MAX_PAST_SAMPLES,
     MAX_PREDICTION_ORDER,
@@ -26,10 +24,10 @@ from wavenet.values.size_limits import (
     MAX_SAMPLE_RATE_HZ,
     MAX_SPEAKERS,
     MAX_STATE_VALUES,
-    MAX_UPSAMPLING_STEPS,
-    check_at_most,
 )
 from wavenet.values.text import short
+
+__all__ = ["ADDED_KEYS", "PRESETS", "FeatureConfig", "UpsamplingConfig", "WaveNetConfig"]
 
 ADDED_KEYS = (
     "one_hot_input",
@@ -45,71 +43,6 @@ ADDED_KEYS = (
 
 DEFAULT_SPEAKER_CHANNELS = 32
 """Width of the conditioning of a model that has no local features."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpsamplingConfig:
-    """Settings of learnt upsampling from frames to samples; see ``UpsamplingEncoder``.
-
-    Attributes:
-        scales: columns that each step makes of one; their product is the hop.
-        context_frames: frames on each side that are mixed before the first step.
-        band_kernel_size: neighbouring channels that are mixed in each step, an odd number.
-        transposed: steps are transposed convolutions and ReLUs, without context; see
-            ``TransposedUpsamplingEncoder``.
-    """
-
-    scales: tuple[int, ...] = ()
-    context_frames: int = 0
-    band_kernel_size: int = 1
-    transposed: bool = False
-
-    def __post_init__(self) -> None:
-        check_at_most("the number of scales", len(self.scales), MAX_UPSAMPLING_STEPS)
-        scales = tuple(check_positive("scales", scale) for scale in self.scales)
-        object.__setattr__(self, "scales", scales)
-        for scale in scales:
-            check_at_most("scales", scale, MAX_HOP_SAMPLES)
-        _set_integer(self, "band_kernel_size", most=MAX_CHANNELS)
-        _set_integer(self, "context_frames", least=0, most=MAX_CONTEXT_FRAMES)
-        if self.band_kernel_size % 2 == 0:
-            raise ValueError(f"band_kernel_size={self.band_kernel_size} must be odd")
-        if self.transposed and self.context_frames:
-            raise ValueError(
-                f"context_frames={self.context_frames} does not go with transposed=True, whose "
-                "samples depend on one frame; set it to 0"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureConfig:
-    """Local features other than a mel spectrogram: F0, linguistic features, anything in frames.
-
-    Attributes:
-        channels: values per frame.
-        hop_samples: audio samples per frame.
-        upsampling: how they come to the rate of the audio; default, through a nonlinear encoder of
-            frames and linear interpolation.
-    """
-
-    channels: int
-    hop_samples: int
-    upsampling: UpsamplingConfig | None = None
-
-    def __post_init__(self) -> None:
-        _set_integer(self, "channels", most=MAX_CHANNELS)
-        _set_integer(self, "hop_samples", most=MAX_HOP_SAMPLES)
-        made = None if self.upsampling is None else math.prod(self.upsampling.scales)
-        if made is not None and made != self.hop_samples:
-            raise ValueError(
-                f"hop_samples={self.hop_samples} is not the product of the upsampling's scales, "
-                f"{made}; set one to fit the other"
-            )
-
-    @property
-    def centre_samples(self) -> int:
-        """A frame describes its own hop: it is centred on the middle."""
-        return self.hop_samples // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +119,7 @@ class WaveNetConfig:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
         object.__setattr__(self, "temperature", float(self.temperature))
-        _set_integer(self, "refinement_passes", least=0, most=MAX_REFINEMENT_PASSES)
+        set_integer(self, "refinement_passes", least=0, most=MAX_REFINEMENT_PASSES)
         if not -1 <= self.noise_shaping <= 1:
             raise ValueError(
                 f"noise_shaping={self.noise_shaping} must be from -1 to 1, such as 0.5"
@@ -196,15 +129,15 @@ class WaveNetConfig:
 
     def _check_network(self) -> None:
         """Raise ValueError unless the sizes make a network that its distribution can read."""
-        _set_integer(self, "sample_rate", most=MAX_SAMPLE_RATE_HZ)
-        _set_integer(self, "layers_per_stack", most=MAX_LAYERS)
-        _set_integer(self, "stacks", most=MAX_LAYERS)
-        _set_integer(self, "kernel_size", most=MAX_PAST_SAMPLES)
+        set_integer(self, "sample_rate", most=MAX_SAMPLE_RATE_HZ)
+        set_integer(self, "layers_per_stack", most=MAX_LAYERS)
+        set_integer(self, "stacks", most=MAX_LAYERS)
+        set_integer(self, "kernel_size", most=MAX_PAST_SAMPLES)
         for name in ("residual_channels", "skip_channels", "gate_channels", "cond_channels"):
             if getattr(self, name) is not None:
-                _set_integer(self, name, most=MAX_CHANNELS)
+                set_integer(self, name, most=MAX_CHANNELS)
         if self.distribution_size is not None:
-            _set_integer(self, "distribution_size", most=MAX_CHANNELS)
+            set_integer(self, "distribution_size", most=MAX_CHANNELS)
         if self.gate_channels is not None and self.gate_channels % 2:
             raise ValueError(
                 f"gate_channels={self.gate_channels} must be even: it counts both halves"
@@ -248,7 +181,7 @@ class WaveNetConfig:
         """Raise ValueError unless every speaker has a name, or none has."""
         if not is_integer(self.speakers):
             raise ValueError(f"speakers={short(self.speakers)} must be an integer, 0 for none")
-        _set_integer(self, "speakers", least=-1, most=MAX_SPEAKERS)
+        set_integer(self, "speakers", least=-1, most=MAX_SPEAKERS)
         n_names = len(set(self.speaker_names))
         if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
             raise ValueError(
@@ -283,7 +216,7 @@ class WaveNetConfig:
             value = getattr(self, name)
             if not is_integer(value) or value < 0:
                 raise ValueError(f"{name}={short(value)} must be an integer, 0 for none")
-            _set_integer(self, name, least=0, most=MAX_PREDICTION_ORDER)
+            set_integer(self, name, least=0, most=MAX_PREDICTION_ORDER)
         if self.pitch_taps and (not self.linear_prediction or self.pitch_taps % 2 == 0):
             raise ValueError(
                 f"pitch_taps={self.pitch_taps} must be odd, beside a linear_prediction, or 0"
@@ -374,13 +307,6 @@ class WaveNetConfig:
     def replace(self, **changes: Any) -> WaveNetConfig:
         """A copy with some settings changed."""
         return replace(self, **changes)
-
-
-def _set_integer(config: Any, name: str, *, least: int = 1, most: int) -> None:
-    """Make a size of a frozen configuration Python's int, within its bounds."""
-    value = as_integer(name, getattr(config, name), least=least)
-    check_at_most(name, value, most)
-    object.__setattr__(config, name, value)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavenet.nn.causal import Causal, UnboundedPastError
+from wavenet.nn.causal import Causal
 from wavenet.nn.gradients import through_states
 from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
+from wavenet.testing.past import check_past, check_unbounded
 from wavenet.testing.probe import (
     BATCH,
     STREAMED_STEPS,
@@ -42,7 +43,6 @@ from wavenet.testing.probe import (
     stream_in_pieces,
 )
 
-_REACH_ATTEMPTS = 20
 _ROUNDED = 2
 """Times that what rounding may be is measured."""
 
@@ -80,9 +80,9 @@ def _check(module: Causal, seed: int, device: torch.device) -> None:
     for check in (_values, _chunks, _no_future, _rows):
         _require(check, probe)
     if probe.block.unbounded:
-        _check_unbounded(probe)
+        check_unbounded(probe)
     else:
-        _check_past(probe, module, seed)
+        check_past(probe, module, seed)
         _require(_warm_state, probe)
     _require(_forward, probe)
     _check_wrong_state(probe)
@@ -236,102 +236,6 @@ def _rows(probe: Probe) -> Iterator[Comparison]:
         alone = probe.block.stream(x[one], own, None if cond is None else cond[one])[0]
         for i, (a, b) in enumerate(zip(outputs_of(alone), together, strict=True)):
             yield Comparison(f"row {row} of output {i} depends on the batch around it", a, b[one])
-
-
-def _check_unbounded(probe: Probe) -> None:
-    """The gradient of x reaches the first sample, and ``past`` is an error that says so."""
-    block = probe.block
-    try:
-        past = block.past
-    except UnboundedPastError:
-        pass
-    else:
-        raise ContractError(f"the block is unbounded, but past is {past}; raise UnboundedPastError")
-    x, cond = probe.inputs(1, STREAMED_STEPS * block.step)
-    x.requires_grad_()
-    y = outputs_of(block.stream(x, probe.fresh_state(1), cond)[0])
-    total = torch.stack([(part[0, :, -1] @ probe.randn(part.shape[1])) for part in y]).sum()
-    (gradient,) = torch.autograd.grad(total, x)
-    if not bool(gradient[..., 0].any()):
-        raise ContractError("the block is unbounded, but no gradient reaches the first sample")
-
-
-def _check_past(probe: Probe, module: Causal, seed: int) -> None:
-    """The gradient of x reaches exactly ``past`` samples back.
-
-    Some weights may block the way, such as a ReLU that is never above zero: a reach that is too
-    short is confirmed with others.
-    """
-    reach, past = _reach(probe), probe.block.past
-    quantized = reach < 0
-    for attempt in range(1, _REACH_ATTEMPTS):
-        if reach >= past:
-            break
-        other = Probe.of(module, seed + attempt, probe.device)
-        reach = max(reach, _reach_of_changes(other) if quantized else _reach(other))
-    if quantized and reach > past:
-        raise ContractError(f"past is {past}, but samples before that change the output")
-    if reach != past:
-        found = f"reaches back {reach} samples" if reach >= 0 else "is zero"
-        raise ContractError(f"past is {past}, but the gradient of x {found}")
-
-
-def _reach(probe: Probe) -> int:
-    """Reach of the gradient of x back from the outputs of one period; -1 if it is zero."""
-    block, step = probe.block, probe.block.step
-    period = max(1, int(step * block.rate))
-    start = probe.fresh_state(period)
-    # Long enough to see a reach beyond `past`, as far back as the state can remember.
-    remembered = sum(max(part.shape[1:], default=0) for part in flatten_state(start))
-    n = (max(math.ceil(block.past / step), remembered) + STREAMED_STEPS) * step
-    x, cond = probe.inputs(period, n)
-    x.requires_grad_()
-    y = outputs_of(block.stream(x, start, cond)[0])
-    # Row i of the batch watches output n_out - 1 - i: one backward pass serves all of a period.
-    watched = [y[0].shape[-1] - 1 - i for i in range(period)]
-    total = sum(
-        part[i, :, at] @ probe.randn(part.shape[1]) for part in y for i, at in enumerate(watched)
-    )
-    assert isinstance(total, Tensor)
-    (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
-    reach = -1
-    for i, at in enumerate(watched):
-        nonzero = gradient[i].abs().sum(0).nonzero()
-        if len(nonzero):
-            reach = max(reach, math.floor(at / block.rate) - int(nonzero[0]))
-    return reach
-
-
-def _reach_of_changes(probe: Probe) -> int:
-    """Reach of a block that quantizes its input, so that all gradients of x are zero.
-
-    Returns:
-        ``past`` if the sample that far back changes an output, more if earlier ones do, else -1.
-    """
-    block, past = probe.block, probe.block.past
-    n = (math.ceil(past / block.step) + STREAMED_STEPS) * block.step
-    x, cond = probe.inputs(1, n)
-    noise = probe.randn(*x.shape)
-    start = block.init_state(1, device=probe.device, dtype=torch.float64)
-
-    def differs(begin: int, end: int, at: int) -> bool:
-        changed = torch.cat([x[..., :begin], noise[..., begin:end], x[..., end:]], dim=-1)
-        y = outputs_of(block.stream(changed, start, cond)[0])
-        return any(
-            not torch.equal(a[..., at], b[..., at]) for a, b in zip(y, reference, strict=True)
-        )
-
-    reach = -1
-    with torch.no_grad():
-        reference = outputs_of(block.stream(x, start, cond)[0])
-        n_out = reference[0].shape[-1]
-        for at in range(n_out - max(1, int(block.step * block.rate)), n_out):
-            oldest = math.floor(at / block.rate) - past
-            if differs(0, oldest, at):
-                return past + 1
-            if differs(oldest, oldest + 1, at):
-                reach = past
-    return reach
 
 
 def _warm_state(probe: Probe) -> Iterator[Comparison]:
