@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -47,7 +45,7 @@ def config(tones: Path) -> TrainingConfig:
         window_s=0.2,
         batch_size=4,
         validation_windows=4,
-        max_steps=24,
+        max_steps=32,
         warmup_steps=4,
         validate_every=8,
         checkpoint_every=2,
@@ -109,18 +107,11 @@ def test_a_corpus_that_fits_the_cache_is_trained_on_bit_for_bit_as_its_folder(
     assert state(tmp_path / "one") == state(tmp_path / "other")
 
 
-@contextmanager
-def running(
-    processes: ForkServerContext, config: TrainingConfig, out: Path
-) -> Iterator[BaseProcess]:
-    """``train`` with ``resume`` in another process, which is killed in the end."""
-    process = processes.Process(target=train, args=(config, out), kwargs={"resume": True})
-    process.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.join()
+RUN = """
+import sys
+from wavenet.cli.main import main
+raise SystemExit(main(sys.argv[1:]))
+"""
 
 
 @pytest.mark.slow
@@ -128,20 +119,23 @@ def test_killed_twenty_times_while_streaming_it_ends_with_the_same_bits(
     streamed: TrainingConfig,
     whole: Path,
     s3: s3_server.Proxy,
-    processes: ForkServerContext,
+    start_python: Callable[..., BaseProcess],
     tmp_path: Path,
 ) -> None:
     """SIGKILL at random moments, each with a cold cache, from a store that is slow."""
-    draw, steps, requests = random.Random(0), [], []
+    draw, steps = random.Random(0), []
     s3.reset()
-    s3.delay_s = 0.05
+    s3.delay_s = 0.2
     for turn in range(20):
         config = replace(streamed, cache=str(tmp_path / f"cache-{turn}"), workers=turn % 3)
-        before = s3.requests
         last = find_last(tmp_path / "run" / "checkpoints")
-        with running(processes, config, tmp_path / "run") as process:
-            deadline = time.monotonic() + 120
-            while s3.requests == before and process.is_alive():
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(asdict(config)))
+        command = ["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run"), "--resume"]
+        printed, deadline = tmp_path / "printed", time.monotonic() + 120
+        process = start_python(printed, RUN, *command, **s3_server.environment(s3))
+        try:
+            while not list((tmp_path / f"cache-{turn}").glob("shards/*.i16")):
+                assert process.is_alive(), Path(f"{printed}.err").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, 0.8))
@@ -151,15 +145,17 @@ def test_killed_twenty_times_while_streaming_it_ends_with_the_same_bits(
                 if found is not None and (last is None or found.step > last.step):
                     break
                 time.sleep(0.01)
+        finally:
+            process.kill()
+            process.join()
+        assert process.exitcode in (-9, 0), Path(f"{printed}.err").read_text()
         found = find_last(tmp_path / "run" / "checkpoints")
         steps.append(-1 if found is None else found.step)
-        requests.append(s3.requests - before)
     s3.reset()
-    assert min(requests) > 0
     assert steps == sorted(steps)
     assert steps[-1] > 2
     result = train(replace(streamed, cache=str(tmp_path / "cache")), tmp_path / "run", resume=True)
-    assert result.steps == 24
+    assert result.steps == 32
     assert state(tmp_path / "run") == state(whole)
 
 
@@ -190,7 +186,7 @@ def test_a_store_that_fails_amid_a_run_ends_it_in_one_line_and_it_resumes(
     assert "Traceback" not in "".join(reported)
     last = find_last(tmp_path / "run" / "checkpoints")
     assert last is not None
-    assert last.step < 24
+    assert last.step < 32
     assert main([*command, "--resume"]) == 0
     assert state(tmp_path / "run") == state(whole)
 
@@ -206,6 +202,11 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
+REPEATABLE = "ddp_find_unused_parameters_true"
+"""DDP otherwise lays out its buckets anew after the first step, also of a resumed run: sums of
+more than two gradients are then rounded in another order."""
+
+
 @pytest.mark.slow
 def test_four_ranks_killed_and_resumed_end_with_the_same_bits(
     streamed: TrainingConfig,
@@ -216,7 +217,7 @@ def test_four_ranks_killed_and_resumed_end_with_the_same_bits(
     """They share one cache, smaller than the corpus."""
 
     def start(name: str) -> list[BaseProcess]:
-        trainer = {**streamed.trainer, "devices": 4}
+        trainer = {**streamed.trainer, "devices": 4, "strategy": REPEATABLE}
         config = replace(streamed, cache=str(tmp_path / f"cache-{name}"), trainer=trainer)
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(asdict(config)))
         with socket.socket() as free:
@@ -255,6 +256,6 @@ def test_four_ranks_killed_and_resumed_end_with_the_same_bits(
         process.kill()
     for process in ranks:
         process.join()
-    assert last.step < 24
+    assert last.step < 32
     finish("killed")
     assert state(tmp_path / "killed") == state(tmp_path / "whole")
