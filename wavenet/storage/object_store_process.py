@@ -51,6 +51,7 @@ def fetch(store: Any, key: str, to: str, size: int | None) -> dict[str, Any]:
                     return {"error": f"it ends after {start + len(content)} of {found} bytes"}
                 digest.update(content)
                 file.write(content)
+        file.truncate()
         file.flush()
         os.fsync(file.fileno())
     return {"bytes": found, "sha256": digest.hexdigest()}
