@@ -16,7 +16,7 @@ DOCS_INSTALLED := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs test test-all test-slow gpu check format wheel clean
+.PHONY: help install demo docs test test-all test-slow s3-server gpu check format wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -55,6 +55,12 @@ $(DOCS_INSTALLED): $(INSTALLED)
 
 test: install  ## the quick tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_PROCESSES) $(PYTEST_ARGS)
+
+# Its packages need other versions than ours (botocore wants python-dateutil < 3): an environment of its own.
+s3-server: install  ## an S3 server for the tests of corpora in object stores
+	test -x $(VENV)/s3-server/bin/moto_server || { rm -rf $(VENV)/s3-server && \
+		"$(PYTHON)" -m venv $(VENV)/s3-server && $(VENV)/s3-server/bin/python -m pip install \
+		--quiet --disable-pip-version-check --only-binary :all: 'moto[server]>=5.1'; }
 
 gpu: install  ## check and measure a CUDA device, and leave a report in gpu-report
 	$(BIN)/python -m wavenet doctor --device cuda --out gpu-report

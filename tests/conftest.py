@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing import forkserver
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import s3_server
 import soundfile
 import torch
 
@@ -161,6 +163,28 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tone = 0.4 * np.sin(2 * np.pi * (200 + 40 * i) * time_s + i)
         soundfile.write(folder / f"tone-{i}.wav", tone + 0.002 * draw.normal(size=8000), 8000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Proxy]:
+    """An S3 server of this machine with the bucket ``s3://bucket``, behind a proxy that can fail.
+
+    The environment names it, for this process and those that it starts.
+    """
+    program = s3_server.find_moto()
+    if program is None:
+        pytest.skip(s3_server.MISSING)
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with (
+        s3_server.moto(program, log) as port,
+        s3_server.proxy(port) as proxy,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in s3_server.environment(proxy).items():
+            patch.setenv(name, value)
+        bucket = urllib.request.Request(f"{proxy.url}/bucket", method="PUT")
+        urllib.request.urlopen(bucket).close()
+        yield proxy
 
 
 @pytest.fixture(scope="session")

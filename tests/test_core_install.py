@@ -118,6 +118,7 @@ def test_without_extras_a_command_works_or_names_the_extra(
         f"vocode {tones} copies": AUDIO,
         f"process {tone} amp.wav --model amp": AUDIO,
         f"inspect {tones}": AUDIO,
+        f"shard {tones} out": "pip install 'wavenet-audio[shard]'",
         "generate made.wav --seconds 0.001 --model model --engine eager": AUDIO,
         f"evaluate prompts-16k {tone} --out report": AUDIO,
         "receptive-field model --plot field.png": TRAIN,

@@ -66,6 +66,8 @@ OPTIONS_OF_INTEGERS = (
     "bench sample --samples",
     "bench train --batch-size",
     "bench process --rounds",
+    "shard tones out --sample-rate",
+    "shard tones out --shard-mib",
 )
 MAY_BE_ZERO = [
     each for each in OPTIONS_OF_INTEGERS if each.endswith(("--seed", "--page-utterances"))
@@ -80,6 +82,7 @@ OPTIONS_OF_NUMBERS = (
     "receptive-field --sample-rate 16000 --target-ms",
     "bench sample --seconds",
     "bench train --window-s",
+    "shard tones out --trim-silence",
 )
 
 TABLE = [
@@ -217,6 +220,8 @@ NAMES = (
     "process in.wav a.wav --model NAME",
     "info NAME",
     "inspect NAME",
+    "shard NAME out",
+    "shard tones NAME",
     "inspect YESNO --corpus-root NAME",
     "evaluate NAME tones --out out",
     "evaluate mels NAME --out out",
@@ -270,6 +275,7 @@ def test_control_characters_never_reach_the_terminal(
         ("info", evil),
         ("info", f"{evil}.nam"),
         ("inspect", evil),
+        ("shard", evil, "out"),
         ("generate", "a.wav", "--model", evil),
         ("generate", f"{evil}/a.mp3"),
         ("vocode", evil, "a.wav"),

@@ -30,6 +30,7 @@ except BaseException:
 ARGUMENTS = {
     "train": "--corpus nowhere --out out",
     "inspect": "nowhere",
+    "shard": "nowhere out",
     "generate": "a.wav",
     "vocode": "nowhere.wav a.wav",
     "mel": "nowhere.wav a.npz",

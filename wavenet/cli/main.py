@@ -131,6 +131,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model on a folder of audio"),
     "inspect": ("inspect", "summarize a corpus and list its faulty recordings"),
+    "shard": ("shard", "write a corpus to an object store, to train from it"),
     "generate": ("generate", "generate audio with a model"),
     "vocode": ("vocode", "synthesize audio from mel spectrograms or recordings"),
     "mel": ("mel", "compute the log-mel spectrogram of a recording"),

@@ -123,7 +123,7 @@ class AugmentedUtterance:
         self.n_samples = augmentation.length(len(utterance.samples))
         self.first = max(0, first)
         stop = min(stop, self.n_samples)
-        values = augmentation.section(utterance.samples, self.first, stop) * 32768
+        values = augmentation.section(utterance.samples[:], self.first, stop) * 32768
         values += _dither(random, self.first, len(values))
         self._values = (np.clip(np.rint(values), -32768, 32767) / 32768).astype(np.float32)
 

@@ -26,6 +26,8 @@ from wavenet.data.recordings import (
     tell_of_files_beside,
 )
 from wavenet.storage.files import locked
+from wavenet.storage.object_store import is_url
+from wavenet.values.text import short
 
 logger = logging.getLogger("wavenet")
 
@@ -122,6 +124,11 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
     Raises:
         CorpusError: if there is no such corpus, or nothing in it, or it cannot be fetched.
     """
+    if is_url(corpus):
+        raise CorpusError(
+            f"corpus={short(corpus)} is a URL, which `wavenet train` alone reads; name the folder "
+            "that it was written from"
+        )
     name, _, parts = corpus.partition("/")
     if name in LAYOUTS:
         return _find_named(name, tuple(filter(None, parts.split(","))), Path(root), download)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +22,7 @@ from torch import Tensor
 
 from wavenet.audio import AudioError
 from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all, list_folder
-
-SAMPLE_TYPE = np.dtype("<i2")
-"""Type of the samples in a file: 16-bit integers, little-endian."""
+from wavenet.data.shards import SAMPLE_TYPE, Shards, StoredSamples
 
 _STEP = np.float32(1 / 32768)
 
@@ -40,13 +39,14 @@ class Utterance:
 
     Attributes:
         name: path relative to the corpus, with ``/``.
-        samples: int16 ``[T]``; a part of a mapped file is pickled as its path and position.
+        samples: int16 ``[T]``; a part of a mapped file is pickled as its path and position. Those
+            in a store have a length and slices, ``samples[first:stop]``, which are arrays.
         speaker: name of the speaker; empty where the corpus has none.
         features: file of its features in frames, if it has one.
     """
 
     name: str
-    samples: np.ndarray
+    samples: np.ndarray | StoredSamples
     speaker: str
     features: Path | None = None
 
@@ -71,6 +71,13 @@ class Utterance:
         # a power of two: the product is exact
         np.multiply(self.samples[low:high], _STEP, out=out[low - first : high - first])
 
+    def part(self, first: int, stop: int) -> Utterance:
+        """Return the samples ``first .. stop - 1`` as an utterance of the same name."""
+        samples = self.samples
+        if isinstance(samples, StoredSamples):
+            return replace(self, samples=samples.part(first, stop))
+        return replace(self, samples=samples[first:stop])
+
     def __reduce__(self) -> tuple[Any, ...]:
         samples = self.samples
         if not isinstance(samples, np.memmap):
@@ -91,12 +98,14 @@ class Corpus:
         sample_rate: in Hz.
         skipped: one line for every file that could not be used.
         content: hash of everything that the samples depend on; empty where it is unknown.
+        shards: those of a corpus in a store.
     """
 
     utterances: tuple[Utterance, ...]
     sample_rate: int
     skipped: tuple[str, ...] = ()
     content: str = ""
+    shards: Shards | None = None
 
     @classmethod
     def read(
@@ -161,6 +170,23 @@ class Corpus:
         """Names of the speakers, sorted."""
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
+    def spread(self, most: int) -> tuple[Utterance, ...]:
+        """Return at most so many utterances, spread over all of them.
+
+        Of a corpus in a store that is larger than the cache they are from few shards, each of which
+        is a random sample of the corpus.
+        """
+        found = self.utterances
+        if self.shards is not None and self.shards.per_group:
+            samples = [one.samples for one in found]
+            shards = sorted({one.shard for one in samples if isinstance(one, StoredSamples)})[:4]
+            found = tuple(
+                one
+                for one in found
+                if isinstance(one.samples, StoredSamples) and one.samples.shard in shards
+            )
+        return found[:: math.ceil(len(found) / most)]
+
     def split(self, validation_fraction: float) -> tuple[Corpus, Corpus]:
         """Split into training and validation, by file.
 
@@ -199,8 +225,7 @@ class Corpus:
         cut = int(len(only.samples) * (1 - validation_fraction))
         if not 0 < cut < len(only.samples):
             raise CorpusError(f"{only.name} is too short to be split into training and validation")
-        train = replace(only, samples=only.samples[:cut])
-        valid = replace(only, samples=only.samples[cut:])
+        train, valid = only.part(0, cut), only.part(cut, len(only.samples))
         return replace(self, utterances=(train,)), replace(self, utterances=(valid,))
 
 
@@ -229,18 +254,22 @@ def _ranks(utterances: Iterable[Utterance]) -> dict[str, float]:
     and with equal samples in the middle are compared as a whole.
     """
     alike: dict[tuple[int, bytes], list[Utterance]] = defaultdict(list)
+    copies: dict[bytes, list[str]] = defaultdict(list)
     for each in utterances:
+        if isinstance(each.samples, StoredSamples):
+            copies[each.samples.digest.encode()].append(each.name)
+            continue
         middle = len(each.samples) // 2
         glance = each.samples[middle : middle + _GLANCE].tobytes()
         alike[len(each.samples), glance].append(each)
     ranks: dict[str, float] = {}
-    for candidates in alike.values():
-        copies: dict[bytes, list[str]] = defaultdict(list)
+    for number, candidates in enumerate(alike.values()):
         for each in candidates:
-            whole = each.samples if len(candidates) > 1 else each.samples[:0]
-            copies[hashlib.sha256(whole.tobytes()).digest()].append(each.name)
-        for names in copies.values():
-            ranks |= dict.fromkeys(names, max(map(_unit_hash, names)))
+            whole = each.samples[:] if len(candidates) > 1 else each.samples[:0]
+            digest = hashlib.sha256(whole.tobytes()).digest()
+            copies[number.to_bytes(8, "big") + digest].append(each.name)
+    for names in copies.values():
+        ranks |= dict.fromkeys(names, max(map(_unit_hash, names)))
     return ranks
 
 

@@ -53,6 +53,11 @@ def read_features(path: str | Path, config: FeatureConfig) -> _ArrayFile:
 
 def require_features(corpus: Corpus, config: FeatureConfig) -> None:
     """Raise CorpusError unless every recording has features of its own length."""
+    if corpus.shards is not None:
+        raise CorpusError(
+            "the model takes features, which a corpus in a store does not hold; train from the "
+            "folder or manifest that it was written from"
+        )
     for utterance in corpus.utterances:
         if utterance.features is None:
             raise CorpusError(

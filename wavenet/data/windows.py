@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, default_collate
 from wavenet.data.augmentation import Augmentation, AugmentedUtterance
 from wavenet.data.corpus import Corpus, Utterance
 from wavenet.data.frame_features import columns, require_features
+from wavenet.data.groups import Group, Groups
 from wavenet.data.recordings import CorpusError
 from wavenet.features import log_mel_rows, mel_filterbank
 from wavenet.features.mel_config import MelConfig
@@ -166,6 +167,8 @@ class Windows(Dataset[dict[str, Tensor]]):
         augment: share of the windows whose audio is augmented (``wavenet.data.augmentation``);
             a model that can do without speakers trains on these without their speaker.
         feedback_noise: mean amplitude of the noise, over windows.
+        shuffle_shards: of a corpus in a store that is larger than the cache, draw windows from a
+            group of its shards at a time (``wavenet.data.groups``).
     """
 
     def __init__(
@@ -178,6 +181,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         drop: Mapping[str, float] | None = None,
         augment: float = 0.0,
         feedback_noise: float = 0.0,
+        shuffle_shards: bool = False,
     ) -> None:
         self.corpus, self.plan = corpus, plan
         self.n_windows, self.seed = n_windows, seed
@@ -192,12 +196,15 @@ class Windows(Dataset[dict[str, Tensor]]):
                     f"augment={augment} changes the recordings, and not their features; set it to 0"
                 )
             require_features(corpus, plan.features)
-        self._ends = np.cumsum([len(utterance.samples) for utterance in corpus.utterances])
+        lengths = np.array([len(utterance.samples) for utterance in corpus.utterances])
+        self._ends = np.cumsum(lengths)
+        self._groups = Groups.of(corpus, plan.length, seed) if shuffle_shards else None
         for name in corpus.speakers if plan.speakers else ():
             if name not in plan.speakers:
                 raise CorpusError(
                     f"speaker {name!r} of the corpus is not among the model's {list(plan.speakers)}"
                 )
+        self._group: Group | None = None
         self._filterbank = None if plan.mel is None else mel_filterbank(plan.mel)
 
     def __len__(self) -> int:
@@ -240,13 +247,24 @@ class Windows(Dataset[dict[str, Tensor]]):
         if not 0 <= index < self.n_windows:
             raise IndexError(f"index={index} must be within 0 to {self.n_windows - 1}")
         draw = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
-        which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
-        utterance = self.corpus.utterances[which]
+        utterance = self._utterance(index, draw)
         augmentation = self.augmentation(index)
         length = utterance.n_samples
         if augmentation is not None:
             length = augmentation.length(length)
         return utterance, int(draw.integers(self._n_places(length))) * self.plan.hop, length
+
+    def _utterance(self, index: int, draw: np.random.Generator) -> Utterance:
+        """Draw an utterance in proportion to its length, of the whole corpus or of a group."""
+        if self._groups is None:
+            which = np.searchsorted(self._ends, draw.integers(self._ends[-1]), side="right")
+            return self.corpus.utterances[which]
+        group = self._groups.of_window(index)
+        if group is not self._group and self.corpus.shards is not None:
+            self._group = group
+            self.corpus.shards.fetch_ahead([*group.shards, *group.following])
+        which = np.searchsorted(group.ends, draw.integers(group.ends[-1]), side="right")
+        return self.corpus.utterances[group.utterances[which]]
 
     def augmentation(self, index: int) -> Augmentation | None:
         """Return the augmentation of window ``index``; None if it is not augmented."""

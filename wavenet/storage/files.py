@@ -66,7 +66,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             Every `OSError` of the body is converted to it.
     """
     target = Path(os.path.realpath(path))
-    temporary = _temporary_in(target.parent)
+    temporary = temporary_in(target.parent)
     _unfinished.add(temporary)
     try:
         _require_replaceable(target)
@@ -107,7 +107,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         folder = next(each for each in target.parents if each.exists())
         if not folder.is_dir():  # as mkdir would say it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        probe = _temporary_in(folder)
+        probe = temporary_in(folder)
         try:
             probe.touch(exist_ok=False)
         finally:
@@ -161,8 +161,8 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _temporary_in(folder: Path) -> Path:
-    """Make a new name; its suffix is that of no other kind of file, such as audio."""
+def temporary_in(folder: Path) -> Path:
+    """Return a new name that ``is_temporary``: its suffix is that of no other kind of file."""
     return folder / f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
 
 
@@ -191,21 +191,25 @@ def _require_replaceable(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
+def locked(path: str | os.PathLike[str], *, quiet: bool = False) -> Iterator[bool]:
     """Hold a lock within this block; wait for another process that holds it, with a log line.
 
     The system frees the lock of a process that dies; the empty file stays. Yields False where there
     are no locks: on Windows, and on file systems without them.
+
+    Args:
+        path: of the lock's file.
+        quiet: wait without the log line, for work that is short.
 
     Raises:
         OSError: if the file or its folder cannot be made.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        yield _lock(file)
+        yield _lock(file, quiet)
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[str], quiet: bool) -> bool:
     try:
         import fcntl
     except ModuleNotFoundError:
@@ -214,7 +218,9 @@ def _lock(file: IO[str]) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.info("another process is at work on %s; waiting for it", Path(file.name).parent)
+            if not quiet:
+                folder = Path(file.name).parent
+                logger.info("another process is at work on %s; waiting for it", folder)
             fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
         return False

@@ -46,6 +46,7 @@ _NAME = re.compile(r"step-(\d+)-([0-9a-f]{32})\.ckpt")
 FREE = frozenset(
     {
         "cache",
+        "cache_gb",  # what depends on it is in the content of the corpus
         "corpus",  # its content is compared, not its location
         "corpus_root",
         "download",

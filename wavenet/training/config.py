@@ -40,11 +40,14 @@ class TrainingConfig:
         corpus: train on this folder of audio files, which is searched recursively; or on a CSV or
             JSONL manifest with path, speaker, start and end in seconds; or on LJSPEECH, VCTK,
             LIBRITTS, CMUARCTIC, YESNO, SPEECHCOMMANDS or PROMPTS, or a part such as
-            LIBRITTS/dev-clean or CMUARCTIC/bdl,slt.
+            LIBRITTS/dev-clean or CMUARCTIC/bdl,slt; or on what ``wavenet shard`` has written to a
+            folder or an object store, s3://, gs://, az:// or file://.
         corpus_root: look for named corpora in this folder.
         download: download a named corpus into corpus_root if it is not there.
         cache: keep decoded corpora in this folder; if empty, in $WAVENET_CACHE, or in the folder
             wavenet of the user's cache.
+        cache_gb: keep shards of corpora in object stores within this size, in GB of 10^9 bytes; the
+            windows of a corpus that is larger are drawn from a group of its shards at a time.
         trim_silence: trim both ends of each file where it stays below this level in dB of full
             scale, such as -50; false trims nothing.
         model: set these settings of ``WaveNetConfig``; ``preset`` names the ones they change.
@@ -101,6 +104,7 @@ class TrainingConfig:
     corpus_root: str = "corpora"
     download: bool = False
     cache: str = ""
+    cache_gb: float = 50.0
     trim_silence: float | Literal[False] = False
     model: dict[str, Any] = field(default_factory=dict)
     init_from: str | None = None
@@ -148,7 +152,7 @@ class TrainingConfig:
             raise ConfigError(
                 f"trim_silence={self.trim_silence} must be false or negative, in dB, such as -50"
             )
-        for name in ("window_s", "learning_rate", "listen_s"):
+        for name in ("window_s", "learning_rate", "listen_s", "cache_gb"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}={getattr(self, name)} must be positive and finite")
         if self.learning_rate > 1e38:

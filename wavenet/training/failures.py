@@ -1,4 +1,4 @@
-"""Failures of a run in one line: a full disk, and memory that is short."""
+"""Failures of a run in one line: a full disk, memory that is short, a store that fails."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from wavenet.storage.files import WriteError
+from wavenet.storage.object_store import StoreError
 from wavenet.training.config import ConfigError, TrainingConfig
 
 
@@ -51,6 +52,16 @@ def short_memory_in_one_line(config: TrainingConfig) -> Iterator[None]:
             f"window_s={config.window_s:g}; lower one of them, set recompute, or take a smaller "
             "model"
         ) from error
+
+
+@contextlib.contextmanager
+def store_failure_in_one_line() -> Iterator[None]:
+    """Leave out the traceback that a data loader puts before the error of its worker."""
+    try:
+        yield
+    except StoreError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise StoreError(last.partition("StoreError: ")[2] or last) from None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -97,9 +97,8 @@ def _frames(utterance: Utterance, plan: WindowPlan, reference: Tensor) -> Tensor
 
 def corpus_level_db(corpus: Corpus) -> float:
     """Root mean square of its recordings, in dB of full scale, from at most 1000 s of them."""
-    step = math.ceil(len(corpus.utterances) / _CLIP_FILES)
     longest = _CLIP_S * corpus.sample_rate
-    parts = corpus.utterances[::step]
+    parts = corpus.spread(_CLIP_FILES)
     return level_db([part.audio(0, min(longest, len(part.samples))) for part in parts])
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
 from wavenet.data.corpus import Progress
+from wavenet.data.stored_corpus import Store, is_stored
 from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
@@ -33,7 +34,11 @@ from wavenet.training.devices import is_writer, make_fabric, quiet_lightning
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export, dependencies, provenance, weights_hash
 from wavenet.training.extras import Extras
-from wavenet.training.failures import full_disk_in_one_line, short_memory_in_one_line
+from wavenet.training.failures import (
+    full_disk_in_one_line,
+    short_memory_in_one_line,
+    store_failure_in_one_line,
+)
 from wavenet.training.finetune import add_speakers
 from wavenet.training.loaders import training_batches, validation_batches
 from wavenet.training.module import WaveNetTraining
@@ -239,6 +244,7 @@ def _run(job: _Job) -> TrainingResult:
         undone_unless(out, trained, keep=TrainingError),
         full_disk_in_one_line(out),
         short_memory_in_one_line(config),
+        store_failure_in_one_line(),
         TrainerSettings.of(config).torch_settings(),
     ):
         loggers = (_tensorboard(out, step, config), *extras.loggers)
@@ -275,6 +281,7 @@ def _windows(
         drop=config.drop,
         augment=config.augment,
         feedback_noise=config.feedback_noise,
+        shuffle_shards=True,
     )
     n_valid = config.validation_windows
     return train_windows, Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
@@ -299,6 +306,9 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
 
 
 def _open(config: TrainingConfig, sample_rate: int, progress: Progress) -> Corpus:
+    if is_stored(config.corpus):
+        store = Store(config.corpus, config.cache, config.cache_gb)
+        return store.open(sample_rate, config.trim_db)
     listing = find_corpus(config.corpus, root=config.corpus_root, download=config.download)
     if config.trim_db is not None and any(one.features for one in listing.recordings):
         raise ConfigError(
