@@ -17,6 +17,7 @@ from wavenet.model import ARCHITECTURE, WaveNet
 from wavenet.model.from_checkpoint import from_checkpoint, mel_difference
 from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
+from wavenet.values.text import short
 
 Loader = Callable[[Path, dict[str, Any], torch.device | str], Any]
 
@@ -87,8 +88,8 @@ def read_wavenet(
     found, content = read_model(folder, device=device)
     if not isinstance(found, WaveNet):
         raise CheckpointError(
-            f"{folder} has architecture {content['architecture']!r}, expected {ARCHITECTURE!r}; "
-            "only that one generates"
+            f"{folder} has architecture {short(content['architecture'])}, expected "
+            f"{ARCHITECTURE!r}; only that one generates"
         )
     return found, content
 
@@ -114,7 +115,7 @@ def read_model(
     architecture = content["architecture"]
     if architecture not in (*LOADERS, nam.CONTAINER_ARCHITECTURE):
         known = " or ".join(map(repr, LOADERS))
-        raise CheckpointError(f"{folder} has architecture {architecture!r}, expected {known}")
+        raise CheckpointError(f"{folder} has architecture {short(architecture)}, expected {known}")
     if architecture == nam.CONTAINER_ARCHITECTURE:
         return _one_size(folder, content, device, submodel)
     if submodel is not None:

@@ -224,6 +224,21 @@ def test_a_setting_of_any_length_is_refused_in_a_short_line(key: str, value: Any
     assert len(message) < LONGEST_LINE
 
 
+@pytest.mark.parametrize("value", LONG_VALUES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("key", OUTER_KEYS)
+def test_a_config_file_with_a_long_value_is_a_model_or_a_short_line(
+    folders: dict[str, Path], key: str, value: Any
+) -> None:
+    content = {
+        "format_version": 1,
+        "architecture": "wavenet",
+        "dtype": "float32",
+        "config": CONFIGS["plain"].to_dict(),
+        "provenance": {},
+    }
+    check_config(folders, ("plain", json.dumps(content | {key: value}).encode()))
+
+
 @BRIEF
 @given(name=st.sampled_from(sorted(CONFIGS)), data=st.data())
 def test_any_weights_are_a_model_or_one_line(

@@ -11,6 +11,7 @@ from wavenet.nam.reading import AnyModel, is_nam, read_nam_whole
 from wavenet.nam.values import FormatError
 from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
+from wavenet.values.text import short
 
 
 def load_model(source: str | Path, *, submodel: str | None = None) -> AnyModel:
@@ -49,8 +50,8 @@ def load_whole(source: str | Path) -> AnyModel | NamContainer:
         return container_from_checkpoint(folder, content)
     if architecture != ARCHITECTURE:
         raise CheckpointError(
-            f"{folder} has architecture {architecture!r}, which generates; here one is needed that "
-            "answers audio with audio, such as an imported .nam file"
+            f"{folder} has architecture {short(architecture)}, which generates; here one is needed "
+            "that answers audio with audio, such as an imported .nam file"
         )
     return from_checkpoint(folder, content)
 

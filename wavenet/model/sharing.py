@@ -12,6 +12,7 @@ from torch import nn
 
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, read_config, write_checkpoint
+from wavenet.values.text import short
 
 if TYPE_CHECKING:
     from wavenet.model.config import WaveNetConfig
@@ -51,8 +52,8 @@ class Shared(nn.Module):
         content = read_config(folder)
         if content["architecture"] != ARCHITECTURE:
             raise CheckpointError(
-                f"{name} has architecture {content['architecture']!r}, expected {ARCHITECTURE!r}; "
-                "wavenet.load reads every architecture"
+                f"{name} has architecture {short(content['architecture'])}, expected "
+                f"{ARCHITECTURE!r}; wavenet.load reads every architecture"
             )
         return from_checkpoint(folder, content, device)
 
