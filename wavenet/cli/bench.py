@@ -63,7 +63,21 @@ def add_arguments(bench: argparse.ArgumentParser) -> None:
     )
     add_fast_tanh(live)
     _add_serving_arguments(measures)
-    for measure, rounds in ((sample, 9), (train, 5), (live, 9)):
+    store = measures.add_parser(
+        "store",
+        help="measure how fast training reads a corpus from a store, beside its folder",
+    )
+    store.add_argument(
+        "corpus", type=any_name, metavar="CORPUS", help="a folder of recordings, or a manifest"
+    )
+    store.add_argument(
+        "url",
+        type=any_name,
+        nargs="?",
+        metavar="URL",
+        help="write the shards here, as `wavenet shard` (default: a temporary folder)",
+    )
+    for measure, rounds in ((sample, 9), (train, 5), (live, 9), (store, 5)):
         text = f"repeat the measurement and report the median (default: {rounds} times)"
         measure.add_argument(
             "--rounds", type=integer_up_to(10_000), default=rounds, metavar="N", help=text
@@ -284,6 +298,15 @@ def _process(options: argparse.Namespace) -> str:
     return speed.to_json() if options.json else str(speed)
 
 
+def _store(options: argparse.Namespace) -> str:
+    from wavenet.benchmark.store_speed import measure_store
+
+    speed = measure_store(
+        options.corpus, options.url, rounds=options.rounds, threads=options.threads
+    )
+    return speed.to_json() if options.json else str(speed)
+
+
 def _network(name: str) -> NamWaveNet | NamModel:
     """A model, or an untrained network of a size of NAM's: its speed is the same."""
     from wavenet.cli.nam_models import load_model
@@ -316,4 +339,5 @@ _MEASURES: dict[str, Callable[[argparse.Namespace], str]] = {
     "train": _train,
     "process": _process,
     "serve": _serve,
+    "store": _store,
 }
