@@ -206,25 +206,38 @@ def locked(path: str | os.PathLike[str], *, quiet: bool = False) -> Iterator[boo
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
-        yield _lock(file, quiet)
+        if not quiet and _must_wait(file):
+            folder = Path(path).parent
+            logger.info("another process is at work on %s; waiting for it", folder)
+        yield _lock(file)
 
 
-def _lock(file: IO[str], quiet: bool) -> bool:
+def _lock(file: IO[str]) -> bool:
+    """Wait for the lock; return false where there are no locks."""
     try:
         import fcntl
     except ModuleNotFoundError:
         return False
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not quiet:
-                folder = Path(file.name).parent
-                logger.info("another process is at work on %s; waiting for it", folder)
-            fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
         return False
     return True
+
+
+def _must_wait(file: IO[str]) -> bool:
+    """Return whether another process holds the lock; if none does, it is held from now on."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

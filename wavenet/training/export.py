@@ -126,9 +126,7 @@ def provenance(
     return plain
 
 
-_LOCAL = frozenset(
-    {"corpus_root", "download", "cache", "cache_gb", "workers", "trainer.default_root_dir"}
-)
+_LOCAL = frozenset({"corpus_root", "download", "cache", "workers", "trainer.default_root_dir"})
 """Settings of a machine: where it keeps things, and how many processes it has."""
 
 
