@@ -245,8 +245,7 @@ def test_bf16_mixed_learns_what_float32_learns(
 
 @pytest.mark.slow
 def test_compiled_it_makes_the_same_steps(tmp_path: Path, config: TrainingConfig) -> None:
-    model = {**SMALL, "layers_per_stack": 2}  # compilers are slow
-    config = replace(config, window_s=0.02, model=model)
+    config = replace(config, window_s=0.02)
     one = train(config, tmp_path / "one")
     train(replace(config, compile=True), tmp_path / "compiled")
     assert_same_run(one, tmp_path / "compiled")
