@@ -337,8 +337,6 @@ def test_without_the_voice_the_demo_says_so_in_one_line_and_goes_on(
 def test_the_demo_lets_the_voice_say_a_sentence_of_each_speaker_again(
     demo: ModuleType, small_voice: None
 ) -> None:
-    Path("report").mkdir()
-    Path("report/index.html").write_text("of an earlier demo")
     assert demo.speak_again(Path("report"))
     report = json.loads(Path("report/report.json").read_text())
     heard = [(one["name"], one["speaker"]) for one in report["utterances"]]
