@@ -139,7 +139,7 @@ def test_windows_are_those_of_the_folder_and_so_are_the_validation_files(
     for one, other in zip(stored.split(0.2), whole.split(0.2), strict=True):
         assert [u.name for u in one.utterances] == [u.name for u in other.utterances]
         made = [
-            Windows(part, plan(), n_windows=24, seed=3, augment=augment, shuffle_shards=True)
+            Windows(part, plan(), n_windows=24, seed=3, augment=augment).shuffle_shards()
             for part in (one, other)
         ]
         for a, b in zip(*map(batches, made), strict=True):
@@ -164,13 +164,13 @@ def test_windows_in_groups_are_the_same_with_any_number_of_workers_and_in_any_or
     corpus = grouped(store, tmp_path)
     assert corpus.shards is not None
     assert corpus.shards.per_group == 2
-    data = Windows(corpus, plan(), n_windows=60, seed=1, shuffle_shards=True)
+    data = Windows(corpus, plan(), n_windows=60, seed=1).shuffle_shards()
     alone = batches(data)
     for one, other in zip(batches(data, workers=1), alone, strict=True):
         assert torch.equal(one, other)
     again = Windows(
-        grouped(store, tmp_path / "other"), plan(), n_windows=60, seed=1, shuffle_shards=True
-    )
+        grouped(store, tmp_path / "other"), plan(), n_windows=60, seed=1
+    ).shuffle_shards()
     for i in (59, 0, 31):
         assert torch.equal(again[i]["x"], alone[i // 4][i % 4])
     assert [p.suffix for p in tmp_path.glob("shards/*.tmp")] == []
@@ -211,7 +211,7 @@ def test_the_cache_stays_within_its_limit_and_no_mapping_is_lost(
     store: str, tmp_path: Path
 ) -> None:
     corpus = grouped(store, tmp_path)
-    data = Windows(corpus, plan(), n_windows=300, seed=0, shuffle_shards=True)
+    data = Windows(corpus, plan(), n_windows=300, seed=0).shuffle_shards()
     limit = 150_000
     cache = ShardCache(tmp_path / "shards", limit)
     used = []

@@ -337,7 +337,8 @@ def test_without_the_voice_the_demo_says_so_in_one_line_and_goes_on(
 def test_the_demo_lets_the_voice_say_a_sentence_of_each_speaker_again(
     demo: ModuleType, small_voice: None
 ) -> None:
-    assert demo.speak_again(Path("report"))
+    for _ in range(2):  # the second report takes the place of the first
+        assert demo.speak_again(Path("report"))
     report = json.loads(Path("report/report.json").read_text())
     heard = [(one["name"], one["speaker"]) for one in report["utterances"]]
     assert heard == [

@@ -25,20 +25,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from training_runs import SMALL, checkpoint_bits
 
 import wavenet
 from wavenet.training import ConfigError, TrainingConfig, TrainingError
 from wavenet.training.checkpoints import KEPT, _digest, find_last, require_same_run
 from wavenet.training.run import train
-
-SMALL = {
-    "sample_rate": 8000,
-    "layers_per_stack": 3,
-    "stacks": 1,
-    "residual_channels": 16,
-    "skip_channels": 16,
-    "distribution": "logistic_mixture",
-}
 
 
 @pytest.fixture(scope="module")
@@ -88,22 +80,9 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted((out / "checkpoints").iterdir())
 
 
-def plain(value: Any) -> Any:
-    """Tensors as their bits, so that == compares them."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, torch.Tensor):
-        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
-    return value
-
-
 def state(out: Path) -> Any:
     """Everything in the last checkpoint: weights, averages, optimiser, schedule, step."""
-    content = torch.load(checkpoints(out)[-1], weights_only=True)
-    del content["run"]  # the settings, of which some may change
-    return plain(content)
+    return checkpoint_bits(checkpoints(out)[-1])
 
 
 def assert_same_end(one: Path, other: Path) -> None:

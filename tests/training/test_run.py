@@ -22,6 +22,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from training_runs import SMALL
 
 import wavenet
 from wavenet.data import Corpus, WindowPlan, Windows
@@ -34,15 +35,6 @@ from wavenet.training.recipe import parse_training
 from wavenet.training.run import VALIDATION_SEED, TrainingResult, train
 
 Limit = Callable[[int], AbstractContextManager[None]]
-
-SMALL = {
-    "sample_rate": 8000,
-    "layers_per_stack": 3,
-    "stacks": 1,
-    "residual_channels": 16,
-    "skip_channels": 16,
-    "distribution": "logistic_mixture",
-}
 
 
 @pytest.fixture

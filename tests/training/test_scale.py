@@ -20,20 +20,13 @@ import pytest
 import soundfile
 import torch
 import yaml
+from training_runs import SMALL
 
 import wavenet
 from wavenet.training import ConfigError, TrainingConfig
 from wavenet.training.checkpoints import find_last
 from wavenet.training.run import TrainingResult, train
 
-SMALL = {
-    "sample_rate": 8000,
-    "layers_per_stack": 3,
-    "stacks": 1,
-    "residual_channels": 16,
-    "skip_channels": 16,
-    "distribution": "logistic_mixture",
-}
 TWO_PROCESSES = ["--trainer.devices", "2"]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import s3_server
-import torch
 import yaml
+from training_runs import SMALL, checkpoint_bits
 
 from wavenet.cli.main import main
 from wavenet.data import find_corpus, write_shards
@@ -23,14 +23,6 @@ from wavenet.training import ConfigError, TrainingConfig
 from wavenet.training.checkpoints import find_last
 from wavenet.training.run import train
 
-SMALL = {
-    "sample_rate": 8000,
-    "layers_per_stack": 3,
-    "stacks": 1,
-    "residual_channels": 16,
-    "skip_channels": 16,
-    "distribution": "logistic_mixture",
-}
 A_TONE = 17_000
 """Size of a shard that holds one of the tones."""
 
@@ -70,24 +62,11 @@ def whole(streamed: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) ->
     return out / "run"
 
 
-def plain(value: Any) -> Any:
-    """Tensors as their bits, so that == compares them."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, torch.Tensor):
-        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
-    return value
-
-
 def state(out: Path) -> Any:
     """Everything in the last checkpoint, but the settings."""
     last = find_last(out / "checkpoints")
     assert last is not None
-    content = torch.load(last.path, weights_only=True)
-    del content["run"]
-    return plain(content)
+    return checkpoint_bits(Path(last.path))
 
 
 def test_a_corpus_that_fits_the_cache_is_trained_on_bit_for_bit_as_its_folder(

@@ -90,7 +90,7 @@ def measure_store(
         plan = WindowPlan.of(WaveNet(config), WINDOW_S)
 
         def read(corpus: Corpus) -> None:
-            data = Windows(corpus, plan, n_windows=n_windows, seed=0, shuffle_shards=True)
+            data = Windows(corpus, plan, n_windows=n_windows, seed=0).shuffle_shards()
             for first in range(0, n_windows, BATCH):
                 data.__getitems__(range(first, min(first + BATCH, n_windows)))
 

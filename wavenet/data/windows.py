@@ -167,8 +167,6 @@ class Windows(Dataset[dict[str, Tensor]]):
         augment: share of the windows whose audio is augmented (``wavenet.data.augmentation``);
             a model that can do without speakers trains on these without their speaker.
         feedback_noise: mean amplitude of the noise, over windows.
-        shuffle_shards: of a corpus in a store that is larger than the cache, draw windows from a
-            group of its shards at a time (``wavenet.data.groups``).
     """
 
     def __init__(
@@ -181,7 +179,6 @@ class Windows(Dataset[dict[str, Tensor]]):
         drop: Mapping[str, float] | None = None,
         augment: float = 0.0,
         feedback_noise: float = 0.0,
-        shuffle_shards: bool = False,
     ) -> None:
         self.corpus, self.plan = corpus, plan
         self.n_windows, self.seed = n_windows, seed
@@ -198,7 +195,7 @@ class Windows(Dataset[dict[str, Tensor]]):
             require_features(corpus, plan.features)
         lengths = np.array([len(utterance.samples) for utterance in corpus.utterances])
         self._ends = np.cumsum(lengths)
-        self._groups = Groups.of(corpus, plan.length, seed) if shuffle_shards else None
+        self._groups: Groups | None = None
         for name in corpus.speakers if plan.speakers else ():
             if name not in plan.speakers:
                 raise CorpusError(
@@ -206,6 +203,14 @@ class Windows(Dataset[dict[str, Tensor]]):
                 )
         self._group: Group | None = None
         self._filterbank = None if plan.mel is None else mel_filterbank(plan.mel)
+
+    def shuffle_shards(self) -> Windows:
+        """Draw the windows of a corpus beyond the cache from a group of shards at a time.
+
+        Returns the same object; other corpora are drawn from as a whole. See ``data.groups``.
+        """
+        self._groups = Groups.of(self.corpus, self.plan.length, self.seed)
+        return self
 
     def __len__(self) -> int:
         return self.n_windows

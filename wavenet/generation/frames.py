@@ -112,3 +112,17 @@ def on_device(model: WaveNet, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: value.to(like if value.is_floating_point() else like.device)
         for name, value in given.items()
     }
+
+
+def encoded_rows(
+    model: WaveNet, conditions: Mapping[str, list[Tensor]], rows: int
+) -> list[Tensor] | None:
+    """Return ``[C, F]`` of each row, each alone: no row depends on another's length."""
+    frames = []
+    for row in range(rows):
+        given = {name: values[row % len(values)] for name, values in conditions.items()}
+        own = encoded(model, given)
+        if own is None:
+            return None
+        frames.append(own)
+    return frames

@@ -25,7 +25,7 @@ from wavenet.generation.arguments import (
     row_lengths,
 )
 from wavenet.generation.engines.base import Engine, GenerationState
-from wavenet.generation.frames import encoded
+from wavenet.generation.frames import encoded_rows
 from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import Prompt, process_prompt
 from wavenet.generation.randomness import UniformSource, integers, row_seeds
@@ -218,7 +218,7 @@ def _stream(
     rows = count_rows(content.batch_size, samples, options.seed, conditions, primes, state)
     seeds = row_seeds(options.seed, rows)
     with torch.inference_mode():
-        frames = _encoded_rows(model, conditions, rows)
+        frames = encoded_rows(model, conditions, rows)
         n_prime = 0 if primes is None else primes[0].n_samples
         lengths = row_lengths(model, content.duration_s, samples, mels, rows, n_prime)
         start = _start(model, frames, primes, rows, state)
@@ -309,20 +309,6 @@ class SampleStream(Iterator[Tensor]):
         if self.refined is not None:
             raise ValueError(_NO_STATE.format("on"))
         return self.engine.dump()
-
-
-def _encoded_rows(
-    model: WaveNet, conditions: Mapping[str, list[Tensor]], rows: int
-) -> list[Tensor] | None:
-    """``[C, F]`` for each row, computed row by row so that no row depends on another's length."""
-    frames = []
-    for row in range(rows):
-        given = {name: values[row % len(values)] for name, values in conditions.items()}
-        own = encoded(model, given)
-        if own is None:
-            return None
-        frames.append(own)
-    return frames
 
 
 def _start(

@@ -52,8 +52,8 @@ class Executor:
             for buffer in graph.outputs
         ]
         ends = [(buffer.number, buffer.channels) for buffer in (graph.buffers[0], graph.outputs[0])]
-        tables = self._layout.table, self._layout.buffers, np.array(ends), self._layout.weights
-        self._arguments = [(*tables, memory.data, memory.positions) for memory in self._memory]
+        layout = self._layout
+        self._tables = layout.table, layout.buffers, np.array(ends), layout.weights
         self._load(histories)
 
     def run(self, x: Tensor, cond: Tensor | None) -> Any:
@@ -77,7 +77,9 @@ class Executor:
                 if held is not None and memory.cond is not None:
                     memory.cond[:, :size] = held[row, :, start : start + size]
                 y = made + FLOAT_BYTES * (start * up // down)
-                kernel.run(*self._arguments[row], size, given + FLOAT_BYTES * start, n, y, n_made)
+                x_at = given + FLOAT_BYTES * start
+                own = memory.data, memory.positions
+                kernel.run(self._tables, own, size, (x_at, n), (y, n_made))
                 if len(outputs) > 1:
                     self._copy_others(row, outputs, start, size)
             given += FLOAT_BYTES * n * x.shape[1]

@@ -139,18 +139,22 @@ def _run_steps(table, places, weights, data, positions, n):
 def _make_run() -> Any:
     fingerprint = sources_fingerprint(__file__, graph.__file__, graph_activations.__file__)
 
-    def run(table, buffers, ends, weights, data, positions, n, given, given_row, made, made_row):
+    def run(tables, memory, n, given, made):
         """Run a graph on a chunk of n samples.
 
-        ends: ``[2, 2]``, number and channels of the buffer of the input, and of the first output.
-        given, made: addresses of both in the caller's memory, which is read and written.
-        given_row, made_row: floats from one of their channels to the next.
+        tables: of operations and buffers; ``[2, 2]``, number and channels of the buffer of the
+            input and of the first output; the weights.
+        memory: floats and positions of the row.
+        given, made: input and first output in the caller's memory, which is read and written: the
+            address, and floats from one channel to the next.
         """
         _ = fingerprint
+        (table, buffers, ends, weights), (data, positions) = tables, memory
+        (given_at, given_row), (made_at, made_row) = given, made
         places = row_of(buffers, 0)
         start, row = places[ends[0, 0] * PLACE + START], places[ends[0, 0] * PLACE + ROW]
         for channel in range(ends[0, 1]):
-            x = floats_at(given + FLOAT_BYTES * channel * given_row)
+            x = floats_at(given_at + FLOAT_BYTES * channel * given_row)
             for t in range(n):
                 data[start + channel * row + t] = x[t]
         _run_steps(table, places, weights, data, positions, n)
@@ -158,7 +162,7 @@ def _make_run() -> Any:
         start, row = places[last + START], places[last + ROW]
         n_made = n * places[last + RATE_UP] // places[last + RATE_DOWN]
         for channel in range(ends[1, 1]):
-            y = floats_at(made + FLOAT_BYTES * channel * made_row)
+            y = floats_at(made_at + FLOAT_BYTES * channel * made_row)
             for t in range(n_made):
                 y[t] = data[start + channel * row + t]
 

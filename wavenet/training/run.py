@@ -281,8 +281,7 @@ def _windows(
         drop=config.drop,
         augment=config.augment,
         feedback_noise=config.feedback_noise,
-        shuffle_shards=True,
-    )
+    ).shuffle_shards()
     n_valid = config.validation_windows
     return train_windows, Windows(valid_part, plan, n_windows=n_valid, seed=VALIDATION_SEED)
 
