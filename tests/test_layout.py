@@ -91,6 +91,24 @@ def test_imports_run_downwards(package: Path) -> None:
     assert n_imports > 500  # the search found the imports
 
 
+def test_torchaudio_is_imported_nowhere(repository: Path, package: Path) -> None:
+    files = [
+        path
+        for folder in (package, repository / "recipes", repository / "examples")
+        for path in folder.rglob("*.py")
+    ]
+    assert len(files) > 300
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            assert "torchaudio" not in {name.partition(".")[0] for name in names}, path
+
+
 def test_tests_mirror_the_package(repository: Path, package: Path) -> None:
     folders = {path.name for path in package.iterdir() if any(path.glob("*.py"))}
     tests = {path.name for path in (repository / "tests").iterdir() if any(path.glob("*.py"))}

@@ -1,24 +1,32 @@
-"""wavenet.data.corpora: named corpora lie as torchaudio unpacks them, and say who speaks."""
+"""wavenet.data.corpora: named corpora are fetched, and listed as torchaudio lists them."""
 
 from __future__ import annotations
 
-import builtins
+import hashlib
 import io
+import itertools
 import logging
+import re
+import socket
 import sys
 import tarfile
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 import torchaudio.datasets
+from file_server import FileServer, file_server
 
 from wavenet.data import Corpus, CorpusError, Recording, find_corpus
-from wavenet.data.corpora import LAYOUTS, import_datasets
+from wavenet.data.archives import ARCHIVES
+from wavenet.data.corpora import LAYOUTS
+from wavenet.storage import download as downloads
+from wavenet.storage.download import Published
 
 RATE = 16_000
 
@@ -54,11 +62,15 @@ def lay_out(name: str, copy: Copy) -> dict[str, str]:
                 copy(f"VCTK-Corpus-0.92/wav48_silence_trimmed/{speaker}/{file}_mic1.flac")
                 path = f"VCTK-Corpus-0.92/wav48_silence_trimmed/{speaker}/{file}_mic2.flac"
                 found[path] = speaker
-    elif name == "LIBRITTS":
-        copy("LibriTTS/dev-clean/84/121123/84_121123_000007_000001.wav")
+    elif name in ("LIBRITTS", "LIBRITTS_R"):
+        folder = "LibriTTS" if name == "LIBRITTS" else "LibriTTS_R"
+        copy(f"{folder}/dev-clean/84/121123/84_121123_000007_000001.wav")
         for speaker, chapter in (("103", "1240"), ("1034", "121119")):
             file = f"{speaker}_{chapter}_000001_000000"
-            found[f"LibriTTS/train-clean-100/{speaker}/{chapter}/{file}.wav"] = speaker
+            path = f"{folder}/train-clean-100/{speaker}/{chapter}/{file}"
+            copy(f"{path}.original.txt", "text")
+            copy(f"{path}.normalized.txt", "text")
+            found[f"{path}.wav"] = speaker
     elif name == "CMUARCTIC":
         for speaker in ("bdl", "slt"):
             folder = f"ARCTIC/cmu_us_{speaker}_arctic"
@@ -80,7 +92,16 @@ def lay_out(name: str, copy: Copy) -> dict[str, str]:
     return found
 
 
-NAMES = ["LJSPEECH", "VCTK", "LIBRITTS", "CMUARCTIC", "YESNO", "SPEECHCOMMANDS", "PROMPTS"]
+NAMES = [
+    "LJSPEECH",
+    "VCTK",
+    "LIBRITTS",
+    "LIBRITTS_R",
+    "CMUARCTIC",
+    "YESNO",
+    "SPEECHCOMMANDS",
+    "PROMPTS",
+]
 
 
 @pytest.mark.parametrize("name", ["LJSPEECH", "VCTK", "PROMPTS"])
@@ -112,15 +133,44 @@ def test_a_named_corpus_is_found_with_its_speakers(name: str, tmp_path: Path, co
     assert corpus.duration_s == 0.5 * len(expected)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if LAYOUTS[name].dataset])
-def test_torchaudio_finds_as_many_in_the_same_folder(name: str, tmp_path: Path, copy: Copy) -> None:
-    lay_out(name, copy)
-    layout = LAYOUTS[name]
-    dataset = getattr(torchaudio.datasets, layout.dataset)
-    parts = ("bdl", "slt") if name == "CMUARCTIC" else layout.fetched
-    options = [{layout.option: part} if layout.option else {} for part in parts]
-    theirs = sum(len(dataset(str(tmp_path), **option)) for option in options)
-    assert len(find_corpus(name, root=tmp_path).recordings) == theirs > 0
+THEIRS: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "LJSPEECH": [("LJSPEECH", {})],
+    "VCTK": [("VCTK_092", {})],
+    "LIBRITTS": [("LIBRITTS", {"url": "train-clean-100"})],
+    "LIBRITTS_R": [("LIBRITTS", {"url": "train-clean-100", "folder_in_archive": "LibriTTS_R"})],
+    "CMUARCTIC": [("CMUARCTIC", {"url": "bdl"}), ("CMUARCTIC", {"url": "slt"})],
+    "YESNO": [("YESNO", {})],
+    "SPEECHCOMMANDS": [("SPEECHCOMMANDS", {})],
+}
+"""The classes of torchaudio.datasets that read each corpus."""
+
+SPEAKER_AT: dict[str, int] = {"VCTK": 3, "LIBRITTS": 4, "LIBRITTS_R": 4, "SPEECHCOMMANDS": 3}
+"""Position of the speaker in the items of torchaudio, where they have one."""
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_torchaudio_finds_the_same_files_and_speakers_in_the_same_order(
+    name: str, tmp_path: Path, copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = lay_out(name, copy)
+    read: list[str] = []
+
+    def note(path: Any) -> tuple[torch.Tensor, int]:
+        read.append(Path(path).relative_to(tmp_path).as_posix())
+        return torch.zeros(1, 1), RATE
+
+    monkeypatch.setattr(torchaudio, "load", note)
+    items = []
+    for kind, options in THEIRS[name]:
+        dataset = getattr(torchaudio.datasets, kind)(str(tmp_path), **options)
+        items += [dataset[i] for i in range(len(dataset))]
+    ours = [(each.name, each.speaker) for each in find_corpus(name, root=tmp_path).recordings]
+    assert len(items) == len(ours) == len(expected)
+    if name.startswith("LIBRITTS"):  # it sorts file names, where 1034_ is before 103_
+        ours.sort(key=lambda each: each[0].rpartition("/")[2])
+    assert [path for path, _ in ours] == read
+    if name in SPEAKER_AT:
+        assert [who for _, who in ours] == [str(item[SPEAKER_AT[name]]) for item in items]
 
 
 def test_a_speaker_of_vctk_with_one_microphone_is_used_and_logged(
@@ -189,105 +239,240 @@ def test_a_named_corpus_without_audio_is_one_line(tmp_path: Path) -> None:
 # --- fetching ---
 
 
+def archive_of(name: str, folder: Path) -> bytes:
+    """The archive of a corpus's first part, from a small copy of it below a folder."""
+    layout = LAYOUTS[name]
+    part = "bdl" if name == "CMUARCTIC" else layout.fetched[0]
+    base, top = folder / layout.base, folder / layout.folder.format(part=part)
+    content = io.BytesIO()
+    if ARCHIVES[name][part].name.endswith(".zip"):
+        with zipfile.ZipFile(content, "w") as out:
+            for path in top.rglob("*"):
+                out.write(path, path.relative_to(base))
+    else:
+        kind = "w:bz2" if ARCHIVES[name][part].name.endswith(".bz2") else "w:gz"
+        with tarfile.open(fileobj=content, mode=kind) as tar:
+            tar.add(top, top.relative_to(base))
+    return content.getvalue()
+
+
+class Source:
+    """A server that is the only source of the corpora."""
+
+    def __init__(self, server: FileServer, patch: pytest.MonkeyPatch) -> None:
+        self.server, self.patch = server, patch
+
+    def publish(self, name: str, part: str, content: bytes) -> Published:
+        """Serve the archive of one part at the path it has elsewhere, the rest nowhere."""
+        file = ARCHIVES[name][part]
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        here = Published((f"{self.server.url}/{file.name}",), len(content), digest)
+        self.patch.setitem(ARCHIVES[name], part, here)
+        self.server.files[f"/{file.name}"] = content
+        return here
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(downloads, "WAITS_S", (0.01, 0.01))
+    with file_server() as server:
+        yield Source(server, monkeypatch)
+
+
 @pytest.fixture
 def archive(copy: Copy, tmp_path: Path) -> bytes:
     """Archive on the server of YESNO."""
     lay_out("YESNO", copy)
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as tar:
-        tar.add(tmp_path / "waves_yesno", "waves_yesno")
-    return content.getvalue()
+    return archive_of("YESNO", tmp_path)
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_each_corpus_is_fetched_and_listed_as_the_copy_it_was_made_from(
+    name: str, tmp_path: Path, copy: Copy, source: Source
+) -> None:
+    lay_out(name, copy)
+    part = "bdl" if name == "CMUARCTIC" else LAYOUTS[name].fetched[0]
+    asked = f"{name}/{part}" if part else name
+    source.publish(name, part, archive_of(name, tmp_path))
+    found = find_corpus(asked, root=tmp_path / "root", download=True)
+    expected = find_corpus(asked, root=tmp_path)
+    names = [(each.name, each.speaker) for each in found.recordings]
+    assert names == [(each.name, each.speaker) for each in expected.recordings]
+    assert Corpus.read(found, RATE).skipped == ()
+
+
+def test_the_table_of_archives_is_that_of_the_layouts_and_of_torchaudio() -> None:
+    for name, layout in LAYOUTS.items():
+        assert set(ARCHIVES.get(name, ())) == (
+            set() if layout.home else {*layout.parts, *layout.held_out}
+        )
+        assert layout.fetched[0] in ARCHIVES.get(name, layout.fetched)
+    tables = [
+        getattr(module, table)
+        for module, table in itertools.product(
+            vars(torchaudio.datasets).values(), ("_CHECKSUMS", "_RELEASE_CONFIGS")
+        )
+        if hasattr(module, table)
+    ]
+    known = {
+        url.rpartition("//")[2].removeprefix("www."): digest
+        for table in tables
+        for url, digest in (
+            (each["url"], each["checksum"]) if isinstance(each, dict) else (key, each)
+            for key, each in table.items()
+            if isinstance(each, str) or "checksum" in each
+        )
+    }
+    compared = 0
+    for name, parts in ARCHIVES.items():
+        for file in parts.values():
+            assert re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", file.digest)
+            hosts = [url.rpartition("//")[2].removeprefix("www.") for url in file.urls]
+            theirs = {known[url] for url in hosts if url in known}
+            assert theirs <= {file.digest.removeprefix("sha256:")}, file.urls
+            compared += len(theirs)
+            assert theirs or name == "LIBRITTS_R", file.urls
+    assert compared == 1 + 1 + 7 + 18 + 1 + 1
 
 
 def test_what_is_not_there_is_fetched_once_and_unpacked_whole(
-    tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, archive: bytes, source: Source
 ) -> None:
-    fetched = []
-
-    def fetch(url: str, path: str, hash_prefix: str) -> None:
-        fetched.append(url)
-        Path(path).write_bytes(archive)
-
-    monkeypatch.setattr("torchaudio.datasets.yesno.download_url_to_file", fetch)
+    source.publish("YESNO", "", archive)
     root = tmp_path / "root"
     for _ in range(2):
         assert len(find_corpus("YESNO", root=root, download=True).recordings) == 2
-    assert len(fetched) == 1
+    assert source.server.requests == [("/waves_yesno.tar.gz", None)]
     assert {path.name for path in root.iterdir()} == {"waves_yesno", ".download.lock"}
 
 
-def test_a_download_that_died_while_it_unpacked_is_unpacked_again(
-    tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
+def test_fetching_needs_no_torchaudio(
+    tmp_path: Path, archive: bytes, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    source.publish("YESNO", "", archive)
+    assert len(find_corpus("YESNO", root=tmp_path / "root", download=True).recordings) == 2
+
+
+def test_nothing_is_requested_unless_it_is_asked_for(
+    tmp_path: Path, archive: bytes, source: Source
+) -> None:
+    source.publish("YESNO", "", archive)
+    with pytest.raises(CorpusError, match="set download to true"):
+        find_corpus("YESNO", root=tmp_path / "root")
+    assert find_corpus("YESNO", root=tmp_path).recordings
+    assert find_corpus("YESNO", root=tmp_path, download=True).recordings  # it is there
+    assert source.server.requests == []
+
+
+def test_a_download_that_died_while_it_unpacked_is_unpacked_again(
+    tmp_path: Path, archive: bytes, source: Source
+) -> None:
+    source.publish("YESNO", "", archive)
     beside = tmp_path / "root" / ".download"
     (beside / "waves_yesno").mkdir(parents=True)
     (beside / "waves_yesno" / "half.wav").write_bytes(b"RIFF")
     (beside / "waves_yesno.tar.gz").write_bytes(archive)
-    monkeypatch.setattr(
-        "torchaudio.datasets.yesno.download_url_to_file",
-        lambda *_, **__: pytest.fail("the archive is there"),
-    )
     listing = find_corpus("YESNO", root=tmp_path / "root", download=True)
     assert {each.path.name for each in listing.recordings} == {"0_0_1_1.wav", "1_0_1_0.wav"}
+    assert source.server.requests == []
 
 
-def test_a_network_that_refuses_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_download_that_was_interrupted_is_continued_by_the_next_run(
+    tmp_path: Path, archive: bytes, source: Source
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no route\nto host")
-
-    monkeypatch.setattr("torchaudio.datasets.yesno.download_url_to_file", refuse)
-    with pytest.raises(
-        CorpusError,
-        match="corpus=YESNO cannot be fetched into corpus_root='.*': no route to host; t",
-    ):
-        find_corpus("YESNO", root=tmp_path, download=True)
-    assert not (tmp_path / "waves_yesno").exists()
+    source.publish("YESNO", "", archive)
+    source.server.cuts = [1000, 0, 0, 0]
+    with pytest.raises(CorpusError, match="corpus=YESNO cannot be fetched .*: IncompleteRead"):
+        find_corpus("YESNO", root=tmp_path / "root", download=True)
+    assert len(find_corpus("YESNO", root=tmp_path / "root", download=True).recordings) == 2
+    assert source.server.requests[-1] == ("/waves_yesno.tar.gz", "bytes=1000-")
 
 
-def test_a_corpus_that_torchaudio_does_not_have_is_an_error_with_its_source(tmp_path: Path) -> None:
+def test_an_archive_that_lies_in_the_root_is_checked_unpacked_and_kept(
+    tmp_path: Path, archive: bytes, source: Source
+) -> None:
+    source.publish("YESNO", "", archive)
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "waves_yesno.tar.gz").write_bytes(archive[:-1])
+    with pytest.raises(CorpusError, match=rf"waves_yesno.tar.gz has {len(archive) - 1} bytes"):
+        find_corpus("YESNO", root=root, download=True)
+    (root / "waves_yesno.tar.gz").write_bytes(archive)
+    assert len(find_corpus("YESNO", root=root, download=True).recordings) == 2
+    assert (root / "waves_yesno.tar.gz").read_bytes() == archive
+    assert source.server.requests == []
+
+
+def test_a_network_that_refuses_is_one_line(tmp_path: Path, source: Source) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/waves_yesno.tar.gz"
+        source.patch.setitem(ARCHIVES["YESNO"], "", Published((url,)))
+        with pytest.raises(
+            CorpusError,
+            match=f"corpus=YESNO cannot be fetched into corpus_root='.*': {url}: .*refused; t",
+        ) as caught:
+            find_corpus("YESNO", root=tmp_path, download=True)
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {".download.lock"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[::-1], "has sha256 [0-9a-f]{64}, and [0-9a-f]{64} is published"),
+        (lambda content: content + b"?", r"has \d+ bytes, and \d+ are published"),
+        (lambda content: None, "HTTP 404 Not Found"),
+    ],
+    ids=["checksum", "size", "404"],
+)
+def test_another_archive_than_the_published_one_is_one_line_and_leaves_nothing(
+    tmp_path: Path,
+    archive: bytes,
+    source: Source,
+    damage: Callable[[bytes], bytes],
+    message: str,
+) -> None:
+    source.publish("YESNO", "", archive)
+    source.server.files["/waves_yesno.tar.gz"] = damage(archive)
+    root = tmp_path / "root"
+    with pytest.raises(CorpusError, match=f"corpus=YESNO cannot be fetched into .*{message}") as at:
+        find_corpus("YESNO", root=root, download=True)
+    assert "\n" not in str(at.value)
+    assert {path.name for path in root.iterdir()} == {".download.lock"}
+
+
+def test_an_archive_whose_files_lead_out_of_the_folder_is_refused(
+    tmp_path: Path, source: Source
+) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for name in ("waves_yesno/0_0_1_1.wav", "../../outside.wav"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"RIFF"))
+    source.publish("YESNO", "", content.getvalue())
+    root = tmp_path / "root"
+    with pytest.raises(CorpusError, match="'../../outside.wav' leads out of the folder"):
+        find_corpus("YESNO", root=root, download=True)
+    assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_an_archive_without_the_corpus_is_one_line(tmp_path: Path, source: Source) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz"):
+        pass
+    source.publish("YESNO", "", content.getvalue())
+    with pytest.raises(CorpusError, match="waves_yesno.tar.gz contains no folder waves_yesno"):
+        find_corpus("YESNO", root=tmp_path / "root", download=True)
+
+
+def test_a_corpus_that_is_not_published_is_an_error_with_its_source(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="corpus=PROMPTS cannot be downloaded; decode Debian's"):
         find_corpus("PROMPTS", root=tmp_path, download=True)
-
-
-@pytest.fixture(params=[ImportError, OSError], ids=["missing", "undefined symbol"])
-def without_torchaudio(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate a missing torchaudio, or one built for another torch."""
-    real = builtins.__import__
-
-    def refuse(name: str, *rest: Any) -> Any:
-        if name.startswith("torchaudio"):
-            raise request.param("libtorchaudio.so: undefined\nsymbol")
-        return real(name, *rest)
-
-    for name in [name for name in sys.modules if name.startswith("torchaudio")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", refuse)
-
-
-@pytest.mark.usefixtures("without_torchaudio")
-def test_a_torch_that_torchaudio_cannot_work_with_is_one_line_that_names_those_that_do(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(ModuleNotFoundError) as caught:
-        find_corpus("YESNO", root=tmp_path, download=True)
-    line = str(caught.value)
-    assert "torch 2.11.0 and 2.12.1 work with torchaudio 2.11" in line
-    assert "undefined symbol" in line
-    assert "\n" not in line
-
-
-@pytest.mark.usefixtures("without_torchaudio")
-def test_unpacked_corpora_need_no_torchaudio(tmp_path: Path, copy: Copy) -> None:
-    lay_out("YESNO", copy)
-    assert len(find_corpus("YESNO", root=tmp_path, download=True).recordings) == 2
-
-
-def test_the_data_sets_of_torchaudio_are_those_we_name() -> None:
-    datasets: SimpleNamespace = import_datasets()
-    for layout in LAYOUTS.values():
-        assert not layout.dataset or hasattr(datasets, layout.dataset)
 
 
 def test_one_audio_file_is_a_corpus_of_one_recording(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Known corpora: their folders, files and speakers.
 
 A corpus is a folder, a manifest, or one of those named here, which are in a folder of the user's as
-torchaudio.datasets unpacks them. torchaudio is used for downloading alone: listing and reading work
-without it, so with every version of torch.
+their archives unpack (``data.archives``), and as torchaudio.datasets unpacks them.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from wavenet.data.archives import ARCHIVES
 from wavenet.data.manifest import MANIFEST_SUFFIXES, read_manifest
 from wavenet.data.recordings import (
     AUDIO_SUFFIXES,
@@ -25,13 +24,13 @@ from wavenet.data.recordings import (
     list_folder,
     tell_of_files_beside,
 )
+from wavenet.storage.download import Published, check, download
 from wavenet.storage.files import locked
 from wavenet.storage.object_store import is_url
+from wavenet.storage.unpacking import unpack
 from wavenet.values.text import short
 
 logger = logging.getLogger("wavenet")
-
-WORKING_VERSIONS = "torch 2.11.0 and 2.12.1 work with torchaudio 2.11"
 
 
 @dataclass(frozen=True)
@@ -43,65 +42,65 @@ class Layout:
         pattern: of its audio files, below that.
         otherwise: pattern of the files of speakers without files that match ``pattern``.
         speaker: name of the speaker, from the part and the path below ``folder``.
-        dataset: the class of torchaudio.datasets that downloads it; empty where none does.
+        base: folder, below the user's, to which the archive of a part is unpacked.
         parts: existing parts; all that are on disk are used unless some are named.
         held_out: parts for evaluation, used only when they are named.
         fetched: parts that ``download`` fetches unless some are named.
-        option: argument of the class that chooses a part.
-        home: source of a corpus that torchaudio does not download.
+        home: source of a corpus that cannot be downloaded; it is laid out like any folder.
     """
 
     folder: str
     pattern: str
     speaker: Callable[[str, Path], str]
-    dataset: str = ""
+    base: str = ""
     parts: tuple[str, ...] = ("",)
     held_out: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ("",)
-    option: str = ""
     otherwise: str = ""
     home: str = ""
 
 
-_ARCTIC = "aew ahw aup awb axb bdl clb eey fem gka jmk ksp ljm lnh rms rxr slp slt"
-_LIBRITTS = ("train-clean-100", "train-clean-360", "train-other-500")
+_TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
+
+
+def _libritts(folder: str) -> Layout:
+    return Layout(
+        f"{folder}/{{part}}",
+        "*/*/*.wav",
+        lambda _, path: path.parts[0],
+        parts=_TRAIN,
+        held_out=("dev-clean", "dev-other", "test-clean", "test-other"),
+        fetched=_TRAIN[:1],
+    )
+
 
 LAYOUTS = {
-    "LJSPEECH": Layout("LJSpeech-1.1", "wavs/*.wav", lambda *_: "LJ", "LJSPEECH"),
+    "LJSPEECH": Layout("LJSpeech-1.1", "wavs/*.wav", lambda *_: "LJ"),
     # Every sentence was recorded by two microphones. As torchaudio, this takes the second, except
     # for the speakers who have the first alone (p280, p315), whom torchaudio leaves out.
     "VCTK": Layout(
         "VCTK-Corpus-0.92",
         "wav48_silence_trimmed/*/*_mic2.flac",
         lambda _, path: path.parts[1],
-        "VCTK_092",
+        base="VCTK-Corpus-0.92",
         otherwise="wav48_silence_trimmed/*/*_mic1.flac",
     ),
-    "LIBRITTS": Layout(
-        "LibriTTS/{part}",
-        "*/*/*.wav",
-        lambda _, path: path.parts[0],
-        "LIBRITTS",
-        parts=_LIBRITTS,
-        held_out=("dev-clean", "dev-other", "test-clean", "test-other"),
-        fetched=_LIBRITTS[:1],
-        option="url",
-    ),
+    "LIBRITTS": _libritts("LibriTTS"),
+    "LIBRITTS_R": _libritts("LibriTTS_R"),
     "CMUARCTIC": Layout(
         "ARCTIC/cmu_us_{part}_arctic",
         "wav/*.wav",
         lambda part, _: part,
-        "CMUARCTIC",
-        parts=tuple(_ARCTIC.split()),
-        fetched=tuple(_ARCTIC.split()),
-        option="url",
+        base="ARCTIC",
+        parts=tuple(ARCHIVES["CMUARCTIC"]),
+        fetched=tuple(ARCHIVES["CMUARCTIC"]),
     ),
-    "YESNO": Layout("waves_yesno", "*.wav", lambda *_: "yesno", "YESNO"),
+    "YESNO": Layout("waves_yesno", "*.wav", lambda *_: "yesno"),
     "SPEECHCOMMANDS": Layout(
         "SpeechCommands/speech_commands_v0.02",
         "*/*_nohash_*.wav",
         lambda _, path: path.name.partition("_nohash_")[0],
-        "SPEECHCOMMANDS",
+        base="SpeechCommands/speech_commands_v0.02",
     ),
     "PROMPTS": Layout(
         "prompts",
@@ -175,7 +174,7 @@ def _folder(layout: Layout, root: Path, part: str) -> Path:
 
 def _list_part(layout: Layout, root: Path, part: str) -> Iterable[Recording]:
     folder = _folder(layout, root, part)
-    if not layout.dataset:  # laid out like any folder
+    if layout.home:  # laid out like any folder
         yield from list_folder(folder).recordings
         return
     speakers = set()
@@ -211,29 +210,27 @@ def _matching(layout: Layout, folder: Path, part: str, pattern: str) -> Iterator
 def _fetch(name: str, part: str, root: Path) -> None:
     """Download and unpack to a temporary folder, then move it: the result is always complete.
 
-    The archive is kept until it is unpacked, so that an interrupted run does not download it again.
+    An archive that lies in the root is unpacked instead. A downloaded one is kept until it is
+    unpacked, so that an interrupted run does not download it again.
 
     Raises:
-        CorpusError: if torchaudio has no such corpus or cannot be used, or the network refuses.
+        CorpusError: if the corpus cannot be downloaded, or its archive is not the published one.
     """
     layout = LAYOUTS[name]
-    if not layout.dataset:
+    if name not in ARCHIVES:
         raise CorpusError(f"corpus={name} cannot be downloaded; {layout.home}")
-    datasets = import_datasets()
     beside, target = root / ".download", _folder(layout, root, part)
     try:
         with locked(root / ".download.lock"):
             if target.is_dir():  # another process was faster
                 return
-            beside.mkdir(exist_ok=True)
             unpacked = _folder(layout, beside, part)
-            shutil.rmtree(unpacked, ignore_errors=True)  # incomplete: else it would have been moved
-            chosen = {layout.option: part} if layout.option else {}
-            getattr(datasets, layout.dataset)(str(beside), download=True, **chosen)
+            archive = _archive(ARCHIVES[name][part], root, beside)
+            _unpack_whole(archive, beside / layout.base, unpacked)
             target.parent.mkdir(parents=True, exist_ok=True)
             unpacked.rename(target)
             shutil.rmtree(beside)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CorpusError(
             f"corpus={name} cannot be fetched into corpus_root={str(root)!r}: {reason}; try again, "
@@ -241,21 +238,30 @@ def _fetch(name: str, part: str, root: Path) -> None:
         ) from error
 
 
-def import_datasets() -> Any:
-    """Import torchaudio.datasets.
+def _archive(file: Published, root: Path, beside: Path) -> Path:
+    """Return the archive that lies in the root, or download it."""
+    given = root / file.name
+    if given.is_file():
+        check(file, given)
+        return given
+    try:
+        return download(file, beside / file.name)
+    finally:
+        if beside.is_dir() and not any(beside.iterdir()):
+            beside.rmdir()
+
+
+def _unpack_whole(archive: Path, base: Path, unpacked: Path) -> None:
+    """Unpack to ``base``; what is there already, or of an archive that fails, is removed.
 
     Raises:
-        ModuleNotFoundError: if torchaudio is missing, or the installed torch cannot load it.
+        ValueError: if the archive does not contain the folder ``unpacked``.
     """
-    import torch
-
+    shutil.rmtree(unpacked, ignore_errors=True)  # incomplete: else it would have been moved
     try:
-        import torchaudio.datasets
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModuleNotFoundError(
-            f"download needs torchaudio, which torch {torch.__version__} cannot import ({reason}); "
-            f'{WORKING_VERSIONS}: pip install "wavenet-audio[corpora]"',
-            name="torchaudio",
-        ) from error
-    return torchaudio.datasets
+        unpack(archive, base)
+    except BaseException:
+        shutil.rmtree(unpacked, ignore_errors=True)
+        raise
+    if not unpacked.is_dir():
+        raise ValueError(f"{archive.name} contains no folder {unpacked.name}")

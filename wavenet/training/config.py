@@ -39,7 +39,7 @@ class TrainingConfig:
     Attributes:
         corpus: train on this folder of audio files, which is searched recursively; or on a CSV or
             JSONL manifest with path, speaker, start and end in seconds; or on LJSPEECH, VCTK,
-            LIBRITTS, CMUARCTIC, YESNO, SPEECHCOMMANDS or PROMPTS, or a part such as
+            LIBRITTS, LIBRITTS_R, CMUARCTIC, YESNO, SPEECHCOMMANDS or PROMPTS, or a part such as
             LIBRITTS/dev-clean or CMUARCTIC/bdl,slt; or on what ``wavenet shard`` has written to a
             folder or an object store, s3://, gs://, az:// or file://.
         corpus_root: look for named corpora in this folder.
