@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wavenet.data.archives import ARCHIVES
+from wavenet.data.audiofolder import is_metadata, list_audio, read_metadata
 from wavenet.data.manifest import MANIFEST_SUFFIXES, read_manifest
 from wavenet.data.recordings import (
     AUDIO_SUFFIXES,
@@ -115,8 +116,9 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
     """List the recordings of a corpus.
 
     Args:
-        corpus: a folder, an audio file, a manifest, or one of ``LAYOUTS``, optionally with parts:
-            ``LIBRITTS/dev-clean``, ``CMUARCTIC/bdl,slt``.
+        corpus: a folder, also one with metadata (``data.audiofolder``), an audio file, a manifest,
+            or one of ``LAYOUTS``, optionally with parts: ``LIBRITTS/dev-clean``,
+            ``CMUARCTIC/bdl,slt``.
         root: folder of the named corpora.
         download: fetch missing ones.
 
@@ -132,7 +134,7 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
     if name in LAYOUTS:
         return _find_named(name, tuple(filter(None, parts.split(","))), Path(root), download)
     if Path(corpus).suffix.lower() in MANIFEST_SUFFIXES and not Path(corpus).is_dir():
-        return read_manifest(corpus)
+        return read_metadata(corpus) if is_metadata(corpus) else read_manifest(corpus)
     if Path(corpus).is_file() and Path(corpus).suffix.lower() in AUDIO_SUFFIXES:
         return Listing(Path(corpus), (Recording(Path(corpus).name, Path(corpus), ""),))
     if not Path(corpus).is_dir():
@@ -140,7 +142,7 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
             f"corpus={corpus!r} is not a folder; name one with audio files, a file, a manifest "
             f"({' or '.join(MANIFEST_SUFFIXES)}), or one of {', '.join(LAYOUTS)}"
         )
-    return list_folder(corpus)
+    return list_audio(corpus)
 
 
 def _find_named(name: str, asked: tuple[str, ...], root: Path, download: bool) -> Listing:

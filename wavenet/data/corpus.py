@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from wavenet.audio import AudioError
-from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all, list_folder
+from wavenet.data.audiofolder import list_audio
+from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all
 from wavenet.data.shards import SAMPLE_TYPE, Shards, StoredSamples
 
 _STEP = np.float32(1 / 32768)
@@ -127,7 +128,7 @@ class Corpus:
         Raises:
             CorpusError: if there is no folder, no audio file in it, or none that can be used.
         """
-        listing = source if isinstance(source, Listing) else list_folder(source)
+        listing = source if isinstance(source, Listing) else list_audio(source)
         decoded = decode_all(progress(listing.recordings), sample_rate, trim_db=trim_db)
         return cls.of(listing.recordings, decoded, sample_rate)
 

@@ -44,9 +44,8 @@ def read_manifest(path: str | Path) -> Listing:
         CorpusError: if it cannot be read, lists nothing, or has a line that is no recording.
     """
     path = Path(path)
-    rows = _csv_rows if path.suffix.lower() == ".csv" else _jsonl_rows
     found: dict[str, Recording] = {}
-    for line, row in rows(path, _text(path)):
+    for line, row in read_rows(path, COLUMNS):
         recording = _recording(f"{path}, line {line}", path.parent, row)
         if recording.name in found:
             raise CorpusError(
@@ -56,6 +55,20 @@ def read_manifest(path: str | Path) -> Listing:
     if not found:
         raise CorpusError(f"{path}: lists no recording; give one per line")
     return Listing(path, tuple(found[name] for name in sorted(found)))
+
+
+def read_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the number and the values of each line of a CSV or JSONL file.
+
+    Args:
+        path: of the file.
+        columns: known ones, of which the first has to be there and none may be misspelt.
+
+    Raises:
+        CorpusError: if it cannot be read, or is not what its suffix says.
+    """
+    rows = _csv_rows if path.suffix.lower() == ".csv" else _jsonl_rows
+    return rows(path, _text(path), columns)
 
 
 def _text(path: Path) -> str:
@@ -72,10 +85,12 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(
+    path: Path, text: str, columns: tuple[str, ...]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        _require_columns(f"{path}, line 1", list(rows.fieldnames or []))
+        _require_columns(f"{path}, line 1", list(rows.fieldnames or []), columns)
         for row in rows:
             if None in row:
                 raise CorpusError(
@@ -88,7 +103,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise CorpusError(f"{path}, line {line}: not CSV: {error}") from None
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _jsonl_rows(
+    path: Path, text: str, columns: tuple[str, ...]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for line, content in enumerate(io.StringIO(text, newline=None), 1):
         if not content.strip():
             continue
@@ -100,21 +117,21 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]
             raise CorpusError(f"{path}, line {line}: nested too deeply; keep it flat") from None
         if not isinstance(row, dict):
             raise CorpusError(f'{path}, line {line}: give an object, such as {{"path": "a.wav"}}')
-        _require_columns(f"{path}, line {line}", list(row))
+        _require_columns(f"{path}, line {line}", list(row), columns)
         yield line, row
 
 
-def _require_columns(where: str, names: list[str]) -> None:
-    """Raise CorpusError without a path column, or for a misspelt one."""
+def _require_columns(where: str, names: list[str], known: tuple[str, ...]) -> None:
+    """Raise CorpusError without the first of the known columns, or for a misspelt one."""
     for name in names:
-        if name in COLUMNS and names.count(name) > 1:
+        if name in known and names.count(name) > 1:
             raise CorpusError(f"{where}: {name!r} is given twice; remove one of them")
-        near = difflib.get_close_matches(name[:100], COLUMNS, n=1, cutoff=0.8)
-        if near and name not in COLUMNS:
+        near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.8)
+        if near and name not in known:
             raise CorpusError(f"{where}: {short(name)} is unknown; did you mean {near[0]!r}?")
-    if "path" not in names:
+    if known and known[0] not in names:
         raise CorpusError(
-            f"{where}: no 'path' among {short(names)}; known: {', '.join(COLUMNS)}; the first "
+            f"{where}: no {known[0]!r} among {short(names)}; known: {', '.join(known)}; the first "
             "line of a CSV names its columns, with commas between"
         )
 
@@ -129,7 +146,7 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     if not isinstance(features, str | None):
         raise CorpusError(f"{where}: features is {short(features)}; name a file, or leave it out")
     for key, text in (("path", path), ("speaker", speaker), ("features", features)):
-        _require_text(where, key, text)
+        require_text(where, key, text)
     start_s, end_s = (_seconds(where, key, row.get(key)) for key in ("start", "end"))
     start_s = start_s or 0.0
     if end_s is not None and not start_s < end_s:
@@ -144,7 +161,7 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
     return Recording(name, folder / path, who, start_s, end_s, beside)
 
 
-def _require_text(where: str, key: str, text: str | int | None) -> None:
+def require_text(where: str, key: str, text: str | int | None) -> None:
     """Raise CorpusError for text that no file system or encoding accepts: NUL and surrogates."""
     if isinstance(text, str) and _NO_TEXT.search(text):
         raise CorpusError(f"{where}: {key}={short(text)} contains NUL or a lone surrogate")

@@ -81,22 +81,30 @@ class Listing:
     recordings: tuple[Recording, ...]
 
 
-def list_folder(folder: str | Path) -> Listing:
+def list_folder(folder: str | Path, files: Iterable[Path] | None = None) -> Listing:
     """List all audio files below a folder; the speaker is the first folder of the name.
+
+    Args:
+        folder: searched recursively.
+        files: those of ``walk_files``, if they are known.
 
     Raises:
         CorpusError: if there is no such folder or no audio file in it.
     """
     folder = Path(folder)
-    names = [path.relative_to(folder).as_posix() for path in find_audio(folder)]
+    names = [path.relative_to(folder).as_posix() for path in find_audio(folder, files)]
     found = [
         Recording(name, folder / name, name.split("/")[0] if "/" in name else "") for name in names
     ]
     return Listing(folder, tuple(found))
 
 
-def find_audio(folder: str | Path) -> list[Path]:
+def find_audio(folder: str | Path, files: Iterable[Path] | None = None) -> list[Path]:
     """Find audio files below a folder, sorted by path; hidden files and folders are ignored.
+
+    Args:
+        folder: searched recursively.
+        files: those of ``walk_files``, if they are known.
 
     Raises:
         CorpusError: if there is no such folder or no audio file in it.
@@ -104,7 +112,8 @@ def find_audio(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CorpusError(f"corpus={str(folder)!r} is not a folder; name one with audio files")
-    found = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+    walked = walk_files(folder) if files is None else files
+    found = [path for path in walked if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
         raise CorpusError(
             f"corpus={str(folder)!r} holds no audio file; looked for "
