@@ -3,6 +3,7 @@
 ``disallow_any_expr`` is set for it: an expression of type Any is an error.
 """
 
+from pathlib import Path
 from typing import assert_type
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.generation import GenerationState
+from wavenet.nam import NamModel, NamWaveNet
 from wavenet.nn import State
 
 config = wavenet.WaveNetConfig.preset("tiny")
@@ -18,6 +20,17 @@ assert_type(config, wavenet.WaveNetConfig)
 model = wavenet.WaveNet(config)
 assert_type(model, wavenet.WaveNet)
 assert_type(wavenet.WaveNet.from_pretrained("prompts-16k"), wavenet.WaveNet)
+assert_type(wavenet.load("prompts-16k"), wavenet.WaveNet)
+assert_type(wavenet.load("voice", mel=wavenet.MelConfig()), wavenet.WaveNet)
+loaded = wavenet.load(Path("voice"), device="cpu", sample_rate=16000)
+assert_type(loaded, wavenet.WaveNet | NamWaveNet | NamModel)
+assert_type(wavenet.load("amp.nam"), wavenet.WaveNet | NamWaveNet | NamModel)
+assert_type(loaded.sample_rate, int)
+assert_type(loaded.past, int)
+assert_type(loaded.init_state(1), State)
+any_block: wavenet.Causal = loaded
+if isinstance(loaded, wavenet.WaveNet):
+    assert_type(wavenet.generate(loaded, duration_s=1.0), Tensor)
 assert_type(model.past, int)
 assert_type(wavenet.log_mel(torch.randn(16000), wavenet.MelConfig()), Tensor)
 assert_type(read_audio("a.wav"), tuple[Tensor, int])

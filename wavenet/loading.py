@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, overload
 
 import torch
 
@@ -19,7 +19,13 @@ from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
 from wavenet.values.text import short
 
-Loader = Callable[[Path, dict[str, Any], torch.device | str], Any]
+Loaded: TypeAlias = WaveNet | nam.NamWaveNet | nam.NamModel
+"""What a checkpoint holds: a block with ``sample_rate``, ``stream``, ``past`` and ``latency``."""
+
+Voice: TypeAlias = Literal["prompts-16k"]
+"""Names of the bundled models, each of which is a ``WaveNet``."""
+
+Loader = Callable[[Path, dict[str, Any], torch.device | str], Loaded]
 
 LOADERS: dict[str, Loader] = {
     ARCHITECTURE: from_checkpoint,
@@ -29,6 +35,39 @@ LOADERS: dict[str, Loader] = {
 the model."""
 
 
+@overload
+def load(
+    folder: Voice,
+    *,
+    device: torch.device | str = ...,
+    sample_rate: int | None = ...,
+    mel: MelConfig | None = ...,
+    revision: str | None = ...,
+) -> WaveNet: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    device: torch.device | str = ...,
+    sample_rate: int | None = ...,
+    mel: MelConfig,
+    revision: str | None = ...,
+) -> WaveNet: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    device: torch.device | str = ...,
+    sample_rate: int | None = ...,
+    mel: MelConfig | None = ...,
+    revision: str | None = ...,
+) -> Loaded: ...
+
+
 def load(
     folder: str | Path,
     *,
@@ -36,7 +75,7 @@ def load(
     sample_rate: int | None = None,
     mel: MelConfig | None = None,
     revision: str | None = None,
-) -> Any:
+) -> Loaded:
     """Read a model from a checkpoint, in evaluation mode.
 
     Args:
@@ -51,7 +90,8 @@ def load(
     Returns:
         What the folder holds: a ``WaveNet`` or a ``NamWaveNet``; of a ``.nam`` file also any
         ``NamModel``. Of several sizes of one model it is the largest; ``wavenet.nam`` has the
-        others (``read_nam``, ``read_nam_whole``).
+        others (``read_nam``, ``read_nam_whole``). To a type checker a bundled model, and one that
+        takes a mel, is a ``WaveNet``; ``WaveNet.from_pretrained`` returns no other.
 
     Raises:
         FormatError: if a ``.nam`` file cannot be read.
@@ -64,9 +104,11 @@ def load(
             f"{folder} works at {found.sample_rate} Hz, but {sample_rate} Hz was asked for; "
             "resample the audio or choose another model"
         )
-    if mel is not None and not isinstance(found, WaveNet):
+    if mel is None:
+        return found
+    if not isinstance(found, WaveNet):
         raise CheckpointError(f"{folder} takes audio and no mel, but one was given; leave it out")
-    if mel is not None and mel != found.config.mel:
+    if mel != found.config.mel:
         raise CheckpointError(f"{folder}: {mel_difference(found.config.mel, mel)}")
     return found
 
@@ -100,7 +142,7 @@ def read_model(
     device: torch.device | str = "cpu",
     revision: str | None = None,
     submodel: str | None = None,
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Loaded, dict[str, Any]]:
     """Load a model, with the content of its ``config.json``; of a ``.nam`` file, the same keys.
 
     Of several sizes it is the one named ``submodel`` (``NamContainer.choose``), or the largest.
@@ -127,7 +169,7 @@ def read_model(
 
 def _one_size(
     folder: Path, content: dict[str, Any], device: torch.device | str, submodel: str | None
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Loaded, dict[str, Any]]:
     """Load one of several sizes, and describe it with what the checkpoint says of its origin."""
     try:
         model = nam.container_from_checkpoint(folder, content, device).choose(submodel)

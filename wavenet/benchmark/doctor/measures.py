@@ -131,8 +131,7 @@ def _measure(model: wavenet.WaveNet, engine: str, weights: str, batch: int) -> V
 
 def _sampled_model(preset: str) -> wavenet.WaveNet:
     if preset == DEFAULT_VOICE:
-        model: wavenet.WaveNet = wavenet.load(preset)
-        return model
+        return wavenet.WaveNet.from_pretrained(preset)
     return wavenet.WaveNet(wavenet.WaveNetConfig.preset(preset)).eval()
 
 
