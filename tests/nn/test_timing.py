@@ -69,5 +69,5 @@ def test_refinement_declares_its_delay_and_a_model_its_sample_rate() -> None:
 def test_the_example_of_the_docstring_is_right() -> None:
     found = doctest.DocTestFinder().find(timing, extraglobs=vars(wavenet.nn))
     results = [doctest.DocTestRunner().run(test) for test in found]
-    assert sum(result.attempted for result in results) == 2
+    assert sum(result.attempted for result in results) == 4
     assert not any(result.failed for result in results)

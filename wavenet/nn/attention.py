@@ -28,6 +28,10 @@ class CausalAttention(Causal):
     A call takes time and memory in proportion to T times the window; it belongs where the rate is
     low, behind strided convolutions.
 
+    >>> block = CausalAttention(8, heads=2, window_samples=16)
+    >>> block.past, tuple(block(torch.randn(2, 8, 40)).shape)
+    (15, (2, 8, 40))
+
     Args:
         channels: C.
         heads: number of heads, a divisor of C.

@@ -37,6 +37,11 @@ Stream = Callable[..., tuple[Any, State]]
 class UnboundedPastError(ValueError):
     """Raised where a finite ``past`` is needed of a block that depends on all its past.
 
+    >>> GRU(1, 8).past
+    Traceback (most recent call last):
+        ...
+    wavenet.nn.causal.UnboundedPastError: GRU depends on its whole past, which no ...
+
     Args:
         name: of the block's class.
     """
@@ -60,6 +65,15 @@ class Causal(nn.Module):
 
     States returned own their memory: a slice of a longer tensor is cloned, or it keeps all of the
     tensor alive.
+
+    >>> block = CausalConv1d(1, 4, 3)
+    >>> isinstance(block, Causal), block.past
+    (True, 2)
+    >>> state = block.init_state(1)
+    >>> for chunk in torch.randn(1, 1, 30).split(10, dim=2):
+    ...     y, state = block.stream(chunk, state)
+    >>> tuple(y.shape)
+    (1, 4, 10)
 
     Attributes:
         in_channels: channels of ``x``.

@@ -189,6 +189,11 @@ def _cond_channels(blocks: list[Causal]) -> int | None:
 class Select(nn.Module):
     """Selects one of several tensors: ``Chain(stack, Select(1), ...)`` continues with the skip sum.
 
+    >>> stack = DilatedStack(16, 32, dilations=[1, 2, 4])
+    >>> net = Chain(CausalConv1d(1, 16, 1), stack, Select(1), nn.ReLU(), CausalConv1d(32, 1, 1))
+    >>> tuple(net(torch.randn(1, 1, 100)).shape), net.past
+    ((1, 1, 100), 7)
+
     Args:
         index: 0 for ``y``, 1 for ``skip`` of a ``GatedResidualBlock`` or a ``DilatedStack``.
     """

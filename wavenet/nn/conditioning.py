@@ -26,6 +26,10 @@ class FrameLift(nn.Module):
     Frame f describes the audio around sample ``hop_samples * f + centre_samples``. Before the first
     centre and after the last, the nearest frame is held.
 
+    >>> lift = FrameLift(4)
+    >>> lift(torch.tensor([[[0.0, 1.0]]])).tolist()
+    [[[0.0, 0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]]]
+
     Args:
         hop_samples: samples per frame.
         centre_samples: sample that frame 0 is centred on; default, the middle of the hop.
@@ -91,6 +95,10 @@ class FrameLift(nn.Module):
 class LiftedFrames:
     """Conditioning at frame rate, with the matrix that upsamples it.
 
+    >>> lifted = LiftedFrames(torch.randn(1, 8, 10), torch.rand(10, 2000))
+    >>> tuple((lifted.frames @ lifted.lift).shape)
+    (1, 8, 2000)
+
     Attributes:
         frames: ``[B, C, F]``.
         lift: ``[F, T]``, the weight of each frame at each sample; its columns sum to one.
@@ -110,6 +118,10 @@ class FrameEncoder(nn.Module):
 
     The first has a context of ``context`` frames on each side (a look-ahead of as many); at the
     ends the outermost frame is repeated.
+
+    >>> encoder = FrameEncoder(80, 32, context=2)
+    >>> tuple(encoder(torch.randn(1, 80, 100)).shape)
+    (1, 32, 100)
 
     Args:
         in_channels: channels of a frame, such as mel bands.
@@ -142,6 +154,10 @@ class UpsamplingEncoder(nn.Module):
     PytorchWaveNetVocoder and r9y9's wavenet_vocoder). The first repeats the outermost frame
     at the ends, the others are padded with zeros. All of it is linear. Output channels beyond those
     of the frames are zero: they are free for conditioning that is constant in time.
+
+    >>> encoder = UpsamplingEncoder(80, 80, scales=[4, 5, 10], context=2)
+    >>> tuple(encoder(torch.rand(1, 80, 10)).shape)
+    (1, 80, 2000)
 
     Args:
         in_channels: channels of a frame.
@@ -213,6 +229,10 @@ class TransposedUpsamplingEncoder(nn.Module):
     the upsampling of r9y9's wavenet_vocoder 0.1 (``upsample_conv``), which assumes features of at
     least 0. Output channels beyond those of the frames are zero, as in ``UpsamplingEncoder``.
 
+    >>> encoder = TransposedUpsamplingEncoder(80, 80, scales=[4, 4, 8])
+    >>> tuple(encoder(torch.rand(1, 80, 10)).shape)
+    (1, 80, 1280)
+
     Args:
         in_channels: channels of a frame.
         out_channels: channels of the conditioning, at least as many.
@@ -253,6 +273,9 @@ class TransposedUpsamplingEncoder(nn.Module):
 
 class SpeakerEmbedding(nn.Module):
     """A learnt vector per speaker: ``[B]`` to ``[B, channels, 1]``.
+
+    >>> tuple(SpeakerEmbedding(10, 16)(torch.tensor([3, 7])).shape)
+    (2, 16, 1)
 
     Args:
         speakers: how many.

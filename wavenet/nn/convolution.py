@@ -90,6 +90,15 @@ class CausalConv1d(_Convolution):
     ``weight [out_channels, in_channels / groups, kernel_size]``, tap 0 the oldest, and ``bias``.
     With a stride s, output j belongs to input sample s j, and every call takes a multiple of s.
 
+    >>> block = CausalConv1d(1, 4, 3, dilation=8)
+    >>> block.past
+    16
+    >>> x = torch.randn(2, 1, 100)
+    >>> first, state = block.stream(x[..., :60], block.init_state(2))
+    >>> second, state = block.stream(x[..., 60:], state)
+    >>> torch.allclose(torch.cat([first, second], dim=2), block(x), atol=1e-6)
+    True
+
     Args:
         in_channels: channels of x.
         out_channels: channels of y.
@@ -162,6 +171,10 @@ class CausalConvTranspose1d(_Convolution):
     of which the outputs ``stride j .. stride j + stride - 1`` are due when ``x[j]`` arrives. Its
     parameters have the names and shapes of ``torch.nn.ConvTranspose1d``:
     ``weight [in_channels, out_channels / groups, kernel_size]`` and ``bias``.
+
+    >>> block = CausalConvTranspose1d(8, 4, 10, stride=5)
+    >>> tuple(block(torch.randn(1, 8, 20)).shape), block.rate
+    ((1, 4, 100), Fraction(5, 1))
 
     Args:
         in_channels: channels of x.

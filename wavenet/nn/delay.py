@@ -19,6 +19,9 @@ from wavenet.values.integers import as_integer
 class Delay(InputHistory):
     """``[B, C, T]`` to the same signal ``samples`` later, after zeros.
 
+    >>> Delay(1, 2)(torch.tensor([[[1.0, 2.0, 3.0]]])).tolist()
+    [[[0.0, 0.0, 1.0]]]
+
     Args:
         channels: C.
         samples: of the delay, at least 0.

@@ -21,6 +21,11 @@ class FiLM(Memoryless):
     ``cond`` is ``[B, cond_channels, T]``, a column for every sample, or one column that is held:
     a description that is constant in time.
 
+    >>> block = FiLM(8, cond_channels=3)
+    >>> y, _ = block.stream(torch.randn(2, 8, 50), block.init_state(2), torch.randn(2, 3, 1))
+    >>> tuple(y.shape)
+    (2, 8, 50)
+
     Args:
         channels: C.
         cond_channels: channels of the conditioning h.

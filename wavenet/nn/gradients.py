@@ -16,7 +16,11 @@ _CALLS = "_calls_with_gradients"  # attribute of a state's tensors
 
 
 class StateGradientWarning(UserWarning):
-    """A state that requires gradients was streamed on, with gradients enabled."""
+    """A state that requires gradients was streamed on, with gradients enabled.
+
+    >>> import warnings
+    >>> warnings.simplefilter("error", StateGradientWarning)  # the loop fails where it is
+    """
 
 
 class _Warned:
@@ -28,8 +32,11 @@ class _Warned:
 def through_states() -> AbstractContextManager[None]:
     """Take gradients through states without a warning: training on parts of a sequence.
 
+    >>> block = CausalConv1d(1, 1, 3)
+    >>> state = block.init_state(1)
     >>> with through_states():
-    ...     y, state = block.stream(x, state)
+    ...     for x in torch.randn(8, 1, 1, 100):
+    ...         y, state = block.stream(x, state)
     """
     # torch.compile follows no generators that set attributes; compiled code does not warn.
     return nullcontext() if torch.compiler.is_compiling() else _without_warning()

@@ -44,6 +44,12 @@ class LinearPrediction(Causal):
     The conditioning ``[B, order + 1 (+ 1), T]`` holds a_1 .. a_p, log g and, with pitch taps, the
     lag from -1 (``min_lag_samples``) to 1 (``max_lag_samples``); it is clamped there.
 
+    >>> block = LinearPrediction(2)
+    >>> cond = torch.tensor([1.8, -0.9, -3.0]).reshape(1, 3, 1).expand(1, 3, 50)
+    >>> inputs, location, log_scale = block(torch.randn(1, 1, 50), cond=cond)
+    >>> tuple(inputs.shape), tuple(location.shape), tuple(log_scale.shape)
+    ((1, 2, 50), (1, 1, 50), (1, 1, 50))
+
     Attributes:
         input_scales: factor of each channel of ``network_input``, ``[inputs]``.
 

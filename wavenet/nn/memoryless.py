@@ -15,6 +15,15 @@ class Memoryless(Causal):
 
     The state counts the rows of the batch, as that of a convolution of kernel size 1 does. A
     subclass sets ``in_channels`` and defines ``stream``, which returns ``keep(x, state)``.
+
+    >>> class Gain(Memoryless):
+    ...     in_channels = 1
+    ...
+    ...     def stream(self, x, state, cond=None):
+    ...         return 2 * x, self.keep(x, state)
+    >>> wavenet.testing.check_causal(Gain())
+    >>> Chain(Delay(1, 1), Gain())(torch.ones(1, 1, 3)).tolist()
+    [[[0.0, 2.0, 2.0]]]
     """
 
     @property

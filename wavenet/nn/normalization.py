@@ -57,6 +57,11 @@ class LayerNorm(_Normalization):
     Equal to ``torch.nn.LayerNorm(C)`` of x with channels last, from which it loads: ``weight [C]``
     and ``bias [C]``.
 
+    >>> x = torch.randn(2, 4, 9)
+    >>> theirs = nn.LayerNorm(4)(x.transpose(1, 2)).transpose(1, 2)
+    >>> torch.allclose(LayerNorm(4)(x), theirs, atol=1e-6)
+    True
+
     Args:
         channels: C.
         eps: added to the variance.
@@ -90,6 +95,10 @@ class RMSNorm(_Normalization):
     Equal to ``torch.nn.RMSNorm(C, eps)`` of x with channels last, from which it loads:
     ``weight [C]``.
 
+    >>> y = RMSNorm(4)(torch.randn(2, 4, 9))
+    >>> torch.allclose(y.square().mean(dim=1), torch.ones(2, 9), atol=1e-3)
+    True
+
     Args:
         channels: C.
         eps: added to the mean square.
@@ -122,6 +131,14 @@ class BatchNorm(_Normalization):
     it. This one always uses ``running_mean [C]`` and ``running_var [C]``, in training mode too, and
     never changes them: it is a scale and a shift per channel. Its parameters and buffers load
     from a trained ``torch.nn.BatchNorm1d(C)``, which it equals in evaluation mode.
+
+    >>> block = BatchNorm(4)
+    >>> trained = nn.BatchNorm1d(4).eval()
+    >>> block.load_state_dict(trained.state_dict(), strict=False).missing_keys
+    []
+    >>> x = torch.randn(2, 4, 9)
+    >>> torch.allclose(block(x), trained(x))
+    True
 
     Args:
         channels: C.

@@ -27,7 +27,10 @@ def stream_rows(
 ) -> tuple[Tensor | tuple[Tensor, ...], State]:
     """``block.stream`` of rows of different lengths.
 
-    >>> y, state = stream_rows(block, x, block.init_state(2), [9, 4])
+    >>> block = CausalConv1d(1, 1, 3)
+    >>> y, state = stream_rows(block, torch.randn(2, 1, 9), block.init_state(2), [9, 4])
+    >>> y[1, 0, 4:].abs().sum().item()
+    0.0
 
     Args:
         block: any causal block.

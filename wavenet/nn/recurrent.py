@@ -132,6 +132,11 @@ class LSTM(_Recurrent):
 class GRU(_Recurrent):
     """Gated recurrent unit; the state is ``(hidden,)``, ``[B, num_layers, hidden]``.
 
+    >>> block = GRU(1, 8, num_layers=2)
+    >>> y, state = block.stream(torch.zeros(3, 1, 5), block.init_state(3))
+    >>> tuple(y.shape), tuple(state[0].shape)
+    ((3, 8, 5), (3, 2, 8))
+
     Args:
         in_channels: channels of x.
         hidden_channels: channels of the output, and size of each layer's state.

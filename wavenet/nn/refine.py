@@ -43,6 +43,13 @@ def refine(
     Use it on the output of any vocoder, Griffin-Lim or WORLD, with the mel that it was synthesised
     from; ``wavenet.nn.refinement`` describes the method.
 
+    >>> config = wavenet.MelConfig()
+    >>> speech = torch.randn(8000) / 10
+    >>> mel = wavenet.log_mel(speech, config)
+    >>> better = refine(torch.randn(8000) / 10, mel, config, passes=4)
+    >>> tuple(better.shape)
+    (8000,)
+
     Args:
         audio: ``[..., T]`` at ``mel_config.sample_rate``, a tensor or an array of floats.
         mel: the target, ``[..., n_mels, F]`` as ``log_mel`` computes it; F is ``frames(T)``, or one

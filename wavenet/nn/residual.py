@@ -28,6 +28,12 @@ class GatedResidualBlock(Causal):
 
     ``y`` is ``[B, residual_channels, T]``, ``skip`` ``[B, skip_channels, T]``.
 
+    >>> block = GatedResidualBlock(32, 64, dilation=4, cond_channels=16)
+    >>> x, cond = torch.randn(1, 32, 100), torch.randn(1, 16, 100)
+    >>> y, skip = block(x, cond=cond)
+    >>> tuple(y.shape), tuple(skip.shape), block.past
+    ((1, 32, 100), (1, 64, 100), 4)
+
     Args:
         residual_channels: channels of x and y.
         skip_channels: channels of skip.

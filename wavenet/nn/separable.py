@@ -23,6 +23,10 @@ class DepthwiseSeparableConv1d(Chain):
     ``x [B, in_channels, T]`` to ``[B, out_channels, T / stride]``. It is the chain of
     ``depthwise`` and ``pointwise``, so that parameters are named ``blocks.0`` and ``blocks.1``.
 
+    >>> count = lambda block: sum(weight.numel() for weight in block.parameters())
+    >>> count(DepthwiseSeparableConv1d(64, 64, 9)), count(CausalConv1d(64, 64, 9))
+    (4800, 36928)
+
     Args:
         in_channels: channels of x.
         out_channels: channels of y.

@@ -36,6 +36,10 @@ class CausalSTFT(Causal):
     Column n of a stream is frame ``n - delay_frames``: the newest frame whose window ends by the
     first sample of hop n. ``analyse`` returns the same frames as complex numbers.
 
+    >>> block = CausalSTFT(512, 128)
+    >>> tuple(block(torch.randn(1, 1, 16000)).shape), block.delay_frames
+    ((1, 514, 125), 4)
+
     Attributes:
         out_channels: n_fft + 2.
         delay_frames: see above.
@@ -139,6 +143,10 @@ class CausalISTFT(Causal):
     The samples of column n begin with the first one of frame n's window; later frames do not
     overlap them. After a ``CausalSTFT`` of the same lengths the signal is delayed by
     ``delay_samples_behind`` samples. ``synthesise`` takes complex frames.
+
+    >>> frames = CausalSTFT(512, 128)(torch.randn(1, 1, 16000))
+    >>> tuple(CausalISTFT(512, 128)(frames).shape)
+    (1, 1, 16000)
 
     Attributes:
         out_channels: 1.

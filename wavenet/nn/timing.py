@@ -18,6 +18,10 @@ from wavenet.nn.causal import Causal, check_positive
 class Latency:
     """The latency of a block, in samples of its input.
 
+    >>> found = latency(CausalSTFT(512, 128), sample_rate=16000)
+    >>> found.delay_samples, found.waiting_samples, str(found)
+    (Fraction(512, 1), 127, '639 samples (39.94 ms)')
+
     Attributes:
         delay_samples: samples by which the output lags behind the input; a fraction where a block
             inside delays by less than a sample of the input.
