@@ -55,8 +55,10 @@ REFERENCE = documented(Path(__file__).parents[1])
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder for what examples write, and filters of warnings that they may change."""
+    """A folder for what examples write; warnings' filters and registries that they may change."""
     monkeypatch.chdir(tmp_path)
+    for module in (wavenet.distributions, wavenet.model.conditioner):
+        monkeypatch.setattr(module, "_REGISTRY", dict(module._REGISTRY))
     with warnings.catch_warnings():
         yield
 
@@ -80,7 +82,11 @@ def test_examples_print_what_they_say(module: str) -> None:
     for name, example in examples(REFERENCE[module]):
         torch.manual_seed(0)
         said: list[str] = []
-        doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(example, said.append)
+        result = doctest.DocTestRunner(verbose=False, optionflags=FLAGS).run(
+            example, out=said.append
+        )
+        assert result.attempted == len(example.examples)
+        assert bool(result.failed) == bool(said)
         failed += said
         assert not example.examples or len(example.examples) <= 8, f"{name}: a long example"
     assert not failed, "\n".join(failed)

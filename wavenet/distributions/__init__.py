@@ -92,6 +92,12 @@ def register_distribution(kind: type[Distribution]) -> type[Distribution]:
     takes no argument, or one size. Engines that cannot sample from it are skipped.
 
     Raises: ValueError for a name that another distribution has.
+
+    >>> @register_distribution
+    ... class Narrow(Gaussian):
+    ...     name = "narrow"
+    >>> wavenet.WaveNetConfig(distribution="narrow").distribution
+    'narrow'
     """
     if _REGISTRY.setdefault(kind.name, kind) is not kind:
         raise ValueError(f"name={kind.name!r} is taken by {_REGISTRY[kind.name].__name__}")
@@ -102,6 +108,11 @@ def make_distribution(name: str, size: int | None = None) -> Distribution:
     """Return the distribution of a name; `size` = classes of mu_law or mixtures, None the default.
 
     Raises: ValueError for an unknown name, a size out of range or one for gaussian.
+
+    >>> make_distribution("mu_law")
+    MuLaw(classes=256)
+    >>> make_distribution("gaussian_mixture", 3)
+    GaussianMixture(mixtures=3)
     """
     if name not in _REGISTRY:
         names = ", ".join(_REGISTRY)

@@ -144,6 +144,10 @@ class LogisticMixture(_Mixture):
 
     params: logits | means | log_scales, `mixtures` channels each.
     Raises: ValueError unless mixtures >= 1.
+
+    >>> distribution = LogisticMixture(mixtures=4)
+    >>> distribution.n_params, distribution.uniforms_per_sample
+    (12, 2)
     """
 
     mixtures: int = 10
@@ -168,7 +172,11 @@ class LogisticMixture(_Mixture):
 
 @dataclass(frozen=True)
 class GaussianMixture(_Mixture):
-    """Discretised mixture of Gaussians; laid out like `LogisticMixture`, with lighter tails."""
+    """Discretised mixture of Gaussians; laid out like `LogisticMixture`, with lighter tails.
+
+    >>> GaussianMixture(mixtures=5).n_params
+    15
+    """
 
     mixtures: int = 10
 
@@ -187,7 +195,12 @@ class GaussianMixture(_Mixture):
 
 @dataclass(frozen=True)
 class Gaussian(GaussianMixture):
-    """Discretised Gaussian (Ping et al. 2019, ClariNet): one component, params mean | log_scale."""
+    """Discretised Gaussian (Ping et al. 2019, ClariNet): one component, params mean | log_scale.
+
+    >>> params = torch.tensor([0.1, -4.0]).reshape(1, 2, 1)  # mean, log of the deviation
+    >>> Gaussian().sample(params, torch.full((1, 1, 1), 0.5))
+    tensor([[0.1000]])
+    """
 
     mixtures: int = field(default=1, init=False, repr=False)
 

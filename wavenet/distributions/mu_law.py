@@ -31,6 +31,9 @@ def mu_law_compress(x: Tensor, classes: int = 256) -> Tensor:
 
     Differentiable everywhere: the slope at 0 is mu / log(1 + mu).
     Source: ITU-T G.711; van den Oord et al. 2016 (WaveNet), section 2.2.
+
+    >>> mu_law_compress(torch.tensor([-1.0, 0.0, 0.01, 1.0]))
+    tensor([-1.0000,  0.0000,  0.2285,  1.0000])
     """
     mu = classes - 1
     sign = torch.where(x < 0, -1.0, 1.0).to(x.dtype)  # x.abs() would have the gradient 0 at 0
@@ -38,7 +41,12 @@ def mu_law_compress(x: Tensor, classes: int = 256) -> Tensor:
 
 
 def mu_law_expand(y: Tensor, classes: int = 256) -> Tensor:
-    """The inverse of `mu_law_compress`: sign(y) ((1 + mu)^|y| - 1) / mu."""
+    """The inverse of `mu_law_compress`: sign(y) ((1 + mu)^|y| - 1) / mu.
+
+    >>> x = torch.tensor([-0.5, 0.0, 0.25])
+    >>> torch.allclose(mu_law_expand(mu_law_compress(x)), x)
+    True
+    """
     mu = classes - 1
     return y.sign() * torch.expm1(y.abs() * math.log1p(mu)) / mu
 
@@ -47,13 +55,20 @@ def mu_law_encode(x: Tensor, classes: int = 256) -> Tensor:
     """Encode samples x in [-1, 1] as mu-law classes, int64 in 0..classes - 1; any shape.
 
     round_half_even((compress(x) + 1) / 2 * mu); 0 has class classes / 2.
+
+    >>> mu_law_encode(torch.tensor([-1.0, 0.0, 0.01, 1.0]))
+    tensor([  0, 128, 157, 255])
     """
     y = mu_law_compress(wide(x, "x").clamp(-1, 1), classes)
     return torch.round((y + 1) / 2 * (classes - 1)).to(torch.int64)
 
 
 def mu_law_decode(code: Tensor, classes: int = 256) -> Tensor:
-    """The centre, float32 in [-1, 1], of each class: expand(2 code / mu - 1); any shape."""
+    """The centre, float32 in [-1, 1], of each class: expand(2 code / mu - 1); any shape.
+
+    >>> mu_law_decode(torch.tensor([0, 128, 255]))
+    tensor([-1.0000e+00,  8.6213e-05,  1.0000e+00])
+    """
     return mu_law_expand(2 * code.to(torch.float32) / (classes - 1) - 1, classes)
 
 
@@ -93,6 +108,12 @@ class MuLaw(Distribution):
     logits count as -inf, so that the probabilities of the 65536 samples always sum to 1.
 
     Raises: ValueError unless 2 <= classes <= 65536.
+
+    >>> distribution = MuLaw()
+    >>> flat = torch.zeros(1, 256, 8)  # equal logits
+    >>> samples = distribution.sample(flat, torch.rand(1, 1, 8))
+    >>> tuple(samples.shape), bool(samples.abs().max() <= 1)
+    ((1, 8), True)
     """
 
     classes: int = 256

@@ -43,6 +43,10 @@ class MelPredictor(nn.Module):
     Rows: the coefficients a_1 .. a_order, log g, and the lag from -1 to 1 (``lag_range_samples``).
     A frame's lag depends on its neighbours too; the other rows on one frame. It has no parameters.
 
+    >>> predictor = MelPredictor(MelConfig(), order=16)
+    >>> tuple(predictor(torch.zeros(1, 80, 10)).shape)
+    (1, 18, 10)
+
     Args:
         mel: the settings of the mel.
         order: coefficients of the predictor.

@@ -44,6 +44,9 @@ def mel_filterbank(
     `mfcc`), then rounded to `dtype`.
 
     Warns if a band is narrower than the bins of the transform and contains none of them.
+
+    >>> tuple(mel_filterbank(MelConfig()).shape)
+    (80, 513)
     """
     low = _to_mel(config.f_min_hz, config.mel_scale)
     high = _to_mel(config.f_max_hz, config.mel_scale)
@@ -69,6 +72,10 @@ def mel_filterbank(
 def log_mel(x: Tensor, config: MelConfig, filterbank: Tensor | None = None) -> Tensor:
     """Compute the log-mel spectrogram of whole signals; on any device, differentiable.
 
+    >>> speech = torch.randn(2, 16000) / 10  # two seconds of noise at 16 kHz
+    >>> tuple(log_mel(speech, MelConfig()).shape)
+    (2, 80, 80)
+
     Args:
         x: `[..., T]` in [-1, 1], floating point, at `config.sample_rate`.
         config: the settings.
@@ -92,6 +99,11 @@ def log_mel_rows(
     """Compute frames `first` to `first + count` of `log_mel(x)`, from their own samples alone.
 
     The first and last frame are repeated outside of the signal.
+
+    >>> config, speech = MelConfig(), torch.randn(1, 16000)
+    >>> rows = log_mel_rows(speech, config, first=20, count=3)
+    >>> torch.allclose(rows, log_mel(speech, config)[..., 20:23], atol=1e-4)
+    True
 
     Args:
         x: the whole signals, `[..., T]`, which are reflected at their ends.

@@ -31,6 +31,12 @@ LARGEST_FILTERBANK = 1 << 24
 class MelConfig:
     """The settings of a log-mel spectrogram; the defaults are the preset "wavenet-16k".
 
+    >>> config = MelConfig.preset("hifigan")
+    >>> config.sample_rate, config.hop_samples, config.n_mels
+    (22050, 256, 80)
+    >>> MelConfig.from_dict({**config.to_dict(), "n_mels": 100}).n_mels
+    100
+
     Attributes:
         sample_rate: Hz.
         n_fft: length of the Fourier transform in samples, even.

@@ -103,6 +103,12 @@ def write_mel(
 ) -> int:
     """Write a mel file frame by frame; it appears when it is complete.
 
+    >>> config, speech = MelConfig(), torch.randn(16000)
+    >>> write_mel("speech.npz", [log_mel(speech, config)], config, n_samples=16000)
+    80
+    >>> open_mel("speech.npz").config == config
+    True
+
     Args:
         path: ends in ``.npz``.
         frames: ``[M, F_i]`` each, ``config.frames(n_samples)`` of them in total.
@@ -206,6 +212,11 @@ class StoredMel:
 
 def open_mel(path: str | os.PathLike[str]) -> StoredMel:
     """Open a ``.npz`` of ``write_mel``, or a bare ``.npy`` ``[M, F]``; all of it is read once.
+
+    >>> np.save("mel.npy", np.zeros((80, 5), np.float32))
+    >>> stored = open_mel("mel.npy")
+    >>> stored.n_mels, stored.n_frames, stored.config
+    (80, 5, None)
 
     Raises:
         MelFileError: if it is missing, damaged, or has no such mel.

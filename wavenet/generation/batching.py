@@ -31,6 +31,12 @@ _UNIT = 256
 class Utterance:
     """One utterance to synthesize; arguments as those of ``generate``, for one row.
 
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny", mel="wavenet-16k")).eval()
+    >>> utterance = Utterance(mel=torch.zeros(80, 2), seed=1)
+    >>> ((number, samples),) = generate_queue(model, [utterance], engine="eager", refine=0)
+    >>> number, tuple(samples.shape)
+    (0, (400,))
+
     Attributes:
         mel: ``[M, F]``, or None for a model without local features.
         speaker: index or name.
@@ -60,6 +66,12 @@ def generate_queue(
     refine: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Sample utterances as rows become free, and give each when it is done.
+
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")).eval()
+    >>> wanted = (Utterance(n_samples=n, seed=n) for n in (30, 10, 20))
+    >>> made = dict(generate_queue(model, wanted, rows=2, chunk_samples=10, engine="eager"))
+    >>> [len(made[number]) for number in range(3)]
+    [30, 10, 20]
 
     Args:
         model: any ``WaveNet``.
@@ -134,6 +146,13 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
 
     Memory does not grow with their lengths. Every utterance has the same seed, so that it does not
     matter what else is synthesized.
+
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny", mel="wavenet-16k")).eval()
+    >>> mels = [[torch.zeros(80, 1)], [torch.zeros(80, 2)]]  # two utterances, each in one piece
+    >>> options = SamplingOptions(seed=0, engine="eager", refine=0)
+    >>> chunks = [chunk for some in BatchedVocoder(model, mels, options) for chunk in some]
+    >>> [sum(len(each.samples) for each in chunks if each.number == i) for i in range(2)]
+    [200, 400]
 
     Args:
         model: one with local features.

@@ -26,6 +26,10 @@ WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 class SamplingOptions:
     """Options of sampling, each as in ``generate``.
 
+    >>> options = SamplingOptions(seed=3, temperature=0.8)
+    >>> options.engine, options.weights
+    ('auto', 'float32')
+
     Attributes:
         speaker: index or name, one for all rows or one each.
         seed: of the first row, or one per row; None draws one.

@@ -20,6 +20,11 @@ PIECE_SAMPLES = 4096
 class Prompt:
     """Audio to carry on that need not be in memory.
 
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")).eval()
+    >>> prompt = Prompt(n_samples=600, pieces=lambda: torch.zeros(600).split(200))
+    >>> tuple(generate(model, n_samples=5, prime=prompt, engine="eager").shape)
+    (1, 5)
+
     Attributes:
         n_samples: length, at least 1.
         pieces: gives the samples ``[n_i]`` in [-1, 1] at the model's rate, one piece after another,

@@ -25,6 +25,12 @@ from wavenet.model import WaveNet
 class AudioChunk(NamedTuple):
     """Samples of one utterance.
 
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny", mel="wavenet-16k")).eval()
+    >>> options = SamplingOptions(seed=0, engine="eager", refine=0)
+    >>> chunks = next(BatchedVocoder(model, [[torch.zeros(80, 1)]], options, chunk_samples=128))
+    >>> chunks[0].number, tuple(chunks[0].samples.shape), chunks[0].ended
+    (0, (128,), False)
+
     Attributes:
         number: which of the utterances it is, from 0.
         samples: the next ones, ``[T]`` in [-1, 1], on the CPU; none while refinement waits.

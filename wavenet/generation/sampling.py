@@ -78,6 +78,13 @@ def generate(
 
     A row equals the same request alone, whatever else is in the batch, up to rounding.
 
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")).eval()
+    >>> audio = generate(model, duration_s=0.01, seed=1, engine="eager")
+    >>> tuple(audio.shape)
+    (1, 160)
+    >>> audio.equal(generate(model, n_samples=160, seed=1, engine="eager"))
+    True
+
     Args:
         model: any ``WaveNet``.
         duration_s: length in seconds; or
@@ -157,6 +164,11 @@ def stream(
     refine: int | None = None,
 ) -> SampleStream:
     """The same samples as ``generate``, in chunks as they are made.
+
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")).eval()
+    >>> chunks = stream(model, n_samples=30, chunk_samples=12, engine="eager")
+    >>> [tuple(chunk.shape) for chunk in chunks]
+    [(1, 12), (1, 12), (1, 6)]
 
     Args:
         model: any ``WaveNet``.

@@ -49,6 +49,17 @@ class Recording(Protocol):
 class Condition(ABC):
     """One condition of a model; its values are tensors ``[B, ...]``.
 
+    >>> class Level(Condition):
+    ...     name, encoder = "level", "level_encoder"
+    ...
+    ...     def make_encoder(self, channels):
+    ...         return nn.Sequential(nn.Linear(1, channels), nn.Unflatten(1, (channels, 1)))
+    ...
+    ...     def example(self, rows, n_frames):
+    ...         return torch.zeros(rows, 1)
+    >>> Level(WaveNetConfig()).expected
+    '[B, 1]'
+
     Args:
         config: of the model.
 
@@ -324,6 +335,15 @@ def register_condition(kind: type[Condition]) -> type[Condition]:
 
     A configuration may then name it in ``conditions``, and its checkpoints load wherever it is
     registered. It is made with the configuration alone, so its sizes are those of the class.
+
+    >>> from wavenet.model.conditioner import Speaker
+    >>> @register_condition
+    ... class Accent(Speaker):
+    ...     name, encoder = "accent", "accent_encoder"
+    >>> model = WaveNet(WaveNetConfig(stacks=1, speakers=2, conditions=("accent",)))
+    >>> given = {"accent": torch.tensor([1])}
+    >>> tuple(model(torch.zeros(1, 1, 9), speaker=torch.tensor([0]), conditions=given).shape)
+    (1, 256, 9)
 
     Raises:
         ValueError: for a name that another condition or another tensor of a batch has.

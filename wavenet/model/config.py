@@ -49,6 +49,12 @@ DEFAULT_SPEAKER_CHANNELS = 32
 class WaveNetConfig:
     """Everything that makes one WaveNet differ from another.
 
+    >>> config = WaveNetConfig.preset("small", distribution="gaussian_mixture")
+    >>> config.stacks, config.layers_per_stack, config.kernel_size
+    (2, 10, 2)
+    >>> config.replace(stacks=1) == WaveNetConfig.from_dict({**config.to_dict(), "stacks": 1})
+    True
+
     Attributes:
         sample_rate: sample rate of the audio, in Hz.
         layers_per_stack: layers of a stack, of dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).

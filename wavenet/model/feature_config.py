@@ -21,6 +21,11 @@ from wavenet.values.size_limits import (
 class UpsamplingConfig:
     """Settings of learnt upsampling from frames to samples; see ``UpsamplingEncoder``.
 
+    >>> learnt = UpsamplingConfig(scales=(4, 4, 5))
+    >>> features = FeatureConfig(channels=60, hop_samples=80, upsampling=learnt)
+    >>> WaveNetConfig(features=features).features.upsampling.scales
+    (4, 4, 5)
+
     Attributes:
         scales: columns that each step makes of one; their product is the hop.
         context_frames: frames on each side that are mixed before the first step.
@@ -54,6 +59,11 @@ class UpsamplingConfig:
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
     """Local features other than a mel spectrogram: F0, linguistic features, anything in frames.
+
+    >>> features = FeatureConfig(channels=3, hop_samples=80)  # log F0, voicing and loudness
+    >>> model = WaveNet(WaveNetConfig(stacks=1, features=features))
+    >>> tuple(model(torch.zeros(1, 1, 400), mel=torch.zeros(1, 3, 5)).shape)
+    (1, 256, 400)
 
     Attributes:
         channels: values per frame.

@@ -27,6 +27,11 @@ class Shared(nn.Module):
 
     ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` have the names of
     ``huggingface_hub.ModelHubMixin``, and need its package only for what is on the Hub.
+
+    >>> WaveNet(WaveNetConfig.preset("tiny")).save("my-model")
+    >>> model = WaveNet.from_pretrained("my-model")
+    >>> sorted(path.name for path in Path("my-model").iterdir())
+    ['config.json', 'model.safetensors']
     """
 
     config: WaveNetConfig

@@ -45,6 +45,11 @@ from wavenet.nn.hooks import has_hooks
 class Hidden(NamedTuple):
     """Input of the head, which makes the params.
 
+    >>> model = WaveNet(WaveNetConfig.preset("tiny"))
+    >>> hidden, state = model.hidden(torch.zeros(1, 1, 9), model.init_state(1))
+    >>> tuple(hidden.skip_sum.shape), tuple(model.params_of(hidden).shape)
+    ((1, 64, 9), (1, 256, 9))
+
     Attributes:
         skip_sum: ``[B, S, T]``.
         location: ``[B, 1, T]``, where the predictor expects the next samples; None without one.
@@ -63,6 +68,12 @@ class Hidden(NamedTuple):
 
 class WaveNet(Shared, Causal):
     """A WaveNet built from its configuration; ``params = model(x, mel=..., speaker=...)``.
+
+    >>> model = WaveNet(WaveNetConfig(stacks=1, mel=wavenet.MelConfig(), distribution="gaussian"))
+    >>> speech = torch.zeros(1, 1, 400)
+    >>> params = model(speech, mel=wavenet.log_mel(speech[:, 0], wavenet.MelConfig()))
+    >>> tuple(params.shape), model.past
+    ((1, 2, 400), 1023)
 
     Attributes:
         config: the frozen configuration.

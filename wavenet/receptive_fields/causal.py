@@ -32,7 +32,12 @@ from wavenet.receptive_fields.field import (
 
 
 class StackSettings(Protocol):
-    """Settings that determine a receptive field; ``WaveNetConfig`` has them."""
+    """Settings that determine a receptive field; ``WaveNetConfig`` has them.
+
+    >>> settings: StackSettings = wavenet.WaveNetConfig(layers_per_stack=8, stacks=1)
+    >>> receptive_field(settings).samples
+    256
+    """
 
     @property
     def dilations(self) -> tuple[int, ...]:

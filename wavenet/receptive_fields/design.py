@@ -91,6 +91,10 @@ def design(
     For every kernel size and number of layers per stack there is one proposal, with the fewest
     stacks that reach the target. Fields of more than twice the target are left out.
 
+    >>> best = design(target_ms=100, sample_rate=16000)[0]
+    >>> best.samples, best.kernel_size, best.layers_per_stack, best.stacks
+    (2048, 2, 11, 1)
+
     Args:
         target_ms: target receptive field, in milliseconds.
         sample_rate: in Hz.

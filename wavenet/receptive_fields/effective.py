@@ -111,6 +111,11 @@ def effective_field(
     A model with conditioning gets the log-mel of the audio itself, zeros for other features, and
     its first speaker. A causal block without a ``condition`` of its own gets zeros.
 
+    >>> net = wavenet.Chain(*(wavenet.CausalConv1d(1, 1, 2, dilation=2**i) for i in range(4)))
+    >>> field = effective_field(net, torch.randn(1000), sample_rate=16000, positions=8)
+    >>> field.samples(1.0)
+    16
+
     Args:
         module: takes ``[B, 1, T]`` and gives one output sample per input sample, ``[B, P, T]``.
         audio: ``[T]`` or ``[C, T]``, longer than the receptive field.

@@ -24,6 +24,10 @@ Stride: TypeAlias = Any
 class LayerField:
     """One layer's share of the receptive field.
 
+    >>> layer = receptive_field([1, 2, 4], kernel_size=3, sample_rate=16000).layers[-1]
+    >>> layer.dilation, layer.effective_kernel, layer.samples, layer.milliseconds
+    (4, 9, 15, 0.9375)
+
     Attributes:
         name: path of the layer in its network.
         kernel_size: taps.
@@ -51,7 +55,13 @@ class LayerField:
 
 @dataclass(frozen=True)
 class OutputField:
-    """The receptive field of one output of a network; attributes as in ``ReceptiveField``."""
+    """The receptive field of one output of a network; attributes as in ``ReceptiveField``.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.Conv1d(4, 1, 5, stride=2))
+    >>> output = receptive_field(net, input_shape=(1, 1, 100)).outputs[0]
+    >>> output.samples, output.stride
+    (7, 2)
+    """
 
     name: str
     samples: Count
@@ -67,6 +77,10 @@ class ReceptiveField:
 
     The own time of output n is input ``floor(n * stride)``, from where look-back and look-ahead
     count. With upsampling, outputs between two inputs differ, and the largest number is given.
+
+    >>> field = receptive_field(wavenet.WaveNetConfig.preset("small"))
+    >>> field.samples, field.milliseconds, len(field.layers)
+    (2047, 127.9375, 20)
 
     Attributes:
         samples: the receptive field; of several outputs, the largest. What causal blocks declare

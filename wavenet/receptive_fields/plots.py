@@ -28,6 +28,8 @@ def plot_stack(
 ) -> None:
     """Plot the fan of a causal stack (van den Oord et al. 2016, figure 3) and its growth per layer.
 
+    >>> plot_stack([1, 2, 4, 8], kernel_size=2, sample_rate=16000, path="stack.png")
+
     Args:
         dilations: one per layer, in samples.
         kernel_size: taps of every layer.
@@ -48,6 +50,9 @@ def plot_stack(
 
 def plot_field(field: ReceptiveField, path: str | Path) -> None:
     """Plot the field of every layer before and after its own time; one panel per dimension.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.Conv1d(4, 1, 5, dilation=2))
+    >>> plot_field(receptive_field(net, input_shape=(1, 1, 100)), "field.svg")
 
     Args:
         field: with layers, as a trace finds it.
@@ -92,6 +97,8 @@ def plot_field(field: ReceptiveField, path: str | Path) -> None:
 
 def plot_image_fields(kernel_size: int, dilations: Sequence[int], path: str | Path) -> None:
     """Plot the field of a pixel after each dilated convolution (Yu and Koltun 2016, figure 1).
+
+    >>> plot_image_fields(kernel_size=3, dilations=[1, 2, 4], path="image.png")
 
     Args:
         kernel_size: taps in each direction, an odd number.

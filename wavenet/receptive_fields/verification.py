@@ -45,7 +45,15 @@ _ALL_LEAVES = 200_000_000
 
 
 class VerificationError(ValueError):
-    """Formula and measurement differ; the message names the first layer where they do."""
+    """Formula and measurement differ; the message names the first layer where they do.
+
+    >>> class Wrong(wavenet.CausalConv1d):
+    ...     past = 1  # of three taps it is 2
+    >>> receptive_field(Wrong(1, 1, 3), verify=True)
+    Traceback (most recent call last):
+        ...
+    wavenet.receptive_fields.verification.VerificationError: layer Wrong (Wrong): ...
+    """
 
 
 def verify_trace(module: nn.Module, shapes: list[tuple[int, ...]], traced: Traced) -> None:

@@ -23,6 +23,12 @@ class GenerationState(NamedTuple):
     ``params`` and ``model`` are what ``model.stream`` returns, so a prompt processed in parallel
     can be continued: ``GenerationState.after(*model.stream(x, model.warm_state(1)))``.
 
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")).eval()
+    >>> speech = torch.zeros(1, 1, 300)
+    >>> state = GenerationState.after(*model.stream(speech, model.warm_state(1)))
+    >>> tuple(generate(model, n_samples=5, state=state, engine="eager").shape)
+    (1, 5)
+
     Attributes:
         params: ``[B, P, 1]``, of the next sample.
         model: the model's canonical state, after all samples so far.
@@ -77,6 +83,11 @@ class Request:
 
 class Engine(Protocol):
     """Runs a model for a request, from a state on; built as ``Engine(model, request, start)``.
+
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")).eval()
+    >>> from wavenet.generation.options import engine_class
+    >>> engine_class("eager", model).name
+    'eager'
 
     Attributes:
         name: what ``generate(..., engine=name)`` calls it.
