@@ -11,6 +11,7 @@ from typing import Any
 import griffe
 
 _SESSION = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
+_DIRECTIVE = re.compile(r"  # doctest: .*")
 
 
 class Doctests(griffe.Extension):
@@ -23,9 +24,9 @@ class Doctests(griffe.Extension):
 
 
 def fenced(text: str) -> str:
-    """Return a docstring with its interpreter sessions in fenced blocks.
+    """Return a docstring with its interpreter sessions in fenced blocks, without directives.
 
     >>> fenced(">>> 1 + 1\\n2")
     '```pycon\\n>>> 1 + 1\\n2\\n```'
     """
-    return _SESSION.sub(lambda found: f"```pycon\n{found[0]}\n```", text)
+    return _SESSION.sub(lambda found: f"```pycon\n{_DIRECTIVE.sub('', found[0])}\n```", text)

@@ -148,3 +148,4 @@ def test_a_session_in_a_docstring_is_shown_as_code(repository: Path) -> None:
     spec.loader.exec_module(module)
     text = "Add.\n\n>>> add(1, 1)\n2\n\nArgs:"
     assert module.fenced(text) == "Add.\n\n```pycon\n>>> add(1, 1)\n2\n```\n\nArgs:"
+    assert module.fenced(">>> f()  # doctest: +SKIP\n") == "```pycon\n>>> f()\n```\n"

@@ -78,6 +78,10 @@ def load(
 ) -> Loaded:
     """Read a model from a checkpoint, in evaluation mode.
 
+    >>> model = load("prompts-16k", sample_rate=16000)
+    >>> type(model).__name__, model.config.mel == wavenet.MelConfig()
+    ('WaveNet', True)
+
     Args:
         folder: as a model's ``save``, training or ``wavenet import`` wrote it, the name of a
             bundled model (``wavenet.storage.pretrained``), ``owner/name`` on the Hugging Face Hub,

@@ -11,7 +11,13 @@ BLOCK = 1 << 16
 
 
 class AudioError(ValueError):
-    """Raised if an audio file cannot be read or written; one line with path and remedy."""
+    """Raised if an audio file cannot be read or written; one line with path and remedy.
+
+    >>> read_audio("missing.wav")
+    Traceback (most recent call last):
+        ...
+    wavenet.audio.libraries.AudioError: missing.wav: cannot be read: No such file ...
+    """
 
 
 def require_rate(name: str, rate: int) -> int:

@@ -21,6 +21,11 @@ from wavenet.audio.resampling import resample
 class AudioInfo:
     """Header of an audio file.
 
+    >>> write_audio("tone.wav", torch.zeros(16000), 16000)
+    >>> info = audio_info("tone.wav")
+    >>> info.n_samples / info.sample_rate
+    1.0
+
     Attributes:
         sample_rate: Hz.
         channels: 1 is mono.
@@ -41,6 +46,10 @@ def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     """Read sample rate, channels and length of an audio file, without decoding all of it.
 
     The last sample is decoded, which shows that the file is complete.
+
+    >>> write_audio("tone.flac", torch.zeros(16000), 16000)
+    >>> audio_info("tone.flac")
+    AudioInfo(sample_rate=16000, channels=1, n_samples=16000)
 
     Raises:
         AudioError: missing, empty, cut short, or not an audio file.
@@ -71,6 +80,11 @@ def read_audio(
     Values above full scale, in float files or after resampling, are clipped to [-1, 1]; values far
     above it are refused. Channels that cancel each other are not averaged, with a warning. WAV and
     FLAC declare a length and are refused with fewer samples; Ogg is read to its end.
+
+    >>> write_audio("tone.wav", torch.zeros(16000), 16000)
+    >>> samples, sample_rate = read_audio("tone.wav", 8000)
+    >>> tuple(samples.shape), sample_rate
+    ((8000,), 8000)
 
     Args:
         path: the file.

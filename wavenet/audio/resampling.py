@@ -20,6 +20,9 @@ def resample(x: Tensor, from_rate: int, to_rate: int) -> Tensor:
     Sample n of `x` and sample n * to_rate / from_rate of the result have the same time. Not
     differentiable; computed on the CPU.
 
+    >>> tuple(resample(torch.randn(2, 48000), from_rate=48000, to_rate=22050).shape)
+    (2, 22050)
+
     Args:
         x: `[..., T]`, floating point.
         from_rate: the rate of `x`, Hz.

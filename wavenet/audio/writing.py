@@ -37,6 +37,11 @@ def write_audio(path: str | os.PathLike[str], samples: Tensor, sample_rate: int)
     becomes 32767 / 32768). The same samples give the same bytes. The file appears when it is
     complete (`wavenet.storage.files.atomic_write`); missing folders are made.
 
+    >>> tone = 0.5 * torch.sin(torch.arange(16000) * 2 * torch.pi * 440 / 16000)
+    >>> write_audio("sounds/tone.ogg", tone, 16000)
+    >>> audio_info("sounds/tone.ogg").n_samples
+    16000
+
     Args:
         path: the file; an existing one is replaced.
         samples: `[T]` or `[1, T]` in [-1, 1], any floating dtype, any device.
@@ -213,6 +218,9 @@ def require_extension(
     path: str | os.PathLike[str], formats: Mapping[str, tuple[str, str]] = FORMATS
 ) -> str:
     """Return the extension, in lower case; a check of the path before long work.
+
+    >>> require_extension("speech.FLAC")
+    '.flac'
 
     Raises:
         AudioError: unknown extension.

@@ -37,6 +37,10 @@ class CausalNetwork(Causal):
     Made by ``wavenet.causal``. The state has one entry per node; that of a pointwise module is
     empty.
 
+    >>> net = causal(nn.Sequential(nn.Conv1d(1, 8, 3), nn.ReLU(), nn.Conv1d(8, 1, 3)))
+    >>> isinstance(net, CausalNetwork), net.past, net.first_column
+    (True, 4, 4)
+
     Args:
         nodes: each takes what nodes before it return; the last one returns the output.
         in_channels: C.

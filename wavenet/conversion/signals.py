@@ -46,7 +46,13 @@ VIEWS = (
 
 
 class Refusal(ValueError):
-    """Raised for a module that has no causal counterpart; one line, which names the layer."""
+    """Raised for a module that has no causal counterpart; one line, which names the layer.
+
+    >>> causal(nn.Sequential(nn.Conv1d(1, 8, 3), nn.GroupNorm(2, 8)))
+    Traceback (most recent call last):
+        ...
+    wavenet.conversion.signals.Refusal: 1 (GroupNorm) normalizes over time, later ...
+    """
 
 
 @dataclass(frozen=True)

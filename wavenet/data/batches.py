@@ -23,6 +23,13 @@ class Batches(Dataset[dict[str, Tensor]]):
     mean over all parts is the mean over all samples of the step; otherwise the samples of parts
     with many of them would have a smaller weight.
 
+    >>> speech = Utterance("a.wav", np.zeros(16000, np.int16), speaker="ann")
+    >>> corpus = Corpus((speech,), sample_rate=16000)
+    >>> plan = WindowPlan.of(wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")), window_s=0.25)
+    >>> batches = Batches(Windows(corpus, plan, n_windows=8, seed=0), batch_size=4)
+    >>> len(batches), tuple(batches[0]["x"].shape)
+    (2, (4, 1, 5023))
+
     Args:
         windows: of the whole run.
         batch_size: windows of a step, over all processes.

@@ -66,6 +66,12 @@ def read_cached(
 ) -> Corpus:
     """Return the corpus mapped from the cache; decode it into the cache first if needed.
 
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> corpus = read_cached(find_corpus("wavs"), 16000, cache="cache")
+    >>> type(corpus.utterances[0].samples).__name__
+    'memmap'
+
     Args:
         listing: the recordings.
         sample_rate: to which everything is resampled, in Hz.

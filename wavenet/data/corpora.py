@@ -115,6 +115,11 @@ LAYOUTS = {
 def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = False) -> Listing:
     """List the recordings of a corpus.
 
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> [(each.name, each.speaker) for each in find_corpus("wavs").recordings]
+    [('ann/a.wav', 'ann'), ('bob/a.wav', 'bob')]
+
     Args:
         corpus: a folder, also one with metadata (``data.audiofolder``), an audio file, a manifest,
             or one of ``LAYOUTS``, optionally with parts: ``LIBRITTS/dev-clean``,

@@ -38,6 +38,10 @@ Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
 class Utterance:
     """One recording, or a part of one.
 
+    >>> speech = Utterance("a.wav", np.arange(8, dtype=np.int16), speaker="ann")
+    >>> speech.audio(6, 10) * 32768
+    tensor([6., 7., 0., 0.])
+
     Attributes:
         name: path relative to the corpus, with ``/``.
         samples: int16 ``[T]``; a part of a mapped file is pickled as its path and position. Those
@@ -93,6 +97,15 @@ class Utterance:
 @dataclass(frozen=True)
 class Corpus:
     """Utterances at one sample rate.
+
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> corpus = Corpus.read("wavs", 16000)
+    >>> corpus.duration_s, corpus.speakers
+    (1.0, ('ann', 'bob'))
+    >>> training, validation = corpus.split(0.5)
+    >>> len(training.utterances), len(validation.utterances)
+    (1, 1)
 
     Attributes:
         utterances: in the order of their names.

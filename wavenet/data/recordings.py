@@ -44,12 +44,23 @@ TRIM_MARGIN_S = 0.1
 
 
 class CorpusError(ValueError):
-    """Raised for a corpus that cannot be used for training."""
+    """Raised for a corpus that cannot be used for training.
+
+    >>> find_corpus("no-such-folder")
+    Traceback (most recent call last):
+        ...
+    wavenet.data.recordings.CorpusError: corpus='no-such-folder' is not a folder; ...
+    """
 
 
 @dataclass(frozen=True)
 class Recording:
     """A file of a corpus, or a part of it.
+
+    >>> wavenet.audio.write_audio("a.wav", torch.randn(48000) / 10, 16000)
+    >>> part = Recording("a.wav@1-2.5", Path("a.wav"), "ann", start_s=1.0, end_s=2.5)
+    >>> Corpus.read(Listing(Path(), (part,)), 16000).duration_s
+    1.5
 
     Attributes:
         name: path relative to the corpus, with ``/``; a part adds ``@start-end``.
@@ -71,6 +82,12 @@ class Recording:
 @dataclass(frozen=True)
 class Listing:
     """The recordings of a corpus.
+
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> listing = find_corpus("wavs")
+    >>> [recording.name for recording in listing.recordings]
+    ['ann/a.wav', 'bob/a.wav']
 
     Attributes:
         place: the folder or manifest.
@@ -101,6 +118,11 @@ def list_folder(folder: str | Path, files: Iterable[Path] | None = None) -> List
 
 def find_audio(folder: str | Path, files: Iterable[Path] | None = None) -> list[Path]:
     """Find audio files below a folder, sorted by path; hidden files and folders are ignored.
+
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> [path.as_posix() for path in find_audio("wavs")]
+    ['wavs/ann/a.wav', 'wavs/bob/a.wav']
 
     Args:
         folder: searched recursively.

@@ -44,6 +44,12 @@ def write_shards(
 ) -> ShardIndex:
     """Decode all recordings into shards in a store.
 
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> index = write_shards(find_corpus("wavs"), "shards", sample_rate=16000)
+    >>> index.sample_rate, list(index.names)
+    (16000, ['ann/a.wav', 'bob/a.wav'])
+
     Args:
         listing: the recordings (``find_corpus``).
         place: folder, or URL of the store.

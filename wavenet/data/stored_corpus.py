@@ -34,6 +34,13 @@ def is_stored(place: str) -> bool:
 class Store:
     """How a corpus in a store is opened.
 
+    >>> for who in ("ann", "bob"):
+    ...     wavenet.audio.write_audio(f"wavs/{who}/a.wav", torch.randn(8000) / 10, 16000)
+    >>> index = write_shards(find_corpus("wavs"), "shards", 16000)
+    >>> corpus = Store("shards", cache="cache").open(16000)
+    >>> corpus.n_samples
+    16000
+
     Attributes:
         place: folder, or URL of the store.
         cache: folder of the cache (``cache_folder``); shards are in its folder ``shards``.

@@ -38,6 +38,11 @@ _DROPPING, _AUGMENTATION, _DITHER, _FEEDBACK_NOISE = 1, 2, 3, 4
 class WindowPlan:
     """Lengths of windows and their conditioning.
 
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny", mel="wavenet-16k"))
+    >>> plan = WindowPlan.of(model, window_s=0.5)
+    >>> plan.length, plan.warm_up > model.past, plan.hop
+    (8000, True, 200)
+
     Attributes:
         length: samples to predict, a multiple of ``hop``.
         warm_up: samples before them, a multiple of ``hop`` and more than the model's ``past``.
@@ -156,6 +161,13 @@ class Windows(Dataset[dict[str, Tensor]]):
       (``plan.unconditional``): false for dropped conditioning;
     - ``feedback_noise`` ``[1, warm_up + length]``: noise for the network's input, where
       ``feedback_noise`` is not 0 (``wavenet.training.loss.noisy_inputs``).
+
+    >>> speech = Utterance("a.wav", np.zeros(16000, np.int16), speaker="ann")
+    >>> corpus = Corpus((speech,), sample_rate=16000)
+    >>> plan = WindowPlan.of(wavenet.WaveNet(wavenet.WaveNetConfig.preset("tiny")), window_s=0.25)
+    >>> windows = Windows(corpus, plan, n_windows=8, seed=0)
+    >>> len(windows), tuple(windows[0]["x"].shape)
+    (8, (1, 5023))
 
     Args:
         corpus: at the model's sample rate.

@@ -60,6 +60,10 @@ def export(
     guards a ``.pt2`` of any length against calls of one ``step``, which it computes right all the
     same: load it with ``torch.export.load(file).module(check_guards=False)``.
 
+    >>> net = wavenet.Chain(wavenet.CausalConv1d(1, 8, 3), nn.ReLU())
+    >>> export(net.eval(), "net.onnx", sample_rate=16000).name
+    'net.onnx'
+
     Args:
         block: any causal block, such as ``Chain`` or what ``wavenet.causal`` returns.
         file: to be written; its suffix chooses the format, ``.onnx`` or ``.pt2``.
@@ -103,6 +107,14 @@ def export(
 
 def initial_state(metadata: Mapping[str, str], batch: int = 1) -> dict[str, np.ndarray]:
     """The states with which a stream begins, by the names of the inputs.
+
+    >>> import onnxruntime
+    >>> export(wavenet.CausalConv1d(1, 1, 3).eval(), "net.onnx").name
+    'net.onnx'
+    >>> session = onnxruntime.InferenceSession("net.onnx")
+    >>> state = initial_state(session.get_modelmeta().custom_metadata_map)
+    >>> {name: value.shape for name, value in state.items()}
+    {'state_00': (1, 1, 2)}
 
     Args:
         metadata: of the file; in onnxruntime ``session.get_modelmeta().custom_metadata_map``.

@@ -31,6 +31,10 @@ def export_onnx(folder: str | Path, file: str | Path, *, submodel: str | None = 
 
     Their metadata has the values of ``wavenet.interop.programs.read_exported`` as JSON.
 
+    >>> wavenet.WaveNet(wavenet.WaveNetConfig(layers_per_stack=4, stacks=1)).save("my-model")
+    >>> [path.name for path in export_onnx("my-model", "step.onnx")]
+    ['step.onnx']
+
     Args:
         folder: anything that ``wavenet.load`` takes.
         file: for the step; the conditioning goes beside it, into ``NAME.condition.onnx``.

@@ -162,6 +162,10 @@ def export_program(
     ``torch.export.load(file).module()(audio, conditioning, *states)`` runs it, with None for the
     conditioning that a model has not.
 
+    >>> wavenet.WaveNet(wavenet.WaveNetConfig(layers_per_stack=4, stacks=1)).save("my-model")
+    >>> [path.name for path in export_program("my-model", "step.pt2")]
+    ['step.pt2']
+
     Args:
         folder: anything that ``wavenet.load`` takes.
         file: for the step; the conditioning goes beside it, into ``NAME.condition.pt2``.

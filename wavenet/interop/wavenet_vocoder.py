@@ -42,6 +42,9 @@ SETTINGS_NAME = "hparams.json"
 def import_checkpoint(file: str | Path, hparams: str | Path | None = None) -> WaveNet:
     """The model in a checkpoint of wavenet_vocoder; ``*_ema.pth`` holds averaged weights.
 
+    >>> model = import_checkpoint("checkpoint_step001000000_ema.pth")  # doctest: +SKIP
+    >>> model.save("my-model")  # doctest: +SKIP
+
     Args:
         file: as its training wrote it, new or old format of torch.save.
         hparams: its settings; default, ``hparams.json`` beside the file.

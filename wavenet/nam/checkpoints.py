@@ -22,6 +22,11 @@ def from_checkpoint(
 ) -> NamWaveNet:
     """Load the model of a checkpoint, in evaluation mode.
 
+    >>> from wavenet.storage.checkpoint import read_config
+    >>> NamWaveNet(preset("nano")).save("amp")
+    >>> from_checkpoint("amp", read_config("amp")).config == preset("nano")
+    True
+
     Args:
         folder: written by ``NamWaveNet.save``.
         content: of its ``config.json``, from ``wavenet.storage.checkpoint.read_config``.
@@ -44,7 +49,13 @@ def from_checkpoint(
 def container_from_checkpoint(
     folder: str | Path, content: dict[str, Any], device: torch.device | str = "cpu"
 ) -> NamContainer:
-    """Load all sizes of a checkpoint that ``NamContainer.save`` wrote, as ``from_checkpoint``."""
+    """Load all sizes of a checkpoint that ``NamContainer.save`` wrote, as ``from_checkpoint``.
+
+    >>> from wavenet.storage.checkpoint import read_config
+    >>> NamContainer((Submodel(NamWaveNet(preset("nano")), 1.0),)).save("amp")
+    >>> len(container_from_checkpoint("amp", read_config("amp")).submodels)
+    1
+    """
     sizes = content["config"].get("submodels")
     try:
         if not isinstance(sizes, list) or not sizes:

@@ -251,6 +251,10 @@ class PostHeadConfig:
 class NamConfig:
     """A whole network.
 
+    >>> config = preset("standard")
+    >>> [(len(array.layers), array.channels) for array in config.arrays], config.head_scale
+    ([(10, 16), (10, 8)], 0.02)
+
     Attributes:
         arrays: one or more.
         head_scale: factor of the last array's head.

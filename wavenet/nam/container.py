@@ -23,6 +23,10 @@ CONTAINER_ARCHITECTURE = "nam-container"
 class Submodel:
     """One size.
 
+    >>> size = Submodel(NamWaveNet(preset("nano")), max_value=0.5)
+    >>> size.max_value, type(size.model).__name__
+    (0.5, 'NamWaveNet')
+
     Attributes:
         model: the network.
         max_value: a player takes it for settings of its size slider up to here, from 0 to 1.
@@ -40,6 +44,11 @@ class Submodel:
 @dataclass
 class NamContainer:
     """The sizes of one model, and what the file says of them all.
+
+    >>> sizes = tuple(Submodel(NamWaveNet(preset(name)), 1.0) for name in ("nano", "standard"))
+    >>> container = NamContainer(sizes)
+    >>> container.choose().past
+    4092
 
     Attributes:
         submodels: the sizes, in the order of the file.

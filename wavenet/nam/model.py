@@ -44,6 +44,10 @@ class FromSilence(Causal):
 class NamModel(FromSilence):
     """A model of one causal block, ``[B, in_channels, T]`` to ``[B, 1, T]``.
 
+    >>> model = NamLinear(LinearConfig(receptive_field=3), metadata={"name": "cabinet"})
+    >>> isinstance(model, NamModel), model.architecture, model.metadata
+    (True, 'Linear', {'name': 'cabinet'})
+
     Attributes:
         config: the frozen configuration.
         metadata: of the file: the gear, its loudness and so on.

@@ -56,6 +56,10 @@ def preset(name: str, *, activation: str | None = None, sample_rate: int = 48_00
     ("a2") one array of 23 layers with LeakyReLU, kernels of 6 and 15 samples, a head of 16 taps,
     head_scale 0.01 and a receptive field of 6347 samples.
 
+    >>> config = preset("nano", sample_rate=44100)
+    >>> NamWaveNet(config).past, config.sample_rate
+    (4092, 44100)
+
     Args:
         name: standard (13802 weights), lite (6554), feather (3026), nano (842), a2 (12146) or
             a2-lite (1871).

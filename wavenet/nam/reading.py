@@ -43,12 +43,21 @@ AnyModel: TypeAlias = NamWaveNet | NamModel
 
 
 def is_nam(path: str | PathLike[str]) -> bool:
-    """Return true for a path with the suffix ``.nam`` that is no folder."""
+    """Return true for a path with the suffix ``.nam`` that is no folder.
+
+    >>> is_nam("amp.nam"), is_nam("runs/amp/model")
+    (True, False)
+    """
     return Path(path).suffix.lower() == ".nam" and not Path(path).is_dir()
 
 
 def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> AnyModel:
     """Read the model of a ``.nam`` file of version 0.5.0 to 0.7.x, in evaluation mode.
+
+    >>> write_nam("amp.nam", NamWaveNet(preset("nano")), {"name": "my amplifier"})
+    >>> model = read_nam("amp.nam")
+    >>> model.metadata["name"], model.training
+    ('my amplifier', False)
 
     Args:
         path: the file.
@@ -63,6 +72,11 @@ def read_nam(path: str | PathLike[str], *, submodel: str | None = None) -> AnyMo
 
 def read_nam_whole(path: str | PathLike[str]) -> AnyModel | NamContainer:
     """Read all that a ``.nam`` file holds: its model, or all sizes of it.
+
+    >>> models = {"small": NamWaveNet(preset("nano")), "large": NamWaveNet(preset("feather"))}
+    >>> write_nam_container("amp.nam", models)
+    >>> len(read_nam_whole("amp.nam").submodels)
+    2
 
     Args:
         path: the file.

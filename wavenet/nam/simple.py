@@ -30,6 +30,10 @@ class NamLinear(NamModel):
     ``w[0]`` acts on the newest sample, as in the player. (The trainer's package exports a
     ``Conv1d`` without reversing it, and its own import does not reverse it either: what it trained
     is played reversed.)
+
+    >>> model = NamLinear(LinearConfig(receptive_field=3))
+    >>> tuple(model(torch.randn(2, 1, 48)).shape)
+    (2, 1, 48)
     """
 
     architecture = "Linear"
@@ -67,7 +71,12 @@ class NamLinear(NamModel):
 
 
 class NamConvNet(NamModel):
-    """Dilated convolutions of kernel size 2, each normalised if asked for and activated."""
+    """Dilated convolutions of kernel size 2, each normalised if asked for and activated.
+
+    >>> model = NamConvNet(ConvNetConfig(channels=8, dilations=(1, 2, 4, 8))).eval()
+    >>> tuple(model(torch.randn(1, 1, 480)).shape)
+    (1, 1, 480)
+    """
 
     architecture = "ConvNet"
     config: ConvNetConfig
@@ -142,6 +151,11 @@ class NamLSTM(NamModel):
 
     ``init_state`` and ``warm_state`` are that state: the trainer exports what a second of silence
     leads to.
+
+    >>> model = NamLSTM(LstmConfig(hidden_size=16)).eval()
+    >>> y, state = model.stream(torch.randn(1, 1, 48), model.warm_state(1))
+    >>> tuple(y.shape), model.unbounded
+    ((1, 1, 48), True)
     """
 
     architecture = "LSTM"
@@ -222,6 +236,11 @@ class NamLSTM(NamModel):
 
 class NamSequential(NamModel):
     """Models one after another.
+
+    >>> amp, cabinet = NamWaveNet(preset("nano")), NamLinear(LinearConfig(receptive_field=2048))
+    >>> rig = NamSequential([amp, cabinet])
+    >>> rig.past == amp.past + cabinet.past
+    True
 
     Args:
         models: ``NamModel`` or ``NamWaveNet``, of one sample rate.

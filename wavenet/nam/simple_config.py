@@ -53,6 +53,10 @@ class SimpleConfig:
 class LinearConfig(SimpleConfig):
     """An impulse response.
 
+    >>> config = LinearConfig(receptive_field=2048)
+    >>> NamLinear(config).past, config.sample_rate
+    (2047, 48000)
+
     Attributes:
         receptive_field: its length in samples.
         bias: whether a constant is added.
@@ -79,6 +83,10 @@ class LinearConfig(SimpleConfig):
 @dataclass(frozen=True, kw_only=True)
 class ConvNetConfig(SimpleConfig):
     """Convolutions of kernel size 2, each with an activation, and a 1x1 convolution.
+
+    >>> config = ConvNetConfig(channels=8, dilations=(1, 2, 4, 8))
+    >>> NamConvNet(config).past
+    15
 
     Attributes:
         channels: of every layer.
@@ -128,6 +136,10 @@ class ConvNetConfig(SimpleConfig):
 class LstmConfig(SimpleConfig):
     """Layers of LSTM, and a 1x1 convolution.
 
+    >>> config = LstmConfig(hidden_size=16, num_layers=2)
+    >>> sum(weight.numel() for weight in NamLSTM(config).parameters())
+    3409
+
     Attributes:
         hidden_size: of every layer.
         num_layers: layers, each on the output of the one before.
@@ -170,6 +182,10 @@ class LstmConfig(SimpleConfig):
 @dataclass(frozen=True, kw_only=True)
 class SequentialConfig(SimpleConfig):
     """Models one after another.
+
+    >>> parts = (preset("nano"), LinearConfig(receptive_field=2048))
+    >>> len(SequentialConfig(models=parts).models)
+    2
 
     Attributes:
         models: the configuration of each.

@@ -14,7 +14,15 @@ _REQUIRED = object()
 
 
 class FormatError(ValueError):
-    """Raised for an invalid ``.nam`` file; the message is one line."""
+    """Raised for an invalid ``.nam`` file; the message is one line.
+
+    >>> Path("amp.nam").write_text("no JSON")
+    7
+    >>> read_nam("amp.nam")
+    Traceback (most recent call last):
+        ...
+    wavenet.nam.values.FormatError: amp.nam: is no usable JSON (Expecting value: ...
+    """
 
 
 class Node:

@@ -44,6 +44,11 @@ def write_nam(
 ) -> None:
     """Write a model, or several sizes of one; the file appears when it is complete.
 
+    >>> model = NamWaveNet(preset("nano"))
+    >>> write_nam("amp.nam", model, {"name": "my amplifier", "gear_type": "amp"})
+    >>> read_nam("amp.nam").metadata["gear_type"]
+    'amp'
+
     Args:
         path: the file; an existing one is replaced.
         model: on any device.
@@ -76,6 +81,11 @@ def write_nam_container(
     metadata: dict[str, Any] | None = None,
 ) -> None:
     """Write several sizes of one model into a file, of which a player chooses one.
+
+    >>> models = {"small": NamWaveNet(preset("nano")), "large": NamWaveNet(preset("feather"))}
+    >>> write_nam_container("amp.nam", models, {"name": "my amplifier"})
+    >>> read_nam("amp.nam", submodel="small").metadata["name"]
+    'small'
 
     Args:
         path: the file; an existing one is replaced.

@@ -30,6 +30,11 @@ def process(
 ) -> Iterator[Any]:
     """Run live audio through a network: yield the output of ``module.stream`` for each chunk.
 
+    >>> net = wavenet.Chain(wavenet.CausalConv1d(1, 8, 3), nn.Tanh())
+    >>> chunks = torch.randn(1, 1, 480).split(96, dim=2)  # as an audio interface delivers them
+    >>> [tuple(y.shape) for y in process(net.eval(), chunks)]
+    [(1, 8, 96), (1, 8, 96), (1, 8, 96), (1, 8, 96), (1, 8, 96)]
+
     Args:
         module: a ``Chain``, a ``DilatedStack`` or any other causal block.
         chunks: ``[B, in_channels, T]`` each, T a multiple of ``module.step``; lengths may change.
@@ -53,6 +58,11 @@ class Processor:
 
     On the CPU in float32 a module of this package's blocks, known activations and 1x1 convolutions
     is compiled; anything else runs through its own ``stream``, as does everything without numba.
+
+    >>> net = wavenet.Chain(wavenet.CausalConv1d(1, 8, 3), nn.Tanh())
+    >>> run = Processor(net.eval(), net.init_state(1))
+    >>> tuple(run(torch.randn(1, 1, 96)).shape)
+    (1, 8, 96)
 
     Args:
         module: a causal block, in evaluation mode; later changes of its weights have no effect.

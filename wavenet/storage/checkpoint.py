@@ -51,7 +51,13 @@ HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class CheckpointError(ValueError):
-    """Raised for a folder without the requested checkpoint."""
+    """Raised for a folder without the requested checkpoint.
+
+    >>> load("runs/missing")
+    Traceback (most recent call last):
+        ...
+    wavenet.storage.checkpoint.CheckpointError: runs/missing is no folder here, and ...
+    """
 
 
 def write_checkpoint(

@@ -89,6 +89,8 @@ def push(
     is the model card; otherwise one is made from ``config.json`` and the card of a pretrained
     model. The origin of the weights is pushed without local paths and without the command.
 
+    >>> push("runs/me/model", "ann/my-voice", private=True)  # doctest: +SKIP
+
     Args:
         folder: a checkpoint, or the name of a pretrained model.
         name: ``owner/name``.

@@ -17,7 +17,11 @@ CARD_NAME = "MODEL_CARD.md"
 
 
 def voice_names() -> list[str]:
-    """Names of the voices in the package, sorted."""
+    """Names of the voices in the package, sorted.
+
+    >>> voice_names()
+    ['prompts-16k']
+    """
     return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
 
 

@@ -56,6 +56,9 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
     The block itself is not changed: the check works on a float64 copy in evaluation mode whose
     parameters are drawn anew, so that weights initialised to zero hide nothing.
 
+    >>> net = wavenet.Chain(wavenet.CausalConv1d(1, 8, 3, dilation=2), nn.ReLU())
+    >>> check_causal(net)
+
     Args:
         module: any ``Causal`` block, for ``[B, in_channels, T]``.
         seed: of the random weights, inputs and chunk lengths.

@@ -37,7 +37,15 @@ _MODERATE = 1e30
 
 
 class ContractError(AssertionError):
-    """A block breaks the contract; the message names the part, the place and the amount."""
+    """A block breaks the contract; the message names the part, the place and the amount.
+
+    >>> class Wrong(wavenet.CausalConv1d):
+    ...     past = 3  # of three taps it is 2
+    >>> check_causal(Wrong(1, 1, 3))
+    Traceback (most recent call last):
+        ...
+    wavenet.testing.probe.ContractError: output 0 of two streams taken in turns, a ...
+    """
 
 
 class Rounding(TorchDispatchMode):

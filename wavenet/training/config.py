@@ -29,12 +29,22 @@ NO_FILE_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; one line gives the key and the reason."""
+    """A configuration that cannot be used; one line gives the key and the reason.
+
+    >>> train(TrainingConfig(corpus="my-wavs", batch_size=0), "runs/me")
+    Traceback (most recent call last):
+        ...
+    wavenet.training.config.ConfigError: batch_size=0 must be at least 1
+    """
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings of a run; a recipe's ``config.yaml`` holds those that differ from these defaults.
+
+    >>> config = TrainingConfig(corpus="my-wavs", model={"preset": "small"}, max_steps=500)
+    >>> config.batch_size, config.learning_rate
+    (8, 0.002)
 
     Attributes:
         corpus: train on this folder of audio files, which is searched recursively; or on a CSV or

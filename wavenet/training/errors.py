@@ -2,4 +2,8 @@
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot go on; one line gives the reason and what is kept."""
+    """A run that cannot go on; one line gives the reason and what is kept.
+
+    >>> issubclass(TrainingError, RuntimeError)
+    True
+    """

@@ -59,6 +59,10 @@ VALIDATION_SEED = 1_000_003
 class TrainingResult:
     """Results of a run.
 
+    >>> result = TrainingResult(Path("runs/me/model"), 16.0, 7.5, 9.0, 1000, interrupted=False)
+    >>> result.constant_bits - result.bits_after
+    1.5
+
     Attributes:
         model_folder: the checkpoint.
         bits_before: validation bits per sample of the model it started from.
@@ -90,6 +94,14 @@ def train(
     optimiser state, bit for bit, as one that never was: on the same CPU, with the same packages,
     as many threads, and any number of workers. On a GPU that holds as far as its kernels repeat
     themselves.
+
+    >>> for i in range(3):
+    ...     wavenet.audio.write_audio(f"wavs/{i}.wav", torch.randn(16000) / 10, 16000)
+    >>> small = {"layers_per_stack": 4, "stacks": 1}
+    >>> brief = {"max_steps": 2, "batch_size": 2, "validation_windows": 2, "listen_s": 0.01}
+    >>> result = train(TrainingConfig("wavs", model=small, **brief), "runs/noise")
+    >>> result.steps, sorted(path.name for path in result.model_folder.iterdir())
+    (2, ['config.json', 'model.safetensors'])
 
     Args:
         config: see ``TrainingConfig``.
@@ -128,6 +140,13 @@ def fit(
     progress: Progress = iter,
 ) -> TrainingResult:
     """Train a model of one's own; the folder ``out`` and its guarantees are those of ``train``.
+
+    >>> for i in range(3):
+    ...     wavenet.audio.write_audio(f"wavs/{i}.wav", torch.randn(16000) / 10, 16000)
+    >>> model = wavenet.WaveNet(wavenet.WaveNetConfig(layers_per_stack=4, stacks=1))
+    >>> config = TrainingConfig(max_steps=2, batch_size=2, validation_windows=2, listen_s=0.01)
+    >>> fit(model, "wavs", "runs/noise", config).steps
+    2
 
     Args:
         model: trained in place, unless it learns speakers that it does not know: then a copy is.
