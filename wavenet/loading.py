@@ -20,7 +20,7 @@ from wavenet.storage.hub import resolve
 from wavenet.values.text import short
 
 Loaded: TypeAlias = WaveNet | nam.NamWaveNet | nam.NamModel
-"""What a checkpoint holds: a block with ``sample_rate``, ``stream``, ``past`` and ``latency``."""
+"""What a checkpoint holds: a causal block with a ``sample_rate``."""
 
 Voice: TypeAlias = Literal["prompts-16k"]
 """Names of the bundled models, each of which is a ``WaveNet``."""
