@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from wavenet.training import lightning_import  # noqa: F401  # isort: skip  (before Lightning)
@@ -99,3 +99,18 @@ def summed(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:
     total = fabric.all_reduce(values.detach().clone().to(fabric.device), reduce_op="sum")
     assert isinstance(total, torch.Tensor)  # as a tensor went in
     return total
+
+
+def average_gradients(fabric: Fabric, parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace gradients by their means over all processes.
+
+    One tensor holds them all, in the order of the parameters, so that sums are rounded in the same
+    order before and after a resume. ``DistributedDataParallel`` lays out its buckets anew after the
+    first step, also of a resumed run. A missing gradient counts as zero.
+    """
+    learnt = [one for one in parameters if one.requires_grad]
+    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in learnt]
+    mean = fabric.all_reduce(torch.cat([one.flatten() for one in gradients]), reduce_op="mean")
+    assert isinstance(mean, torch.Tensor)  # as a tensor went in
+    for one, part in zip(learnt, mean.split([one.numel() for one in learnt]), strict=True):
+        one.grad = part.view_as(one)

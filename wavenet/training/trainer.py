@@ -18,7 +18,7 @@ from wavenet.training.averaging import Average
 from wavenet.training.checkpoints import Checkpoints
 from wavenet.training.conditioning import bits_of
 from wavenet.training.config import TrainingConfig
-from wavenet.training.devices import summed
+from wavenet.training.devices import average_gradients, summed
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export
 from wavenet.training.extras import Extras
@@ -188,11 +188,13 @@ class Trainer:
         for part, batch in enumerate(itertools.islice(batches, parts)):
             is_last, index = part == parts - 1, self.global_step * parts + part
             self.call("on_train_batch_start", batch, index)
-            with self.fabric.no_backward_sync(self._model, enabled=not is_last):
+            with self.fabric.no_backward_sync(self._model, enabled=self.world_size > 1):
                 loss = self._model(batch)
                 bits, samples = bits + loss.detach() / parts, batch["samples"]
                 self.fabric.backward(loss / parts)
             if is_last:
+                if self.world_size > 1:
+                    average_gradients(self.fabric, self.module.parameters())
                 self._update(bits, samples * parts * self.world_size)
             self.call("on_train_batch_end", loss.detach(), batch, index)
 
