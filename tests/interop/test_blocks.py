@@ -250,3 +250,12 @@ def test_the_lists_of_blocks_are_complete() -> None:
     kinds = {type(BLOCKS[name]) for name in TURNS}
     assert {LSTM, GRU, CausalAttention} <= kinds
     assert len(FREE) >= 35
+
+
+def test_a_compiled_block_is_exported_as_the_block_inside(tmp_path: Path) -> None:
+    block = Chain(CausalConv1d(1, 2, 3), nn.Tanh())
+    wrapped = torch.compile(block, backend="eager")
+    file = wavenet.export(wrapped, tmp_path / "block.pt2", chunk=8)  # type: ignore[arg-type]
+    x = torch.randn(1, 1, 8)
+    y = torch.export.load(file).module()(x, None, *flatten_state(block.init_state(1)))[0]
+    torch.testing.assert_close(y, block(x))

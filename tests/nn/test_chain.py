@@ -180,3 +180,8 @@ def test_errors_say_what_a_chain_needs() -> None:
         Chain(CausalConv1d(2, 2, 2), Select(0))(torch.zeros(1, 2, 3))
     with pytest.raises(ValueError, match="the state is a tuple of 1, expected a tuple of 2"):
         chain.stream(torch.zeros(1, 2, 3), chain.init_state(1)[:1])
+
+
+def test_a_list_of_modules_is_refused_with_the_call_that_takes_it() -> None:
+    with pytest.raises(TypeError, match=r"a list is no module; .* Chain\(\*modules\)"):
+        Chain([CausalConv1d(1, 1, 2), nn.Tanh()])  # type: ignore[arg-type]

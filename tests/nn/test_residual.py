@@ -104,3 +104,8 @@ def test_errors_name_the_argument() -> None:
         DilatedStack(2, 2, dilations=[])
     with pytest.raises(ValueError, match="dilation=0 must be"):
         DilatedStack(2, 2, dilations=[1, 0])
+
+
+def test_one_dilation_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"dilations=4 is no list; give one per block"):
+        DilatedStack(2, 2, dilations=4)  # type: ignore[arg-type]

@@ -71,3 +71,8 @@ def test_the_example_of_the_docstring_is_right() -> None:
     results = [doctest.DocTestRunner().run(test) for test in found]
     assert sum(result.attempted for result in results) == 4
     assert not any(result.failed for result in results)
+
+
+def test_an_ordinary_module_declares_no_latency() -> None:
+    with pytest.raises(TypeError, match="block is a Conv1d, which is no Causal block"):
+        latency(torch.nn.Conv1d(1, 1, 3))  # type: ignore[arg-type]

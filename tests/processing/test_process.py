@@ -223,3 +223,21 @@ def test_nothing_is_warned_of_when_all_is_compiled() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Processor(amplifier(), amplifier().init_state(1))
+
+
+def test_what_process_cannot_run_is_said_in_one_line() -> None:
+    block = CausalConv1d(1, 1, 3)
+    with pytest.raises(TypeError, match="module is a Conv1d, which is no Causal block"):
+        list(wavenet.process(nn.Conv1d(1, 1, 1), [torch.zeros(1, 1, 4)]))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"x has shape \(\), expected \[B, 1, T\]"):
+        list(wavenet.process(block, torch.zeros(4)))
+    array = torch.zeros(1, 1, 4).numpy()
+    with pytest.raises(TypeError, match=r"x is a ndarray; give a tensor.*torch\.from_numpy"):
+        list(wavenet.process(block, [array]))  # type: ignore[list-item]
+
+
+def test_conditioning_that_ends_before_the_audio_is_an_error() -> None:
+    block = DilatedStack(2, 2, dilations=[1], cond_channels=3)
+    chunks, cond = [torch.zeros(1, 2, 4)] * 3, [torch.zeros(1, 3, 4)] * 2
+    with pytest.raises(ValueError, match="cond has ended after 2 chunks; give one for each"):
+        list(wavenet.process(block, chunks, cond=cond))

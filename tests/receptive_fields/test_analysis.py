@@ -350,3 +350,13 @@ def test_wrong_input_ends_in_one_clear_line(call, message: str) -> None:
 def test_other_things_are_refused() -> None:
     with pytest.raises(TypeError, match="a module, such as a causal block .* not str"):
         receptive_field("model")
+
+
+def test_a_compiled_block_has_the_field_of_the_block_inside() -> None:
+    block = wavenet.Chain(wavenet.CausalConv1d(1, 2, 3), nn.Tanh())
+    assert receptive_field(torch.compile(block, backend="eager")).samples == 3
+
+
+def test_an_input_shape_of_one_number_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"input_shape=100 is no shape; give one such as"):
+        receptive_field(nn.Conv1d(1, 1, 3), input_shape=100)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from torch.export import Dim, ExportedProgram
 from wavenet.interop.cells import unrolled
 from wavenet.interop.onnx import require_onnx, to_onnx
 from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.hooks import unwrapped
 from wavenet.nn.state import State, flatten_state, map_state
 from wavenet.storage.files import atomic_write
 from wavenet.values.text import printable
@@ -82,6 +83,8 @@ def export(
         WriteError: as ``atomic_write``.
         ModuleNotFoundError: for ``.onnx`` without the packages of the extra ``onnx``.
     """
+    inside = unwrapped(block)  # of torch.compile: the export traces the block itself
+    block = inside if isinstance(inside, Causal) else block
     if not isinstance(block, Causal):
         raise TypeError(
             f"block is a {type(block).__name__}, not a Causal; wavenet.causal(module) makes one of "

@@ -254,7 +254,10 @@ def check_inputs(
     step: int,
     cond_channels: int | None,
 ) -> None:
-    """Raise ValueError unless x and cond are what a block of this kind takes."""
+    """Raise ValueError unless x and cond are what a block of this kind takes, TypeError for x."""
+    if not isinstance(x, Tensor):
+        found = type(x).__name__
+        raise TypeError(f"{name}: x is a {found}; give a tensor, such as torch.from_numpy(array)")
     if x.ndim != 3 or x.shape[1] != in_channels:
         raise ValueError(f"{name}: x has shape {tuple(x.shape)}, expected [B, {in_channels}, T]")
     if x.shape[-1] == 0 or (step > 1 and x.shape[-1] % step):

@@ -237,8 +237,13 @@ _POINTWISE: set[type[nn.Module]] = set()
 
 
 def refuse_looking_along_time(module: nn.Module) -> None:
-    """Raise TypeError for common modules that would silently break causality."""
+    """Raise TypeError for common modules that would silently break causality, and for no module."""
     kind = type(module)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"Chain: a {kind.__name__} is no module; give modules one by one, those of a list as "
+            "Chain(*modules)"
+        )
     if kind is nn.Conv1d and module.kernel_size == (1,) and module.stride == (1,):
         return
     if (kind in _POINTWISE and not module._modules) or is_causal(module):

@@ -21,6 +21,7 @@ from wavenet.nn.convolution import CausalConv1d
 from wavenet.nn.exact import class_of, difference
 from wavenet.nn.graph import ADD, COPY, GATE, Buffer, Graph
 from wavenet.nn.state import State
+from wavenet.values.text import short
 
 
 class GatedResidualBlock(Causal):
@@ -151,6 +152,8 @@ class DilatedStack(Causal):
         cond_channels: int | None = None,
     ) -> None:
         super().__init__()
+        if not hasattr(dilations, "__len__"):
+            raise TypeError(f"dilations={short(dilations)} is no list; give one per block: [1, 2]")
         if not len(dilations):
             raise ValueError("dilations is empty; give one per block, such as [1, 2, 4, 8]")
         self.in_channels, self.cond_channels = residual_channels, cond_channels

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.causal import Causal, check_positive, require_causal
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ def latency(block: Causal, sample_rate: int | None = None) -> Latency:
         sample_rate: of its input in Hz; default, the ``sample_rate`` of a model that has one.
 
     Raises:
+        TypeError: if block is no causal block.
         ValueError: if sample_rate is no positive integer.
     """
+    block = require_causal(block, "block")
     own = getattr(block, "sample_rate", None)
     rate = (own if isinstance(own, int) else None) if sample_rate is None else sample_rate
     rate = None if rate is None else check_positive("sample_rate", rate)

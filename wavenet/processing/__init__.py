@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.nn import Causal, State
-from wavenet.nn.causal import check_inputs
+from wavenet.nn.causal import check_inputs, require_causal
 from wavenet.nn.graph import Graph, NotCompilable
 
 CAPACITY = 128
@@ -42,15 +42,20 @@ def process(
         state: initial state; default ``init_state``. ``module.warm_state(B)`` is that of silence.
 
     Raises:
-        ValueError: for a chunk of a wrong shape, as ``stream`` does.
+        TypeError: if module is no causal block, or a chunk no tensor.
+        ValueError: for a chunk of a wrong shape, as ``stream`` does, or if cond ends before chunks.
     """
     conditionings = iter(cond) if cond is not None else None
     processor: Processor | None = None
-    for chunk in chunks:
+    for i, chunk in enumerate(chunks):
+        given = None if conditionings is None else next(conditionings, None)
+        if conditionings is not None and given is None:
+            raise ValueError(f"cond has ended after {i} chunks; give one for each of chunks")
         if processor is None:
+            require_causal(module, "module").check_call(chunk, given)
             start = module.init_state(chunk.shape[0]) if state is None else state
             processor = Processor(module, start)
-        yield processor(chunk, None if conditionings is None else next(conditionings))
+        yield processor(chunk, given)
 
 
 class Processor:

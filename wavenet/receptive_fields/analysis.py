@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.causal import Causal, check_positive, is_causal
+from wavenet.nn.hooks import unwrapped
 from wavenet.receptive_fields.arithmetic import effective_kernel
 from wavenet.receptive_fields.causal import StackSettings, of_block, of_dilations, of_settings
 from wavenet.receptive_fields.field import (
@@ -30,6 +31,7 @@ from wavenet.receptive_fields.rules import Maskable, TensorField
 from wavenet.receptive_fields.tracing import Traced, trace
 from wavenet.receptive_fields.verification import verify_block, verify_trace
 from wavenet.receptive_fields.windows import CannotTrace, Reach
+from wavenet.values.text import short
 
 METHODS = ("auto", "trace", "gradient")
 """Values of ``method``: by formula, by gradient, or the first of them that works."""
@@ -80,6 +82,8 @@ def receptive_field(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}")
+    if isinstance(thing, nn.Module) and is_causal(thing):
+        thing = unwrapped(thing)  # torch.compile and such wrap a block that declares its reach
     rate = _sample_rate(thing, sample_rate)
     if isinstance(thing, nn.Module):
         shapes = _shapes(thing, input_shape)
@@ -120,6 +124,8 @@ def _shapes(module: nn.Module, given: Sequence[Any] | None) -> list[tuple[int, .
             f"input_shape is missing; say what {type(module).__name__} takes, such as "
             "input_shape=(1, 1, 16000) for [B, C, T] or (1, 3, 224, 224) for [B, C, H, W]"
         )
+    if not isinstance(given, Sequence):
+        raise TypeError(f"input_shape={short(given)} is no shape; give one such as (1, 1, 16000)")
     several = bool(given) and all(isinstance(shape, Sequence) for shape in given)
     shapes = [tuple(shape) for shape in (given if several else [given])]
     for shape in shapes:
