@@ -16,6 +16,7 @@ class FileServer(ThreadingHTTPServer):
         files: content by path, such as ``/a.zip``.
         ranges: answer requests for a part with the part; else with the whole file.
         cuts: of the next answers, the number of bytes after which the connection breaks.
+        lengths: say in an answer how long it is; else the connection ends it.
         refusals: statuses of the next answers, before ``cuts``.
         requests: path and ``Range`` of every request.
     """
@@ -24,7 +25,7 @@ class FileServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.ranges = True
+        self.ranges = self.lengths = True
         self.cuts: list[int] = []
         self.refusals: list[int] = []
         self.requests: list[tuple[str, str | None]] = []
@@ -62,10 +63,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.send_response(206)
             last = len(content) - 1
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            total = len(content) if self.server.lengths else "*"
+            self.send_header("Content-Range", f"bytes {first}-{last}/{total}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - first))
+        if self.server.lengths:
+            self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
         rest = content[first:]
         if self.server.cuts:

@@ -380,6 +380,37 @@ def test_a_download_that_died_while_it_unpacked_is_unpacked_again(
     assert source.server.requests == []
 
 
+def test_downloads_of_other_archives_survive_one_that_ends(
+    tmp_path: Path, archive: bytes, source: Source
+) -> None:
+    source.publish("YESNO", "", archive)
+    beside = tmp_path / "root" / ".download"
+    beside.mkdir(parents=True)
+    for name in ("train-clean-360.tar.gz.part", "dev_clean.tar.gz", "readme"):
+        (beside / name).write_bytes(b"beginning")
+    assert len(find_corpus("YESNO", root=tmp_path / "root", download=True).recordings) == 2
+    kept = {path.name for path in beside.iterdir()}
+    assert kept == {"train-clean-360.tar.gz.part", "dev_clean.tar.gz"}
+
+
+def test_a_downloaded_archive_that_was_damaged_is_downloaded_again(
+    tmp_path: Path, archive: bytes, source: Source
+) -> None:
+    source.publish("YESNO", "", archive)
+    beside = tmp_path / "root" / ".download"
+    beside.mkdir(parents=True)
+    (beside / "waves_yesno.tar.gz").write_bytes(b"")  # what a power failure may leave
+    assert len(find_corpus("YESNO", root=tmp_path / "root", download=True).recordings) == 2
+    assert source.server.requests == [("/waves_yesno.tar.gz", None)]
+    assert not beside.exists()
+
+
+def test_a_misspelt_name_of_a_corpus_is_corrected(tmp_path: Path) -> None:
+    for given, meant in (("ljspeech", "LJSPEECH"), ("LibriTTS-R/dev-clean", "LIBRITTS_R")):
+        with pytest.raises(CorpusError, match=f"; did you mean {meant}\\?$"):
+            find_corpus(given, root=tmp_path)
+
+
 def test_a_download_that_was_interrupted_is_continued_by_the_next_run(
     tmp_path: Path, archive: bytes, source: Source
 ) -> None:

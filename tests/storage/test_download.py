@@ -176,3 +176,21 @@ def test_a_full_disk_is_no_lost_connection(
     assert len(server.requests) == 1
     assert download(published(server), tmp_path / "a.zip").read_bytes() == CONTENT
     assert server.requests[-1] == ("/a.zip", f"bytes={1 << 20}-")
+
+
+def test_an_answer_without_a_length_is_continued_to_the_published_size(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.lengths, server.cuts = False, [1_000_000]
+    assert download(published(server), tmp_path / "a.zip").read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == [None, "bytes=1000000-"]
+
+
+def test_an_answer_without_a_length_is_read_no_further_than_the_published_size(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.lengths = False
+    with pytest.raises(DownloadError, match=r"a\.zip: sends more than the 1000 bytes of the file"):
+        download(published(server, 1000), tmp_path / "a.zip")
+    assert len(server.requests) == 1
+    assert list(tmp_path.iterdir()) == []

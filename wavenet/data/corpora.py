@@ -6,6 +6,8 @@ their archives unpack (``data.archives``), and as torchaudio.datasets unpacks th
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +27,7 @@ from wavenet.data.recordings import (
     list_folder,
     tell_of_files_beside,
 )
-from wavenet.storage.download import Published, check, download
+from wavenet.storage.download import DownloadError, Published, check, download
 from wavenet.storage.files import locked
 from wavenet.storage.object_store import is_url
 from wavenet.storage.unpacking import unpack
@@ -143,9 +145,11 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
     if Path(corpus).is_file() and Path(corpus).suffix.lower() in AUDIO_SUFFIXES:
         return Listing(Path(corpus), (Recording(Path(corpus).name, Path(corpus), ""),))
     if not Path(corpus).is_dir():
+        near = difflib.get_close_matches(name.upper(), LAYOUTS, n=1, cutoff=0.8)
         raise CorpusError(
             f"corpus={corpus!r} is not a folder; name one with audio files, a file, a manifest "
             f"({' or '.join(MANIFEST_SUFFIXES)}), or one of {', '.join(LAYOUTS)}"
+            + (f"; did you mean {near[0]}?" if near else "")
         )
     return list_audio(corpus)
 
@@ -236,7 +240,7 @@ def _fetch(name: str, part: str, root: Path) -> None:
             _unpack_whole(archive, beside / layout.base, unpacked)
             target.parent.mkdir(parents=True, exist_ok=True)
             unpacked.rename(target)
-            shutil.rmtree(beside)
+            _clear(beside, archive.name)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CorpusError(
@@ -251,11 +255,32 @@ def _archive(file: Published, root: Path, beside: Path) -> Path:
     if given.is_file():
         check(file, given)
         return given
+    kept = beside / file.name
+    if kept.is_file():
+        with contextlib.suppress(DownloadError):
+            check(file, kept)
+            return kept
+        kept.unlink()  # damaged since it was downloaded, as by a power failure
     try:
-        return download(file, beside / file.name)
+        return download(file, kept)
     finally:
-        if beside.is_dir() and not any(beside.iterdir()):
-            beside.rmdir()
+        _remove_if_empty(beside)
+
+
+def _clear(beside: Path, archive: str) -> None:
+    """Remove an archive and what was unpacked; downloads of other archives are kept."""
+    others = {file.name for parts in ARCHIVES.values() for file in parts.values()} - {archive}
+    for path in list(beside.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.removesuffix(".part") not in others:
+            path.unlink()
+    _remove_if_empty(beside)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _unpack_whole(archive: Path, base: Path, unpacked: Path) -> None:

@@ -147,7 +147,7 @@ def _append(url: str, part: Path, size: int | None) -> None:
     """Request what the part lacks and append it.
 
     Raises:
-        DownloadError: if the server has a file of another size.
+        DownloadError: if the server has a file of another size, or sends more than the file.
         urllib.error.HTTPError: if the server refuses.
         ConnectionError, http.client.HTTPException: if the connection is lost.
     """
@@ -170,6 +170,9 @@ def _append(url: str, part: Path, size: int | None) -> None:
         first, total = _extent(response)
         if size is not None and total not in (None, size):
             raise DownloadError(_line(url, f"has {total} bytes, and {size} are published"))
+        if total is None and not response.chunked:
+            total = size  # the closed connection ends the answer, be it whole or lost
+        most = size if total is None else total
         if first not in (0, have):
             raise DownloadError(_line(url, f"sent the bytes from {first} on, not from {have}"))
         with open(part, "r+b" if first else "wb") as out, _bar(url, first, total) as bar:
@@ -177,7 +180,12 @@ def _append(url: str, part: Path, size: int | None) -> None:
             while block := _read(response):
                 out.write(block)
                 bar.update(len(block))
+                if most is not None and out.tell() > most:
+                    break
             received = out.tell()
+    if most is not None and received > most:
+        part.unlink()
+        raise DownloadError(_line(url, f"sends more than the {most} bytes of the file"))
     if total is not None and received != total:
         raise http.client.IncompleteRead(b"", total - received)
 
