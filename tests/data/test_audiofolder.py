@@ -84,7 +84,9 @@ def test_metadata_as_jsonl_beside_the_files_of_each_split(
 def test_metadata_of_other_layouts_is_no_list(folder: Path) -> None:
     (folder / "metadata.csv").write_text("LJ001-0001|text|text\n")  # LJSpeech
     (folder / "train" / "metadata.csv").write_text("name,speaker\na.wav,ann\n")
-    (folder / "train" / "metadata.jsonl").write_text('{"id": 1}\n')
+    (folder / "train" / "metadata.jsonl").write_text('{"id": 1, "text": "a file_name: b"}\n')
+    (folder / "bob").mkdir(exist_ok=True)
+    (folder / "bob" / "metadata.csv").write_text("audio_file_name,speaker\na.wav,ann\n")
     (folder / "test" / "metadata.jsonl").write_bytes(b"\xff\xfe\0")
     assert len(found(folder)) == 8
 
@@ -98,6 +100,14 @@ def test_metadata_of_other_layouts_is_no_list(folder: Path) -> None:
         ("file_name\na.wav,b\n", "metadata.csv, line 2: more values than columns"),
         ("file_name\na.wav\n./a.wav\n", "metadata.csv, line 3: 'a.wav' is listed twice; remove"),
         ('file_name\n"a.wav', "metadata.csv, line 2: not CSV: "),
+        (
+            "file_name;speaker\na.wav;ann\n",
+            "line 2: no 'file_name' among ['file_name;speaker']; the",
+        ),
+        (
+            "speaker, file_name\nann, a.wav\n",
+            "line 2: no 'file_name' among ['speaker', ' file_name",
+        ),
     ],
 )
 def test_a_line_that_is_no_recording_is_one_line(folder: Path, text: str, message: str) -> None:
@@ -140,3 +150,14 @@ def test_inspect_counts_what_metadata_lists(
     (folder / "metadata.csv").write_text("file_name,speaker\ntrain/ann/a.wav,x\n")
     assert main(["inspect", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["speakers"].keys() == {"x"}
+
+
+def test_metadata_in_another_encoding_is_an_error_and_not_overlooked(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("file_name,speaker\na.wav,ann\n", encoding="utf-16")
+    with pytest.raises(CorpusError, match=r"metadata.csv, line 1: not UTF-8 .*; save it as UTF-8"):
+        find_corpus(str(folder))
+
+
+def test_metadata_that_begins_with_an_empty_line_is_read(folder: Path) -> None:
+    (folder / "metadata.jsonl").write_text('\n{"text": "x", "file_name" : "a.wav"}\n')
+    assert list(found(folder)) == ["a.wav"]

@@ -211,3 +211,9 @@ def test_what_is_no_file_is_left_out_and_nothing_waits_for_it(folder: Path) -> N
 def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=f"{tmp_path}/no.csv: cannot be read: No such file"):
         find_corpus(f"{tmp_path}/no.csv")
+
+
+def test_a_column_like_a_known_one_that_is_there_too_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,speaker,speaker_id\na.wav,ann,7\n")
+    (recording,) = read_manifest(tmp_path / "m.csv").recordings
+    assert recording.speaker == "ann"

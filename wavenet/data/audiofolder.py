@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ logger = logging.getLogger("wavenet")
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE, SPEAKERS = "file_name", ("speaker", "speaker_id")
 _BEGINNING = 65536
-"""Characters within which the first line of a metadata file names its columns."""
+"""Characters within which a metadata file names its columns."""
+_NAMED = {".csv": rf"(?<![\w-]){FILE}(?![\w-])", ".jsonl": rf'"{FILE}"\s*:'}
 
 
 def list_audio(folder: str | Path) -> Listing:
@@ -68,18 +70,21 @@ def read_metadata(path: str | Path) -> Listing:
 
 
 def is_metadata(path: str | Path) -> bool:
-    """Return true for a file of that name with that column; others belong to other layouts."""
+    """Return true for a file of that name with that column; others belong to other layouts.
+
+    A file that names the column in a wrong way, such as between semicolons, is an error when it is
+    read: it is not taken for one of another layout, whose recordings are all that are there.
+    """
     path = Path(path)
     if path.name not in METADATA:
         return False
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
-            beginning = file.readline(_BEGINNING)
+            read = file.readline if path.suffix == ".csv" else file.read
+            beginning = read(_BEGINNING).replace("\0", "")  # UTF-16 has NUL between letters
     except OSError:
         return False
-    if path.suffix == ".csv":
-        return FILE in (name.strip(' "\r\n') for name in beginning.split(","))
-    return beginning.lstrip().startswith("{") and f'"{FILE}"' in beginning
+    return re.search(_NAMED[path.suffix], beginning) is not None
 
 
 def _listed(metadata: Iterable[Path], folder: Path) -> tuple[Recording, ...]:
@@ -101,7 +106,12 @@ def _listed(metadata: Iterable[Path], folder: Path) -> tuple[Recording, ...]:
 
 def _recording(where: str, beside: Path, folder: Path, row: Mapping[str, Any]) -> Recording:
     """Return the recording of a row; its name is relative to the folder."""
-    name = row.get(FILE)
+    if FILE not in row:
+        raise CorpusError(
+            f"{where}: no {FILE!r} among {short(list(row))}; the first line of a CSV names its "
+            "columns, with commas between"
+        )
+    name = row[FILE]
     if not isinstance(name, str) or not name:
         raise CorpusError(f"{where}: {FILE} is {short(name)}; name a file")
     given = next((row[key] for key in SPEAKERS if key in row), None)

@@ -127,7 +127,7 @@ def _require_columns(where: str, names: list[str], known: tuple[str, ...]) -> No
         if name in known and names.count(name) > 1:
             raise CorpusError(f"{where}: {name!r} is given twice; remove one of them")
         near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.8)
-        if near and name not in known:
+        if near and name not in known and near[0] not in names:
             raise CorpusError(f"{where}: {short(name)} is unknown; did you mean {near[0]!r}?")
     if known and known[0] not in names:
         raise CorpusError(
