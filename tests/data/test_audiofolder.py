@@ -159,5 +159,5 @@ def test_metadata_in_another_encoding_is_an_error_and_not_overlooked(folder: Pat
 
 
 def test_metadata_that_begins_with_an_empty_line_is_read(folder: Path) -> None:
-    (folder / "metadata.jsonl").write_text('\n{"text": "x", "file_name" : "a.wav"}\n')
-    assert list(found(folder)) == ["a.wav"]
+    (folder / "metadata.jsonl").write_text('\n{"text": "x", "file_name" : "train/bob/a.wav"}\n')
+    assert list(found(folder)) == ["train/bob/a.wav"]
