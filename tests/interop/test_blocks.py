@@ -252,6 +252,7 @@ def test_the_lists_of_blocks_are_complete() -> None:
     assert len(FREE) >= 35
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
 def test_a_compiled_block_is_exported_as_the_block_inside(tmp_path: Path) -> None:
     block = Chain(CausalConv1d(1, 2, 3), nn.Tanh())
     wrapped = torch.compile(block, backend="eager")
@@ -259,3 +260,20 @@ def test_a_compiled_block_is_exported_as_the_block_inside(tmp_path: Path) -> Non
     x = torch.randn(1, 1, 8)
     y = torch.export.load(file).module()(x, None, *flatten_state(block.init_state(1)))[0]
     torch.testing.assert_close(y, block(x))
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_block_in_another_type_is_a_program_in_that_type(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    block = Chain(CausalConv1d(1, 2, 3), nn.Tanh()).to(dtype)
+    file = wavenet.export(block, tmp_path / "block.pt2", chunk=8)
+    x = torch.randn(1, 1, 8, dtype=dtype)
+    y = torch.export.load(file).module()(x, None, *flatten_state(block.init_state(1)))[0]
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, block(x))
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ValueError, match=rf"block is in {kind}, and \.onnx is written in float32"):
+        wavenet.export(block, tmp_path / "block.onnx", chunk=8)
+    assert not (tmp_path / "block.onnx").exists()

@@ -78,7 +78,8 @@ def export(
 
     Raises:
         TypeError: if block is no causal block.
-        ValueError: for another suffix, or a chunk that is no multiple of ``block.step``.
+        ValueError: for another suffix, a chunk that is no multiple of ``block.step``, or a block
+            in another type than float32 for ``.onnx``.
         ExportError: a ValueError, if torch cannot export the block.
         WriteError: as ``atomic_write``.
         ModuleNotFoundError: for ``.onnx`` without the packages of the extra ``onnx``.
@@ -93,8 +94,12 @@ def export(
     target = Path(file)
     if target.suffix not in SUFFIXES:
         raise ValueError(f"file={str(file)!r} ends in neither {' nor '.join(SUFFIXES)}; rename it")
+    dtype = _dtype(block)
     if target.suffix == ".onnx":
         require_onnx()
+        if dtype != torch.float32:
+            found = str(dtype).removeprefix("torch.")
+            raise ValueError(f"block is in {found}, and .onnx is written in float32: block.float()")
     if chunk is not None and check_positive("chunk", chunk) % block.step:
         raise ValueError(f"chunk={chunk} must be a multiple of {block.step}, the block's step")
     batch = None if batch is None else check_positive("batch", batch)
@@ -151,9 +156,10 @@ class _Step(nn.Module):
 
     def example(self, rows: int, columns: int) -> tuple[Tensor | None, ...]:
         """Inputs of this size, zeros: x, cond and the states."""
-        x = torch.zeros(rows, self.block.in_channels, columns)
+        dtype = _dtype(self.block)
+        x = torch.zeros(rows, self.block.in_channels, columns, dtype=dtype)
         channels = self.block.cond_channels
-        cond = None if channels is None else torch.zeros(rows, channels, columns)
+        cond = None if channels is None else torch.zeros(rows, channels, columns, dtype=dtype)
         states = (part.repeat(rows, *[1] * (part.ndim - 1)) for part in self.states.values())
         return x, cond, *states
 
@@ -170,6 +176,12 @@ class _Step(nn.Module):
             return part.new_zeros(x.shape[0], *part.shape[1:])
 
         return map_state(fill, self._like)
+
+
+def _dtype(block: Causal) -> torch.dtype:
+    """Type of the block's samples."""
+    dtype: torch.dtype | None = block._factory(None, None)["dtype"]
+    return torch.float32 if dtype is None else dtype
 
 
 def _holds_numbers(part: Tensor) -> bool:
