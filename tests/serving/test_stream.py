@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,18 @@ def test_a_stream_that_waits_keeps_its_state_while_others_run(
     socket.send(frames(mel))
     socket.send(END)
     assert np.array_equal(samples, rest(socket)[0])
+
+
+def test_the_engine_is_ready_before_the_first_request(voice: WaveNet) -> None:
+    """Compiling and packing happen while nobody waits; nothing of it is counted or heard."""
+    with running(voice) as server:
+        deadline = time.monotonic() + WAIT_S
+        while not json.loads(server.ask("GET", "/healthz")[1])["ready"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert server.metric("wavenet_active_streams") == 0
+        assert server.metric("wavenet_samples_generated_total") == 0
+        assert server.metric("wavenet_sampling_seconds_total") == 0
 
 
 def refused(socket: ClientConnection) -> tuple[str, int]:

@@ -194,6 +194,8 @@ class Batch(Iterator[list[AudioChunk]]):
         waiting: the rows, each begun; the next one is taken when there is a place.
         size: most rows at once.
         chunk_samples: of each row, that are made between two looks at what waits.
+        short_first: whether chunks are as short as can be while a row has made less than one, so
+            that its first samples come early.
 
     Attributes:
         rows: that have a place, running or waiting for what they need.
@@ -206,8 +208,10 @@ class Batch(Iterator[list[AudioChunk]]):
         waiting: Iterator[Row | None],
         size: int,
         chunk_samples: int,
+        short_first: bool = False,
     ) -> None:
         self._model, self._waiting, self._sampling = model, waiting, sampling
+        self._short_first = short_first
         self._hop = 0 if model.config.local is None else model.frame_lift.hop_samples
         self._unit, self._chunk, self._size = self._hop or _UNIT, chunk_samples, size
         self.rows: list[Row] = []
@@ -251,6 +255,8 @@ class Batch(Iterator[list[AudioChunk]]):
         if not running:
             return
         n = min(min(row.span, row.left) for row in running)
+        if self._short_first and any(row.made < self._chunk for row in running):
+            n = min(n, self._unit)
         if not self._exhausted or len(running) < len(self.rows):  # look again after a chunk
             n = min(n, max(self._unit, self._chunk // self._unit * self._unit))
         self._left = -(-int(n) // self._unit) * self._unit

@@ -52,6 +52,7 @@ class Row:
         span: samples for which the engine has its frames.
         start: the state to begin from, until an engine has it; None before the first frame is
             known.
+        made: samples so far, of the network.
         known: conditioning ``[C, n]``, from the frame before the next sample on; in front of the
             first frame and behind the last one, that frame again. One column where it is constant,
             None where there is none.
@@ -73,6 +74,7 @@ class Row:
         per_sample = model.distribution.uniforms_per_sample
         self.uniforms = UniformSource([seed], per_sample, shaping=noise_shaping)
         self.left, self.span, self._handed = math.inf, 0.0, 0  # frames of the span
+        self.made = 0
         self.dropped = self._complete = False
         self.start = self.known = None
         self._blocks: Iterator[Tensor | None] | None = None
@@ -132,6 +134,7 @@ class Row:
     def take(self, samples: Tensor) -> AudioChunk:
         """Consume the network's next samples ``[n]``; return those wanted, or refined by now."""
         self.span -= len(samples)
+        self.made += len(samples)
         samples = samples[: int(min(len(samples), self.left))]
         self.left -= len(samples)
         if self._refiner is not None:

@@ -72,7 +72,8 @@ def make_app(service: Service, *, local: bool = False) -> Starlette:
 async def _healthz(service: Service, request: Request) -> Response:
     if not service.worker.alive:
         raise RequestError(503, "the worker has stopped")
-    return JSONResponse({"status": "ok", "model": service.name})
+    ready = service.worker.ready.is_set()
+    return JSONResponse({"status": "ok", "model": service.name, "ready": ready})
 
 
 async def _metrics(service: Service, request: Request) -> Response:

@@ -59,10 +59,10 @@ class Service:
         if self.model.config.mel is None:
             raise ValueError(f"{self.name} takes no mel; serve a mel-conditioned model")
         self._sampling = functools.lru_cache(64)(self._resolve)
-        self._sampling(None, self.refine)  # a wrong engine, or weights, are refused now
+        usual = self._sampling(None, self.refine)  # a wrong engine, or weights, are refused now
         self._heavy, self._n_heavy = asyncio.Semaphore(_HEAVY_AT_ONCE), 0
         self.metrics = Metrics(self.model.sample_rate)
-        self.worker = Worker(self.model, self.limits, self.metrics)
+        self.worker = Worker(self.model, self.limits, self.metrics, usual)
 
     @property
     def mel(self) -> MelConfig:

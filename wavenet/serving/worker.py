@@ -28,7 +28,7 @@ logger = logging.getLogger("wavenet")
 
 CHUNK_SAMPLES = 400
 """Samples of each row between two looks at what waits: 25 ms at 16 kHz."""
-_IDLE_S = 0.5
+_IDLE_S, _WARM_FRAMES = 0.5, 8
 _KEPT_BATCHES = 4
 """Engines that are kept for temperatures that nobody asks for at the moment."""
 
@@ -64,10 +64,15 @@ class Worker:
         model: the voice.
         limits: ``rows`` and ``max_queue`` hold here.
         metrics: counts what is made.
+        usual: how most requests are sampled: what this needs is made ready before the first one.
+
+    Attributes:
+        ready: set when that is done; jobs that come earlier wait for it.
     """
 
-    def __init__(self, model: WaveNet, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, model: WaveNet, limits: Limits, metrics: Metrics, usual: Sampling) -> None:
         self._model, self._limits, self._metrics = model, limits, metrics
+        self._usual, self.ready = usual, threading.Event()
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
@@ -113,6 +118,7 @@ class Worker:
 
     def _run(self) -> None:
         try:
+            self._warm_up()
             while not self._stopped:
                 self._admit()
                 if not self._advance():
@@ -127,6 +133,20 @@ class Worker:
             self._report()
             for job in left:
                 job.output.fail(RequestError(503, "the server is stopping; try again later", 5))
+
+    def _warm_up(self) -> None:
+        """Compile, and pack the weights, by an utterance that nobody hears."""
+        given = self._model.example_conditions(1, _WARM_FRAMES)
+        row = Row(self._model, 0, 0, self._usual.noise_shaping)
+        try:
+            row.begin(self._usual, [given.pop("mel")[0]], given, None)
+            batch = self._batch_for(row, self._usual)
+            while batch.rows or not row.made:
+                next(batch)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            logger.warning("serve: warming up failed: %s", " ".join(str(error).split()))
+            self._batches.clear()
+        self.ready.set()
 
     def _admit(self) -> None:
         """Free the rows of clients that have left, and begin jobs that wait."""
@@ -152,13 +172,18 @@ class Worker:
         shaping = job.sampling.noise_shaping
         job.row = Row(self._model, self._numbers, job.seed, shaping, job.output.wanted)
         job.row.begin(job.sampling, job.mel, job.others, job.n_samples, job.block)
-        temperature = job.sampling.temperature
-        if temperature not in self._batches:
+        self._batch_for(job.row, job.sampling)
+
+    def _batch_for(self, row: Row, sampling: Sampling) -> Batch:
+        """Give a row to the batch of its temperature, which it may be the first in."""
+        if sampling.temperature not in self._batches:
             arrived: deque[Row] = deque()
-            rows = self._limits.rows
-            batch = Batch(self._model, job.sampling, _as_it_comes(arrived), rows, CHUNK_SAMPLES)
-            self._batches[temperature] = batch, arrived
-        self._batches[temperature][1].append(job.row)
+            rows, waiting = self._limits.rows, _as_it_comes(arrived)
+            batch = Batch(self._model, sampling, waiting, rows, CHUNK_SAMPLES, short_first=True)
+            self._batches[sampling.temperature] = batch, arrived
+        batch, arrived = self._batches[sampling.temperature]
+        arrived.append(row)
+        return batch
 
     def _advance(self) -> bool:
         """Make a chunk in each batch; false where nothing could be made."""
