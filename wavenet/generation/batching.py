@@ -8,6 +8,7 @@ their own. The samples of an utterance are those that ``generate`` makes of it a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -194,8 +195,8 @@ class Batch(Iterator[list[AudioChunk]]):
         waiting: the rows, each begun; the next one is taken when there is a place.
         size: most rows at once.
         chunk_samples: of each row, that are made between two looks at what waits.
-        short_first: whether chunks are as short as can be while a row has made less than one, so
-            that its first samples come early.
+        live: whether somebody waits for the samples: chunks are as short as can be while a row has
+            made less than one, and on the CPU frames are encoded while the engine runs.
 
     Attributes:
         rows: that have a place, running or waiting for what they need.
@@ -208,10 +209,10 @@ class Batch(Iterator[list[AudioChunk]]):
         waiting: Iterator[Row | None],
         size: int,
         chunk_samples: int,
-        short_first: bool = False,
+        live: bool = False,
     ) -> None:
         self._model, self._waiting, self._sampling = model, waiting, sampling
-        self._short_first = short_first
+        self._live = live
         self._hop = 0 if model.config.local is None else model.frame_lift.hop_samples
         self._unit, self._chunk, self._size = self._hop or _UNIT, chunk_samples, size
         self.rows: list[Row] = []
@@ -221,6 +222,7 @@ class Batch(Iterator[list[AudioChunk]]):
         self._left = 0  # samples until rows may change
         # An idle row costs nothing on a GPU, where a new engine has to be recorded.
         self._fits = model.input_projection.weight.device.type == "cpu"
+        self._beside = ThreadPoolExecutor(1) if live and self._fits else None
 
     def __next__(self) -> list[AudioChunk]:
         """The next samples of the rows that run; an empty list where all of them wait."""
@@ -232,7 +234,7 @@ class Batch(Iterator[list[AudioChunk]]):
         n = min(self._chunk, self._left)
         idle = torch.full((1, self._model.distribution.uniforms_per_sample, n), 0.5)
         given = [idle if row is None else row.uniforms.take(n) for row in self._seats]
-        samples = self._engine.run(torch.cat(given))
+        samples = self._run(torch.cat(given))
         self._left -= n
         chunks = []
         for place, row in enumerate(self._seats):
@@ -242,6 +244,20 @@ class Batch(Iterator[list[AudioChunk]]):
                     self.rows.remove(row)
                     self._seats[place] = None
         return chunks
+
+    def _run(self, uniforms: Tensor) -> Tensor:
+        """Run the engine; meanwhile rows may encode what they need next."""
+        assert self._engine is not None
+        if self._beside is None:
+            return self._engine.run(uniforms)
+        running = self._beside.submit(self._engine.run, uniforms)
+        try:
+            for row in self._seats:
+                if row is not None and not row.dropped:
+                    row.encode_ahead(uniforms.shape[-1])
+        finally:
+            samples = running.result()
+        return samples
 
     @torch.inference_mode()
     def _arrange(self) -> None:
@@ -255,7 +271,7 @@ class Batch(Iterator[list[AudioChunk]]):
         if not running:
             return
         n = min(min(row.span, row.left) for row in running)
-        if self._short_first and any(row.made < self._chunk for row in running):
+        if self._live and any(row.made < self._chunk for row in running):
             n = min(n, self._unit)
         if not self._exhausted or len(running) < len(self.rows):  # look again after a chunk
             n = min(n, max(self._unit, self._chunk // self._unit * self._unit))

@@ -121,6 +121,13 @@ class Row:
                 return False
         return True
 
+    @torch.inference_mode()
+    def encode_ahead(self, n_samples: int) -> None:
+        """Encode the next block, if it is needed after so many samples and has arrived."""
+        lacking = self.ready == self._handed and self.span <= n_samples
+        if self._blocks is not None and lacking and not self._complete:
+            self._encode_more()
+
     def frames(self) -> Tensor | None:
         """Return the frames that an engine needs from the next sample on; sets ``span``."""
         if self._blocks is None or self.known is None:

@@ -179,7 +179,7 @@ class Worker:
         if sampling.temperature not in self._batches:
             arrived: deque[Row] = deque()
             rows, waiting = self._limits.rows, _as_it_comes(arrived)
-            batch = Batch(self._model, sampling, waiting, rows, CHUNK_SAMPLES, short_first=True)
+            batch = Batch(self._model, sampling, waiting, rows, CHUNK_SAMPLES, live=True)
             self._batches[sampling.temperature] = batch, arrived
         batch, arrived = self._batches[sampling.temperature]
         arrived.append(row)
