@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import condition_rows, row_lengths
-from wavenet.generation.engines.base import Engine, GenerationState
+from wavenet.generation.engines.base import Engine
 from wavenet.generation.options import Sampling, SamplingOptions
 from wavenet.generation.randomness import row_seeds
 from wavenet.generation.refining import passes_of
-from wavenet.generation.rows import AudioChunk, Row
+from wavenet.generation.rows import AudioChunk, Row, joined
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import named_conditions
 from wavenet.values.integers import as_integer
@@ -314,7 +314,7 @@ class Batch(Iterator[list[AudioChunk]]):
     def _begin(self, seats: list[Row | None]) -> None:
         """Make an engine of the rows that run, and of empty ones while there may be more."""
         running = [row for row in seats if row is not None]
-        frames, start = _joined([running[0] if row is None else row for row in seats])
+        frames, start = joined([running[0] if row is None else row for row in seats])
         assert start is not None
         if self._engine is None:
             engine = self._sampling.start(self._model, frames, start, first_sample=self._hop)
@@ -338,13 +338,6 @@ class Batch(Iterator[list[AudioChunk]]):
         """Hand rows the frames that follow; all of them are new, or none is."""
         if rows:
             assert self._engine is not None
-            self._engine.replace(list(rows), *_joined(list(rows.values())), first_frame=1)
+            self._engine.replace(list(rows), *joined(list(rows.values())), first_frame=1)
         for row in rows.values():
             row.start = None
-
-
-def _joined(rows: list[Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
-    """The frames of rows, and the states from which they begin; None where there are none."""
-    frames = [part for row in rows if (part := row.frames()) is not None]
-    states = [row.start for row in rows if row.start is not None]
-    return frames or None, GenerationState.join(states) if states else None

@@ -183,3 +183,10 @@ def _handed_on(pieces: Iterable[Tensor | None], refiner: RowRefiner) -> Iterator
         if piece is not None:
             refiner.add_frames(piece.detach().float().cpu())
         yield piece
+
+
+def joined(rows: list[Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
+    """The frames of rows, and the states from which they begin; None where there are none."""
+    frames = [part for row in rows if (part := row.frames()) is not None]
+    states = [row.start for row in rows if row.start is not None]
+    return frames or None, GenerationState.join(states) if states else None
