@@ -189,6 +189,27 @@ def test_a_client_that_leaves_or_sends_nothing_frees_its_row(voice: WaveNet) -> 
         server.wait_for("wavenet_active_streams", 0)
 
 
+def test_a_stream_without_a_row_is_told_how_many_are_ahead_and_begins_after_them(
+    voice: WaveNet,
+) -> None:
+    with running(voice, Limits(rows=1, max_queue=2)) as server:
+        sockets = []
+        for ahead in range(3):
+            socket, facts = begun(server, "/stream", output_type="float32")
+            assert facts["ahead"] == ahead
+            sockets.append(socket)
+        with connect(server.url("/stream")) as fourth:
+            fourth.send("{}")
+            message, code = refused(fourth)
+        assert (message, code) == ("3 requests are running or waiting; try again later", 1013)
+        content = frames(mel_of(voice, 0.1))
+        for socket in reversed(sockets):  # the order in which they are sent does not matter
+            socket.send(content)
+            socket.send(END)
+        made = [rest(socket)[0] for socket in sockets]
+        assert all(np.array_equal(one, made[0]) for one in made)
+
+
 @pytest.fixture(scope="module")
 def amplifier() -> NamWaveNet:
     torch.manual_seed(0)

@@ -87,8 +87,11 @@ class Worker:
         """Whether jobs are taken and worked on."""
         return self._thread.is_alive() and not self._stopped
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> int:
         """Queue a job.
+
+        Returns:
+            How many jobs have to end before it begins.
 
         Raises:
             RequestError: if the queue is full, or the server is stopping.
@@ -104,6 +107,7 @@ class Worker:
                 )
             self._queue.append(job)
         self.wake()
+        return max(0, n_jobs + 1 - self._limits.rows)
 
     def wake(self) -> None:
         """Look again: a row may go on, or is no longer wanted."""
