@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from websockets.sync.client import ClientConnection, connect
 
 import wavenet
 from wavenet import WaveNet
+from wavenet.generation.engines.cpu import engine
+from wavenet.generation.threads import threads
 from wavenet.nam import NamWaveNet, preset
+from wavenet.serving import live
 from wavenet.serving.limits import Limits
 
 WAIT_S = 60.0  # a kernel may have to be compiled
@@ -124,6 +128,32 @@ def test_the_engine_is_ready_before_the_first_request(voice: WaveNet) -> None:
         assert server.metric("wavenet_active_streams") == 0
         assert server.metric("wavenet_samples_generated_total") == 0
         assert server.metric("wavenet_sampling_seconds_total") == 0
+
+
+def test_the_engine_has_all_threads_and_a_live_mel_one(
+    voice: WaveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another process keeps a core busy, a mel that threads share takes a hundred times."""
+    found: dict[str, set[int]] = {"mel": set(), "engine": set(), "frames": set()}
+
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            found[name].add(torch.get_num_threads())
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(live, "log_mel_rows", noted("mel", live.log_mel_rows))
+    monkeypatch.setattr(engine, "pack_weights", noted("engine", engine.pack_weights))
+    monkeypatch.setattr(voice, "condition_frames", noted("frames", voice.condition_frames))
+    with threads(2), running(voice) as server:
+        for temperature in (0.7, 0.8):
+            given = {"input": "audio", "input_type": "float32", "output_type": "float32"}
+            socket, _ = begun(server, "/stream", **given, temperature=temperature)
+            socket.send(tone(0.1).astype("<f4").tobytes())
+            socket.send(END)
+            assert len(rest(socket)[0]) == 1600
+    assert found == {"mel": {1}, "engine": {2}, "frames": {1}}
 
 
 def refused(socket: ClientConnection) -> tuple[str, int]:

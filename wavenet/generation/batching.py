@@ -224,6 +224,11 @@ class Batch(Iterator[list[AudioChunk]]):
         self._fits = model.input_projection.weight.device.type == "cpu"
         self._beside = ThreadPoolExecutor(1) if live and self._fits else None
 
+    @property
+    def begun(self) -> bool:
+        """Whether it has an engine, and that its threads."""
+        return self._engine is not None
+
     def __next__(self) -> list[AudioChunk]:
         """The next samples of the rows that run; an empty list where all of them wait."""
         if not self._left:

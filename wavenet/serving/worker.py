@@ -6,6 +6,7 @@ advances by a chunk in turn; between two chunks rows begin, end, wait and go on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,12 +14,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from wavenet.generation.batching import Batch
 from wavenet.generation.frames import BLOCK
 from wavenet.generation.options import Sampling
-from wavenet.generation.rows import Row
+from wavenet.generation.rows import AudioChunk, Row
+from wavenet.generation.threads import one_thread, threads
 from wavenet.model import WaveNet
 from wavenet.serving.limits import Limits, RequestError
 from wavenet.serving.metrics import Metrics
@@ -73,6 +76,9 @@ class Worker:
     def __init__(self, model: WaveNet, limits: Limits, metrics: Metrics, usual: Sampling) -> None:
         self._model, self._limits, self._metrics = model, limits, metrics
         self._usual, self.ready = usual, threading.Event()
+        # For the engines; all else is too small to be shared (`generation.threads`).
+        self._threads = torch.get_num_threads()
+        self._keeps = usual.engine.name == "cpu"
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
@@ -122,12 +128,13 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            self._warm_up()
-            while not self._stopped:
-                self._admit()
-                if not self._advance():
-                    self._wake.wait(_IDLE_S)
-                    self._wake.clear()
+            with one_thread():
+                self._warm_up()
+                while not self._stopped:
+                    self._admit()
+                    if not self._advance():
+                        self._wake.wait(_IDLE_S)
+                        self._wake.clear()
         finally:
             with self._lock:
                 self._stopped = True
@@ -146,7 +153,7 @@ class Worker:
             row.begin(self._usual, [given.pop("mel")[0]], given, None)
             batch = self._batch_for(row, self._usual)
             while batch.rows or not row.made:
-                next(batch)
+                self._next(batch)
         except (ValueError, RuntimeError, MemoryError) as error:
             logger.warning("serve: warming up failed: %s", " ".join(str(error).split()))
             self._batches.clear()
@@ -199,7 +206,7 @@ class Worker:
                 continue
             began = time.perf_counter()
             try:
-                chunks = next(batch)
+                chunks = self._next(batch)
             except (ValueError, RuntimeError, MemoryError) as error:
                 logger.warning("serve: a batch failed: %s", " ".join(str(error).split()))
                 self._fail(temperature)
@@ -211,6 +218,11 @@ class Worker:
             n_made = sum(len(chunk.samples) for chunk in chunks)
             self._metrics.made(n_made, time.perf_counter() - began)
         return made
+
+    def _next(self, batch: Batch) -> list[AudioChunk]:
+        """The next chunks of a batch, whose engine begins with all threads, and keeps them."""
+        with contextlib.nullcontext() if batch.begun and self._keeps else threads(self._threads):
+            return next(batch)
 
     def _deliver(self, job: Job | None, samples: Tensor, ended: bool) -> None:
         if job is None or job.output.cancelled:
