@@ -1,4 +1,4 @@
-"""Columns of the two integer tables that tell the compiled kernel of ``process`` what to run."""
+"""Columns of the integer tables that tell the compiled kernel of ``process`` what to run."""
 
 OUTPUTS = 4
 """Number of channels that a convolution computes at a time."""
@@ -40,3 +40,21 @@ N_COLUMNS = 25
 START, ROW, RATE_UP, RATE_DOWN = range(4)
 PLACE = 4
 """Their number: the kernel reads the table of buffers as one row."""
+
+# The numbers whose address the kernel gets: addresses of arrays, their sizes, and the two ends.
+(
+    TABLE,
+    N_STEPS,
+    PLACES,
+    WEIGHTS,
+    N_WEIGHTS,
+    DATA,
+    N_DATA,
+    POSITIONS,
+    CAPACITY,  # samples of the input that the buffers have room for
+    INPUT,  # buffer
+    N_INPUTS,  # its channels
+    OUTPUT,  # buffer of the first output
+    N_OUTPUTS,
+) = range(13)
+N_HEAD = 13
