@@ -84,9 +84,7 @@ class Executor:
         self._layout = Layout(graph, self._capacity)
         histories = list(flatten_state(state))
         self._batch = histories[0].shape[0] if histories else 1
-        self._memory = [
-            _Memory(self._layout, graph, self._capacity) for _ in range(self._batch)
-        ]
+        self._memory = [_Memory(self._layout, graph, self._capacity) for _ in range(self._batch)]
         self._output_shapes = [
             (buffer.channels, buffer.rate.numerator, buffer.rate.denominator)
             for buffer in graph.outputs
