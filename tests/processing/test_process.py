@@ -1,5 +1,7 @@
 """`process` gives the numbers of `stream`, compiled."""
 
+import copy
+import pickle
 import warnings
 
 import pytest
@@ -217,6 +219,31 @@ def test_processors_do_not_disturb_each_other() -> None:
     got = [(first(x[:1, :, i : i + 64]), second(x[1:, :, i : i + 64])) for i in range(0, 256, 64)]
     together = torch.cat([torch.cat(pair) for pair in got], -1)
     torch.testing.assert_close(together, block(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_copy_of_a_processor_goes_on_by_itself() -> None:
+    block = BLOCKS["amplifier"]
+    first = Processor(block, block.init_state(1))
+    x = torch.randn(1, 1, 192)
+    expected = Processor(block, block.init_state(1))(x)
+    first(x[..., :64])
+    for second in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        second(torch.randn(1, 1, 64))
+        second(torch.randn(1, 1, 64))
+    got = torch.cat([first(x[..., 64:128]), first(x[..., 128:])], -1)
+    torch.testing.assert_close(got, expected[..., 64:], rtol=0, atol=0)
+
+
+def test_a_chunk_of_the_same_shape_is_still_checked() -> None:
+    block = BLOCKS["conv"]
+    processor = Processor(block, block.init_state(1))
+    x = torch.randn(1, 3, 64)
+    processor(x)
+    with pytest.raises(ValueError, match="cond was given, but the block was built without"):
+        processor(x, torch.zeros(1, 1, 64))
+    again, double = (Processor(block, block.init_state(1)) for _ in range(2))
+    for given in (x, x, x.double(), x.transpose(1, 2).contiguous().transpose(1, 2)):
+        assert torch.equal(again(given), double(given.clone().float().contiguous()))
 
 
 def test_nothing_is_warned_of_when_all_is_compiled() -> None:

@@ -65,6 +65,7 @@ class Processor:
         self.module = module
         self._runner = _compiled(module, state) or _Streamed(module, state)
         self.compiled = not isinstance(self._runner, _Streamed)
+        self._run = self._runner.run
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Any:
         """``[B, in_channels, T]`` to the output of ``module.stream``.
@@ -73,10 +74,10 @@ class Processor:
             ValueError: if x or cond has a wrong shape.
         """
         if self.compiled:
-            return self._runner.run(x, cond)
+            return self._run(x, cond)
         self.module.check_call(x, cond)
         with torch.no_grad():
-            return self._runner.run(x, cond)
+            return self._run(x, cond)
 
     @property
     def state(self) -> State:

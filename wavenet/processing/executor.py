@@ -15,6 +15,9 @@ from wavenet.processing import CAPACITY, kernel, table
 from wavenet.processing.kernel import FLOAT_BYTES
 from wavenet.processing.layout import Layout
 
+_FLOAT32, _empty = torch.float32, torch.empty
+"""Looked up once: a chunk of a small network takes a few microseconds."""
+
 
 class _Memory:
     """Memory of one row: all floats, positions of its histories, and views of buffers.
@@ -25,7 +28,8 @@ class _Memory:
         capacity: largest number of samples of a chunk of the input.
 
     Attributes:
-        head: the numbers whose address the kernel gets.
+        address: of the numbers that the kernel gets.
+        run: the kernel.
         cond: of the conditioning, or None.
         others: of the outputs behind the first one.
     """
@@ -41,7 +45,7 @@ class _Memory:
         layout, graph = self.layout, self.graph
         self.cond = None if graph.cond is None else self._view(graph.cond)
         self.others = [self._view(buffer) for buffer in graph.outputs[1:]]
-        self.head = np.zeros(table.N_HEAD, np.int64)
+        head = np.zeros(table.N_HEAD, np.int64)
         for column, array in (
             (table.TABLE, layout.table),
             (table.PLACES, layout.buffers),
@@ -49,22 +53,27 @@ class _Memory:
             (table.DATA, self.data),
             (table.POSITIONS, self.positions),
         ):
-            self.head[column] = array.ctypes.data
-        self.head[table.N_STEPS] = len(layout.table)
-        self.head[table.N_WEIGHTS], self.head[table.N_DATA] = len(layout.weights), len(self.data)
-        self.head[table.CAPACITY] = self.capacity
+            head[column] = array.ctypes.data
+        head[table.N_STEPS] = len(layout.table)
+        head[table.N_WEIGHTS], head[table.N_DATA] = len(layout.weights), len(self.data)
+        head[table.CAPACITY] = self.capacity
         ends = graph.buffers[0], graph.outputs[0]
-        self.head[[table.INPUT, table.OUTPUT]] = [buffer.number for buffer in ends]
-        self.head[[table.N_INPUTS, table.N_OUTPUTS]] = [buffer.channels for buffer in ends]
-        self.address = self.head.ctypes.data
+        head[[table.INPUT, table.OUTPUT]] = [buffer.number for buffer in ends]
+        head[[table.N_INPUTS, table.N_OUTPUTS]] = [buffer.channels for buffer in ends]
+        self._head, self.address = head, head.ctypes.data
+        self.run = kernel.compiled()
 
     def _view(self, buffer: Buffer) -> np.ndarray:
         """View of a buffer, ``[channels, row]``."""
         start, row = self.layout.buffers[buffer.number, :2]
         return self.data[start : start + buffer.channels * row].reshape(buffer.channels, row)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what points to memory: a copy has its own."""
+        kept = "layout", "graph", "capacity", "data", "positions"
+        return {name: self.__dict__[name] for name in kept}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy has memory of its own."""
         self.__dict__.update(state)
         self._point()
 
@@ -104,14 +113,15 @@ class Executor:
         if (
             x.shape == self._shape
             and cond is None
-            and x.dtype is torch.float32
+            and x.dtype is _FLOAT32
             and x.is_cpu
             and x.is_contiguous()
         ):
             # Live audio: a chunk like the one before, which for a small network takes as long as
             # the checks of it.
-            y = torch.empty(*self._made)
-            kernel.run(self._memory[0].address, x.data_ptr(), y.data_ptr(), *self._sizes)
+            y = _empty(*self._made)
+            memory = self._memory[0]
+            memory.run(memory.address, x.data_ptr(), y.data_ptr(), *self._sizes)
             return y
         check_inputs(self._name, x, cond, *self._takes)
         if x.shape[0] != self._batch:
@@ -139,7 +149,7 @@ class Executor:
                 if held is not None and memory.cond is not None:
                     memory.cond[:, :size] = held[row, :, start : start + size]
                 y = made + FLOAT_BYTES * (start * up // down)
-                kernel.run(memory.address, given + FLOAT_BYTES * start, y, size, n, n_made)
+                memory.run(memory.address, given + FLOAT_BYTES * start, y, size, n, n_made)
                 if len(outputs) > 1:
                     self._copy_others(row, outputs, start, size)
             given += FLOAT_BYTES * n * x.shape[1]

@@ -9,9 +9,10 @@ most of the time.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from numba import carray
+from numba import carray, types
 
 from wavenet.nn import graph, graph_activations
 from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, NORMALIZE, SUBTRACT
@@ -211,3 +212,9 @@ def _make_run() -> Any:
 
 
 run = _make_run()
+
+
+@functools.cache
+def compiled() -> Any:
+    """Return ``run`` as compiled code that Python calls without looking at the arguments' types."""
+    return run.compile((types.int64,) * 6)
