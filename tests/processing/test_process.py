@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import wavenet
 from wavenet.nn import (
+    GRU,
+    LSTM,
     Causal,
     CausalConv1d,
     CausalConvTranspose1d,
@@ -62,6 +64,11 @@ def blocks() -> dict[str, Causal]:
                 CausalConvTranspose1d(3, 2, 5, stride=4),
                 CausalConv1d(2, 2, 3, dilation=2),
                 CausalConv1d(2, 1, 2, stride=2),
+            ),
+            "LSTM": LSTM(3, 5),
+            "LSTM of two layers without biases": LSTM(2, 20, num_layers=2, bias=False),
+            "LSTM between convolutions": Chain(
+                CausalConv1d(1, 16, 2, stride=2), LSTM(16, 16), CausalConv1d(16, 1, 3)
             ),
             "nested": Chain(
                 Chain(CausalConv1d(1, 4, 2), nn.ReLU()), nn.Sequential(nn.Conv1d(4, 2, 1))
@@ -182,6 +189,22 @@ def test_a_module_that_cannot_be_compiled_runs_through_stream_with_a_warning() -
     assert not processor.compiled
     x = torch.randn(1, 1, 20)
     torch.testing.assert_close(processor(x), chain(x).detach())
+
+
+@pytest.mark.parametrize(
+    ("replaced", "line"),
+    [
+        (nn.LSTM(1, 2, proj_size=1), "an LSTM with dropout, projections or two directions"),
+        (nn.GRU(1, 2), "a layer is a GRU, not a LSTM"),
+    ],
+)
+def test_another_recurrent_layer_is_not_compiled(replaced: nn.Module, line: str) -> None:
+    block = LSTM(1, 2)
+    block.rnn = replaced
+    with pytest.warns(UserWarning, match=line):
+        assert not Processor(block, block.init_state(1)).compiled
+    with pytest.warns(UserWarning, match="GRU is not compiled"):
+        Processor(GRU(1, 2), GRU(1, 2).init_state(1))
 
 
 def test_float64_runs_through_stream() -> None:

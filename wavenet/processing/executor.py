@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavenet.nn import Causal, State, flatten_state, unflatten_state
 from wavenet.nn.causal import check_inputs
-from wavenet.nn.graph import Buffer, Graph
+from wavenet.nn.graph import Buffer, Graph, Operation, Recurrence
 from wavenet.processing import CAPACITY, kernel, table
 from wavenet.processing.kernel import FLOAT_BYTES
 from wavenet.processing.layout import Layout
@@ -168,18 +168,35 @@ class Executor:
             output.numpy()[row, :, first:last] = buffer[:, : last - first]
 
     def state(self) -> State:
-        """The canonical state: the last ``past`` inputs of each convolution."""
+        """The canonical state: of a convolution its last ``past`` inputs."""
         tensors = []
         for memory in self._graph.memories:
-            operation = memory[0]
-            index = self._layout.row_of(operation)
-            past, n_in = operation.past, operation.source.channels
-            history = np.zeros((self._batch, n_in, past), np.float32)
-            for row in range(self._batch if past else 0):
-                position = self._memory[row].positions[index]
-                history[row] = self._history(row, index)[:, position : position + past]
-            tensors.append(torch.from_numpy(history))
+            values = [
+                np.array(self._units(row, memory))
+                if isinstance(memory, Recurrence)
+                else self._window(row, memory[0])
+                for row in range(self._batch)
+            ]
+            tensors.append(torch.from_numpy(np.array(values, np.float32)))
         return unflatten_state(self._state, iter(tensors))
+
+    def _window(self, row: int, operation: Operation) -> np.ndarray:
+        """The last inputs of a convolution, ``[in, past]``."""
+        past = operation.past
+        if not past:
+            return np.zeros((operation.source.channels, 0), np.float32)
+        index = self._layout.row_of(operation)
+        position = self._memory[row].positions[index]
+        return self._history(row, index)[:, position : position + past]
+
+    def _units(self, row: int, memory: Recurrence) -> list[np.ndarray]:
+        """Views of the hidden values or cells of each layer, ``[hidden]``."""
+        views = []
+        for layer in memory.layers:
+            entry = self._layout.table[self._layout.row_of(layer)]
+            start = entry[table.HISTORY] + memory.part * entry[table.HISTORY_ROW]
+            views.append(self._memory[row].data[start : start + entry[table.WIDTH]])
+        return views
 
     def _history(self, row: int, index: int) -> np.ndarray:
         """View of an operation's history, ``[in, row]``."""
@@ -188,13 +205,17 @@ class Executor:
         return self._memory[row].data[start : start + n_in * length].reshape(n_in, length)
 
     def _load(self, histories: list[Tensor]) -> None:
-        """Put the canonical state into the histories, at position 0."""
+        """Put the canonical state into the memory; histories are at position 0."""
         for memory, history in zip(self._graph.memories, histories, strict=True):
-            for operation in memory:
-                if operation.past:
-                    index = self._layout.row_of(operation)
-                    values = history.detach().float().numpy()
-                    for row in range(self._batch):
+            values = history.detach().float().numpy()
+            for row in range(self._batch):
+                if isinstance(memory, Recurrence):
+                    for view, one in zip(self._units(row, memory), values[row], strict=True):
+                        view[:] = one
+                    continue
+                for operation in memory:
+                    if operation.past:
+                        index = self._layout.row_of(operation)
                         self._history(row, index)[:, : operation.past] = values[row]
 
 

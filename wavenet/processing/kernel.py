@@ -15,10 +15,21 @@ from typing import Any
 from numba import carray, types
 
 from wavenet.nn import graph, graph_activations
-from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, NORMALIZE, SUBTRACT
+from wavenet.nn.graph import (
+    ADD,
+    CONV,
+    DECIMATE,
+    GATE,
+    INTERLEAVE,
+    LSTM,
+    MULTIPLY,
+    NORMALIZE,
+    SUBTRACT,
+)
 from wavenet.nn.graph_activations import PRELU, SNAKE
 from wavenet.processing.activations import activate
 from wavenet.processing.convolution import convolve, run_layer
+from wavenet.processing.recurrent import run_lstm
 from wavenet.processing.table import (
     CAPACITY,
     DATA,
@@ -147,6 +158,8 @@ def _run_steps(table, places, weights, data, positions, n):
             run_layer(op, data, weights, places, positions, length)
         elif op[KIND] == CONV:
             convolve(op, data, weights, places, positions, length)
+        elif op[KIND] == LSTM:
+            run_lstm(op, data, weights, places, length)
         elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
             _move(op, data, places, length)
         elif op[KIND] == NORMALIZE:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from wavenet.nn.graph import CONV, COPY, Buffer, Graph, Operation
+from wavenet.nn.graph import CONV, COPY, LSTM, Buffer, Graph, Operation
 from wavenet.processing import table
 from wavenet.processing.fusion import Step, fuse
 from wavenet.processing.table import OUTPUTS
@@ -114,6 +114,8 @@ class Layout:
         entry[table.HISTORY] = -1
         if operation.kind == CONV:
             self._fill_convolution(entry, row, operation)
+        if operation.kind == LSTM:
+            self._fill_recurrence(entry, operation)
         if step.mix is not None:
             entry[table.MIX], entry[table.MIX_IN] = step.mix.source.number, step.mix.source.channels
             entry[table.MIX_WEIGHT] = self._pack(_by_outputs(step.mix))
@@ -145,6 +147,15 @@ class Layout:
             entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size, length
             self.size += operation.source.channels * length
 
+    def _fill_recurrence(self, entry: np.ndarray, operation: Operation) -> None:
+        units = operation.target.channels
+        row = math.ceil(units / LANES) * LANES
+        entry[table.WIDTH] = units
+        entry[table.WEIGHT] = self._pack(_by_units(_weight(operation)[:, :, 0], row))
+        entry[table.BIAS] = self._pack(_by_units(_bias(operation)[:, None], row))
+        entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size, row
+        self.size += 3 * row
+
 
 def _weight(operation: Operation) -> np.ndarray:
     assert operation.weight is not None
@@ -171,6 +182,14 @@ def _by_channel(operation: Operation) -> np.ndarray:
     """Weights of a projection of at most ``OUTPUTS`` channels, ``[out, OUTPUTS]``."""
     weight = _weight(operation)[:, :, 0]
     return np.pad(weight, ((0, 0), (0, OUTPUTS - weight.shape[1])))
+
+
+def _by_units(values: np.ndarray, row: int) -> np.ndarray:
+    """Weights of four gates by register, ``[row / LANES, in, 4, LANES]``, zeros behind the last."""
+    units = len(values) // 4
+    full = np.zeros((4, row, values.shape[1]), np.float32)
+    full[:, :units] = values.reshape(4, units, -1)
+    return full.reshape(4, -1, LANES, values.shape[1]).transpose(1, 3, 0, 2)
 
 
 def _padded(n: int, multiple: int) -> int:

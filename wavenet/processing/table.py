@@ -3,7 +3,7 @@
 OUTPUTS = 4
 """Number of channels that a convolution computes at a time."""
 
-LAYER = 9
+LAYER = 30
 """Kind of a fused layer of at most ``OUTPUTS`` channels; other kinds are those of ``nn.graph``."""
 
 # Columns of the table of operations.
@@ -28,7 +28,7 @@ LAYER = 9
     MIX_IN,  # its channels; 0 for none
     MIX_WEIGHT,  # index of its packed weights
     ACTIVATION,  # kind of the activation of CONV and LAYER; 0 for none
-    WIDTH,  # of LAYER: channels, not rounded up
+    WIDTH,  # of LAYER: channels, not rounded up; of LSTM: units
     HEAD,  # of LAYER: buffer
     HEAD_ACCUMULATE,  # of LAYER: add to it instead of overwriting it
     RESIDUAL,  # of LAYER: index of the packed weights of its projection
