@@ -14,6 +14,7 @@ from wavenet.nn.graph import Buffer, Graph, Operation, Recurrence
 from wavenet.processing import CAPACITY, kernel, table
 from wavenet.processing.kernel import FLOAT_BYTES
 from wavenet.processing.layout import Layout
+from wavenet.simd.alignment import aligned
 
 _FLOAT32, _empty = torch.float32, torch.empty
 """Looked up once: a chunk of a small network takes a few microseconds."""
@@ -43,6 +44,7 @@ class _Memory:
     def _point(self) -> None:
         """Make the views, and the numbers that the kernel gets."""
         layout, graph = self.layout, self.graph
+        self.data = aligned(self.data)
         self.cond = None if graph.cond is None else self._view(graph.cond)
         self.others = [self._view(buffer) for buffer in graph.outputs[1:]]
         head = np.zeros(table.N_HEAD, np.int64)

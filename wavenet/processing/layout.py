@@ -11,6 +11,7 @@ from wavenet.nn.graph import CONV, COPY, LSTM, Buffer, Graph, Operation
 from wavenet.processing import table
 from wavenet.processing.fusion import Step, fuse
 from wavenet.processing.table import OUTPUTS
+from wavenet.simd.alignment import aligned
 from wavenet.simd.registers import LANES
 
 _CHUNKS_OF_HISTORY = 4
@@ -46,7 +47,7 @@ class Layout:
         self._place_buffers(graph)
         for row, step in enumerate(self.steps):
             self._fill(self.table[row], row, step)
-        self.weights = np.concatenate(self._packed)
+        self.weights = aligned(np.concatenate(self._packed))
 
     def row_of(self, operation: Operation) -> int:
         """Return the row of the table of an operation that is the first of its step."""
@@ -97,8 +98,9 @@ class Layout:
         return _padded(buffer.channels, OUTPUTS) * row, row
 
     def _pack(self, values: np.ndarray) -> int:
-        """Append weights; return the index of the first."""
-        self._packed.append(values.astype(np.float32).ravel())
+        """Append weights and zeros up to whole registers; return the index of the first."""
+        flat = values.astype(np.float32).ravel()
+        self._packed.append(np.pad(flat, (0, -len(flat) % LANES)))
         self._n_packed += len(self._packed[-1])
         return self._n_packed - len(self._packed[-1])
 
@@ -144,8 +146,10 @@ class Layout:
         if operation.past:
             chunk = math.ceil(self._capacity * operation.source.rate)
             length = _padded(operation.past + _CHUNKS_OF_HISTORY * chunk + 4 * LANES, 2 * LANES)
-            entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size, length
-            self.size += operation.source.channels * length
+            # The chunk behind the past begins at a whole register.
+            offset = -operation.past % LANES
+            entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size + offset, length
+            self.size += operation.source.channels * length + LANES
 
     def _fill_recurrence(self, entry: np.ndarray, operation: Operation) -> None:
         units = operation.target.channels

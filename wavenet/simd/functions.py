@@ -67,8 +67,8 @@ def exp(x):
 
 
 @inlined
-def tanh(x):
-    """tanh(x)."""
+def tanh_parts(x):
+    """Two numbers whose quotient is tanh(x); the second is from 1 to 241."""
     x = _clipped(x, -_TANH_END, _TANH_END)
     square = x * x
     p = fma(square, fill(1.5230401828603135e-08), fill(2.189464976254385e-05))
@@ -79,7 +79,14 @@ def tanh(x):
     q = fma(q, square, fill(0.02616444043815136))
     q = fma(q, square, fill(0.4677782356739044))
     q = fma(q, square, fill(1.0))
-    return x * p / q
+    return x * p, q
+
+
+@inlined
+def tanh(x):
+    """tanh(x)."""
+    over, under = tanh_parts(x)
+    return over / under
 
 
 @inlined
