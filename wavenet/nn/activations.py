@@ -42,8 +42,9 @@ FAST_TANH_ERROR = 0.0081
 def with_fast_tanh(module: Network) -> Network:
     """Return a copy of a network in which every ``nn.Tanh`` is a ``FastTanh``.
 
-    The copy is faster in ``wavenet.process`` and gives other numbers: each activation is off by at
-    most ``FAST_TANH_ERROR``. The gates of a WaveNet are no ``nn.Tanh``; they stay as they are.
+    The copy is a few percent faster in ``wavenet.process`` and gives other numbers: each activation
+    is off by at most ``FAST_TANH_ERROR``. The gates of a WaveNet are no ``nn.Tanh``; they stay as
+    they are.
 
     Args:
         module: any network; it is not changed.

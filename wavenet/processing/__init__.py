@@ -1,7 +1,7 @@
 """Live audio through causal blocks: ``process`` and ``Processor``.
 
 The same numbers as ``stream``, compiled for the CPU: fast enough for amplifier models, denoisers
-and other feed-forward networks in real time, with chunks of 32 to 512 samples.
+and other networks in real time, with chunks of 32 to 512 samples.
 """
 
 from __future__ import annotations

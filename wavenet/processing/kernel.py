@@ -4,7 +4,7 @@ All data is in one array of floats. A buffer has ``channels`` rows of the sample
 convolution with more than one tap has a history: rows in which the chunk is appended to the
 ``past`` samples before it; when a row is full, these are moved to its front. Rows are padded, so
 that the kernel may compute up to 31 samples too many. ``convolution`` has the operations that take
-most of the time.
+most of the time, ``recurrent`` the layers that go from sample to sample.
 """
 
 from __future__ import annotations
