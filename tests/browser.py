@@ -23,6 +23,8 @@ TIMEOUT_S = 60.0  # of one answer, on a busy machine
 _OPTIONS = (  # root, as containers have it, needs --no-sandbox
     *("--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    # A microphone that beeps, and no question whether it may be used.
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
     *("--mute-audio", "--autoplay-policy=no-user-gesture-required", "--disable-dev-shm-usage"),
 )
 

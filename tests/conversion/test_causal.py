@@ -45,6 +45,91 @@ class Applied(nn.Module):
         return self.function(self.conv(x))
 
 
+# --- axes and inputs -----------------------------------------------------------------------------
+
+
+class FeedForward(nn.Module):
+    """The block of FastSpeech (Ren et al. 2019): ``[B, T, C]``, transposed around convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out = nn.Conv1d(4, 8, 9, padding=4), nn.Conv1d(8, 4, 1)
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.out(F.relu(self.into(x.transpose(1, 2)))).transpose(1, 2)
+        return self.norm(x + y)
+
+
+class Subsampled(nn.Module):
+    """Strided and transposed convolutions of ``[B, T, C]``, and a gate over its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv1d(3, 6, 4, stride=2), nn.ConvTranspose1d(6, 3, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(F.gelu(self.down(F.pad(x.permute(0, 2, 1), (2, 0))))).permute(0, 2, 1)
+        return y * torch.softmax(x, dim=-1)
+
+
+class TimeFirst(nn.Module):
+    """An LSTM between projections, ``[T, B, C]``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.lstm, self.out = nn.Linear(3, 6), nn.LSTM(6, 7), nn.Linear(7, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.lstm(F.elu(self.into(x)))[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "axes", "delay"),
+    [(FeedForward, "BTC", 4), (Subsampled, "BTC", 2), (TimeFirst, "TBC", 0)],
+)
+def test_a_module_with_channels_last_is_a_block_with_channels_first(
+    kind: type[nn.Module], axes: str, delay: int
+) -> None:
+    torch.manual_seed(0)
+    module = kind().double()
+    block = causal(module, delay=True, axes=axes)
+    assert block.delay == delay
+    x = torch.randn(2, block.in_channels, 40, dtype=torch.float64)
+    to, back = ((2, 0, 1), (1, 2, 0)) if axes == "TBC" else ((0, 2, 1), (0, 2, 1))
+    with torch.no_grad():
+        theirs = module(x.permute(to)).permute(back)
+        ours = block(x)[..., block.first_column :]
+    first, n = 8, min(theirs.shape[-1], ours.shape[-1])
+    assert n > 30
+    assert (theirs[..., first:n] - ours[..., first:n]).abs().max() < EXACT
+    check_causal(block.double())
+
+
+def test_other_axes_and_further_inputs_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^axes='TCB' must be one of BCT, BTC, TBC$"):
+        causal(FeedForward(), axes="TCB")
+    with pytest.raises(ValueError, match=r"^into \(Conv1d, .*pass axes='BTC' if the module itself"):
+        causal(FeedForward(), delay=True)
+    with pytest.raises(ValueError, match=r"^0 \(Linear\) is linear over time; .*, or pass axes="):
+        causal(nn.Sequential(nn.Linear(3, 4), nn.Conv1d(3, 2, 1)))
+    with pytest.raises(
+        ValueError, match=r"^Conditioned takes 2 inputs, x, cond; a block takes one"
+    ):
+        causal(Conditioned())
+
+
+class Conditioned(nn.Module):
+    """A convolution and what is added to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.cond = nn.Conv1d(2, 4, 1), nn.Conv1d(3, 4, 1)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        return torch.tanh(self.conv(x) + self.cond(cond))
+
+
 # --- geometry -----------------------------------------------------------------------------------
 
 

@@ -103,6 +103,25 @@ def test_a_batch_of_rows_that_all_wait_makes_nothing_and_a_dropped_one_ends() ->
     assert all(chunks == [] for chunks in batch)  # the rest of its segment
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_the_first_chunks_of_a_live_row_are_short(live: bool) -> None:
+    model = voice("eager")
+    sampling = SamplingOptions(engine="eager").resolve(model, from_mel=True)
+    early, late = (begun(model, number, [mel_of(20, number)], Switch()) for number in range(2))
+    waiting = iter([early, *[None] * 4, late, *[None] * 9])
+    batch = Batch(model, sampling, waiting, 2, 3 * HOP, live)
+    chunks = [next(batch) for _ in range(8)]
+    hops = [len(made[0].samples) // HOP for made in chunks]
+    joined = next(i for i, made in enumerate(chunks) if len(made) == 2)
+    assert hops[:3] == ([1, 1, 1] if live else [3, 3, 1])  # frames are known four at once
+    assert hops[joined : joined + 2] == ([1, 1] if live else [1, 2])
+    expected = next(
+        iter(Batch(model, sampling, iter([begun(model, 0, [mel_of(20, 0)], Switch())]), 1, 30))
+    )
+    first = torch.cat([made[0].samples for made in chunks])[:30]
+    assert torch.allclose(first, expected[0].samples)
+
+
 def test_blocks_of_a_live_mel_wait_for_its_frames() -> None:
     model = voice("eager")
     mel = mel_of(12, 1).double()

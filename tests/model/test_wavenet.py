@@ -128,6 +128,26 @@ def test_the_parallel_pass_is_streaming_from_the_warm_state(name: str) -> None:
 
 
 @each_config
+@pytest.mark.parametrize("hooked", [False, True])
+def test_what_follows_silence_in_one_pass_has_the_bits_of_streaming_it(
+    name: str, hooked: bool
+) -> None:
+    model = build(name)
+    if hooked:
+        model.stack.register_forward_hook(
+            lambda module, inputs, answer: ((answer[0][0], 2 * answer[0][1]), answer[1])
+        )
+    given = {name: value[:1] for name, value in inputs(model).items() if name != "x"}
+    cond = model.condition(**given)
+    first = None if cond is None else cond[..., :1]
+    params, state = model.after_silence(first)
+    expected, after = model.stream(torch.zeros(1, 1, 1).double(), model.warm_state(1, first), first)
+    assert torch.equal(params, expected)
+    pairs = zip(flatten_state(state), flatten_state(after), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@each_config
 def test_silence_before_the_first_sample_changes_nothing(name: str) -> None:
     """A file begins where silence ends: `forward` is what follows an endless silence."""
     model = build(name)

@@ -90,13 +90,8 @@ def test_chunks_equal_the_whole_also_compiled(name: str, tmp_path: Path) -> None
             y, state = model.stream(chunk, state)
         pieces.append(y)
     torch.testing.assert_close(torch.cat(pieces, -1)[0, 0], whole, rtol=0, atol=PEER)
-    if "lstm" in name:
-        with pytest.warns(UserWarning, match="is not compiled"):
-            processor = Processor(model, model.warm_state(1))
-        assert not processor.compiled
-    else:
-        processor = Processor(model, model.warm_state(1))
-        assert processor.compiled
+    processor = Processor(model, model.warm_state(1))
+    assert processor.compiled
     got = torch.cat([processor(chunk) for chunk in x[None, None].split(64, dim=-1)], -1)[0, 0]
     torch.testing.assert_close(got, whole, rtol=0, atol=COMPILED)
 

@@ -1,5 +1,7 @@
 """`process` gives the numbers of `stream`, compiled."""
 
+import copy
+import pickle
 import warnings
 
 import pytest
@@ -8,6 +10,8 @@ from torch import Tensor, nn
 
 import wavenet
 from wavenet.nn import (
+    GRU,
+    LSTM,
     Causal,
     CausalConv1d,
     CausalConvTranspose1d,
@@ -60,6 +64,11 @@ def blocks() -> dict[str, Causal]:
                 CausalConvTranspose1d(3, 2, 5, stride=4),
                 CausalConv1d(2, 2, 3, dilation=2),
                 CausalConv1d(2, 1, 2, stride=2),
+            ),
+            "LSTM": LSTM(3, 5),
+            "LSTM of two layers without biases": LSTM(2, 20, num_layers=2, bias=False),
+            "LSTM between convolutions": Chain(
+                CausalConv1d(1, 16, 2, stride=2), LSTM(16, 16), CausalConv1d(16, 1, 3)
             ),
             "nested": Chain(
                 Chain(CausalConv1d(1, 4, 2), nn.ReLU()), nn.Sequential(nn.Conv1d(4, 2, 1))
@@ -182,6 +191,22 @@ def test_a_module_that_cannot_be_compiled_runs_through_stream_with_a_warning() -
     torch.testing.assert_close(processor(x), chain(x).detach())
 
 
+@pytest.mark.parametrize(
+    ("replaced", "line"),
+    [
+        (nn.LSTM(1, 2, proj_size=1), "an LSTM with dropout, projections or two directions"),
+        (nn.GRU(1, 2), "a layer is a GRU, not a LSTM"),
+    ],
+)
+def test_another_recurrent_layer_is_not_compiled(replaced: nn.Module, line: str) -> None:
+    block = LSTM(1, 2)
+    block.rnn = replaced
+    with pytest.warns(UserWarning, match=line):
+        assert not Processor(block, block.init_state(1)).compiled
+    with pytest.warns(UserWarning, match="GRU is not compiled"):
+        Processor(GRU(1, 2), GRU(1, 2).init_state(1))
+
+
 def test_float64_runs_through_stream() -> None:
     block = CausalConv1d(1, 2, 3).double()
     processor = Processor(block, block.init_state(1))
@@ -217,6 +242,31 @@ def test_processors_do_not_disturb_each_other() -> None:
     got = [(first(x[:1, :, i : i + 64]), second(x[1:, :, i : i + 64])) for i in range(0, 256, 64)]
     together = torch.cat([torch.cat(pair) for pair in got], -1)
     torch.testing.assert_close(together, block(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_copy_of_a_processor_goes_on_by_itself() -> None:
+    block = BLOCKS["amplifier"]
+    first = Processor(block, block.init_state(1))
+    x = torch.randn(1, 1, 192)
+    expected = Processor(block, block.init_state(1))(x)
+    first(x[..., :64])
+    for second in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        second(torch.randn(1, 1, 64))
+        second(torch.randn(1, 1, 64))
+    got = torch.cat([first(x[..., 64:128]), first(x[..., 128:])], -1)
+    torch.testing.assert_close(got, expected[..., 64:], rtol=0, atol=0)
+
+
+def test_a_chunk_of_the_same_shape_is_still_checked() -> None:
+    block = BLOCKS["conv"]
+    processor = Processor(block, block.init_state(1))
+    x = torch.randn(1, 3, 64)
+    processor(x)
+    with pytest.raises(ValueError, match="cond was given, but the block was built without"):
+        processor(x, torch.zeros(1, 1, 64))
+    again, double = (Processor(block, block.init_state(1)) for _ in range(2))
+    for given in (x, x, x.double(), x.transpose(1, 2).contiguous().transpose(1, 2)):
+        assert torch.equal(again(given), double(given.clone().float().contiguous()))
 
 
 def test_nothing_is_warned_of_when_all_is_compiled() -> None:

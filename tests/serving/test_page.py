@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,37 @@ def test_the_keyboard_plays_and_switches(tab: Browser) -> None:
     tab.wait_for(f"{pressed} === 'true'")
     tab.press("1")
     tab.wait_for(f"{pressed} === 'false' && {version(0)}.classList.contains('current')")
+
+
+def test_the_microphone_plays_through_the_amplifier_until_it_is_stopped(
+    tab: Browser, served_page: Server
+) -> None:
+    """The browser's microphone beeps; the keyboard starts and stops it, and nothing is left."""
+    shown = "document.getElementById('amp-live').getAttribute('aria-pressed')"
+    status = "document.getElementById('amp-status').textContent"
+    numbers = "document.getElementById('amp-numbers').textContent"
+    tab.run("document.activeElement.blur()")
+    for _ in range(2):
+        tab.press("a")
+        tab.wait_for(f"{shown} === 'true' && {numbers}.startsWith('48 kHz; microphone to loud')")
+        for level in ("in", "out"):
+            tab.wait_for(f"document.getElementById('amp-level-{level}').value > 0.001")
+        tab.press("a")
+        tab.wait_for(f"{shown} === 'false' && {status}.startsWith('Through headphones')")
+    deadline = time.monotonic() + 20
+    ended = b'wavenet_requests_total{endpoint="process",status="499"} 2.0'
+    while ended not in served_page.service.metrics.text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_amplifier_that_cannot_begin_says_why(tab: Browser) -> None:
+    status = "document.getElementById('amp-status').textContent"
+    tab.run("document.getElementById('amp-model').add(new Option('gone', 'gone'))")
+    tab.run("document.getElementById('amp-model').value = 'gone'")
+    tab.run("document.getElementById('amp-live').click()")
+    tab.wait_for(f"{status} === \"model='gone' must be one of amp\"")
+    assert tab.run("document.getElementById('amp-live').getAttribute('aria-pressed')") == "false"
 
 
 def test_the_run_shows_the_clips_of_its_steps(tab: Browser) -> None:

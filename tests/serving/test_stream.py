@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from websockets.sync.client import ClientConnection, connect
 
 import wavenet
 from wavenet import WaveNet
+from wavenet.generation.engines.cpu import engine
+from wavenet.generation.threads import threads
 from wavenet.nam import NamWaveNet, preset
+from wavenet.serving import live
 from wavenet.serving.limits import Limits
 
 WAIT_S = 60.0  # a kernel may have to be compiled
@@ -113,6 +118,44 @@ def test_a_stream_that_waits_keeps_its_state_while_others_run(
     assert np.array_equal(samples, rest(socket)[0])
 
 
+def test_the_engine_is_ready_before_the_first_request(voice: WaveNet) -> None:
+    """Compiling and packing happen while nobody waits; nothing of it is counted or heard."""
+    with running(voice) as server:
+        deadline = time.monotonic() + WAIT_S
+        while not json.loads(server.ask("GET", "/healthz")[1])["ready"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert server.metric("wavenet_active_streams") == 0
+        assert server.metric("wavenet_samples_generated_total") == 0
+        assert server.metric("wavenet_sampling_seconds_total") == 0
+
+
+def test_the_engine_has_all_threads_and_a_live_mel_one(
+    voice: WaveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another process keeps a core busy, a mel that threads share takes a hundred times."""
+    found: dict[str, set[int]] = {"mel": set(), "engine": set(), "frames": set()}
+
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            found[name].add(torch.get_num_threads())
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(live, "log_mel_rows", noted("mel", live.log_mel_rows))
+    monkeypatch.setattr(engine, "pack_weights", noted("engine", engine.pack_weights))
+    monkeypatch.setattr(voice, "condition_frames", noted("frames", voice.condition_frames))
+    with threads(2), running(voice) as server:
+        for temperature in (0.7, 0.8):
+            given = {"input": "audio", "input_type": "float32", "output_type": "float32"}
+            socket, _ = begun(server, "/stream", **given, temperature=temperature)
+            socket.send(tone(0.1).astype("<f4").tobytes())
+            socket.send(END)
+            assert len(rest(socket)[0]) == 1600
+    assert found == {"mel": {1}, "engine": {2}, "frames": {1}}
+
+
 def refused(socket: ClientConnection) -> tuple[str, int]:
     """The error, and the code of the end."""
     message = json.loads(socket.recv(WAIT_S))
@@ -174,6 +217,27 @@ def test_a_client_that_leaves_or_sends_nothing_frees_its_row(voice: WaveNet) -> 
         server.wait_for("wavenet_active_streams", 1)
         socket.close()
         server.wait_for("wavenet_active_streams", 0)
+
+
+def test_a_stream_without_a_row_is_told_how_many_are_ahead_and_begins_after_them(
+    voice: WaveNet,
+) -> None:
+    with running(voice, Limits(rows=1, max_queue=2)) as server:
+        sockets = []
+        for ahead in range(3):
+            socket, facts = begun(server, "/stream", output_type="float32")
+            assert facts["ahead"] == ahead
+            sockets.append(socket)
+        with connect(server.url("/stream")) as fourth:
+            fourth.send("{}")
+            message, code = refused(fourth)
+        assert (message, code) == ("3 requests are running or waiting; try again later", 1013)
+        content = frames(mel_of(voice, 0.1))
+        for socket in reversed(sockets):  # the order in which they are sent does not matter
+            socket.send(content)
+            socket.send(END)
+        made = [rest(socket)[0] for socket in sockets]
+        assert all(np.array_equal(one, made[0]) for one in made)
 
 
 @pytest.fixture(scope="module")

@@ -41,14 +41,30 @@ def test_exp_and_the_gate_are_accurate() -> None:
     assert np.all(np.abs(gates - exact) < 1e-6 * np.abs(exact) + 1e-30)
 
 
+def test_tanh_is_accurate() -> None:
+    @numba.njit
+    def apply(x, y):  # type: ignore[no-untyped-def]
+        for i in range(0, len(x), 16):
+            store(y, i, functions.tanh(load(x, i)))
+
+    x = np.concatenate([np.linspace(-20, 20, 1 << 18), np.geomspace(1e-30, 1, 1 << 16)])
+    x = x.astype(np.float32)
+    y = np.empty_like(x)
+    apply(x, y)
+    exact = np.tanh(x.astype(np.float64))
+    assert np.all(np.abs(y - exact) <= 3e-7 * np.abs(exact))
+    assert np.all(np.abs(y) <= 1)
+
+
 def test_what_is_no_number_stays_none() -> None:
     @numba.njit
     def apply(x, y):  # type: ignore[no-untyped-def]
         store(y, 0, functions.exp(load(x, 0)))
         store(y, 16, functions.gate(load(x, 0), fill(1.0)))
         store(y, 32, functions.gate(fill(1.0), load(x, 0)))
+        store(y, 48, functions.tanh(load(x, 0)))
 
-    x, y = np.full(16, np.nan, np.float32), np.zeros(48, np.float32)
+    x, y = np.full(16, np.nan, np.float32), np.zeros(64, np.float32)
     apply(x, y)
     assert np.isnan(y).all()
 

@@ -101,7 +101,7 @@ def _add_serving_arguments(measures: argparse._SubParsersAction[argparse.Argumen
     add_model(serve)
     add_weights(serve)
     for name, kind, default, text in (
-        ("rows", integer_up_to(1024), 8, "run this many streams at once"),
+        ("rows", integer_up_to(1024), 8, "let the server run this many rows, and as many streams"),
         ("seconds", number_up_to(600.0), 4.0, "of this many seconds of audio each"),
         ("rounds", integer_up_to(10_000), 3, "this many times"),
         (
@@ -115,6 +115,15 @@ def _add_serving_arguments(measures: argparse._SubParsersAction[argparse.Argumen
         serve.add_argument(
             f"--{name}", type=kind, default=default, metavar=metavar, help=f"{text} ({default:g})"
         )
+    serve.add_argument(
+        "--streams",
+        type=integer_up_to(1024),
+        metavar="N",
+        help="run this many streams at once (default: one for each row)",
+    )
+    serve.add_argument(
+        "--live", action="store_true", help="send frames as if they were spoken, not all at once"
+    )
 
 
 def _serve(options: argparse.Namespace) -> str:
@@ -122,8 +131,9 @@ def _serve(options: argparse.Namespace) -> str:
     from wavenet.cli.serve import require_extra
 
     require_extra()
-    if min(options.rows, options.rounds) < 1 or not options.seconds > 0:
-        raise ValueError("--rows, --rounds and --seconds must be above 0")
+    streams = options.rows if options.streams is None else options.streams
+    if min(options.rows, streams, options.rounds) < 1 or not options.seconds > 0:
+        raise ValueError("--rows, --streams, --rounds and --seconds must be above 0")
     load = Load(
         model=options.model,
         weights=options.weights,
@@ -131,6 +141,8 @@ def _serve(options: argparse.Namespace) -> str:
         seconds=options.seconds,
         rounds=options.rounds,
         misbehaving_s=options.misbehaving,
+        streams=options.streams,
+        live=options.live,
     )
     return str(measure_serving(load))
 

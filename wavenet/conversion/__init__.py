@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,14 +23,20 @@ from wavenet.conversion.signals import Refusal, Signal
 from wavenet.conversion.tracing import ShortTensors, Tracer, describe
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.delay import Delay
+from wavenet.values.text import short
 
 __all__ = ["CausalNetwork", "Refusal", "causal"]
 
+_AXES = ("BCT", "BTC", "TBC")
 _CHANNELS = ("in_channels", "num_features", "input_size", "in_features")
 
 
 def causal(
-    module: nn.Module, *, delay: bool = False, in_channels: int | None = None
+    module: nn.Module,
+    *,
+    delay: bool = False,
+    in_channels: int | None = None,
+    axes: str = "BCT",
 ) -> CausalNetwork:
     """Turn an ordinary module of convolutions into a causal block with the same weights.
 
@@ -50,18 +57,23 @@ def causal(
     where it pads otherwise, the first columns may differ: those that the padding touches.
 
     Args:
-        module: what takes and returns one tensor ``[B, C, T]``.
+        module: what takes and returns one tensor ``[B, C, T]``, or with other ``axes``.
         delay: whether a window that looks ahead, as of a convolution that is padded on both sides,
             becomes a delay of the output, ``block.delay``. Branches that are joined are aligned.
         in_channels: C; default, that of the first layer.
+        axes: the order in which the module takes them: ``BCT``, ``BTC`` or ``TBC``. The block takes
+            and returns ``[B, C, T]`` always.
 
     Raises:
         Refusal: a ValueError of one line that names the layer and says why, if the module cannot be
             causal, or only with a delay.
+        ValueError: for other axes.
         TypeError: if it is no module.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is a {type(module).__name__}; pass an nn.Module")
+    if axes not in _AXES:
+        raise ValueError(f"axes={short(axes)} must be one of {', '.join(_AXES)}")
     original, module = module, _copy(module).eval()
     names = {part: name for name, part in module.named_modules()}
     for part, name in names.items():
@@ -77,7 +89,7 @@ def causal(
         stack.enter_context(torch.no_grad())
         stack.enter_context(parametrize.cached())
         stack.enter_context(_watched(tracer, module))
-        output = _run(tracer, module, channels)
+        output = _run(tracer, module, channels, tuple(axes))
     for task in tracer.tasks:
         task()
     block = _network(tracer, output, channels)
@@ -87,13 +99,19 @@ def causal(
     return block.train(original.training)
 
 
-def _run(tracer: Tracer, module: nn.Module, channels: int) -> Signal:
+def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]) -> Signal:
     """Run the module; return its output."""
     if isinstance(module, Causal):
         raise Refusal(f"{type(module).__name__} is a causal block already")
+    inputs = _inputs(module)
+    if len(inputs) > 1:
+        raise Refusal(
+            f"{describe(module)} takes {len(inputs)} inputs, {', '.join(inputs)}; a block takes "
+            "one signal: convert a module around it that keeps the others fixed"
+        )
     floats = (one for one in module.parameters() if one.is_floating_point())
     first = next(floats, None)
-    x = tracer.input(channels, None if first is None else first.dtype)
+    x = tracer.input(channels, None if first is None else first.dtype, axes)
     tracer.owners.append(module)
     try:
         with ShortTensors(tracer):
@@ -102,10 +120,21 @@ def _run(tracer: Tracer, module: nn.Module, channels: int) -> Signal:
         raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise tracer.refusal(f"cannot be run on [B, {channels}, T]: {reason}") from error
+        sizes = ", ".join(str(channels) if axis == "C" else axis for axis in axes)
+        raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}") from error
     if isinstance(output, Signal):
         return output
     raise tracer.refusal(f"returns a {type(output).__name__}; a block returns one signal")
+
+
+def _inputs(module: nn.Module) -> list[str]:
+    """Names of the inputs that have to be given."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # of a compiled module
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [one.name for one in parameters if one.kind in positional and one.default is one.empty]
 
 
 def _network(tracer: Tracer, output: Signal, channels: int) -> CausalNetwork:

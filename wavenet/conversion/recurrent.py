@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.conversion.onset import delayed_layers
-from wavenet.conversion.signals import Call, Signal
+from wavenet.conversion.signals import OTHER_AXES, Call, Signal
 from wavenet.conversion.tracing import Tracer
 from wavenet.nn.recurrent import GRU, LSTM
 
@@ -55,6 +55,6 @@ def _check(tracer: Tracer, rnn: nn.LSTM | nn.GRU, x: Any, hx: Any) -> None:
         raise tracer.refusal("is given a first state; a stream begins with zeros")
     if not isinstance(x, Signal) or x.axes != expected:
         order = ", ".join(expected)
-        raise tracer.refusal(f"takes its input as [{order}]; transpose it before")
+        raise tracer.refusal(f"takes its input as [{order}]; transpose it before, {OTHER_AXES}")
     if x.channels != rnn.input_size:
         raise tracer.refusal(f"takes {rnn.input_size} channels, but gets {x.channels}")

@@ -36,6 +36,8 @@ NOMINAL_SAMPLES = 2**10 * 3**3 * 5**2 * 7 * 11
 LONGEST_CONSTANT = 2**16
 """Largest size of a tensor that a module makes while it runs."""
 BATCH = 2
+OTHER_AXES = "or pass axes='BTC' if the module itself takes [B, T, C]"
+"""Second remedy where axes come in an order that a layer cannot be converted with."""
 
 
 VIEWS = (

@@ -83,11 +83,14 @@ class Tracer:
 
     # --- the run ----------------------------------------------------------------------------------
 
-    def input(self, channels: int, dtype: torch.dtype | None) -> Signal:
-        """Return the signal that the module takes."""
+    def input(
+        self, channels: int, dtype: torch.dtype | None, axes: tuple[str, ...] = CANONICAL
+    ) -> Signal:
+        """Return the signal that the module takes, with its axes in this order."""
         self.channels.append(channels)
-        shape = torch.empty(BATCH, channels, NOMINAL_SAMPLES, device="meta", dtype=dtype)
-        return self._signal(shape, 0, Timing(), CANONICAL)
+        sizes = {"B": BATCH, "C": channels, "T": NOMINAL_SAMPLES}
+        shape = torch.empty([sizes[axis] for axis in axes], device="meta", dtype=dtype)
+        return self._signal(shape, 0, Timing(), axes)
 
     def call(self, call: Call) -> Any:
         """Note a call of a function of torch; return its result.

@@ -8,17 +8,18 @@ their own. The samples of an utterance are those that ``generate`` makes of it a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from wavenet.generation.arguments import condition_rows, row_lengths
-from wavenet.generation.engines.base import Engine, GenerationState
+from wavenet.generation.engines.base import Engine
 from wavenet.generation.options import Sampling, SamplingOptions
 from wavenet.generation.randomness import row_seeds
 from wavenet.generation.refining import passes_of
-from wavenet.generation.rows import AudioChunk, Row
+from wavenet.generation.rows import AudioChunk, Row, joined
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import named_conditions
 from wavenet.values.integers import as_integer
@@ -213,6 +214,8 @@ class Batch(Iterator[list[AudioChunk]]):
         waiting: the rows, each begun; the next one is taken when there is a place.
         size: most rows at once.
         chunk_samples: of each row, that are made between two looks at what waits.
+        live: whether somebody waits for the samples: chunks are as short as can be while a row has
+            made less than one, and on the CPU frames are encoded while the engine runs.
 
     Attributes:
         rows: that have a place, running or waiting for what they need.
@@ -225,8 +228,10 @@ class Batch(Iterator[list[AudioChunk]]):
         waiting: Iterator[Row | None],
         size: int,
         chunk_samples: int,
+        live: bool = False,
     ) -> None:
         self._model, self._waiting, self._sampling = model, waiting, sampling
+        self._live = live
         self._hop = 0 if model.config.local is None else model.frame_lift.hop_samples
         self._unit, self._chunk, self._size = self._hop or _UNIT, chunk_samples, size
         self.rows: list[Row] = []
@@ -236,6 +241,12 @@ class Batch(Iterator[list[AudioChunk]]):
         self._left = 0  # samples until rows may change
         # An idle row costs nothing on a GPU, where a new engine has to be recorded.
         self._fits = model.input_projection.weight.device.type == "cpu"
+        self._beside = ThreadPoolExecutor(1) if live and self._fits else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has an engine, and that its threads."""
+        return self._engine is not None
 
     def __next__(self) -> list[AudioChunk]:
         """The next samples of the rows that run; an empty list where all of them wait."""
@@ -247,7 +258,7 @@ class Batch(Iterator[list[AudioChunk]]):
         n = min(self._chunk, self._left)
         idle = torch.full((1, self._model.distribution.uniforms_per_sample, n), 0.5)
         given = [idle if row is None else row.uniforms.take(n) for row in self._seats]
-        samples = self._engine.run(torch.cat(given))
+        samples = self._run(torch.cat(given))
         self._left -= n
         chunks = []
         for place, row in enumerate(self._seats):
@@ -257,6 +268,20 @@ class Batch(Iterator[list[AudioChunk]]):
                     self.rows.remove(row)
                     self._seats[place] = None
         return chunks
+
+    def _run(self, uniforms: Tensor) -> Tensor:
+        """Run the engine; meanwhile rows may encode what they need next."""
+        assert self._engine is not None
+        if self._beside is None:
+            return self._engine.run(uniforms)
+        running = self._beside.submit(self._engine.run, uniforms)
+        try:
+            for row in self._seats:
+                if row is not None and not row.dropped:
+                    row.encode_ahead(uniforms.shape[-1])
+        finally:
+            samples = running.result()
+        return samples
 
     @torch.inference_mode()
     def _arrange(self) -> None:
@@ -270,6 +295,8 @@ class Batch(Iterator[list[AudioChunk]]):
         if not running:
             return
         n = min(min(row.span, row.left) for row in running)
+        if self._live and any(row.made < self._chunk for row in running):
+            n = min(n, self._unit)
         if not self._exhausted or len(running) < len(self.rows):  # look again after a chunk
             n = min(n, max(self._unit, self._chunk // self._unit * self._unit))
         self._left = -(-int(n) // self._unit) * self._unit
@@ -311,7 +338,7 @@ class Batch(Iterator[list[AudioChunk]]):
     def _begin(self, seats: list[Row | None]) -> None:
         """Make an engine of the rows that run, and of empty ones while there may be more."""
         running = [row for row in seats if row is not None]
-        frames, start = _joined([running[0] if row is None else row for row in seats])
+        frames, start = joined([running[0] if row is None else row for row in seats])
         assert start is not None
         if self._engine is None:
             engine = self._sampling.start(self._model, frames, start, first_sample=self._hop)
@@ -335,13 +362,6 @@ class Batch(Iterator[list[AudioChunk]]):
         """Hand rows the frames that follow; all of them are new, or none is."""
         if rows:
             assert self._engine is not None
-            self._engine.replace(list(rows), *_joined(list(rows.values())), first_frame=1)
+            self._engine.replace(list(rows), *joined(list(rows.values())), first_frame=1)
         for row in rows.values():
             row.start = None
-
-
-def _joined(rows: list[Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
-    """The frames of rows, and the states from which they begin; None where there are none."""
-    frames = [part for row in rows if (part := row.frames()) is not None]
-    states = [row.start for row in rows if row.start is not None]
-    return frames or None, GenerationState.join(states) if states else None

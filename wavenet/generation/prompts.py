@@ -58,12 +58,11 @@ def process_prompt(
         prompt: None for silence alone.
     """
     like = model.input_projection.weight
-    held = _conditioning(model, frames, 0, 1)
-    with one_thread():
-        state = model.warm_state(1, held)
+    with one_thread():  # the lift, too: its product is small, and threads would wait for each other
+        held = _conditioning(model, frames, 0, 1)
         if prompt is None:
-            params, state = model.stream(torch.zeros(1, 1, 1).to(like), state, held)
-            return params[..., -1:], state
+            return model.after_silence(held)
+        state = model.warm_state(1, held)
     begin = 0
     params = like.new_zeros(1, model.distribution.n_params, 1)
     for piece in _of_equal_length(prompt.pieces()):

@@ -58,6 +58,7 @@ class Row:
         span: samples for which the engine has its frames.
         start: the state to begin from, until an engine has it; None before the first frame is
             known.
+        made: samples so far, of the network.
         known: conditioning ``[C, n]``, from the frame before the next sample on; in front of the
             first frame and behind the last one, that frame again. One column where it is constant,
             None where there is none.
@@ -79,6 +80,7 @@ class Row:
         per_sample = model.distribution.uniforms_per_sample
         self.uniforms = UniformSource([seed], per_sample, shaping=noise_shaping)
         self.left, self.span, self._handed = math.inf, 0.0, 0  # frames of the span
+        self.made = 0
         self.dropped = self._complete = False
         self.start = self.known = None
         self._blocks: Iterator[Tensor | None] | None = None
@@ -125,6 +127,13 @@ class Row:
                 return False
         return True
 
+    @torch.inference_mode()
+    def encode_ahead(self, n_samples: int) -> None:
+        """Encode the next block, if it is needed after so many samples and has arrived."""
+        lacking = self.ready == self._handed and self.span <= n_samples
+        if self._blocks is not None and lacking and not self._complete:
+            self._encode_more()
+
     def frames(self) -> Tensor | None:
         """Return the frames that an engine needs from the next sample on; sets ``span``."""
         if self._blocks is None or self.known is None:
@@ -138,6 +147,7 @@ class Row:
     def take(self, samples: Tensor) -> AudioChunk:
         """Consume the network's next samples ``[n]``; return those wanted, or refined by now."""
         self.span -= len(samples)
+        self.made += len(samples)
         samples = samples[: int(min(len(samples), self.left))]
         self.left -= len(samples)
         if self._refiner is not None:
@@ -179,3 +189,10 @@ def _handed_on(pieces: Iterable[Tensor | None], refiner: RowRefiner) -> Iterator
         if piece is not None:
             refiner.add_frames(piece.detach().float().cpu())
         yield piece
+
+
+def joined(rows: list[Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
+    """The frames of rows, and the states from which they begin; None where there are none."""
+    frames = [part for row in rows if (part := row.frames()) is not None]
+    states = [row.start for row in rows if row.start is not None]
+    return frames or None, GenerationState.join(states) if states else None

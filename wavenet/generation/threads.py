@@ -14,11 +14,18 @@ import torch
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread within this block, or within the function that it decorates."""
+def threads(n: int) -> Iterator[None]:
+    """Let torch use n threads for what this thread does within this block."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(n)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within this block, or within the function that it decorates."""
+    with threads(1):
+        yield

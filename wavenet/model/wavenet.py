@@ -39,6 +39,7 @@ from wavenet.nn import (
     UpsamplingEncoder,
 )
 from wavenet.nn.causal import require_causal, stream_child
+from wavenet.nn.exact import difference
 from wavenet.nn.hooks import has_hooks
 
 
@@ -171,11 +172,37 @@ class WaveNet(Shared, Causal):
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Return the states of the layers after periodic input x; ``Causal.settle``."""
+        inputs, _, states = self._settled_input(x, cond)
+        return (*states, self.stack.settle(inputs, self._of_stack(cond)))
+
+    def after_silence(self, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """Params of the first sample ``[B, P, 1]``, and the state from which it is drawn.
+
+        What ``stream`` returns for one sample of silence from ``warm_state``, in one pass instead
+        of two where model and stack are exactly the classes of this package.
+
+        Args:
+            cond: the conditioning, held during the silence, ``[B, cond_channels, 1]``; None for a
+                model without any, and then B is 1.
+        """
+        x = torch.zeros(1 if cond is None else cond.shape[0], 1, 1, **self._factory(None, None))
+        others = difference(self, WaveNet, "model") or difference(self.stack, DilatedStack, "stack")
+        if others is not None:
+            return self.stream(x, self.warm_state(x.shape[0], cond), cond)
+        self.check_call(x, cond)
+        inputs, place, states = self._settled_input(x, cond)
+        (_, skip_sum), after = self.stack.settled(inputs, self._of_stack(cond))
+        return self.params_of(Hidden(skip_sum, *place)), (*states, after)
+
+    def _settled_input(
+        self, x: Tensor, cond: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], State]:
+        """``project_input`` of periodic input x after endless repetitions of it."""
+        columns = self._of_predictor(cond)
         states: State = ()
         if self.predictor is not None:
-            states = (self.predictor.settle(x, self._of_predictor(cond)),)
-        inputs = self.project_input(x, states, self._of_predictor(cond))[0]
-        return (*states, self.stack.settle(inputs, self._of_stack(cond)))
+            states = (self.predictor.settle(x, columns),)
+        return self.project_input(x, states, columns)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.

@@ -199,6 +199,11 @@ class NamLSTM(NamModel):
         y, after = super().stream(x, state, cond)
         return self.head(y), after
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append the layers, and the head."""
+        (y,) = graph.module(self.body, buffers)
+        return (graph.projection(self.head, y),)
+
     def file_config(self) -> dict[str, Any]:
         """Return ``config`` of the file."""
         keys = ("input_size", "hidden_size", "num_layers")

@@ -12,9 +12,11 @@ operations in its method ``lower``; there are a few kinds, which a compiled kern
     ADD, SUBTRACT, MULTIPLY    the target by the source, sample by sample
     NORMALIZE   each sample over its channels; the settings are eps, 1 to subtract the mean or 0,
                 then a weight per channel, then a bias per channel
+    LSTM        a layer, sample after sample
     TANH ...    activations, each sample by itself; see ``graph_activations``
 
-The history of a convolution is its last ``past`` inputs: the state that ``stream`` returns.
+The history of a convolution is its last ``past`` inputs: the state that ``stream`` returns. Of an
+LSTM the state is hidden values and cells.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from wavenet.nn.hooks import has_hooks
 
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
-NORMALIZE = 8
+NORMALIZE, LSTM = 8, 9
 MAX_DENSE = 1 << 22
 """Largest number of weights of one dense convolution; zeros between its groups count."""
 
@@ -60,8 +62,9 @@ class Operation:
         kind: one of the constants above.
         source: buffer that is read.
         target: buffer that is written.
-        weight: of CONV, ``[out, in, taps]``, dense.
-        bias: of CONV, ``[out]``.
+        weight: of CONV, ``[out, in, taps]``, dense; of LSTM, of its inputs and then of its hidden
+            values, ``[4 hidden, in + hidden, 1]``, the gates in the order of torch.
+        bias: of CONV, ``[out]``; of LSTM, ``[4 hidden]``.
         dilation: of CONV.
         accumulate: CONV adds to the target instead of overwriting it.
         factor: of DECIMATE and INTERLEAVE.
@@ -86,6 +89,19 @@ class Operation:
         return 0 if self.weight is None else (self.weight.shape[2] - 1) * self.dilation
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """A tensor of the state of LSTM layers, ``[B, layers, hidden]``.
+
+    Attributes:
+        layers: the operations, in order.
+        part: 0 for the hidden values, 1 for the cells.
+    """
+
+    layers: tuple[Operation, ...]
+    part: int
+
+
 @dataclass
 class Graph:
     """The operations of a module; made by ``Graph.of``, filled by the ``lower`` of its blocks.
@@ -95,15 +111,15 @@ class Graph:
         operations: in order.
         outputs: the buffers that the module returns.
         cond: buffer of the conditioning, if the module takes one.
-        memories: for each convolution of the module, in the order of its state, the operations that
-            keep its history.
+        memories: for each tensor of the module's state, in order, the operations that keep it: of a
+            convolution's, all those that have its history.
     """
 
     buffers: list[Buffer] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     outputs: tuple[Buffer, ...] = ()
     cond: Buffer | None = None
-    memories: list[list[Operation]] = field(default_factory=list)
+    memories: list[list[Operation] | Recurrence] = field(default_factory=list)
 
     @classmethod
     def of(cls, module: Any) -> Graph:

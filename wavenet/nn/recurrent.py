@@ -6,13 +6,16 @@ Their state is not a window of the input but a summary of all of it, so no numbe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from wavenet.nn.bases import Unbounded
 from wavenet.nn.causal import check_positive
+from wavenet.nn.exact import difference
+from wavenet.nn.graph import LSTM as LSTM_LAYER
+from wavenet.nn.graph import Buffer, Graph, NotCompilable, Recurrence
 from wavenet.nn.state import State, flatten_state
 
 SETTLING_SAMPLES = 48_000
@@ -127,6 +130,31 @@ class LSTM(_Recurrent):
 
     _kind = nn.LSTM
     _n_tensors = 2
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append an operation for each layer.
+
+        Raises:
+            NotCompilable: if ``rnn`` was replaced by another module than the block made.
+        """
+        (x,) = buffers
+        rnn = cast(Any, self.rnn)
+        found = difference(rnn, nn.LSTM, "a layer")
+        if found is not None or rnn.bidirectional or rnn.proj_size or rnn.dropout:
+            raise NotCompilable(found or "an LSTM with dropout, projections or two directions")
+        layers = []
+        for i in range(self.num_layers):
+            parts = [getattr(rnn, f"weight_{name}_l{i}").detach() for name in ("ih", "hh")]
+            bias = torch.zeros(4 * self.out_channels)
+            if rnn.bias:
+                for name in ("ih", "hh"):
+                    bias = bias + getattr(rnn, f"bias_{name}_l{i}").detach()
+            y = graph.buffer(self.out_channels, x.rate)
+            weight = torch.cat(parts, dim=1)[:, :, None].numpy()
+            layers.append(graph.add(LSTM_LAYER, x, y, weight=weight, bias=bias.numpy()))
+            x = y
+        graph.memories += [Recurrence(tuple(layers), part) for part in range(self._n_tensors)]
+        return (x,)
 
 
 class GRU(_Recurrent):

@@ -185,11 +185,20 @@ class DilatedStack(Causal):
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Settle block after block."""
+        return self.settled(x, cond)[1]
+
+    def settled(self, x: Tensor, cond: Tensor | None = None) -> tuple[Any, State]:
+        """``((y, skip_sum), state)``: the answer to x after endless repetitions of x.
+
+        In one pass: what a settled block answers is what the next one settles to.
+        """
+        skip_sum: Tensor | None = None
         states: list[State] = []
         for block in self._blocks():
-            states.append(block.settle(x, cond))
-            (x, _), _ = stream_child(block, x, states[-1], cond)
-        return tuple(states)
+            (x, skip), after = stream_child(block, x, block.settle(x, cond), cond)
+            skip_sum = skip if skip_sum is None else skip_sum + skip
+            states.append(after)
+        return (x, skip_sum), tuple(states)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """``((y, skip_sum), state')``; see ``Causal.stream``."""

@@ -1,7 +1,7 @@
 """Live audio through causal blocks: ``process`` and ``Processor``.
 
 The same numbers as ``stream``, compiled for the CPU: fast enough for amplifier models, denoisers
-and other feed-forward networks in real time, with chunks of 32 to 512 samples.
+and other networks in real time, with chunks of 32 to 512 samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.nn import Causal, State
-from wavenet.nn.causal import check_inputs, require_causal
+from wavenet.nn.causal import require_causal
 from wavenet.nn.graph import Graph, NotCompilable
 
 CAPACITY = 128
@@ -81,8 +81,7 @@ class Processor:
         self.module = module
         self._runner = _compiled(module, state) or _Streamed(module, state)
         self.compiled = not isinstance(self._runner, _Streamed)
-        # Read once: a Chain asks all its blocks, which takes as long as some samples do.
-        self._takes = module.in_channels, module.step, module.cond_channels
+        self._run = self._runner.run
 
     def __call__(self, x: Tensor, cond: Tensor | None = None) -> Any:
         """``[B, in_channels, T]`` to the output of ``module.stream``.
@@ -91,11 +90,10 @@ class Processor:
             ValueError: if x or cond has a wrong shape.
         """
         if self.compiled:
-            check_inputs(type(self.module).__name__, x, cond, *self._takes)
-            return self._runner.run(x, cond)
+            return self._run(x, cond)
         self.module.check_call(x, cond)
         with torch.no_grad():
-            return self._runner.run(x, cond)
+            return self._run(x, cond)
 
     @property
     def state(self) -> State:

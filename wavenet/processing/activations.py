@@ -32,8 +32,8 @@ from wavenet.nn.graph_activations import (
     TANH,
 )
 from wavenet.simd.compiling import inlined
-from wavenet.simd.functions import exp, exp_parts
-from wavenet.simd.registers import add_exponent, fill, fma, maximum, minimum, where_less
+from wavenet.simd.functions import exp, tanh
+from wavenet.simd.registers import fill, fma, maximum, minimum, where_less
 
 FUSED = (TANH, FAST_TANH, SIGMOID, RELU, LEAKY_RELU)
 """Activations that a convolution applies before it stores its result; ReLU has slope 0."""
@@ -45,15 +45,6 @@ _ROUNDING = 12582912.0  # 1.5 * 2**23: adding it rounds to the nearest whole num
 _INVERSE_PI = 0.3183098861837907
 _PI_HIGH = 3.140625  # n * this is exact
 _PI_LOW = 9.67653589793e-4
-
-
-@inlined
-def _tanh(x):
-    x = maximum(minimum(x, fill(9.0)), fill(-9.0))
-    shifted, less_one = exp_parts(x + x)
-    power = add_exponent(fill(1.0), shifted)
-    p = fma(power, less_one, power - fill(1.0))
-    return p / (p + fill(2.0))
 
 
 @inlined
@@ -102,7 +93,7 @@ def _snake(x, alpha):
 def activate(kind, x, s0, s1, s2, s3):
     zero, one = fill(0.0), fill(1.0)
     if kind == TANH:
-        return _tanh(x)
+        return tanh(x)
     if kind == SIGMOID:
         return _sigmoid(x)
     if kind == RELU:
@@ -143,7 +134,7 @@ def activate(kind, x, s0, s1, s2, s3):
         return x * maximum(minimum(x + fill(3.0), fill(6.0)), zero) / fill(6.0)
     if kind == GELU:
         inner = fill(_GELU_SLOPE) * fma(fill(_GELU_CUBIC) * x * x, x, x)
-        return fill(0.5) * x * (one + _tanh(inner))
+        return x * _sigmoid(inner + inner)  # (1 + tanh(z)) / 2 is sigmoid(2 z)
     return x
 
 
@@ -151,7 +142,7 @@ def activate(kind, x, s0, s1, s2, s3):
 def activate_in_registers(kind, x, slope):
     """Apply one of ``FUSED``: few, as each use of this is code of its own."""
     if kind == TANH:
-        return _tanh(x)
+        return tanh(x)
     if kind == FAST_TANH:
         return _fast_tanh(x)
     if kind == SIGMOID:

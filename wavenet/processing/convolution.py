@@ -83,72 +83,76 @@ def _four(weights, at):
 
 
 @inlined
-def _sums(op, data, weights, packed, source, mixed, sums):
-    """Add 4 output channels by 16 samples of the convolution and the projection to sums.
+def _sums(op, data, weights, packed, source, mixed, sums, width):
+    """Add ``width`` output channels by 16 samples of the convolution and the projection to sums.
 
     packed: indices of the weights of both, and of the biases; source and mixed: start and row.
+    width: a constant up to ``OUTPUTS``; the sums behind it stay as they are.
     """
     (w, m, _), (first, row), (second, mix_row) = packed, source, mixed
-    a0, a1, a2, a3 = sums
     taps, step = op[TAPS], op[DILATION]
     for _ in range(op[IN]):
         at = first
         for _tap in range(taps):
-            x = load(data, at)
-            a0 = fma(broadcast(weights, w), x, a0)
-            a1 = fma(broadcast(weights, w + 1), x, a1)
-            a2 = fma(broadcast(weights, w + 2), x, a2)
-            a3 = fma(broadcast(weights, w + 3), x, a3)
+            sums = _plus(sums, weights, w, load(data, at), width)
             w += OUTPUTS
             at += step
         first += row
     for _ in range(op[MIX_IN]):
-        x = load(data, second)
-        a0 = fma(broadcast(weights, m), x, a0)
-        a1 = fma(broadcast(weights, m + 1), x, a1)
-        a2 = fma(broadcast(weights, m + 2), x, a2)
-        a3 = fma(broadcast(weights, m + 3), x, a3)
+        sums = _plus(sums, weights, m, load(data, second), width)
         m += OUTPUTS
         second += mix_row
+    return sums
+
+
+@inlined
+def _plus(sums, weights, w, x, width):
+    """Add the products of x and ``width`` weights to sums."""
+    a0, a1, a2, a3 = sums
+    a0 = fma(broadcast(weights, w), x, a0)
+    if width > 1:
+        a1 = fma(broadcast(weights, w + 1), x, a1)
+    if width > 2:
+        a2 = fma(broadcast(weights, w + 2), x, a2)
+    if width > 3:
+        a3 = fma(broadcast(weights, w + 3), x, a3)
     return a0, a1, a2, a3
 
 
 @inlined
-def _wide_sums(op, data, weights, packed, source, mixed, sums):
+def _wide_sums(op, data, weights, packed, source, mixed, sums, width):
     """Add as ``_sums`` does, for 16 samples and the next 16: two sets of sums."""
     (w, m, _), (first, row), (second, mix_row) = packed, source, mixed
-    (a0, a1, a2, a3), (c0, c1, c2, c3) = sums
+    sums, more = sums
     taps, step = op[TAPS], op[DILATION]
     for _ in range(op[IN]):
         at = first
         for _tap in range(taps):
-            x, y = load(data, at), load(data, at + LANES)
-            w0, w1, w2, w3 = _four(weights, w)
-            a0, a1, a2, a3 = fma(w0, x, a0), fma(w1, x, a1), fma(w2, x, a2), fma(w3, x, a3)
-            c0, c1, c2, c3 = fma(w0, y, c0), fma(w1, y, c1), fma(w2, y, c2), fma(w3, y, c3)
+            sums = _plus(sums, weights, w, load(data, at), width)
+            more = _plus(more, weights, w, load(data, at + LANES), width)
             w += OUTPUTS
             at += step
         first += row
     for _ in range(op[MIX_IN]):
-        x, y = load(data, second), load(data, second + LANES)
-        w0, w1, w2, w3 = _four(weights, m)
-        a0, a1, a2, a3 = fma(w0, x, a0), fma(w1, x, a1), fma(w2, x, a2), fma(w3, x, a3)
-        c0, c1, c2, c3 = fma(w0, y, c0), fma(w1, y, c1), fma(w2, y, c2), fma(w3, y, c3)
+        sums = _plus(sums, weights, m, load(data, second), width)
+        more = _plus(more, weights, m, load(data, second + LANES), width)
         m += OUTPUTS
         second += mix_row
-    return (a0, a1, a2, a3), (c0, c1, c2, c3)
+    return sums, more
 
 
 @inlined
 def _activated(op, weights, sums, width):
-    """Apply the activation to the first ``width`` channels, or to some more."""
+    """Apply the activation to the first ``width`` channels, a constant."""
     a0, a1, a2, a3 = sums
     kind, slope = op[ACTIVATION], broadcast(weights, op[SETTINGS])
     if kind:
         a0 = activate_in_registers(kind, a0, slope)
-        a1 = activate_in_registers(kind, a1, slope)
+        if width > 1:
+            a1 = activate_in_registers(kind, a1, slope)
         if width > 2:
             a2 = activate_in_registers(kind, a2, slope)
+        if width > 3:
             a3 = activate_in_registers(kind, a3, slope)
     return a0, a1, a2, a3
 
@@ -180,7 +184,7 @@ def conv_tile(op, data, weights, packed, source, mixed, target):
     sums = _four(weights, packed[2])
     if op[ACCUMULATE]:
         sums = _added(sums, _loaded(data, out, row))
-    sums = _sums(op, data, weights, packed, source, mixed, sums)
+    sums = _sums(op, data, weights, packed, source, mixed, sums, OUTPUTS)
     _stored(data, out, row, _activated(op, weights, sums, OUTPUTS))
 
 
@@ -193,7 +197,8 @@ def wide_conv_tile(op, data, weights, packed, source, mixed, target):
     if op[ACCUMULATE]:
         sums = _added(sums, _loaded(data, out, row))
         more = _added(more, _loaded(data, out + LANES, row))
-    sums, more = _wide_sums(op, data, weights, packed, source, mixed, (sums, more))
+    sums = _wide_sums(op, data, weights, packed, source, mixed, (sums, more), OUTPUTS)
+    sums, more = sums
     _stored(data, out, row, _activated(op, weights, sums, OUTPUTS))
     _stored(data, out + LANES, row, _activated(op, weights, more, OUTPUTS))
 
@@ -225,13 +230,10 @@ def _to_head(data, at, accumulate, a):
 
 
 @inlined
-def _layer_tile(op, data, weights, source, mixed, target, head):
-    """Compute all channels of a layer by 16 samples."""
+def _finish_layer(op, data, weights, sums, target, head, width):
+    """Apply a layer's activation, add its result to the head and its projection to the target."""
     (out, row), (top, head_row) = target, head
-    packed = op[WEIGHT], op[MIX_WEIGHT], op[BIAS]
-    sums = _four(weights, op[BIAS])
-    sums = _sums(op, data, weights, packed, source, mixed, sums)
-    width, accumulate = op[WIDTH], op[HEAD_ACCUMULATE]
+    accumulate = op[HEAD_ACCUMULATE]
     a0, a1, a2, a3 = _activated(op, weights, sums, width)
     _to_head(data, top, accumulate, a0)
     if width > 1:
@@ -243,20 +245,54 @@ def _layer_tile(op, data, weights, source, mixed, target, head):
     w, b = op[RESIDUAL], op[RESIDUAL_BIAS]
     for channel in range(op[IN]):
         y = load(data, out) + broadcast(weights, b + channel)
-        w0, w1, w2, w3 = _four(weights, w)
-        y = fma(w0, a0, fma(w1, a1, fma(w2, a2, fma(w3, a3, y))))
-        store(data, out, y)
+        if width > 3:
+            y = fma(broadcast(weights, w + 3), a3, y)
+        if width > 2:
+            y = fma(broadcast(weights, w + 2), a2, y)
+        if width > 1:
+            y = fma(broadcast(weights, w + 1), a1, y)
+        store(data, out, fma(broadcast(weights, w), a0, y))
         w += OUTPUTS
         out += row
 
 
 @inlined
+def _run_layer(op, data, weights, places, ends, n, width):
+    """Compute a layer of ``width`` channels, a constant."""
+    (source, row), (second, mix_row), (out, out_row), (top, head_row) = ends
+    packed = op[WEIGHT], op[MIX_WEIGHT], op[BIAS]
+    if has_512_bits():
+        for t in range(0, n, 2 * LANES):
+            sums = _four(weights, op[BIAS])
+            here, mixed = (source + t, row), (second + t, mix_row)
+            both = _wide_sums(op, data, weights, packed, here, mixed, (sums, sums), width)
+            sums, more = both
+            to, head = (out + t, out_row), (top + t, head_row)
+            _finish_layer(op, data, weights, sums, to, head, width)
+            to, head = (out + t + LANES, out_row), (top + t + LANES, head_row)
+            _finish_layer(op, data, weights, more, to, head, width)
+    else:
+        for t in range(0, n, LANES):
+            sums = _four(weights, op[BIAS])
+            here, mixed = (source + t, row), (second + t, mix_row)
+            sums = _sums(op, data, weights, packed, here, mixed, sums, width)
+            to, head = (out + t, out_row), (top + t, head_row)
+            _finish_layer(op, data, weights, sums, to, head, width)
+
+
+@inlined
 def run_layer(op, data, weights, places, positions, n):
     """Run LAYER on a chunk of n samples."""
-    first, row = _first_tap(op, data, places, positions, n)
-    second, mix_row = places[op[MIX] * PLACE + START], places[op[MIX] * PLACE + ROW]
-    out, out_row = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
-    top, head_row = places[op[HEAD] * PLACE + START], places[op[HEAD] * PLACE + ROW]
-    for t in range(0, n, LANES):
-        source, mixed = (first + t, row), (second + t, mix_row)
-        _layer_tile(op, data, weights, source, mixed, (out + t, out_row), (top + t, head_row))
+    source = _first_tap(op, data, places, positions, n)
+    mixed = places[op[MIX] * PLACE + START], places[op[MIX] * PLACE + ROW]
+    target = places[op[TARGET] * PLACE + START], places[op[TARGET] * PLACE + ROW]
+    head = places[op[HEAD] * PLACE + START], places[op[HEAD] * PLACE + ROW]
+    ends = source, mixed, target, head
+    if op[WIDTH] == 4:
+        _run_layer(op, data, weights, places, ends, n, 4)
+    elif op[WIDTH] == 3:
+        _run_layer(op, data, weights, places, ends, n, 3)
+    elif op[WIDTH] == 2:
+        _run_layer(op, data, weights, places, ends, n, 2)
+    else:
+        _run_layer(op, data, weights, places, ends, n, 1)

@@ -4,41 +4,71 @@ All data is in one array of floats. A buffer has ``channels`` rows of the sample
 convolution with more than one tap has a history: rows in which the chunk is appended to the
 ``past`` samples before it; when a row is full, these are moved to its front. Rows are padded, so
 that the kernel may compute up to 31 samples too many. ``convolution`` has the operations that take
-most of the time.
+most of the time, ``recurrent`` the layers that go from sample to sample.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+from numba import carray, types
+
 from wavenet.nn import graph, graph_activations
-from wavenet.nn.graph import ADD, CONV, DECIMATE, GATE, INTERLEAVE, MULTIPLY, NORMALIZE, SUBTRACT
+from wavenet.nn.graph import (
+    ADD,
+    CONV,
+    DECIMATE,
+    GATE,
+    INTERLEAVE,
+    LSTM,
+    MULTIPLY,
+    NORMALIZE,
+    SUBTRACT,
+)
 from wavenet.nn.graph_activations import PRELU, SNAKE
 from wavenet.processing.activations import activate
 from wavenet.processing.convolution import convolve, run_layer
+from wavenet.processing.recurrent import run_lstm
 from wavenet.processing.table import (
+    CAPACITY,
+    DATA,
     FACTOR,
+    INPUT,
     KIND,
     LAYER,
+    N_COLUMNS,
+    N_DATA,
+    N_INPUTS,
+    N_OUTPUTS,
+    N_STEPS,
+    N_WEIGHTS,
     OUT,
+    OUTPUT,
     PHASE,
     PLACE,
+    PLACES,
+    POSITIONS,
     RATE_DOWN,
     RATE_UP,
     ROW,
     SETTINGS,
     SOURCE,
     START,
+    TABLE,
     TARGET,
+    WEIGHTS,
 )
 from wavenet.simd.compiling import cached, inlined, sources_fingerprint
 from wavenet.simd.functions import gate
+from wavenet.simd.memory import read, read_some, write, write_some
 from wavenet.simd.registers import (
     LANES,
     broadcast,
     fill,
     floats_at,
     fma,
+    integers_at,
     load,
     row_of,
     square_root,
@@ -128,6 +158,8 @@ def _run_steps(table, places, weights, data, positions, n):
             run_layer(op, data, weights, places, positions, length)
         elif op[KIND] == CONV:
             convolve(op, data, weights, places, positions, length)
+        elif op[KIND] == LSTM:
+            run_lstm(op, data, weights, places, length)
         elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
             _move(op, data, places, length)
         elif op[KIND] == NORMALIZE:
@@ -136,37 +168,66 @@ def _run_steps(table, places, weights, data, positions, n):
             _pointwise(op, data, weights, places, length)
 
 
+@inlined
+def _take(data, at, address, n):
+    """Copy n floats from an address into data."""
+    for t in range(0, n - LANES + 1, LANES):
+        store(data, at + t, read(address + FLOAT_BYTES * t))
+    left = n % LANES
+    if left:
+        store(data, at + n - left, read_some(address + FLOAT_BYTES * (n - left), left))
+
+
+@inlined
+def _give(data, at, address, n):
+    """Copy n floats of data to an address."""
+    for t in range(0, n - LANES + 1, LANES):
+        write(address + FLOAT_BYTES * t, load(data, at + t))
+    left = n % LANES
+    if left:
+        write_some(address + FLOAT_BYTES * (n - left), load(data, at + n - left), left)
+
+
 def _make_run() -> Any:
     fingerprint = sources_fingerprint(__file__, graph.__file__, graph_activations.__file__)
 
-    def run(tables, memory, n, given, made):
-        """Run a graph on a chunk of n samples.
+    def run(head, given, made, n, given_row, made_row):
+        """Run a graph on n samples of one row.
 
-        tables: of operations and buffers; ``[2, 2]``, number and channels of the buffer of the
-            input and of the first output; the weights.
-        memory: floats and positions of the row.
-        given, made: input and first output in the caller's memory, which is read and written: the
-            address, and floats from one channel to the next.
+        head: address of the numbers of ``table.HEAD_COLUMNS``.
+        given, made: addresses of the input and of the first output, which is written.
+        given_row, made_row: floats from one channel to the next.
         """
         _ = fingerprint
-        (table, buffers, ends, weights), (data, positions) = tables, memory
-        (given_at, given_row), (made_at, made_row) = given, made
-        places = row_of(buffers, 0)
-        start, row = places[ends[0, 0] * PLACE + START], places[ends[0, 0] * PLACE + ROW]
-        for channel in range(ends[0, 1]):
-            x = floats_at(given_at + FLOAT_BYTES * channel * given_row)
-            for t in range(n):
-                data[start + channel * row + t] = x[t]
-        _run_steps(table, places, weights, data, positions, n)
-        last = ends[1, 0] * PLACE
-        start, row = places[last + START], places[last + ROW]
-        n_made = n * places[last + RATE_UP] // places[last + RATE_DOWN]
-        for channel in range(ends[1, 1]):
-            y = floats_at(made_at + FLOAT_BYTES * channel * made_row)
-            for t in range(n_made):
-                y[t] = data[start + channel * row + t]
+        head = integers_at(head)
+        table = carray(integers_at(head[TABLE]), (head[N_STEPS], N_COLUMNS))
+        places = integers_at(head[PLACES])
+        weights = carray(floats_at(head[WEIGHTS]), (head[N_WEIGHTS],))
+        data = carray(floats_at(head[DATA]), (head[N_DATA],))
+        positions = integers_at(head[POSITIONS])
+        first, last = head[INPUT] * PLACE, head[OUTPUT] * PLACE
+        up, down = places[last + RATE_UP], places[last + RATE_DOWN]
+        for begin in range(0, n, head[CAPACITY]):
+            size = min(head[CAPACITY], n - begin)
+            at, start = given + FLOAT_BYTES * begin, places[first + START]
+            for _channel in range(head[N_INPUTS]):
+                _take(data, start, at, size)
+                start += places[first + ROW]
+                at += FLOAT_BYTES * given_row
+            _run_steps(table, places, weights, data, positions, size)
+            at, start = made + FLOAT_BYTES * (begin * up // down), places[last + START]
+            for _channel in range(head[N_OUTPUTS]):
+                _give(data, start, at, size * up // down)
+                start += places[last + ROW]
+                at += FLOAT_BYTES * made_row
 
     return cached(run)
 
 
 run = _make_run()
+
+
+@functools.cache
+def compiled() -> Any:
+    """Return ``run`` as compiled code that Python calls without looking at the arguments' types."""
+    return run.compile((types.int64,) * 6)

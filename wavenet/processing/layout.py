@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from wavenet.nn.graph import CONV, COPY, Buffer, Graph, Operation
+from wavenet.nn.graph import CONV, COPY, LSTM, Buffer, Graph, Operation
 from wavenet.processing import table
 from wavenet.processing.fusion import Step, fuse
 from wavenet.processing.table import OUTPUTS
+from wavenet.simd.alignment import aligned
 from wavenet.simd.registers import LANES
 
 _CHUNKS_OF_HISTORY = 4
@@ -46,7 +47,7 @@ class Layout:
         self._place_buffers(graph)
         for row, step in enumerate(self.steps):
             self._fill(self.table[row], row, step)
-        self.weights = np.concatenate(self._packed)
+        self.weights = aligned(np.concatenate(self._packed))
 
     def row_of(self, operation: Operation) -> int:
         """Return the row of the table of an operation that is the first of its step."""
@@ -97,8 +98,9 @@ class Layout:
         return _padded(buffer.channels, OUTPUTS) * row, row
 
     def _pack(self, values: np.ndarray) -> int:
-        """Append weights; return the index of the first."""
-        self._packed.append(values.astype(np.float32).ravel())
+        """Append weights and zeros up to whole registers; return the index of the first."""
+        flat = values.astype(np.float32).ravel()
+        self._packed.append(np.pad(flat, (0, -len(flat) % LANES)))
         self._n_packed += len(self._packed[-1])
         return self._n_packed - len(self._packed[-1])
 
@@ -114,6 +116,8 @@ class Layout:
         entry[table.HISTORY] = -1
         if operation.kind == CONV:
             self._fill_convolution(entry, row, operation)
+        if operation.kind == LSTM:
+            self._fill_recurrence(entry, operation)
         if step.mix is not None:
             entry[table.MIX], entry[table.MIX_IN] = step.mix.source.number, step.mix.source.channels
             entry[table.MIX_WEIGHT] = self._pack(_by_outputs(step.mix))
@@ -142,8 +146,19 @@ class Layout:
         if operation.past:
             chunk = math.ceil(self._capacity * operation.source.rate)
             length = _padded(operation.past + _CHUNKS_OF_HISTORY * chunk + 4 * LANES, 2 * LANES)
-            entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size, length
-            self.size += operation.source.channels * length
+            # The chunk behind the past begins at a whole register.
+            offset = -operation.past % LANES
+            entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size + offset, length
+            self.size += operation.source.channels * length + LANES
+
+    def _fill_recurrence(self, entry: np.ndarray, operation: Operation) -> None:
+        units = operation.target.channels
+        row = math.ceil(units / LANES) * LANES
+        entry[table.WIDTH] = units
+        entry[table.WEIGHT] = self._pack(_by_units(_weight(operation)[:, :, 0], row))
+        entry[table.BIAS] = self._pack(_by_units(_bias(operation)[:, None], row))
+        entry[table.HISTORY], entry[table.HISTORY_ROW] = self.size, row
+        self.size += 3 * row
 
 
 def _weight(operation: Operation) -> np.ndarray:
@@ -171,6 +186,14 @@ def _by_channel(operation: Operation) -> np.ndarray:
     """Weights of a projection of at most ``OUTPUTS`` channels, ``[out, OUTPUTS]``."""
     weight = _weight(operation)[:, :, 0]
     return np.pad(weight, ((0, 0), (0, OUTPUTS - weight.shape[1])))
+
+
+def _by_units(values: np.ndarray, row: int) -> np.ndarray:
+    """Weights of four gates by register, ``[row / LANES, in, 4, LANES]``, zeros behind the last."""
+    units = len(values) // 4
+    full = np.zeros((4, row, values.shape[1]), np.float32)
+    full[:, :units] = values.reshape(4, units, -1)
+    return full.reshape(4, -1, LANES, values.shape[1]).transpose(1, 3, 0, 2)
 
 
 def _padded(n: int, multiple: int) -> int:

@@ -1,9 +1,9 @@
-"""Columns of the two integer tables that tell the compiled kernel of ``process`` what to run."""
+"""Columns of the integer tables that tell the compiled kernel of ``process`` what to run."""
 
 OUTPUTS = 4
 """Number of channels that a convolution computes at a time."""
 
-LAYER = 9
+LAYER = 30
 """Kind of a fused layer of at most ``OUTPUTS`` channels; other kinds are those of ``nn.graph``."""
 
 # Columns of the table of operations.
@@ -28,7 +28,7 @@ LAYER = 9
     MIX_IN,  # its channels; 0 for none
     MIX_WEIGHT,  # index of its packed weights
     ACTIVATION,  # kind of the activation of CONV and LAYER; 0 for none
-    WIDTH,  # of LAYER: channels, not rounded up
+    WIDTH,  # of LAYER: channels, not rounded up; of LSTM: units
     HEAD,  # of LAYER: buffer
     HEAD_ACCUMULATE,  # of LAYER: add to it instead of overwriting it
     RESIDUAL,  # of LAYER: index of the packed weights of its projection
@@ -40,3 +40,21 @@ N_COLUMNS = 25
 START, ROW, RATE_UP, RATE_DOWN = range(4)
 PLACE = 4
 """Their number: the kernel reads the table of buffers as one row."""
+
+# The numbers whose address the kernel gets: addresses of arrays, their sizes, and the two ends.
+(
+    TABLE,
+    N_STEPS,
+    PLACES,
+    WEIGHTS,
+    N_WEIGHTS,
+    DATA,
+    N_DATA,
+    POSITIONS,
+    CAPACITY,  # samples of the input that the buffers have room for
+    INPUT,  # buffer
+    N_INPUTS,  # its channels
+    OUTPUT,  # buffer of the first output
+    N_OUTPUTS,
+) = range(13)
+N_HEAD = 13

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wavenet.generation.threads import one_thread
 from wavenet.serving import page, process, stream, vocode
 from wavenet.serving.limits import RequestError
 from wavenet.serving.metrics import CONTENT_TYPE
@@ -41,7 +42,8 @@ def make_app(service: Service, *, local: bool = False) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
+        with one_thread():  # a live mel takes a fraction of a millisecond, shared many of them
+            yield
         service.worker.stop()
 
     def endpoint(name: str, answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
@@ -72,7 +74,8 @@ def make_app(service: Service, *, local: bool = False) -> Starlette:
 async def _healthz(service: Service, request: Request) -> Response:
     if not service.worker.alive:
         raise RequestError(503, "the worker has stopped")
-    return JSONResponse({"status": "ok", "model": service.name})
+    ready = service.worker.ready.is_set()
+    return JSONResponse({"status": "ok", "model": service.name, "ready": ready})
 
 
 async def _metrics(service: Service, request: Request) -> Response:

@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ from wavenet.serving.settings import Settings
 from wavenet.serving.worker import Job, Worker
 
 _HEAVY_AT_ONCE = 2
+
+
+class Queued(NamedTuple):
+    """An utterance that has been queued.
+
+    Attributes:
+        sampling: how it is sampled.
+        ahead: requests that have to end before it begins.
+    """
+
+    sampling: Sampling
+    ahead: int
 
 
 @dataclass(kw_only=True)
@@ -59,10 +71,10 @@ class Service:
         if self.model.config.mel is None:
             raise ValueError(f"{self.name} takes no mel; serve a mel-conditioned model")
         self._sampling = functools.lru_cache(64)(self._resolve)
-        self._sampling(None, self.refine)  # a wrong engine, or weights, are refused now
+        usual = self._sampling(None, self.refine)  # a wrong engine, or weights, are refused now
         self._heavy, self._n_heavy = asyncio.Semaphore(_HEAVY_AT_ONCE), 0
         self.metrics = Metrics(self.model.sample_rate)
-        self.worker = Worker(self.model, self.limits, self.metrics)
+        self.worker = Worker(self.model, self.limits, self.metrics, usual)
 
     @property
     def mel(self) -> MelConfig:
@@ -96,7 +108,7 @@ class Service:
         *,
         n_samples: int | None = None,
         block: int = BLOCK,
-    ) -> Sampling:
+    ) -> Queued:
         """Queue an utterance.
 
         Args:
@@ -107,7 +119,7 @@ class Service:
             block: frames that are encoded at once.
 
         Returns:
-            How it is sampled.
+            How it is sampled, and what it waits for.
 
         Raises:
             RequestError: if the model cannot do it (400), or the queue is full.
@@ -132,8 +144,7 @@ class Service:
             n_samples=n_samples,
             block=block,
         )
-        self.worker.submit(job)
-        return sampling
+        return Queued(sampling, self.worker.submit(job))
 
     def _resolve(self, temperature: float | None, refine: int | None) -> Sampling:
         return SamplingOptions(

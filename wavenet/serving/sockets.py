@@ -62,6 +62,7 @@ class Socket:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await sending
+                await asyncio.sleep(0)  # others have their turn, and a lost connection is noticed
         except TimeoutError:
             raise RequestError(408, f"nothing was taken for {self._timeout_s:g} s") from None
 

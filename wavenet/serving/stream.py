@@ -1,7 +1,8 @@
 """``/stream``: a WebSocket that takes mel frames or audio and gives samples as they are made.
 
 The client sends JSON: ``input`` (``mel`` or ``audio``), ``input_type`` and ``output_type`` (types
-of samples) and settings of the voice; the answer states sample rate and latency. Then it sends
+of samples) and settings of the voice; the answer states sample rate, latency and how many requests
+have to end before this one begins (``ahead``). Then it sends
 binary messages, float32 frames of M bands each or samples at the model's rate, and ends with
 ``{"end": true}``. Samples come as binary messages, and at the end ``{"ended": true, ...}``.
 """
@@ -45,14 +46,14 @@ async def stream(service: Service, socket: Socket) -> None:
     warp = MelWarp(service.mel, pitch=settings.pitch, formant=settings.formant)
     feed = Feed()
     output = Output(round(_READY_S * service.model.sample_rate), service.limits.timeout_s)
-    sampling = service.submit(feed, settings, output, block=LIVE_BLOCK)
+    sampling, ahead = service.submit(feed, settings, output, block=LIVE_BLOCK)
     latency = live_latency_samples(service, audio=taken == "audio")
     if sampling.refinement is not None:
         latency += sampling.refinement.delay_samples + sampling.refinement.step - 1
     frames_of = _Frames(service, input_type, audio=taken == "audio")
     sending = asyncio.create_task(_send(socket, output, output_type, frames_of))
     try:
-        await socket.send(_facts(service, latency, output_type))
+        await socket.send(_facts(service, latency, output_type, ahead))
         receiving = asyncio.create_task(_receive(service, socket, feed, warp, frames_of))
         try:
             await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_EXCEPTION)
@@ -81,7 +82,9 @@ def live_latency_samples(service: Service, *, audio: bool) -> int:
     return frames * mel.hop_samples + window
 
 
-def _facts(service: Service, latency_samples: int, output_type: str) -> dict[str, object]:
+def _facts(
+    service: Service, latency_samples: int, output_type: str, ahead: int
+) -> dict[str, object]:
     rate = service.model.sample_rate
     return {
         "sample_rate": rate,
@@ -90,6 +93,7 @@ def _facts(service: Service, latency_samples: int, output_type: str) -> dict[str
         "output_type": output_type,
         "latency_samples": latency_samples,
         "latency_ms": round(1000 * latency_samples / rate, 3),
+        "ahead": ahead,
     }
 
 

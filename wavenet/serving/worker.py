@@ -6,6 +6,7 @@ advances by a chunk in turn; between two chunks rows begin, end, wait and go on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,12 +14,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from wavenet.generation.batching import Batch
 from wavenet.generation.frames import BLOCK
 from wavenet.generation.options import Sampling
-from wavenet.generation.rows import Row
+from wavenet.generation.rows import AudioChunk, Row
+from wavenet.generation.threads import one_thread, threads
 from wavenet.model import WaveNet
 from wavenet.serving.limits import Limits, RequestError
 from wavenet.serving.metrics import Metrics
@@ -28,7 +31,7 @@ logger = logging.getLogger("wavenet")
 
 CHUNK_SAMPLES = 400
 """Samples of each row between two looks at what waits: 25 ms at 16 kHz."""
-_IDLE_S = 0.5
+_IDLE_S, _WARM_FRAMES = 0.5, 8
 _KEPT_BATCHES = 4
 """Engines that are kept for temperatures that nobody asks for at the moment."""
 
@@ -64,10 +67,18 @@ class Worker:
         model: the voice.
         limits: ``rows`` and ``max_queue`` hold here.
         metrics: counts what is made.
+        usual: how most requests are sampled: what this needs is made ready before the first one.
+
+    Attributes:
+        ready: set when that is done; jobs that come earlier wait for it.
     """
 
-    def __init__(self, model: WaveNet, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, model: WaveNet, limits: Limits, metrics: Metrics, usual: Sampling) -> None:
         self._model, self._limits, self._metrics = model, limits, metrics
+        self._usual, self.ready = usual, threading.Event()
+        # For the engines; all else is too small to be shared (`generation.threads`).
+        self._threads = torch.get_num_threads()
+        self._keeps = usual.engine.name == "cpu"
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
@@ -82,8 +93,11 @@ class Worker:
         """Whether jobs are taken and worked on."""
         return self._thread.is_alive() and not self._stopped
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> int:
         """Queue a job.
+
+        Returns:
+            How many jobs have to end before it begins.
 
         Raises:
             RequestError: if the queue is full, or the server is stopping.
@@ -99,6 +113,7 @@ class Worker:
                 )
             self._queue.append(job)
         self.wake()
+        return max(0, n_jobs + 1 - self._limits.rows)
 
     def wake(self) -> None:
         """Look again: a row may go on, or is no longer wanted."""
@@ -113,11 +128,13 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while not self._stopped:
-                self._admit()
-                if not self._advance():
-                    self._wake.wait(_IDLE_S)
-                    self._wake.clear()
+            with one_thread():
+                self._warm_up()
+                while not self._stopped:
+                    self._admit()
+                    if not self._advance():
+                        self._wake.wait(_IDLE_S)
+                        self._wake.clear()
         finally:
             with self._lock:
                 self._stopped = True
@@ -127,6 +144,20 @@ class Worker:
             self._report()
             for job in left:
                 job.output.fail(RequestError(503, "the server is stopping; try again later", 5))
+
+    def _warm_up(self) -> None:
+        """Compile, and pack the weights, by an utterance that nobody hears."""
+        given = self._model.example_conditions(1, _WARM_FRAMES)
+        row = Row(self._model, 0, 0, self._usual.noise_shaping)
+        try:
+            row.begin(self._usual, [given.pop("mel")[0]], given, None)
+            batch = self._batch_for(row, self._usual)
+            while batch.rows or not row.made:
+                self._next(batch)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            logger.warning("serve: warming up failed: %s", " ".join(str(error).split()))
+            self._batches.clear()
+        self.ready.set()
 
     def _admit(self) -> None:
         """Free the rows of clients that have left, and begin jobs that wait."""
@@ -152,13 +183,18 @@ class Worker:
         shaping = job.sampling.noise_shaping
         job.row = Row(self._model, self._numbers, job.seed, shaping, job.output.wanted)
         job.row.begin(job.sampling, job.mel, job.others, job.n_samples, job.block)
-        temperature = job.sampling.temperature
-        if temperature not in self._batches:
+        self._batch_for(job.row, job.sampling)
+
+    def _batch_for(self, row: Row, sampling: Sampling) -> Batch:
+        """Give a row to the batch of its temperature, which it may be the first in."""
+        if sampling.temperature not in self._batches:
             arrived: deque[Row] = deque()
-            rows = self._limits.rows
-            batch = Batch(self._model, job.sampling, _as_it_comes(arrived), rows, CHUNK_SAMPLES)
-            self._batches[temperature] = batch, arrived
-        self._batches[temperature][1].append(job.row)
+            rows, waiting = self._limits.rows, _as_it_comes(arrived)
+            batch = Batch(self._model, sampling, waiting, rows, CHUNK_SAMPLES, live=True)
+            self._batches[sampling.temperature] = batch, arrived
+        batch, arrived = self._batches[sampling.temperature]
+        arrived.append(row)
+        return batch
 
     def _advance(self) -> bool:
         """Make a chunk in each batch; false where nothing could be made."""
@@ -170,7 +206,7 @@ class Worker:
                 continue
             began = time.perf_counter()
             try:
-                chunks = next(batch)
+                chunks = self._next(batch)
             except (ValueError, RuntimeError, MemoryError) as error:
                 logger.warning("serve: a batch failed: %s", " ".join(str(error).split()))
                 self._fail(temperature)
@@ -182,6 +218,11 @@ class Worker:
             n_made = sum(len(chunk.samples) for chunk in chunks)
             self._metrics.made(n_made, time.perf_counter() - began)
         return made
+
+    def _next(self, batch: Batch) -> list[AudioChunk]:
+        """The next chunks of a batch, whose engine begins with all threads, and keeps them."""
+        with contextlib.nullcontext() if batch.begun and self._keeps else threads(self._threads):
+            return next(batch)
 
     def _deliver(self, job: Job | None, samples: Tensor, ended: bool) -> None:
         if job is None or job.output.cancelled:

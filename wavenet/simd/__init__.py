@@ -4,8 +4,9 @@
     announcing  a log line before a kernel is compiled
     kernel_cache  compiled kernels on disk, in a folder of the user's own
     registers   16 floats as one value of the compiled language
+    alignment   arrays that begin at a cache line
     memory      loads and stores at any address, as float32 or bfloat16
-    functions   exp, and the gate tanh . sigmoid
+    functions   exp, tanh, and the gate tanh . sigmoid
 
 All import numba; nothing imports them before compiled code is needed. Kernels: the sampling loop
 (``engines.cpu.kernels``), feed-forward networks (``processing.kernel``) and the training window

@@ -1,4 +1,4 @@
-"""exp and the gate, 16 values at a time.
+"""exp, tanh and the gate, 16 values at a time.
 
 exp(x) = 2**n e**r, n = round(x / ln 2), |r| <= ln(2) / 2, and e**r = 1 + r + r^2 P(r) with the
 polynomial of Cephes' expf (Moshier 1989, relative error 2e-8). Adding 1.5 * 2**23 rounds to the
@@ -9,6 +9,9 @@ The gate needs one division, with p = exp(2 a) - 1 and s = exp(-b):
     tanh(a) sigmoid(b) = p / ((p + 2) (1 + s))
 
 p is built from e**r - 1, so that nothing cancels near a = 0 and the relative error stays small.
+
+tanh(x) = x P(x^2) / Q(x^2) on [-8, 8], of degree 4 both: the minimax approximation of the relative
+error, by Lawson's iteration; 7e-9 before rounding, 3e-7 in float32. From 8 on it is 1 - 6e-8.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ _ROUNDING = 12582912.0  # 1.5 * 2**23
 _SMALLEST = -87.0  # exp of less is no normal number
 _LARGEST = 87.0
 _FLAT = 9.0  # from here on tanh is 1 in float32: 1 - tanh(9) = 3e-8
+_TANH_END = 8.0
 
 
 @inlined
@@ -60,6 +64,29 @@ def exp(x):
     shifted, less_one = exp_parts(_clipped(x, _SMALLEST, _LARGEST))
     y = add_exponent(fill(1.0) + less_one, shifted)
     return where_less(x, fill(_SMALLEST), fill(0.0), y)
+
+
+@inlined
+def tanh_parts(x):
+    """Two numbers whose quotient is tanh(x); the second is from 1 to 241."""
+    x = _clipped(x, -_TANH_END, _TANH_END)
+    square = x * x
+    p = fma(square, fill(1.5230401828603135e-08), fill(2.189464976254385e-05))
+    p = fma(p, square, fill(0.003571597393602133))
+    p = fma(p, square, fill(0.1344449669122696))
+    p = fma(p, square, fill(1.0))
+    q = fma(square, fill(8.522439998159825e-07), fill(0.00034112908178940415))
+    q = fma(q, square, fill(0.02616444043815136))
+    q = fma(q, square, fill(0.4677782356739044))
+    q = fma(q, square, fill(1.0))
+    return x * p, q
+
+
+@inlined
+def tanh(x):
+    """tanh(x)."""
+    over, under = tanh_parts(x)
+    return over / under
 
 
 @inlined

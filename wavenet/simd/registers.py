@@ -125,14 +125,22 @@ def row_of(_: Any, table: Any, index: Any) -> Any:
     return types.CPointer(table.dtype)(table, index), generate
 
 
-@instruction
-def floats_at(_: Any, number: Any) -> Any:
-    """Point to the floats at an address, such as ``data_ptr`` of a tensor gives."""
+def _pointing(kind: Any, element: Any) -> Any:
+    """Make an instruction that points to the numbers at an address."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], FLOAT.as_pointer())
+    def point(_: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], element.as_pointer())
 
-    return types.CPointer(types.float32)(types.int64), generate
+        return types.CPointer(kind)(types.int64), generate
+
+    return instruction(point)
+
+
+floats_at = _pointing(types.float32, FLOAT)
+"""The floats at an address, such as ``data_ptr`` of a tensor gives."""
+integers_at = _pointing(types.int64, INT64)
+"""The 64-bit integers at an address."""
 
 
 @instruction

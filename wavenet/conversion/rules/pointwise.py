@@ -20,7 +20,7 @@ from wavenet.conversion.joins import (
     Slot,
     Sum,
 )
-from wavenet.conversion.signals import Call, Rule, Signal, is_torchs, place_of_inplace
+from wavenet.conversion.signals import OTHER_AXES, Call, Rule, Signal, is_torchs, place_of_inplace
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 
 _JOINS: dict[str, type[nn.Module]] = {
@@ -183,7 +183,9 @@ def layer_norm(call: Call) -> Signal:
     tracer, x = call.tracer, call.signals[0]
     shape = tuple(call.argument(1, "normalized_shape"))
     if x.axes[-1] != "C" or len(shape) != 1:
-        raise tracer.refusal("normalizes over time; transpose its input to [B, T, C]")
+        raise tracer.refusal(
+            f"normalizes over time; transpose its input to [B, T, C], {OTHER_AXES}"
+        )
     weight, n = call.argument(2, "weight"), shape[0]
     given = {"weight": weight}
     block: LayerNorm | RMSNorm
@@ -207,7 +209,7 @@ def linear(call: Call) -> Signal:
     tracer, x, owner = call.tracer, call.signals[0], call.tracer.owner
     weight, bias = call.argument(1, "weight"), call.argument(2, "bias")
     if x.axes[-1] != "C":
-        raise tracer.refusal("is linear over time; transpose its input to [B, T, C]")
+        raise tracer.refusal(f"is linear over time; transpose its input to [B, T, C], {OTHER_AXES}")
     if isinstance(weight, Signal):
         raise tracer.refusal("takes its weight from a signal")
     if type(owner) is not nn.Linear or owner._forward_pre_hooks:

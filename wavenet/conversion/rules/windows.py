@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wavenet.conversion.adoption import adopt, constant, owner_of
 from wavenet.conversion.pooling import CausalMaxPool1d
-from wavenet.conversion.signals import Call, Rule, Signal, Timing
+from wavenet.conversion.signals import OTHER_AXES, Call, Rule, Signal, Timing
 from wavenet.nn.convolution import CausalConv1d, CausalConvTranspose1d
 
 
@@ -31,7 +31,9 @@ def _signal(call: Call, index: int = 0) -> Signal:
     """Return the input of a window: a signal ``[B, C, T]``."""
     x = call.argument(index, "input")
     if not isinstance(x, Signal) or x.axes != ("B", "C", "T"):
-        raise call.tracer.refusal("takes its input not as [B, C, T]; transpose it before")
+        raise call.tracer.refusal(
+            f"takes its input not as [B, C, T]; transpose it before, {OTHER_AXES}"
+        )
     return x
 
 

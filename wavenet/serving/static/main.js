@@ -212,6 +212,7 @@ document.addEventListener("keydown", (event) => {
   if (["INPUT", "SELECT"].includes(event.target.tagName) && event.target.type !== "range") return;
   const number = Number(event.key);
   if (event.key === "r" || event.key === "R") record();
+  else if (event.key === "a" || event.key === "A") $("amp-live").click();
   else if (number >= 1 && number <= players.versions.length) players.toggle(players.versions[number - 1]);
   else if (event.key === " " && !["BUTTON", "A"].includes(event.target.tagName)) {
     event.preventDefault();

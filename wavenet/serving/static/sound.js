@@ -30,18 +30,24 @@ export function joined(parts) {
   return all;
 }
 
-/** The microphone: blocks of samples to a function, until stop() is called. */
-export async function openMicrophone(rate, onBlock) {
+/** The microphone: blocks of samples to a function, until stop() is called.
+ * before(context), where it is given, makes a node that they pass through. */
+export async function openMicrophone(rate, onBlock, before = null) {
   const processing = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: processing });
   const context = new AudioContext(rate ? { sampleRate: rate } : {});
-  await context.audioWorklet.addModule("page/worklets.js");
-  const source = context.createMediaStreamSource(media);
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
-  capture.port.onmessage = (event) => onBlock(event.data);
-  source.connect(capture);
   const stop = () => { media.getTracks().forEach((track) => track.stop()); context.close(); };
-  return { context, source, rate: context.sampleRate, stop };
+  try {
+    await context.audioWorklet.addModule("page/worklets.js");
+    const source = context.createMediaStreamSource(media);
+    const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+    capture.port.onmessage = (event) => onBlock(event.data);
+    (before === null ? source : source.connect(before(context))).connect(capture);
+    return { context, source, rate: context.sampleRate, stop };
+  } catch (error) {
+    stop();
+    throw error;
+  }
 }
 
 const SIZE = 1024;

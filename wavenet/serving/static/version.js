@@ -10,6 +10,7 @@ export class Version {
     this.title = title;
     this.make = make;
     this.samples = new Float32Array(0);
+    this.rate = 1;
     this.audio = new Audio();
     const copy = document.querySelector("#version").content.cloneNode(true);
     this.element = copy.querySelector("article");
@@ -30,6 +31,9 @@ export class Version {
   }
 
   get ready() { return this.element.dataset.state === "ready"; }
+
+  /** Of its sound; the player itself knows it only after it has begun to read it. */
+  get seconds() { return this.samples.length / this.rate; }
 
   /** empty, making, ready or failed; and what to say of it. */
   setState(state, note) {
@@ -101,12 +105,12 @@ export class Version {
     this.playButton.textContent = playing ? STOP : PLAY;
     this.playButton.setAttribute("aria-pressed", String(playing));
     this.playButton.setAttribute("aria-label", `${playing ? "Stop" : "Play"}: ${this.title}`);
-    if (this.ready) this.spectrogram.show(this.audio.currentTime / (this.audio.duration || 1));
+    if (this.ready) this.spectrogram.show(this.audio.currentTime / (this.seconds || 1));
   }
 
   seek(event) {
     if (!this.ready) return;
-    this.audio.currentTime = (event.offsetX / this.canvas.clientWidth) * this.audio.duration;
+    this.audio.currentTime = (event.offsetX / this.canvas.clientWidth) * this.seconds;
     this.shown();
   }
 }
@@ -120,11 +124,11 @@ export class Players {
     if (this.current === version && !version.audio.paused) return version.stop();
     const before = this.current;
     const going = before !== null && before !== version && !before.audio.paused;
-    const share = going ? before.audio.currentTime / before.audio.duration : 0;
+    const share = going ? before.audio.currentTime / (before.seconds || 1) : 0;
     before?.stop();
     this.current = version;
     for (const one of this.versions) one.element.classList.toggle("current", one === version);
     const own = version.audio.ended ? 0 : version.audio.currentTime;
-    version.play(going ? share * version.audio.duration : own);
+    version.play(going ? share * version.seconds : own);
   }
 }

@@ -1,6 +1,7 @@
 // Runs in the audio thread: blocks from the microphone, and blocks to the loudspeaker.
 
-const BLOCK = 512;
+const BLOCK = 256;
+const HELD = 2 * BLOCK, MOST = 16 * BLOCK, RING = 1 << 15;  // samples
 
 class Capture extends AudioWorkletProcessor {
   constructor() { super(); this.block = new Float32Array(BLOCK); this.filled = 0; }
@@ -17,18 +18,29 @@ class Capture extends AudioWorkletProcessor {
   }
 }
 
+/** Plays blocks as they come. Some are held before it begins, and again after it had none left. */
 class Player extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.waiting = [];
-    this.port.onmessage = (event) => {
-      this.waiting.push(...event.data);
-      if (this.waiting.length > 8 * BLOCK) this.waiting.splice(0, this.waiting.length - 2 * BLOCK);
-    };
+    this.ring = new Float32Array(RING);
+    this.read = this.written = this.gaps = this.calls = 0;
+    this.playing = false;
+    this.port.onmessage = ({ data }) => this.take(data);
+  }
+
+  take(block) {
+    for (const x of block) this.ring[this.written++ % RING] = x;
+    if (this.written - this.read > MOST) this.read = this.written - HELD;  // too late: skip
   }
 
   process(_, [[channel]]) {
-    if (this.waiting.length >= channel.length) channel.set(this.waiting.splice(0, channel.length));
+    const waiting = this.written - this.read;
+    if (this.playing && waiting < channel.length) { this.playing = false; this.gaps++; }
+    if (!this.playing && waiting >= HELD) this.playing = true;
+    if (this.playing)
+      for (let i = 0; i < channel.length; i++) channel[i] = this.ring[this.read++ % RING];
+    if (++this.calls % 64 === 0)
+      this.port.postMessage({ waiting: this.written - this.read, gaps: this.gaps });
     return true;
   }
 }

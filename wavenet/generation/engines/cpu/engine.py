@@ -24,7 +24,6 @@ from wavenet.generation.engines.cpu.kernels.packing import (
     LANES,
     Array,
     Constants,
-    aligned_zeros,
     pack_constants,
     pack_weights,
     registers,
@@ -35,6 +34,7 @@ from wavenet.model import WaveNet
 from wavenet.model.exact import model_difference
 from wavenet.nn import State, flatten_state
 from wavenet.simd import has_compiler
+from wavenet.simd.alignment import aligned_zeros
 
 TILES = (1, 2, 4)
 """Rows that a compiled loop takes at once; an odd number runs with an idle one."""

@@ -27,6 +27,7 @@ from wavenet.distributions import MuLaw
 from wavenet.distributions.mu_law import mu_law_tables
 from wavenet.model import WaveNet
 from wavenet.nn import GatedResidualBlock
+from wavenet.simd.alignment import aligned_zeros
 
 LANES = 16
 """Floats of a register."""
@@ -143,14 +144,3 @@ def _bias(layer: nn.Conv1d) -> Tensor:
 def _filled(part: Tensor) -> Tensor:
     """Zeros up to whole registers."""
     return torch.nn.functional.pad(part, (0, -part.numel() % LANES))
-
-
-_CACHE_LINE = 64
-
-
-def aligned_zeros(n: int, dtype: np.dtype[np.generic]) -> Array:
-    """Zeros ``[n]`` from the beginning of a cache line on, as vectors like them."""
-    n_bytes = n * dtype.itemsize
-    raw = np.zeros(n_bytes + _CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % _CACHE_LINE
-    return raw[start : start + n_bytes].view(dtype)
