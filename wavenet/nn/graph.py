@@ -12,11 +12,11 @@ operations in its method ``lower``; there are a few kinds, which a compiled kern
     ADD, SUBTRACT, MULTIPLY    the target by the source, sample by sample
     NORMALIZE   each sample over its channels; the settings are eps, 1 to subtract the mean or 0,
                 then a weight per channel, then a bias per channel
-    LSTM        a layer, sample after sample
+    LSTM, GRU   a layer, sample after sample
     TANH ...    activations, each sample by itself; see ``graph_activations``
 
 The history of a convolution is its last ``past`` inputs: the state that ``stream`` returns. Of an
-LSTM the state is hidden values and cells.
+LSTM the state is hidden values and cells, of a GRU hidden values.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wavenet.nn.hooks import has_hooks
 
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
-NORMALIZE, LSTM = 8, 9
+NORMALIZE, LSTM, GRU = 8, 9, 31  # activations and the kernel's layer have 10 to 30
 MAX_DENSE = 1 << 22
 """Largest number of weights of one dense convolution; zeros between its groups count."""
 
@@ -63,8 +63,9 @@ class Operation:
         source: buffer that is read.
         target: buffer that is written.
         weight: of CONV, ``[out, in, taps]``, dense; of LSTM, of its inputs and then of its hidden
-            values, ``[4 hidden, in + hidden, 1]``, the gates in the order of torch.
-        bias: of CONV, ``[out]``; of LSTM, ``[4 hidden]``.
+            values, ``[4 hidden, in + hidden, 1]``, the gates in the order of torch; of GRU the same
+            of reset, update, and the new values' two parts, of the inputs and of the hidden values.
+        bias: of CONV, ``[out]``; of LSTM and GRU, ``[4 hidden]``.
         dilation: of CONV.
         accumulate: CONV adds to the target instead of overwriting it.
         factor: of DECIMATE and INTERLEAVE.
@@ -91,7 +92,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A tensor of the state of LSTM layers, ``[B, layers, hidden]``.
+    """A tensor of the state of LSTM or GRU layers, ``[B, layers, hidden]``.
 
     Attributes:
         layers: the operations, in order.

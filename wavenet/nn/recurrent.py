@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wavenet.nn.bases import Unbounded
 from wavenet.nn.causal import check_positive
 from wavenet.nn.exact import difference
+from wavenet.nn.graph import GRU as GRU_LAYER
 from wavenet.nn.graph import LSTM as LSTM_LAYER
 from wavenet.nn.graph import Buffer, Graph, NotCompilable, Recurrence
 from wavenet.nn.state import State, flatten_state
@@ -33,6 +34,7 @@ class _Recurrent(Unbounded):
 
     _kind: type[nn.LSTM | nn.GRU]
     _n_tensors: int
+    _operation: int
 
     def __init__(
         self,
@@ -96,6 +98,43 @@ class _Recurrent(Unbounded):
         )
         return y.transpose(1, 2), owned
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append an operation for each layer.
+
+        Raises:
+            NotCompilable: if ``rnn`` was replaced by another module than the block made.
+        """
+        (x,) = buffers
+        rnn = cast(Any, self.rnn)
+        found = difference(rnn, self._kind, "a layer")
+        if found is not None or rnn.bidirectional or rnn.proj_size or rnn.dropout:
+            name = self._kind.__name__
+            raise NotCompilable(
+                found or f"{name}: a layer with dropout, projections or two directions"
+            )
+        layers = []
+        for i in range(self.num_layers):
+            weight, bias = self._layer(i)
+            y = graph.buffer(self.out_channels, x.rate)
+            weights = {"weight": weight[:, :, None].numpy(), "bias": bias.numpy()}
+            layers.append(graph.add(self._operation, x, y, **weights))
+            x = y
+        graph.memories += [Recurrence(tuple(layers), part) for part in range(self._n_tensors)]
+        return (x,)
+
+    def _layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Weights ``[4 hidden, in + hidden]`` and biases ``[4 hidden]`` of a layer's operation."""
+        raise NotImplementedError
+
+    def _parameters_of(self, index: int) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of a layer for its inputs, and for its hidden values."""
+        parts = []
+        for name in ("ih", "hh"):
+            weight = getattr(self.rnn, f"weight_{name}_l{index}").detach()
+            bias = getattr(self.rnn, f"bias_{name}_l{index}").detach() if self.rnn.bias else None
+            parts.append((weight, weight.new_zeros(len(weight)) if bias is None else bias))
+        return parts
+
     def _check_state(self, state: State, batch_size: int) -> None:
         """Raise ValueError unless the state has this block's shapes."""
         self._check_children(state, self._n_tensors)
@@ -130,31 +169,11 @@ class LSTM(_Recurrent):
 
     _kind = nn.LSTM
     _n_tensors = 2
+    _operation = LSTM_LAYER
 
-    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """Append an operation for each layer.
-
-        Raises:
-            NotCompilable: if ``rnn`` was replaced by another module than the block made.
-        """
-        (x,) = buffers
-        rnn = cast(Any, self.rnn)
-        found = difference(rnn, nn.LSTM, "a layer")
-        if found is not None or rnn.bidirectional or rnn.proj_size or rnn.dropout:
-            raise NotCompilable(found or "an LSTM with dropout, projections or two directions")
-        layers = []
-        for i in range(self.num_layers):
-            parts = [getattr(rnn, f"weight_{name}_l{i}").detach() for name in ("ih", "hh")]
-            bias = torch.zeros(4 * self.out_channels)
-            if rnn.bias:
-                for name in ("ih", "hh"):
-                    bias = bias + getattr(rnn, f"bias_{name}_l{i}").detach()
-            y = graph.buffer(self.out_channels, x.rate)
-            weight = torch.cat(parts, dim=1)[:, :, None].numpy()
-            layers.append(graph.add(LSTM_LAYER, x, y, weight=weight, bias=bias.numpy()))
-            x = y
-        graph.memories += [Recurrence(tuple(layers), part) for part in range(self._n_tensors)]
-        return (x,)
+    def _layer(self, index: int) -> tuple[Tensor, Tensor]:
+        of_input, of_hidden = self._parameters_of(index)
+        return torch.cat([of_input[0], of_hidden[0]], dim=1), of_input[1] + of_hidden[1]
 
 
 class GRU(_Recurrent):
@@ -178,3 +197,13 @@ class GRU(_Recurrent):
 
     _kind = nn.GRU
     _n_tensors = 1
+    _operation = GRU_LAYER
+
+    def _layer(self, index: int) -> tuple[Tensor, Tensor]:
+        # The reset gate multiplies the new values' part of the hidden values alone, bias included.
+        of_input, of_hidden = self._parameters_of(index)
+        gates = 2 * self.out_channels  # reset and update
+        sums = torch.cat([of_input[0][:gates], of_hidden[0][:gates]], dim=1)
+        new = torch.block_diag(of_input[0][gates:], of_hidden[0][gates:])
+        bias = of_input[1][:gates] + of_hidden[1][:gates]
+        return torch.cat([sums, new]), torch.cat([bias, of_input[1][gates:], of_hidden[1][gates:]])

@@ -20,6 +20,7 @@ from wavenet.nn.graph import (
     CONV,
     DECIMATE,
     GATE,
+    GRU,
     INTERLEAVE,
     LSTM,
     MULTIPLY,
@@ -29,7 +30,7 @@ from wavenet.nn.graph import (
 from wavenet.nn.graph_activations import PRELU, SNAKE
 from wavenet.processing.activations import activate
 from wavenet.processing.convolution import convolve, run_layer
-from wavenet.processing.recurrent import run_lstm
+from wavenet.processing.recurrent import run_recurrence
 from wavenet.processing.table import (
     CAPACITY,
     DATA,
@@ -159,7 +160,9 @@ def _run_steps(table, places, weights, data, positions, n):
         elif op[KIND] == CONV:
             convolve(op, data, weights, places, positions, length)
         elif op[KIND] == LSTM:
-            run_lstm(op, data, weights, places, length)
+            run_recurrence(op, data, weights, places, length, True)
+        elif op[KIND] == GRU:
+            run_recurrence(op, data, weights, places, length, False)
         elif op[KIND] == DECIMATE or op[KIND] == INTERLEAVE:
             _move(op, data, places, length)
         elif op[KIND] == NORMALIZE:

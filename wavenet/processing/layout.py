@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from wavenet.nn.graph import CONV, COPY, LSTM, Buffer, Graph, Operation
+from wavenet.nn.graph import CONV, COPY, GRU, LSTM, Buffer, Graph, Operation
 from wavenet.processing import table
 from wavenet.processing.fusion import Step, fuse
 from wavenet.processing.table import OUTPUTS
@@ -116,7 +116,7 @@ class Layout:
         entry[table.HISTORY] = -1
         if operation.kind == CONV:
             self._fill_convolution(entry, row, operation)
-        if operation.kind == LSTM:
+        if operation.kind in (LSTM, GRU):
             self._fill_recurrence(entry, operation)
         if step.mix is not None:
             entry[table.MIX], entry[table.MIX_IN] = step.mix.source.number, step.mix.source.channels

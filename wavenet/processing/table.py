@@ -28,7 +28,7 @@ LAYER = 30
     MIX_IN,  # its channels; 0 for none
     MIX_WEIGHT,  # index of its packed weights
     ACTIVATION,  # kind of the activation of CONV and LAYER; 0 for none
-    WIDTH,  # of LAYER: channels, not rounded up; of LSTM: units
+    WIDTH,  # of LAYER: channels, not rounded up; of LSTM and GRU: units
     HEAD,  # of LAYER: buffer
     HEAD_ACCUMULATE,  # of LAYER: add to it instead of overwriting it
     RESIDUAL,  # of LAYER: index of the packed weights of its projection
