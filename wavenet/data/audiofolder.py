@@ -12,11 +12,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wavenet.data.manifest import read_rows, require_text
+from wavenet.data.manifest import in_order, read_rows, require_text
 from wavenet.data.recordings import (
     AUDIO_SUFFIXES,
     CorpusError,
@@ -87,21 +87,11 @@ def is_metadata(path: str | Path) -> bool:
     return re.search(_NAMED[path.suffix], beginning) is not None
 
 
-def _listed(metadata: Iterable[Path], folder: Path) -> tuple[Recording, ...]:
-    found: dict[str, Recording] = {}
-    for path in metadata:
-        where = str(path)
-        for line, row in read_rows(path):
-            where = f"{path}, line {line}"
-            recording = _recording(where, path.parent, folder, row)
-            if recording.name in found:
-                raise CorpusError(
-                    f"{where}: {short(recording.name)} is listed twice; remove one of them"
-                )
-            found[recording.name] = recording
-    if not found:
-        raise CorpusError(f"{where}: lists no recording; give one per line")
-    return tuple(found[name] for name in sorted(found))
+def _listed(metadata: Sequence[Path], folder: Path) -> tuple[Recording, ...]:
+    rows = ((path, line, row) for path in metadata for line, row in read_rows(path))
+    lines = ((f"{path}, line {line}", path, row) for path, line, row in rows)
+    named = ((where, _recording(where, path.parent, folder, row)) for where, path, row in lines)
+    return in_order(metadata[-1], named)
 
 
 def _recording(where: str, beside: Path, folder: Path, row: Mapping[str, Any]) -> Recording:

@@ -21,7 +21,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,31 @@ def read_manifest(path: str | Path) -> Listing:
         CorpusError: if it cannot be read, lists nothing, or has a line that is no recording.
     """
     path = Path(path)
+    lines = ((f"{path}, line {line}", row) for line, row in read_rows(path, COLUMNS))
+    named = ((where, _recording(where, path.parent, row)) for where, row in lines)
+    return Listing(path, in_order(path, named))
+
+
+def in_order(path: Path, named: Iterable[tuple[str, Recording]]) -> tuple[Recording, ...]:
+    """Return the recordings of a file in the order of their names.
+
+    Args:
+        path: of the file.
+        named: places in it, for messages, and the recordings there.
+
+    Raises:
+        CorpusError: if there is none, or two have the same name.
+    """
     found: dict[str, Recording] = {}
-    for line, row in read_rows(path, COLUMNS):
-        recording = _recording(f"{path}, line {line}", path.parent, row)
+    for where, recording in named:
         if recording.name in found:
             raise CorpusError(
-                f"{path}, line {line}: {short(recording.name)} is listed twice; remove one of them"
+                f"{where}: {short(recording.name)} is listed twice; remove one of them"
             )
         found[recording.name] = recording
     if not found:
         raise CorpusError(f"{path}: lists no recording; give one per line")
-    return Listing(path, tuple(found[name] for name in sorted(found)))
+    return tuple(found[name] for name in sorted(found))
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> Iterator[tuple[int, Mapping[str, Any]]]:
