@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ def test_a_kernel_is_kept_in_a_folder_that_is_the_users_alone(folder: Path) -> N
     assert run_anew()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert kept(folder, ".nbi").is_relative_to(folder)
+
+
+def test_threads_that_make_kernels_at_once_share_the_folder(folder: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        caches = list(pool.map(lambda _: kernel_cache.KernelCache(triple), range(100)))
+    assert {Path(cache.cache_path).parent for cache in caches} == {folder}
+    assert kernel_cache.kernel_folder() == folder
 
 
 def test_without_a_setting_kernels_lie_in_the_users_cache(

@@ -15,6 +15,7 @@ import logging
 import os
 import pickle
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from numba.core.caching import FunctionCache
 logger = logging.getLogger("wavenet")
 
 _SETTINGS: Any = numba.config
+_SETTINGS_LOCK = threading.RLock()
+"""Held while ``CACHE_DIR`` is another one: numba has one for all threads."""
 
 _UNUSABLE = (
     pickle.UnpicklingError,
@@ -52,13 +55,14 @@ class KernelCache(FunctionCache):
     """
 
     def __init__(self, function: Any) -> None:
-        self._folder = kernel_folder()
-        make_own(self._folder)
-        given, _SETTINGS.CACHE_DIR = _SETTINGS.CACHE_DIR, str(self._folder)
-        try:
-            super().__init__(function)
-        finally:
-            _SETTINGS.CACHE_DIR = given
+        with _SETTINGS_LOCK:
+            self._folder = kernel_folder()
+            make_own(self._folder)
+            given, _SETTINGS.CACHE_DIR = _SETTINGS.CACHE_DIR, str(self._folder)
+            try:
+                super().__init__(function)
+            finally:
+                _SETTINGS.CACHE_DIR = given
         if not Path(self.cache_path).is_relative_to(self._folder):  # numba could not write to it
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._folder))
 
@@ -91,8 +95,10 @@ class KernelCache(FunctionCache):
 
 def kernel_folder() -> Path:
     """Return the folder of the cache; it need not exist."""
-    if _SETTINGS.CACHE_DIR:
-        return Path(_SETTINGS.CACHE_DIR) / "wavenet"
+    with _SETTINGS_LOCK:
+        given = _SETTINGS.CACHE_DIR
+    if given:
+        return Path(given) / "wavenet"
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(user) / "wavenet" / "kernels"
 
