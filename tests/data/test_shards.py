@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -413,3 +414,13 @@ def test_without_obstore_the_extra_is_named(
     monkeypatch.setattr(object_store.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'wavenet-audio\[shard\]'"):
         Store(store, tmp_path).open(RATE)
+
+
+def test_after_its_end_nothing_is_fetched_ahead(store: str, tmp_path: Path) -> None:
+    shards = grouped(store, tmp_path).shards
+    assert shards is not None
+    shards.fetch_ahead(range(len(shards.hashes)))
+    shards.end_fetching_ahead()
+    kept = sorted(tmp_path.rglob("*.i16"))
+    shutil.rmtree(tmp_path)  # raises if a thread still writes into it
+    assert len(kept) < len(shards.hashes)

@@ -112,6 +112,10 @@ class Shards:
         """Download these shards in the background; a failure is left to whoever reads one."""
         self._ahead.want([shard for shard in shards if not self._is_cached(shard)], self)
 
+    def end_fetching_ahead(self) -> None:
+        """Download nothing more in the background; return once nothing is being written."""
+        self._ahead.stop()
+
     def _map(self, shard: int) -> _Samples:
         while True:
             try:
@@ -140,6 +144,12 @@ class _Ahead:
             self._process = os.getpid()  # a fork has no threads of its parent
             self._thread = threading.Thread(target=self._work, args=(of,), daemon=True)
             self._thread.start()
+
+    def stop(self) -> None:
+        """Drop what is to be downloaded, and wait for the end of what is on its way."""
+        self._wanted = []
+        if self._thread is not None and self._process == os.getpid():
+            self._thread.join()
 
     def _work(self, of: Shards) -> None:
         while self._wanted:
