@@ -40,6 +40,7 @@ def run_anew() -> bool:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the kernels, empty; messages that are said once are said again."""
+    numba.config.reload_config()  # the compiler would, and forget the folder, if NUMBA_* changed
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
     kernel_cache._warn_once.cache_clear()
     yield tmp_path / "numba" / "wavenet"
