@@ -46,6 +46,14 @@ def test_without_metadata_all_files_are_read_and_the_first_folder_speaks(folder:
     assert len(found(folder)) == 8
 
 
+def test_metadata_as_parquet_is_refused_rather_than_ignored(folder: Path) -> None:
+    (folder / "train" / "metadata.parquet").write_bytes(b"PAR1")
+    (folder / "metadata.csv").write_text("file_name\ntrain/bob/b.wav\n")
+    with pytest.raises(CorpusError, match=r"metadata\.parquet is not read.* metadata\.csv"):
+        find_corpus(str(folder))
+    assert find_corpus(str(folder / "test")).recordings
+
+
 @pytest.mark.parametrize("column", ["speaker", "speaker_id"])
 def test_metadata_as_csv_names_the_files_and_speakers(folder: Path, column: str) -> None:
     (folder / "metadata.csv").write_text(

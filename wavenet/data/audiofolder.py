@@ -30,6 +30,8 @@ from wavenet.values.text import short
 logger = logging.getLogger("wavenet")
 
 METADATA = ("metadata.csv", "metadata.jsonl")
+UNREAD = "metadata.parquet"
+"""The third kind that Hugging Face datasets reads: it would need a library for this alone."""
 FILE, SPEAKERS = "file_name", ("speaker", "speaker_id")
 _BEGINNING = 65536
 """Characters within which a metadata file names its columns."""
@@ -42,11 +44,17 @@ def list_audio(folder: str | Path) -> Listing:
     Audio files that none of them lists are left out and counted in one line of the log.
 
     Raises:
-        CorpusError: if there is no such folder, a metadata file has a line that is no recording, or
-            nothing is found.
+        CorpusError: if there is no such folder, a metadata file has a line that is no recording or
+            is a Parquet file, or nothing is found.
     """
     folder = Path(folder)
     files = list(walk_files(folder)) if folder.is_dir() else []
+    for path in files:
+        if path.name == UNREAD:
+            raise CorpusError(
+                f"{path} is not read, and would choose the recordings; write its rows to "
+                f"{METADATA[0]} beside it, such as by pandas, and remove it"
+            )
     metadata = sorted(path for path in files if is_metadata(path))
     if not metadata:
         return list_folder(folder, files)
