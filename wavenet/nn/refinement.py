@@ -43,7 +43,7 @@ from wavenet.nn.state import State
 from wavenet.nn.stft import check_state, overlap_sum, overlaps_enough, transform_type
 from wavenet.values.size_limits import MAX_REFINEMENT_PASSES, check_at_most
 
-DEFAULT_PASSES = 16
+DEFAULT_PASSES = 32
 RELAXATION = 1.2
 """Default factor of corrections; above 1.3, passes with momentum may diverge."""
 MOMENTUM = 0.8
