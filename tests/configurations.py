@@ -149,6 +149,27 @@ CONFIGURATIONS: dict[str, WaveNetConfig] = {
         speakers=2,
         unconditional=True,
     ),
+    "two samples a step": WaveNetConfig(
+        **SMALL, kernel_size=3, distribution="gaussian", samples_per_step=2
+    ),
+    "two classes a step of speakers' features": WaveNetConfig(
+        **SMALL,
+        distribution_size=32,
+        features=FeatureConfig(channels=3, hop_samples=4),
+        speakers=2,
+        samples_per_step=2,
+    ),
+    "predictor, two samples a step, speakers or none": WaveNetConfig(
+        **SMALL,
+        mel=MEL,
+        distribution="logistic_mixture",
+        distribution_size=2,
+        linear_prediction=4,
+        pitch_taps=3,
+        speakers=2,
+        unconditional=True,
+        samples_per_step=2,
+    ),
 }
 
 QUICK = ("odd sizes", "predictor with a pitch tap, speakers or none")

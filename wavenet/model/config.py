@@ -11,6 +11,7 @@ from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
 from wavenet.model.conditioner import check_registered
 from wavenet.model.feature_config import FeatureConfig, UpsamplingConfig, set_integer
+from wavenet.model.steps import SAMPLES
 from wavenet.nn import LinearPrediction
 from wavenet.nn.refinement import DEFAULT_PASSES
 from wavenet.storage import settings as config_io
@@ -38,6 +39,7 @@ ADDED_KEYS = (
     "refinement_passes",
     "noise_shaping",
     "conditions",
+    "samples_per_step",
 )
 """Settings that older checkpoints do not name; their defaults are what was before."""
 
@@ -57,7 +59,8 @@ class WaveNetConfig:
 
     Attributes:
         sample_rate: sample rate of the audio, in Hz.
-        layers_per_stack: layers of a stack, of dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1).
+        layers_per_stack: layers of a stack, of dilations 1, 2, 4 .. 2 ** (layers_per_stack - 1)
+            steps.
         stacks: number of stacks, each with these dilations.
         kernel_size: taps of the dilated convolutions.
         residual_channels: width of the signal between layers.
@@ -88,6 +91,10 @@ class WaveNetConfig:
             another is asked for (``wavenet.generation.randomness.shaped_uniforms``); 0 for white
             noise.
         conditions: names of further conditions; see ``model.conditioner.register_condition``.
+        samples_per_step: 2 for a model that runs its stack once for two samples (Bunched LPCNet;
+            Vipperla et al. 2020), which halves the cost of training and sampling: dilations are
+            then 2, 4, 8 .. samples. The second of two samples is predicted from the same output
+            of the stack and from the first one. 1 for none of this.
     """
 
     sample_rate: int = 16000
@@ -112,16 +119,19 @@ class WaveNetConfig:
     refinement_passes: int = DEFAULT_PASSES
     noise_shaping: float = 0.0
     conditions: tuple[str, ...] = ()
+    samples_per_step: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
         object.__setattr__(self, "conditions", tuple(self.conditions))
         check_registered(self.conditions)
+        set_integer(self, "samples_per_step", most=SAMPLES)
         self._check_network()
         self._check_memory()
         self._check_features()
         self._check_speakers()
         self._check_prediction()
+        self._check_steps()
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
         object.__setattr__(self, "temperature", float(self.temperature))
@@ -164,6 +174,7 @@ class WaveNetConfig:
                 f"layers; at most {MAX_LAYERS} are built"
             )
         past = (self.kernel_size - 1) * (2**self.layers_per_stack - 1) * self.stacks
+        past *= self.samples_per_step
         state = past * self.residual_channels
         if past > MAX_PAST_SAMPLES or state > MAX_STATE_VALUES:
             raise ValueError(
@@ -245,10 +256,26 @@ class WaveNetConfig:
                 "gaussian_mixture"
             )
 
+    def _check_steps(self) -> None:
+        """Raise ValueError unless the input and the frames fit steps of so many samples."""
+        if self.samples_per_step == 1:
+            return
+        if self.one_hot_input:
+            raise ValueError(
+                f"one_hot_input=True with samples_per_step={self.samples_per_step} is not "
+                "supported; leave one of them out"
+            )
+        if self.local is not None and self.local.hop_samples % self.samples_per_step:
+            raise ValueError(
+                f"hop_samples={self.local.hop_samples} must be a multiple of samples_per_step="
+                f"{self.samples_per_step}, so that every frame begins with a step"
+            )
+
     @property
     def dilations(self) -> tuple[int, ...]:
         """One per layer, in samples."""
-        return tuple(2**i for i in range(self.layers_per_stack)) * self.stacks
+        one_stack = tuple(self.samples_per_step * 2**i for i in range(self.layers_per_stack))
+        return one_stack * self.stacks
 
     @property
     def local(self) -> MelConfig | FeatureConfig | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
+from wavenet.model.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference
@@ -57,6 +58,10 @@ def _differences(model: WaveNet, any_distribution: bool) -> Iterator[str | None]
         return
     for i, (part, kind) in enumerate(zip(model.head, HEAD, strict=True)):
         yield difference(part, kind, f"head.{i}")
+    if model.samples_per_step == SAMPLES:
+        yield difference(model.pairs, Pairs, "pairs")
+        yield difference(model.step_outputs, StepOutputs, "step_outputs")
+        yield difference(model.second_projection, nn.Conv1d, "second_projection")
     if model.predictor is not None:
         yield difference(model.predictor, LinearPrediction, "predictor")
     if model.config.local is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from wavenet.model.steps import SAMPLES
 from wavenet.nn import GatedResidualBlock
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def initialise(model: WaveNet) -> None:
     residual projections    normal, std 1 / sqrt(fan_in * layers): the sum of all layers' terms
                             stays within the scale of one (Radford et al. 2019, section 2.3)
     skip projections        the same, for the skip sum
+    second sample of a step normal, std 1 / sqrt(fan_in), into the skip sum
     head, first             normal, std sqrt(2 / fan_in) (He et al. 2015, equation 10)
     head, last              normal, a tenth of that: training starts near the distribution's
                             ``initial_params``, which are its bias
@@ -47,6 +49,8 @@ def initialise(model: WaveNet) -> None:
             nn.init.zeros_(module.bias)
 
     draw(model.input_projection, 1.0)
+    if model.samples_per_step == SAMPLES:
+        draw(model.second_projection, 1.0)
     for block in cast(list[GatedResidualBlock], list(model.stack.blocks)):
         draw(block.conv, 1.0)
         draw(block.residual_projection, 1 / math.sqrt(n_layers))

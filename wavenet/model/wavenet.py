@@ -10,11 +10,16 @@ predictor's excitation, and its distribution is that of the next excitation, mov
 where the next sample is (``nn.prediction``):
 
     x -> LinearPrediction -> inputs -> input projection -> ... -> head -> moved by p[t], scaled by g
+
+With ``samples_per_step`` 2 the input projection takes two samples, t - 1 and t, and the head hears
+the stack where t is odd; where t is even, the stack's output at t - 1 and a projection of sample t
+(``steps``). Every dilation is even, so that nothing needs the stack where t is even: ``stream``
+computes it all the same, the engines and the training window do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -28,6 +33,7 @@ from wavenet.model.conditioner import encode_conditions, make_conditions, named_
 from wavenet.model.config import WaveNetConfig
 from wavenet.model.initialisation import initialise
 from wavenet.model.sharing import Shared
+from wavenet.model.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.nn import (
     Causal,
     DilatedStack,
@@ -65,6 +71,27 @@ class Hidden(NamedTuple):
         """Return some of the T columns."""
         location, log_scale = (part if part is None else part[..., wanted] for part in self[1:])
         return Hidden(self.skip_sum[..., wanted], location, log_scale)
+
+
+class ModelState(NamedTuple):
+    """State of a ``WaveNet`` by its layers; what a model does not have is empty.
+
+    >>> model = WaveNet(WaveNetConfig.preset("tiny"))
+    >>> parts = model.split_state(model.init_state(1))
+    >>> len(parts.stack), parts.predictor
+    (18, ())
+
+    Attributes:
+        predictor: of the linear predictor.
+        pairs: of ``steps.Pairs``.
+        stack: a state for each block.
+        step_outputs: of ``steps.StepOutputs``.
+    """
+
+    predictor: State = ()
+    pairs: State = ()
+    stack: State = ()
+    step_outputs: State = ()
 
 
 class WaveNet(Shared, Causal):
@@ -106,7 +133,13 @@ class WaveNet(Shared, Causal):
         inputs = 1 if self.predictor is None else self.predictor.inputs
         if config.one_hot_input:
             inputs = self.distribution.n_params
-        self.input_projection = nn.Conv1d(inputs, config.residual_channels, 1)
+        self.samples_per_step = config.samples_per_step
+        entries = inputs * self.samples_per_step
+        self.input_projection = nn.Conv1d(entries, config.residual_channels, 1)
+        if self.samples_per_step == SAMPLES:
+            self.pairs = Pairs(inputs)
+            self.step_outputs = StepOutputs(config.skip_channels)
+            self.second_projection = nn.Conv1d(inputs, config.skip_channels, 1)
         self.stack = DilatedStack(
             config.residual_channels,
             config.skip_channels,
@@ -142,7 +175,12 @@ class WaveNet(Shared, Causal):
     @property
     def past(self) -> int:
         """Reach of the stack, and of the predictor before it, in samples."""
-        return self.stack.past + (0 if self.predictor is None else self.predictor.past)
+        return sum(layer.past for _, layer in self.layers())
+
+    @property
+    def period(self) -> int:
+        """``samples_per_step``."""
+        return self.samples_per_step
 
     @property
     def context_frames(self) -> int:
@@ -155,31 +193,38 @@ class WaveNet(Shared, Causal):
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds per audio sample; work done once a frame does not count."""
-        once_a_sample: list[nn.Module | Tensor] = list(self.head)
+        once_a_step: list[nn.Module] = []
         for block in self.stack.blocks:
-            once_a_sample += [block.conv, block.residual_projection, block.skip_projection]
-        weights = (getattr(module, "weight", None) for module in once_a_sample)
+            once_a_step += [block.conv, block.residual_projection, block.skip_projection]
         entry = self.config.residual_channels  # one column, whatever the input
-        return entry + sum(weight.numel() for weight in weights if weight is not None)
+        return entry + _weights(self.head) + _weights(once_a_step) // self.samples_per_step
 
     def layers(self) -> list[tuple[str, Causal]]:
-        """The predictor and the stack; everything else acts on each sample alone."""
-        stack = ("stack", require_causal(self.stack, "WaveNet: stack"))
-        predictor = self.predictor
-        if predictor is None:
-            return [stack]
-        return [("predictor", require_causal(predictor, "WaveNet: predictor")), stack]
+        """The predictor, the stack and the memories of its steps; all else acts on one sample."""
+        named = [(name, getattr(self, name, None)) for name in ModelState._fields]
+        return [
+            (name, require_causal(layer, f"WaveNet: {name}"))
+            for name, layer in named
+            if layer is not None
+        ]
+
+    def split_state(self, state: State) -> ModelState:
+        """Return a state's parts by the names of ``layers``."""
+        return ModelState(**dict(zip((name for name, _ in self.layers()), state, strict=True)))
+
+    def join_state(self, parts: ModelState) -> State:
+        """Return the state whose parts these are."""
+        return tuple(getattr(parts, name) for name, _ in self.layers())
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Return the states of the layers after periodic input x; ``Causal.settle``."""
-        inputs, _, states = self._settled_input(x, cond)
-        return (*states, self.stack.settle(inputs, self._of_stack(cond)))
+        return self._settled(x, cond)[1]
 
     def after_silence(self, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """Params of the first sample ``[B, P, 1]``, and the state from which it is drawn.
 
-        What ``stream`` returns for one sample of silence from ``warm_state``, in one pass instead
-        of two where model and stack are exactly the classes of this package.
+        What ``stream`` returns for a step of silence from ``warm_state``, its last column, in one
+        pass instead of two where model and stack are exactly the classes of this package.
 
         Args:
             cond: the conditioning, held during the silence, ``[B, cond_channels, 1]``; None for a
@@ -188,21 +233,27 @@ class WaveNet(Shared, Causal):
         x = torch.zeros(1 if cond is None else cond.shape[0], 1, 1, **self._factory(None, None))
         others = difference(self, WaveNet, "model") or difference(self.stack, DilatedStack, "stack")
         if others is not None:
-            return self.stream(x, self.warm_state(x.shape[0], cond), cond)
+            silence = x.expand(-1, -1, self.samples_per_step)
+            params, state = self.stream(silence, self.warm_state(x.shape[0], cond), cond)
+            return params[..., -1:], state
         self.check_call(x, cond)
-        inputs, place, states = self._settled_input(x, cond)
-        (_, skip_sum), after = self.stack.settled(inputs, self._of_stack(cond))
-        return self.params_of(Hidden(skip_sum, *place)), (*states, after)
+        hidden, state = self._settled(x, cond)
+        return self.params_of(hidden), state
 
-    def _settled_input(
-        self, x: Tensor, cond: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...], State]:
-        """``project_input`` of periodic input x after endless repetitions of it."""
-        columns = self._of_predictor(cond)
-        states: State = ()
+    def _settled(self, x: Tensor, cond: Tensor | None) -> tuple[Hidden, State]:
+        """``hidden`` of periodic input x after endless repetitions of it, a step just complete."""
+        columns, predictor, pairs, outputs = self._of_predictor(cond), (), (), ()
         if self.predictor is not None:
-            states = (self.predictor.settle(x, columns),)
-        return self.project_input(x, states, columns)
+            predictor = self.predictor.settle(x, columns)
+        inputs, place, predictor = self.encode_input(x, predictor, columns)
+        if self.samples_per_step == SAMPLES:
+            pairs = self.pairs.settle(inputs)
+        entry, pairs = self.project_input(inputs, pairs)
+        (_, skip_sum), stack = self.stack.settled(entry, self._of_stack(cond))
+        if self.samples_per_step == SAMPLES:
+            outputs = self.step_outputs.settle(skip_sum)
+        state = self.join_state(ModelState(predictor, pairs, stack, outputs))
+        return Hidden(skip_sum, *place), state
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.
@@ -216,9 +267,20 @@ class WaveNet(Shared, Causal):
         """Compute ``stream`` up to the input of ``params_of``."""
         self.check_call(x, cond)
         self._check_children(state, len(self.layers()))
-        inputs, place, before = self.project_input(x, state[:-1], self._of_predictor(cond))
-        (_, skip_sum), after = stream_child(self.stack, inputs, state[-1], self._of_stack(cond))
-        return Hidden(skip_sum, *place), (*before, after)
+        before = self.split_state(state)
+        columns = self._of_predictor(cond)
+        inputs, place, predictor = self.encode_input(x, before.predictor, columns)
+        entry, pairs = self.project_input(inputs, before.pairs)
+        (_, skip_sum), stack = stream_child(self.stack, entry, before.stack, self._of_stack(cond))
+        outputs: State = ()
+        if self.samples_per_step == SAMPLES:
+            between = ~self.step_outputs.completes(before.step_outputs, x.shape[-1])
+            skip_sum, outputs = stream_child(self.step_outputs, skip_sum, before.step_outputs)
+            second = self.second_projection(inputs.to(self.second_projection.weight.dtype))
+            skip_sum = torch.where(between, skip_sum + second, skip_sum)
+        return Hidden(skip_sum, *place), self.join_state(
+            ModelState(predictor, pairs, stack, outputs)
+        )
 
     def params_of(self, hidden: Hidden) -> Tensor:
         """The head: to params ``[B, P, T]``, each column by itself.
@@ -328,20 +390,37 @@ class WaveNet(Shared, Causal):
         used = {name: one for name, one in self.conditions.items() if one.used}
         return {name: one.example(rows, n_frames) for name, one in used.items()}
 
-    def project_input(
+    def encode_input(
         self, x: Tensor, state: State, columns: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...], State]:
-        """Project x ``[B, 1, T]`` to the stack's input ``[B, R, T]``.
+        """Encode x ``[B, 1, T]`` for the input projection, ``[B, inputs, T]``.
 
-        With a predictor, whose conditioning is ``columns``, also where the next samples are,
+        With a predictor, whose state and conditioning these are, also where the next samples are,
         ``(location, log_scale)``, and its state afterwards; both are empty without one.
         """
         if self.predictor is None:
-            return self._project_encoded(x), (), ()
-        outputs, after = stream_child(self.predictor, x, state[0], columns)
+            return self.entry_values(x), (), ()
+        outputs, after = stream_child(self.predictor, x, state, columns)
         inputs, location, log_scale = outputs
-        inputs = self.input_projection(inputs.to(self.input_projection.weight.dtype))
-        return inputs, (location, log_scale), (after,)
+        return inputs, (location, log_scale), after
+
+    def project_input(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Project encoded samples ``[B, inputs, T]`` to the stack's input ``[B, R, T]``.
+
+        The state is that of ``pairs``, and empty without them.
+        """
+        entry, after = self.input_projection, state
+        if self.samples_per_step == SAMPLES:
+            inputs, after = stream_child(self.pairs, inputs, state)
+        if not self.config.one_hot_input:
+            return entry(inputs.to(entry.weight.dtype)), after
+        classes = inputs[:, 0].long()
+        if has_hooks(entry):
+            vectors = nn.functional.one_hot(classes, entry.in_channels)
+            return entry(vectors.transpose(1, 2).to(entry.weight.dtype)), after
+        assert entry.bias is not None
+        columns = nn.functional.embedding(classes, entry.weight[..., 0].T)
+        return columns.transpose(1, 2) + entry.bias[:, None], after
 
     def _of_stack(self, cond: Tensor | None) -> Tensor | None:
         """The channels of the conditioning that the stack takes."""
@@ -353,18 +432,6 @@ class WaveNet(Shared, Causal):
             return None
         return cond[:, self.stack.cond_channels :]
 
-    def _project_encoded(self, x: Tensor) -> Tensor:
-        """x ``[B, 1, T]`` as the first layer's input ``[B, R, T]``."""
-        entry = self.input_projection
-        if not self.config.one_hot_input:
-            return entry(self.entry_values(x).to(entry.weight.dtype))
-        if has_hooks(entry):
-            vectors = nn.functional.one_hot(self.entry_values(x[:, 0]).long(), entry.in_channels)
-            return entry(vectors.transpose(1, 2).to(entry.weight.dtype))
-        assert entry.bias is not None
-        columns = nn.functional.embedding(self.entry_values(x[:, 0]).long(), entry.weight[..., 0].T)
-        return columns.transpose(1, 2) + entry.bias[:, None]
-
     def entry_values(self, x: Tensor) -> Tensor:
         """Encode samples x for the input projection, with the same shape and type.
 
@@ -374,6 +441,12 @@ class WaveNet(Shared, Causal):
             return self.distribution.network_input(x)
         assert isinstance(self.distribution, MuLaw)
         return self.distribution.classify(x).to(x.dtype)
+
+
+def _weights(modules: Iterable[nn.Module]) -> int:
+    """Values of the weights, without biases."""
+    weights = (getattr(module, "weight", None) for module in modules)
+    return sum(weight.numel() for weight in weights if weight is not None)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -103,6 +103,15 @@ class Causal(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define `past`")
 
     @property
+    def period(self) -> int:
+        """Input samples after which the equation repeats: ``step``, unless a state counts further.
+
+        A state that counts the samples of a longer period makes outputs depend on where in it they
+        are, and is the same after whole periods of silence. A block that contains one says so.
+        """
+        return self.step
+
+    @property
     def unbounded(self) -> bool:
         """Whether outputs depend on all the past; ``past`` then raises ``UnboundedPastError``."""
         return any(layer.unbounded for _, layer in self.layers())

@@ -245,8 +245,8 @@ def _warm_state(probe: Probe) -> Iterator[Comparison]:
     """``warm_state`` equals the state after streaming silence, and then silence with cond."""
     block, batch = probe.block, 2
     factory: dict[str, Any] = {"device": probe.device, "dtype": torch.float64}
-    n = (2 * math.ceil(block.past / block.step) + STREAMED_STEPS) * block.step
-    more = 2 * block.step
+    n = (2 * math.ceil(block.past / block.period) + STREAMED_STEPS) * block.period
+    more = 2 * block.period
     channels = block.cond_channels
     cond = None if channels is None else probe.randn(batch, channels, more)
     first = None if cond is None else cond[..., :1]

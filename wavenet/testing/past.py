@@ -54,7 +54,7 @@ def check_past(probe: Probe, module: Causal, seed: int) -> None:
 
 def _reach(probe: Probe) -> int:
     """Reach of the gradient of x back from the outputs of one period; -1 if it is zero."""
-    block, step = probe.block, probe.block.step
+    block, step = probe.block, probe.block.period
     period = max(1, int(step * block.rate))
     start = probe.fresh_state(period)
     # Long enough to see a reach beyond `past`, as far back as the state can remember.
@@ -85,7 +85,7 @@ def _reach_of_changes(probe: Probe) -> int:
         ``past`` if the sample that far back changes an output, more if earlier ones do, else -1.
     """
     block, past = probe.block, probe.block.past
-    n = (math.ceil(past / block.step) + STREAMED_STEPS) * block.step
+    n = (math.ceil(past / block.period) + STREAMED_STEPS) * block.period
     x, cond = probe.inputs(1, n)
     noise = probe.randn(*x.shape)
     start = block.init_state(1, device=probe.device, dtype=torch.float64)
@@ -101,7 +101,7 @@ def _reach_of_changes(probe: Probe) -> int:
     with torch.no_grad():
         reference = outputs_of(block.stream(x, start, cond)[0])
         n_out = reference[0].shape[-1]
-        for at in range(n_out - max(1, int(block.step * block.rate)), n_out):
+        for at in range(n_out - max(1, int(block.period * block.rate)), n_out):
             oldest = math.floor(at / block.rate) - past
             if differs(0, oldest, at):
                 return past + 1

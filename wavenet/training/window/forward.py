@@ -49,6 +49,7 @@ def skip_sum_of(
     *,
     recompute: bool = False,
     compiled: bool | None = None,
+    samples_per_step: int = 1,
 ) -> Tensor:
     """Compute the last ``length`` columns of the skip sum of ``stack.stream`` from ``init_state``.
 
@@ -60,6 +61,8 @@ def skip_sum_of(
         recompute: save the inputs of layers alone, and recompute the gates in the backward pass:
             less memory, more time.
         compiled: False for torch's operations alone; else compiled code where possible.
+        samples_per_step: for a stack whose dilations are multiples of it and of which every so
+            many samples alone are wanted: x, cond and the result have one column for each of them.
 
     Returns:
         ``[B, S, length]``, in the dtype of x.
@@ -71,7 +74,14 @@ def skip_sum_of(
     if found is not None:
         raise ValueError(f"the training window cannot compute this stack: {found}; use stream")
     blocks = cast("list[GatedResidualBlock]", list(stack.blocks))
-    plan = Plan.of(blocks, x, length, recompute=recompute, compiled=compiled)
+    plan = Plan.of(
+        blocks,
+        x,
+        length,
+        recompute=recompute,
+        compiled=compiled,
+        samples_per_step=samples_per_step,
+    )
     with torch.autocast(x.device.type, enabled=False):
         gate_bias, lift = _gate_bias(blocks, x, cond)
         taps = torch.stack([block.conv.weight.transpose(1, 2).flatten(1) for block in blocks])

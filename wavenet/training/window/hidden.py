@@ -7,9 +7,11 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from wavenet.model import Hidden, WaveNet
 from wavenet.model.exact import model_difference
+from wavenet.model.steps import SAMPLES
 from wavenet.model.wavenet import without_autocast
 from wavenet.nn import LiftedFrames
 from wavenet.training.window.forward import skip_sum_of
@@ -37,7 +39,7 @@ def hidden_of_window(
     """
     state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
     wanted = slice(x.shape[-1] - length, None)
-    if torch.compiler.is_compiling() or not _is_known(model):
+    if torch.compiler.is_compiling() or not _is_known(model) or x.shape[-1] < SAMPLES:
         samples = None if cond is None else cond.samples
         return model.hidden(x, state, samples)[0].columns(wanted)
     with without_autocast(x.device):
@@ -46,9 +48,49 @@ def hidden_of_window(
             width = model.stack.cond_channels
             of_stack = LiftedFrames(cond.frames[:, :width], cond.lift)
             columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
-        entry, place, _ = model.project_input(x, state[:-1], columns)
+        before = model.split_state(state)
+        inputs, place, _ = model.encode_input(x, before.predictor, columns)
+        if model.samples_per_step == SAMPLES:
+            skip_sum = _of_steps(model, inputs, of_stack, length, recompute=recompute)
+            return Hidden(skip_sum, *(part[..., wanted] for part in place))
+        entry, _ = model.project_input(inputs, before.pairs)
     skip_sum = skip_sum_of(model.stack, entry, of_stack, length, recompute=recompute)
     return Hidden(skip_sum, *(part[..., wanted] for part in place))
+
+
+def _of_steps(
+    model: WaveNet, inputs: Tensor, cond: LiftedFrames | None, length: int, *, recompute: bool
+) -> Tensor:
+    """Return the last ``length`` columns of the skip sum of a model of two samples a step.
+
+    The stack runs once for two columns: with steps that are complete at 1, 3, 5 .., that of column
+    2n + 1 serves columns 2n + 1 and 2n + 2. Column 0 has zeros from the stack.
+
+    Args:
+        model: one with ``samples_per_step`` 2.
+        inputs: encoded samples ``[B, inputs, T]``, T at least 2.
+        cond: of the stack, for these T samples.
+        length: as in ``hidden_of_window``.
+        recompute: as there.
+    """
+    n_samples = inputs.shape[-1]
+    whole = n_samples // SAMPLES * SAMPLES
+    first_step = (n_samples - length + 1) // SAMPLES - 1  # -1 where column 0 is wanted
+    with without_autocast(inputs.device):
+        pairs = torch.cat([inputs[..., 0:whole:SAMPLES], inputs[..., 1:whole:SAMPLES]], dim=1)
+        entry = model.input_projection(pairs.to(model.input_projection.weight.dtype))
+        of_second = F.pad(inputs, (0, 1))[..., SAMPLES * (first_step + 1) : whole + 1 : SAMPLES]
+        second = model.second_projection(of_second.to(model.second_projection.weight.dtype))
+    if cond is not None:
+        cond = LiftedFrames(cond.frames, cond.lift[:, 1:whole:SAMPLES])
+    n_steps = whole // SAMPLES - max(first_step, 0)
+    skip_sum = skip_sum_of(
+        model.stack, entry, cond, n_steps, recompute=recompute, samples_per_step=SAMPLES
+    )
+    if first_step < 0:
+        skip_sum = F.pad(skip_sum, (1, 0))
+    both = torch.stack([skip_sum, skip_sum + second], dim=-1).flatten(2)
+    return both.narrow(-1, n_samples - length - (SAMPLES * first_step + 1), length)
 
 
 def _is_known(model: WaveNet) -> bool:

@@ -57,21 +57,29 @@ class Plan:
         *,
         recompute: bool,
         compiled: bool | None = None,
+        samples_per_step: int = 1,
     ) -> Plan:
-        """Make a plan for an input ``[B, R, T]``; `compiled=None` compiles where possible."""
+        """Make a plan for an input ``[B, R, T]``; `compiled=None` compiles where possible.
+
+        With ``samples_per_step`` the input has one column for so many samples, and so have all
+        lengths of the plan.
+        """
         kind, starts, firsts = x.device.type, [], []
         autocast = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
         begin = x.shape[-1] - length
         for block in reversed(blocks):
             starts.append(begin)
-            begin = max(0, begin - block.past)
+            begin = max(0, begin - block.past // samples_per_step)
             firsts.append(begin)
         return cls(
             n_samples=x.shape[-1],
             length=length,
             lags=tuple(
-                tuple(back * block.conv.dilation for back in range(block.conv.kernel_size))[::-1]
+                tuple(
+                    back * block.conv.dilation // samples_per_step
+                    for back in range(block.conv.kernel_size)
+                )[::-1]
                 for block in blocks
             ),
             starts=tuple(reversed(starts)),

@@ -1,0 +1,130 @@
+"""Causal blocks of a model that makes two samples in one step of its stack.
+
+The stack's dilations are even, so that samples of odd and of even index do not meet in it, and it
+is needed at every second sample alone: where a step is complete (Bunched LPCNet; Vipperla et al.
+2020). Its input is two samples, and what it says is kept for the sample between two steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.state import State
+from wavenet.nn.stft import check_state
+
+SAMPLES = 2
+"""Samples of a step."""
+
+
+class Pairs(Causal):
+    """``[B, C, T]`` to ``[B, 2 C, T]``: the sample before, above the sample itself.
+
+    >>> Pairs(1)(torch.tensor([[[1.0, 2.0, 3.0]]])).tolist()
+    [[[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]]]
+
+    Args:
+        channels: C.
+
+    Raises:
+        ValueError: if channels is no positive integer.
+    """
+
+    empty: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.in_channels = check_positive("channels", channels)
+        # Remembers the device and the type of the block, which has no parameters.
+        self.register_buffer("empty", torch.empty(0), persistent=False)
+
+    @property
+    def past(self) -> int:
+        """1."""
+        return 1
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """``(x [B, C, 1],)``, zeros."""
+        return (torch.zeros(batch_size, self.in_channels, 1, **self._factory(device, dtype)),)
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """Fill the state with x."""
+        return (x.clone(),)
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[B, C, T]`` to ``[B, 2 C, T]``; see ``Causal.stream``."""
+        self.check_call(x, cond)
+        check_state(self, state, [(x.shape[0], self.in_channels, 1)])
+        before = torch.cat([state[0], x[..., :-1]], dim=-1)
+        return torch.cat([before, x], dim=1), (x[..., -1:].clone(),)
+
+
+class StepOutputs(Causal):
+    """``[B, C, T]`` to ``[B, C, T]``: of every two samples the second, until the next one.
+
+    The state counts the samples of each row since its last complete step, so that a row may begin
+    or stop anywhere.
+
+    >>> StepOutputs(1)(torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])).tolist()
+    [[[0.0, 2.0, 2.0, 4.0]]]
+
+    Args:
+        channels: C.
+
+    Raises:
+        ValueError: if channels is no positive integer.
+    """
+
+    empty: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.in_channels = check_positive("channels", channels)
+        # Remembers the device and the type of the block, which has no parameters.
+        self.register_buffer("empty", torch.empty(0), persistent=False)
+
+    @property
+    def past(self) -> int:
+        """1."""
+        return SAMPLES - 1
+
+    @property
+    def period(self) -> int:
+        """2."""
+        return SAMPLES
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """``(x [B, C, 1], n [B, 1] int64)``: the last step's output, and the samples since."""
+        factory = self._factory(device, dtype)
+        counter = torch.zeros(batch_size, 1, dtype=torch.int64, device=factory["device"])
+        return torch.zeros(batch_size, self.in_channels, 1, **factory), counter
+
+    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
+        """Fill the state with x; the last step is complete."""
+        return x.clone(), torch.zeros(x.shape[0], 1, dtype=torch.int64, device=x.device)
+
+    def completes(self, state: State, n_samples: int) -> Tensor:
+        """Return where a step is complete among the next samples, ``[B, 1, T]`` bool."""
+        counted = torch.arange(1, n_samples + 1, device=state[1].device) + state[1]
+        return (counted % SAMPLES == 0)[:, None]
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        """``[B, C, T]`` to ``[B, C, T]``; see ``Causal.stream``."""
+        self.check_call(x, cond)
+        check_state(self, state, [(x.shape[0], self.in_channels, 1), (x.shape[0], 1)])
+        before = torch.cat([state[0], x[..., :-1]], dim=-1)
+        y = torch.where(self.completes(state, x.shape[-1]), x, before)
+        return y, (y[..., -1:].clone(), (state[1] + x.shape[-1]) % SAMPLES)
