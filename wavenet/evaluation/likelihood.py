@@ -52,8 +52,7 @@ def file_bits(
         pieces = _conditioning(model, audio, speaker, chunk_samples)
         first = next(pieces)
         before = None if first is None else first[..., :1]
-        silence = torch.zeros(1, 1, 1).to(like)
-        params, state = model.stream(silence, model.warm_state(1, before), before)
+        params, state = model.after_silence(before)
         for start in range(0, x.shape[-1], chunk_samples):
             chunk = x[:, start : start + chunk_samples]
             cond = first if start == 0 else next(pieces)

@@ -40,7 +40,7 @@ Processor: TypeAlias = WaveNet | NamWaveNet | NamModel
 
 CONDITION_SUFFIX = ".condition"
 """Goes before the suffix of the file that holds the second program."""
-_SAMPLE_RATE = ("input_projection", "stack", "head")
+_SAMPLE_RATE = ("input_projection", "stack", "head", "second_projection")
 
 
 class StreamStep(nn.Module):

@@ -2,6 +2,6 @@
 
 from wavenet.model.config import FeatureConfig, WaveNetConfig
 from wavenet.model.sharing import ARCHITECTURE
-from wavenet.model.wavenet import Hidden, WaveNet
+from wavenet.model.wavenet import Hidden, ModelState, WaveNet
 
-__all__ = ["ARCHITECTURE", "FeatureConfig", "Hidden", "WaveNet", "WaveNetConfig"]
+__all__ = ["ARCHITECTURE", "FeatureConfig", "Hidden", "ModelState", "WaveNet", "WaveNetConfig"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
-from wavenet.model.steps import SAMPLES, Pairs, StepOutputs
+from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.model.steps import SAMPLES
+from wavenet.nn.steps import SAMPLES
 from wavenet.nn import GatedResidualBlock
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from wavenet.model.conditioner import encode_conditions, make_conditions, named_
 from wavenet.model.config import WaveNetConfig
 from wavenet.model.initialisation import initialise
 from wavenet.model.sharing import Shared
-from wavenet.model.steps import SAMPLES, Pairs, StepOutputs
+from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.nn import (
     Causal,
     DilatedStack,

@@ -21,6 +21,7 @@ import torch
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.convolution import CausalConv1d
+from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.receptive_fields.arithmetic import effective_kernel
 from wavenet.receptive_fields.field import (
     LayerField,
@@ -63,8 +64,10 @@ def of_block(block: Causal, sample_rate: int | None) -> ReceptiveField:
 def of_settings(settings: StackSettings, sample_rate: int | None) -> ReceptiveField:
     """The receptive field of the model that a configuration describes."""
     predictor = settings.predictor()
-    before = [] if predictor is None else [("predictor", predictor)]
+    before: list[tuple[str, Causal]] = [] if predictor is None else [("predictor", predictor)]
     layers = _plain_layers(settings.dilations, settings.kernel_size)
+    if getattr(settings, "samples_per_step", 1) == SAMPLES:
+        layers = [("pairs", Pairs(1)), *layers, ("step_outputs", StepOutputs(1))]
     return _of_leaves([*before, *layers], sample_rate)
 
 

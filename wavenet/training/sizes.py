@@ -121,10 +121,11 @@ def step_bytes(config: TrainingConfig, model: WaveNetConfig) -> int:
     gates = 0 if config.recompute else (model.gate_channels or 2 * residual)
     kept, wanted = 0, _window_samples(config, model)
     for dilation in reversed(model.dilations):
-        kept += gates * wanted
+        kept += gates * wanted // model.samples_per_step
         wanted += (model.kernel_size - 1) * dilation
-        kept += residual * wanted
-    entry = residual * wanted + model.skip_channels * _window_samples(config, model)
+        kept += residual * wanted // model.samples_per_step
+    entry = residual * wanted // model.samples_per_step
+    entry += model.skip_channels * _window_samples(config, model)
     return rows * (kept * value_bytes + entry * _FLOAT_BYTES)
 
 
@@ -162,7 +163,8 @@ def _window_samples(config: TrainingConfig, model: WaveNetConfig) -> int:
 
 
 def _past(model: WaveNetConfig) -> int:
-    return (model.kernel_size - 1) * (2**model.layers_per_stack - 1) * model.stacks
+    layers = (model.kernel_size - 1) * (2**model.layers_per_stack - 1) * model.stacks
+    return layers * model.samples_per_step
 
 
 def _furthest(config: TrainingConfig, model: WaveNetConfig, keys: Sequence[str]) -> str:

@@ -51,6 +51,12 @@ def models() -> dict[str, wavenet.WaveNet]:
             "pitch_taps": 3,
             "speakers": 2,
         },
+        "two samples a step": {
+            "mel": mel,
+            "distribution": "gaussian",
+            "linear_prediction": 8,
+            "samples_per_step": 2,
+        },
     }
     torch.manual_seed(0)
     found = {}

@@ -68,16 +68,17 @@ class GpuEngine(EagerEngine):
     def __init__(self, model: WaveNet, request: Request, start: GenerationState) -> None:
         check_refusal(self.name, refusal(model), "use engine='auto', or call model.cuda()")
         super().__init__(model, request, start)
-        self._graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
+        self._graphs: dict[tuple[int, bool, int], torch.cuda.CUDAGraph] = {}
 
     def _block_lengths(self, n_samples: int) -> list[int]:
         return graph_lengths(n_samples)
 
     def _advance(self, n: int, *, forced: bool) -> None:
         with torch.cuda.device(self.device):
-            if (n, forced) not in self._graphs:
-                self._graphs[n, forced] = self._record(n, forced)
-            self._graphs[n, forced].replay()
+            key = n, forced, self._since_step
+            if key not in self._graphs:
+                self._graphs[key] = self._record(n, forced)
+            self._graphs[key].replay()
 
     def _record(self, n: int, forced: bool) -> torch.cuda.CUDAGraph:
         """The operations of the eager engine, which are recorded and not done."""
@@ -103,4 +104,5 @@ class GpuEngine(EagerEngine):
 
     def _memory(self) -> list[Tensor]:
         """Tensors that a sample changes and the next one reads."""
-        return [self._now, self._rings, self._params, *flatten_state(self._predictor_state)]
+        states = self._predictor_state, self._pairs_state, self._outputs_state
+        return [self._now, self._rings, self._params, *flatten_state(states)]

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from wavenet.generation.engines.base import Frames, GenerationState, Request
 from wavenet.generation.engines.conditioning import ConditioningWindow, Lift
-from wavenet.model import WaveNet
+from wavenet.generation.engines.steps import history_of, samples_since_step, steps_of
+from wavenet.model import ModelState, WaveNet
 from wavenet.model.exact import model_difference
 from wavenet.nn import CausalConv1d, GatedResidualBlock, State, clone_state, flatten_state
 
@@ -68,6 +69,8 @@ class EagerEngine:
         first = model.input_projection.weight
         self.device, self.dtype = first.device, first.dtype
         self._blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
+        self._per_step = model.samples_per_step
+        self._since = samples_since_step(model, start)
         self._load_weights()
         self._make_memory(len(start.time))
         self._make_buffers(len(start.time))
@@ -102,9 +105,14 @@ class EagerEngine:
         layers: list[State] = []
         for history, past in zip(self._rings.split(self._pasts), self._pasts, strict=True):
             if past:
-                history = history.roll(-(self._n_samples % past), dims=0)
-            layers.append(((history.permute(1, 2, 0).clone(),),))
-        state = (*clone_state(self._predictor_state), tuple(layers))
+                history = history.roll(-(self._n_steps % past), dims=0)
+            kept = history.permute(1, 2, 0).clone()
+            layers.append(((history_of(kept, self._per_step, self._since_step),),))
+        pairs, outputs = clone_state(self._pairs_state), clone_state(self._outputs_state)
+        if outputs:
+            outputs = (*outputs, torch.full_like(self._time[:, None], self._since_step))
+        predictor = clone_state(self._predictor_state)
+        state = self.model.join_state(ModelState(predictor, pairs, tuple(layers), outputs))
         return GenerationState(self._params.clone(), state, self._time + self._n_samples)
 
     @torch.inference_mode()
@@ -115,8 +123,19 @@ class EagerEngine:
         self._conditioning.replace(rows, frames, first_frame)
         if start is None:
             return
+        samples_since_step(self.model, start, self._since_step)
         self._time[rows] = start.time - self._n_samples
         self._load(rows, start)
+
+    @property
+    def _n_steps(self) -> int:
+        """Complete steps so far."""
+        return (self._since + self._n_samples) // self._per_step
+
+    @property
+    def _since_step(self) -> int:
+        """Samples since the last complete step."""
+        return (self._since + self._n_samples) % self._per_step
 
     def _go(self, given: Tensor, made: Tensor, *, forced: bool) -> None:
         """Block by block: ``given [T, ...]`` in, ``made [T, ...]`` out, nothing waited for."""
@@ -129,7 +148,7 @@ class EagerEngine:
                 self._advance(n, forced=forced)
                 made[begin : begin + n].copy_(target[:n])
                 begin += n
-        self._n_samples += len(given)
+                self._n_samples += n
 
     def _block_lengths(self, n_samples: int) -> list[int]:
         whole, rest = divmod(n_samples, self.block_samples)
@@ -164,18 +183,26 @@ class EagerEngine:
         self._skip = torch.cat([after_gate(block.skip_projection) for block in blocks])
         entry = self.model.input_projection
         self._input = (product(entry.weight), _bias(entry))
+        if self._per_step > 1:
+            second = self.model.second_projection
+            self._second = (product(second.weight), _bias(second))
         head = cast(list[nn.Conv1d], [self.model.head[1], self.model.head[3]])
         self._head = [(product(layer.weight), _bias(layer)) for layer in head]
 
     def _make_memory(self, rows: int) -> None:
-        """Allocate all rings as one ``[sum of past, B, R]``; slot t % past has the input at t."""
+        """Allocate all rings as one ``[sum of past, B, R]``; slot t % past has the input at t.
+
+        Past and t are in steps.
+        """
         blocks = self._blocks
         channels, half = blocks[0].residual_channels, blocks[0].gate_channels // 2
-        self._pasts = [block.past for block in blocks]
+        self._pasts = [block.past // self._per_step for block in blocks]
         pasts = torch.tensor(self._pasts, device=self.device)
         self._ring_start, self._ring_length = pasts.cumsum(0) - pasts, pasts.clamp(min=1)
         self._rings = self._zeros(sum(self._pasts), rows, channels)
-        dilations = torch.tensor([block.conv.dilation for block in blocks], device=self.device)
+        dilations = torch.tensor(
+            [block.conv.dilation // self._per_step for block in blocks], device=self.device
+        )
         back = torch.arange(blocks[0].conv.kernel_size - 1, 0, -1, device=self.device)
         self._lags = dilations[:, None] * back  # [L, k - 1], oldest first
         self._now = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -186,7 +213,12 @@ class EagerEngine:
         self._predictor_state: State = ()
         if self.model.predictor is not None:
             state = self.model.predictor.init_state(rows, device=self.device, dtype=self.dtype)
-            self._predictor_state = (state,)
+            self._predictor_state = state
+        self._pairs_state: State = ()
+        self._outputs_state: State = ()
+        if self._per_step > 1:
+            self._pairs_state = (self._zeros(rows, self.model.pairs.in_channels, 1),)
+            self._outputs_state = (self._zeros(rows, self.model.step_outputs.in_channels, 1),)
 
     def _make_buffers(self, rows: int) -> None:
         """Allocate the inputs and outputs of a block, at the addresses of a recorded graph."""
@@ -204,29 +236,34 @@ class EagerEngine:
         """Bring a state into the memory of some rows."""
         index = torch.tensor(rows, device=self.device)
         self._params[index] = start.params.to(self._params)
-        for kept, part in zip(
-            flatten_state(self._predictor_state), flatten_state(start.model[:-1]), strict=True
+        given = self.model.split_state(start.model)
+        for memory, state in (
+            (self._predictor_state, given.predictor),
+            (self._pairs_state, given.pairs),
+            (self._outputs_state, given.step_outputs[:1]),
         ):
-            kept[index] = part.to(kept)
-        layers = zip(self._rings.split(self._pasts), start.model[-1], strict=True)
+            for kept, part in zip(flatten_state(memory), flatten_state(state), strict=True):
+                kept[index] = part.to(kept)
+        layers = zip(self._rings.split(self._pasts), given.stack, strict=True)
         for ring, ((history,),) in layers:
             if len(ring):
-                slots = history.to(ring).permute(2, 0, 1).roll(self._n_samples % len(ring), dims=0)
-                ring[:, index] = slots
+                slots = steps_of(history, self._per_step, self._since_step).to(ring)
+                ring[:, index] = slots.permute(2, 0, 1).roll(self._n_steps % len(ring), dims=0)
 
     def _advance(self, n: int, *, forced: bool) -> None:
         """The next n samples, from ``_given`` into ``_drawn``, or ``_forced`` into ``_predicted``.
 
         Only operations on the device, on memory that stays where it is.
         """
-        times = self._now + torch.arange(n, device=self.device)
+        times = (self._now + self._since + torch.arange(n, device=self.device)) // self._per_step
         slots = self._ring_start + times[:, None] % self._ring_length  # [n, L]
         lagging = (times[:, None, None] - self._lags) % self._ring_length[:, None]
         old = (self._ring_start[:, None] + lagging).flatten(1)  # [n, L (k - 1)]
         lift = self._conditioning.lift(self._now, n)
         columns = self._conditioning.columns_of(lift).expand(n, -1, -1)[..., None]
-        params = self._params
+        params, since = self._params, self._since_step
         for i in range(n):
+            completes = (since + i + 1) % self._per_step == 0
             x = self._forced[i]
             if not forced:
                 x = self.distribution.sample(
@@ -236,17 +273,23 @@ class EagerEngine:
                     top_p=self.request.top_p,
                 )
                 self._drawn[i].copy_(x[:, 0])
-            params = self._step(x.to(self.dtype), columns[i], lift, i, slots[i], old[i])
+            inputs, place = self._encode(x.to(self.dtype), columns[i])
+            if completes:
+                y = self._layers(inputs, lift, i, slots[i], old[i])
+            else:
+                y = self._between_steps(inputs)
+            params = self._head_params(y, place)
             if forced:
                 self._predicted[i].copy_(params[..., 0])
         self._params.copy_(params)
         self._now += n
 
-    def _step(
-        self, x: Tensor, columns: Tensor, lift: Lift | None, i: int, slots: Tensor, old: Tensor
+    def _layers(
+        self, inputs: Tensor, lift: Lift | None, i: int, slots: Tensor, old: Tensor
     ) -> Tensor:
-        """One sample ``[B, 1]`` in, params ``[B, P, 1]`` of the next one out."""
-        inputs, place = self._linear_predict(self.model.entry_values(x), columns)
+        """One step: encoded samples ``[B, inputs]`` to the skip sum ``[B, S]``."""
+        if self._per_step > 1:
+            inputs = self._paired(inputs)
         self._project_input(inputs, self._inputs[0])
         half = self._gate_bias.shape[1] // 2
         for layer, terms in enumerate(self._gate_terms(lift, i, old).unbind(0)):
@@ -259,20 +302,37 @@ class EagerEngine:
         if len(self._rings):
             self._rings.index_copy_(0, slots, self._inputs)
         y = self._gates.flatten(1) @ self._skip
+        if self._per_step > 1:
+            self._outputs_state[0].copy_(y[..., None])
+        return y
+
+    def _between_steps(self, inputs: Tensor) -> Tensor:
+        """The skip sum ``[B, S]`` within a step: that of the last one, and the new sample's."""
+        self._paired(inputs)
+        matrix, bias = self._second
+        return self._outputs_state[0][..., 0] + torch.addmm(bias, inputs, matrix)
+
+    def _paired(self, inputs: Tensor) -> Tensor:
+        """The encoded sample before, beside this one: ``[B, 2 inputs]``."""
+        (before,) = self._pairs_state
+        both = torch.cat([before[..., 0], inputs], dim=1)
+        before.copy_(inputs[..., None])
+        return both
+
+    def _head_params(self, y: Tensor, place: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The head: skip sum ``[B, S]`` to params ``[B, P, 1]`` of the next sample."""
         for matrix, bias in self._head:
             y = torch.addmm(bias, y.relu_(), matrix)
         params = y[..., None]
         return params if place is None else self.distribution.relocate(params, *place)
 
-    def _linear_predict(
-        self, x: Tensor, columns: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    def _encode(self, x: Tensor, columns: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Return the network's input for ``[B, 1]``; with a predictor the next sample's scale."""
+        x = self.model.entry_values(x)
         if self.model.predictor is None:
             return x, None
-        (kept,) = self._predictor_state
-        outputs, after = self.model.predictor.stream(x[..., None], kept, columns)
-        for part, new in zip(kept, after, strict=True):
+        outputs, after = self.model.predictor.stream(x[..., None], self._predictor_state, columns)
+        for part, new in zip(self._predictor_state, after, strict=True):
             part.copy_(new)
         inputs, location, log_scale = outputs
         return inputs[..., 0], (location, log_scale)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -30,7 +31,8 @@ from wavenet.generation.engines.cpu.kernels.packing import (
 )
 from wavenet.generation.engines.cpu.kernels.plan import make_layers, make_plan
 from wavenet.generation.engines.eager import check_refusal
-from wavenet.model import WaveNet
+from wavenet.generation.engines.steps import history_of, samples_since_step, steps_of
+from wavenet.model import ModelState, WaveNet
 from wavenet.model.exact import model_difference
 from wavenet.nn import State, flatten_state
 from wavenet.simd import has_compiler
@@ -133,6 +135,7 @@ class CpuEngine:
         self._constants = packed.constants.values
         self._plan = make_plan(model, request.weights, packed.constants)
         self._time, self._n_samples = start.time.clone(), 0
+        self._since = samples_since_step(model, start)
         self._threads = min(packed.threads, len(start.time))
         self._conditioning = CpuConditioning(model, request, len(start.time))
         most = TILES[-1]
@@ -175,9 +178,10 @@ class CpuEngine:
                 rows = [self._ring(tile, number) for tile in self._tiles]
                 slot = int(self._tiles[0].layers[number]["slot"])
                 history = np.roll(np.concatenate(rows), -slot, axis=1)[..., : plan["residual"]]
-                history = np.ascontiguousarray(history.transpose(0, 2, 1))
-                layers.append(((torch.from_numpy(history),),))
-            state = (*self._dump_predictor(), tuple(layers))
+                kept = torch.from_numpy(np.ascontiguousarray(history.transpose(0, 2, 1)))
+                layers.append(((history_of(kept, self.model.samples_per_step, self._since),),))
+            predictor, pairs, outputs = self._dump_memories()
+            state = self.model.join_state(ModelState(predictor, pairs, tuple(layers), outputs))
             return GenerationState(params, state, self._time + self._n_samples)
 
     def resized(self, frames: Frames, start: GenerationState, first_sample: int) -> CpuEngine:
@@ -193,24 +197,38 @@ class CpuEngine:
         self._conditioning.replace(rows, frames, first_frame)
         if start is None:
             return
+        samples_since_step(self.model, start, self._since)
         self._time[rows] = start.time - self._n_samples
         self._load(rows, start)
 
-    def _dump_predictor(self) -> State:
-        """The predictor's state, in a tuple that is empty without one."""
-        if self.model.predictor is None:
-            return ()
+    def _dump_memories(self) -> tuple[State, State, State]:
+        """States of the predictor, of the pairs and of the outputs of steps."""
         parts = zip(*(self._memories(tile) for tile in self._tiles), strict=True)
-        return (tuple(torch.from_numpy(np.concatenate(part)[:, None].copy()) for part in parts),)
+        memories = [torch.from_numpy(np.concatenate(part)) for part in parts]
+        predictor: State = ()
+        if self.model.predictor is not None:
+            predictor = tuple(memories.pop(0)[:, None].clone() for _ in range(2))
+        if not memories:
+            return predictor, (), ()
+        pairs, outputs = (memory[..., None].clone() for memory in memories)
+        since = torch.full((len(outputs), 1), self._since)
+        return predictor, (pairs,), (outputs, since)
 
     def _memories(self, tile: _Tile) -> list[Array]:
-        """Views of the predictor's memories: ``[n_rows, order]``, ``[n_rows, excitation_past]``."""
+        """Views of what else is remembered, as far as the model has it.
+
+        The predictor's samples ``[n_rows, order]`` and excitation ``[n_rows, excitation_past]``,
+        the last encoded sample ``[n_rows, inputs]`` and skip sum of a step ``[n_rows, S]``.
+        """
         plan, rows = self._plan[0], tile.work.reshape(-1, self._plan[0]["row_stride"])
-        if self.model.predictor is None:
-            return []
-        # The oldest place of each is free: it is the first to be moved out.
-        sizes = (("history_at", "order"), ("excitation_at", "excitation_past"))
-        return [rows[: tile.n_rows, plan[at] + 1 :][:, : plan[size]] for at, size in sizes]
+        places = []
+        if self.model.predictor is not None:
+            # The oldest place of each is free: it is the first to be moved out.
+            places += [(plan["history_at"] + 1, plan["order"])]
+            places += [(plan["excitation_at"] + 1, plan["excitation_past"])]
+        if self.model.samples_per_step > 1:
+            places += [(plan["encoded_from"], plan["inputs"]), (plan["kept_at"], plan["skip"])]
+        return [rows[: tile.n_rows, at : at + size] for at, size in places]
 
     def _tile(self, first_row: int, n_rows: int) -> _Tile:
         """Memory for some rows, and the arguments that never change."""
@@ -242,23 +260,26 @@ class CpuEngine:
 
     def _load(self, rows: list[int], start: GenerationState) -> None:
         """Bring a state into the memory of some rows."""
-        parts = [start.params, *flatten_state(start.model)]
-        arrays = [part.to("cpu", torch.float32).numpy() for part in parts]
+        parts, per_step = self.model.split_state(start.model), self.model.samples_per_step
+        memories = [*flatten_state(parts.predictor), *parts.pairs, *parts.step_outputs[:1]]
+        layers = [steps_of(one, per_step, self._since) for one in flatten_state(parts.stack)]
+
+        def arrays(tensors: Iterable[Tensor]) -> list[Array]:
+            return [tensor.to("cpu", torch.float32).numpy() for tensor in tensors]
+
+        (params,), kept, histories = map(arrays, ([start.params], memories, layers))
+        plan = self._plan[0]
         for i, row in enumerate(rows):
             tile = next(one for one in self._tiles if row < one.first_row + one.n_rows)
-            self._load_row(tile, row - tile.first_row, [array[i] for array in arrays])
-
-    def _load_row(self, tile: _Tile, row: int, parts: list[Array]) -> None:
-        """Params, the predictor's memories and each layer's history, into one row of a tile."""
-        plan, memories = self._plan[0], self._memories(tile)
-        work = tile.work.reshape(-1, plan["row_stride"])
-        params, *others = parts
-        work[row, plan["params_at"] :][: plan["params"]] = params[:, 0]
-        for place, part in zip(memories, others[: len(memories)], strict=True):
-            place[row] = part[0]
-        for number, history in enumerate(others[len(memories) :]):
-            slot = int(tile.layers[number]["slot"])
-            self._ring(tile, number)[row, :, : plan["residual"]] = np.roll(history.T, slot, axis=0)
+            row -= tile.first_row
+            work = tile.work.reshape(-1, plan["row_stride"])
+            work[row, plan["params_at"] :][: plan["params"]] = params[i, :, 0]
+            for place, memory in zip(self._memories(tile), kept, strict=True):
+                place[row] = memory[i].reshape(-1)
+            for number, history in enumerate(histories):
+                slot = int(tile.layers[number]["slot"])
+                ring = self._ring(tile, number)
+                ring[row, :, : plan["residual"]] = np.roll(history[i].T, slot, axis=0)
 
     def _go(self, uniforms: Array, forced: Array, samples: Array, n: int) -> None:
         """Run all tiles over n samples, frame by frame of the conditioning."""
@@ -266,14 +287,15 @@ class CpuEngine:
         while done < n:
             phase, left = self._conditioning.approach()
             end = min(n, done + left)
-            self._run_tiles((uniforms, forced, samples), (phase, done, end))
+            self._run_tiles((uniforms, forced, samples), (phase, self._since, done, end))
             self._conditioning.position += end - done
+            self._since = (self._since + end - done) % self.model.samples_per_step
             done = end
         self._n_samples += n
 
-    def _run_tiles(self, given: tuple[Array, ...], span: tuple[int, int, int]) -> None:
+    def _run_tiles(self, given: tuple[Array, ...], span: tuple[int, int, int, int]) -> None:
         """Every tile over the samples of one frame; by several threads where that is worth it."""
-        if self._pool is None or self._is_little(*span[1:]):
+        if self._pool is None or self._is_little(*span[2:]):
             for tile in self._tiles:
                 self._advance(*tile.arguments, given, span)
             return

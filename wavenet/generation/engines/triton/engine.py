@@ -84,7 +84,7 @@ class FusedEngine(EagerEngine):
                 self._launch(given[part], made[part], forced)
                 self._now += n
                 self._n_samples += n
-                for memory in self._predictor_state[0] if self._predictor_state else ():
+                for memory in self._predictor_state:
                     if memory.shape[-1]:
                         memory.copy_(memory.roll(-(n % memory.shape[-1]), dims=-1))
 
@@ -103,7 +103,7 @@ class FusedEngine(EagerEngine):
         else:
             uniforms = given[:, :, 0, 0].float().contiguous()
             quantiles = self._quantiles(given[:, :, -1, 0].float()).contiguous()
-        memories = self._predictor_state[0] if self._predictor_state else (nothing, nothing)
+        memories = self._predictor_state or (nothing, nothing)
         window = self._conditioning
         top_p = self.request.top_p
         grid = (self._scratch.shape[1] // ROWS,)
@@ -267,4 +267,6 @@ def refusal(model: WaveNet) -> str | None:
             f"takes up to {MOST_CHANNELS} residual, {2 * MOST_CHANNELS} gate and "
             f"{MOST_SKIP_CHANNELS} skip channels, this model has {residual}, {gate} and {skip}"
         )
+    if model.samples_per_step > 1:
+        return f"does not support samples_per_step={model.samples_per_step}"
     return "does not support one_hot_input" if model.config.one_hot_input else None

@@ -9,12 +9,14 @@ What a row needs beside the weights is in ``work``, at the offsets of ``plan``:
     head     between the matrices of the head
     params   of the next sample
     space    for the draw
+    entries  encoded samples, the newest last: as many as a step has
+    kept     the sum of the skip projections of the last step, where a step has two samples
 
 and what the linear predictor keeps, if there is one (``prediction``).
 
 ``rings`` keeps the last ``past`` inputs of each layer: slot t mod past holds the input at time t.
 The oldest tap of the input at time t is the one at t - past, so its slot is the one that t takes,
-and tap i lies i dilations further on.
+and tap i lies i dilations further on. With two samples a step, time is counted in steps here.
 
 ``terms`` holds what does not wait for the signal: bias and projected conditioning of each layer,
 of the frame before, the frame of the sample and the frame behind it, which ``lift`` weighs.
@@ -58,25 +60,51 @@ def _draw(work, row, plan, constants, uniforms, temperature, top_p):
 
 
 @inlined
-def _project_input(work, row, plan, constants, encoded):
-    """Begin a step: the sample as the first layer's input, and the biases of the skip sum."""
-    signal = row + plan.signal_at
+def _encode(work, row, plan, encoded):
+    """Encode a sample for the input projection, behind those before it."""
+    older = (plan.samples_per_step - 1) * plan.inputs
+    for k in range(older):
+        work[row + plan.entries_at + k] = work[row + plan.entries_at + plan.inputs + k]
     if plan.order > 0:
         predict(work, row, plan, encoded)
     else:
         work[row + plan.encoded_from] = encoded
+
+
+@inlined
+def _project_input(work, row, plan, constants):
+    """Begin a step: its samples as the first layer's input, and the biases of the skip sum."""
+    signal, entries = row + plan.signal_at, row + plan.entries_at
     width = (plan.residual + LANES - 1) // LANES * LANES
-    column, factor = plan.entry_at, fill(work[row + plan.encoded_from])
+    column, factor = plan.entry_at, fill(work[entries])
     if plan.one_hot == 1:
-        column, factor = column + np.int64(encoded) * width, fill(1.0)
+        column, factor = column + np.int64(work[entries]) * width, fill(1.0)
     for i in range(0, plan.residual, LANES):
         x = factor * load(constants, column + i)
-        for k in range(1, plan.inputs):
-            value = fill(work[row + plan.encoded_from + k])
-            x = fma(value, load(constants, column + k * width + i), x)
+        for k in range(1, plan.inputs * plan.samples_per_step):
+            x = fma(fill(work[entries + k]), load(constants, column + k * width + i), x)
         store(work, signal + i, x)
     for i in range(0, plan.skip, LANES):
         store(work, signal + plan.residual + i, load(constants, plan.skip_bias_at + i))
+
+
+@inlined
+def _keep_skip_sum(work, row, plan):
+    """Keep what the layers say for the next sample, which is within the step that follows."""
+    for i in range(0, plan.skip, LANES):
+        store(work, row + plan.kept_at + i, load(work, row + plan.signal_at + plan.residual + i))
+
+
+@inlined
+def _project_second(work, row, plan, constants):
+    """The skip sum within a step: that of the last step, and the projection of the new sample."""
+    width = (plan.skip + LANES - 1) // LANES * LANES
+    for i in range(0, plan.skip, LANES):
+        y = load(work, row + plan.kept_at + i) + load(constants, plan.second_bias_at + i)
+        for k in range(plan.inputs):
+            value = fill(work[row + plan.encoded_from + k])
+            y = fma(value, load(constants, plan.second_at + k * width + i), y)
+        store(work, row + plan.signal_at + plan.residual + i, y)
 
 
 @inlined
@@ -159,8 +187,8 @@ def _fetch(array, at, n):
 
 
 @inlined
-def _step(model, plan, memory, shares, tile, n_rows):
-    """One step of the network: from the signal of the first layer to the params."""
+def _layers(model, plan, memory, shares, tile, n_rows):
+    """All layers, once: from the signal of the first one to the skip sum."""
     weights, constants, _, layers = model
     work, rings, terms, _ = memory
     n_layers = len(layers)
@@ -207,12 +235,12 @@ def _step(model, plan, memory, shares, tile, n_rows):
             plan.gated_at,
             plan.signal_at + skipped,
         )
-    _head(weights, at, constants, plan, work, tile, n_rows)
 
 
 @inlined
-def _head(weights, at, constants, plan, work, tile, n_rows):
+def _head(weights, constants, plan, work, tile, n_rows):
     """ReLU, 1x1, ReLU, 1x1: from the skip sum to the params."""
+    at = plan.head_weights_at
     for r in range(n_rows):
         row = r * plan.row_stride
         _rectify(work, row + plan.signal_at + plan.residual, row + plan.head_at, plan.skip)
@@ -250,17 +278,19 @@ def _compile(fingerprint: str) -> Any:
             given: ``(uniforms, forced, samples)``: ``[B, T, U]``; ``[B, T]``, the encoded samples
                 that replace those drawn, or ``[B, 0]``; ``[B, T]`` for what is drawn, or
                 ``[B, T, P]``, flat, for all params.
-            span: ``(phase, begin, end)``: phase of sample begin within its frame.
+            span: ``(phase, since, begin, end)``: phase of sample begin within its frame, and the
+                samples before it since the last complete step.
         """
         constants, plans = model[1], model[2]
         work, columns = memory[0], memory[3]
         tile, n_rows, first_row = rows
         uniforms, forced, samples = given
-        phase, begin, end = span
+        phase, since, begin, end = span
         plan = plans[0]
         stride = (plan.columns + LANES - 1) // LANES * LANES
         for t in range(begin, end):
             shares = _shares(lift, phase + t - begin)
+            completes = (since + t - begin + 1) % plan.samples_per_step == 0
             for r in range(n_rows):
                 row = r * plan.row_stride
                 if forced.shape[1] > 0:
@@ -272,8 +302,17 @@ def _compile(fingerprint: str) -> Any:
                 if plan.order > 0:
                     target, at = row + plan.columns_at, r * shares[0] * stride
                     _blend(work, target, plan.columns, columns, at, stride, shares)
-                _project_input(work, row, plan, constants, encoded)
-            _step(model, plan, memory, shares, tile, n_rows)
+                _encode(work, row, plan, encoded)
+                if completes:
+                    _project_input(work, row, plan, constants)
+                else:
+                    _project_second(work, row, plan, constants)
+            if completes:
+                _layers(model, plan, memory, shares, tile, n_rows)
+                if plan.samples_per_step > 1:
+                    for r in range(n_rows):
+                        _keep_skip_sum(work, r * plan.row_stride, plan)
+            _head(model[0], constants, plan, work, tile, n_rows)
             if forced.shape[1] > 0:
                 for r in range(n_rows):
                     source = r * plan.row_stride + plan.params_at

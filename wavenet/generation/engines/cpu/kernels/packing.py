@@ -11,7 +11,7 @@ Columns are filled up with zeros to whole registers; the pairs of bfloat16 also 
 
 Constants, in float32: the columns of the input projection and its bias, the biases of the residual
 projections, of the sum of all skip projections and of the head, the mask and the values of the
-draw.
+draw; and the columns and the bias of the projection of a step's second sample.
 """
 
 from __future__ import annotations
@@ -81,8 +81,19 @@ def _panels(rows: Array, columns: int) -> Array:
     return np.concatenate([panel.ravel() for panel in np.split(rows, ends[:-1], axis=1)])
 
 
+def packed_layers(model: WaveNet, weights: torch.dtype) -> int:
+    """Return the elements of the packed weights before those of the head."""
+    block = cast(GatedResidualBlock, model.stack.blocks[0])
+    skip, kernel_size = block.skip_channels, block.conv.kernel_size
+    conv = registers(block.gate_channels) * steps(kernel_size * block.residual_channels, weights)
+    depth = steps(block.gate_channels // 2, weights)
+    inner, last = registers(block.residual_channels + skip), registers(skip)
+    n_layers = len(model.stack.blocks)
+    return LANES * (n_layers * conv + ((n_layers - 1) * inner + last) * depth)
+
+
 def pack_weights(model: WaveNet, weights: torch.dtype) -> Array:
-    """Pack the weights that are used at every sample."""
+    """Pack the weights that are used at every step, and behind them those of the head."""
     blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
     matrices = []
     for layer, block in enumerate(blocks):
@@ -125,6 +136,12 @@ def pack_constants(model: WaveNet, weights: torch.dtype) -> Constants:
         parts += [mask, tables.value, model.entry_values(tables.value)]
     else:
         parts += [torch.zeros(distribution.n_components), torch.zeros(0), torch.zeros(0)]
+    if model.samples_per_step > 1:
+        second = model.second_projection
+        columns = [_filled(column) for column in _columns(second.weight, weights)]
+        parts += [torch.stack(columns).flatten(), _bias(second)]
+    else:
+        parts += [torch.zeros(0), torch.zeros(0)]
     filled = [_filled(part.float()) for part in parts]
     filled[5][distribution.n_components :] = -torch.inf  # padding is never drawn
     starts = np.cumsum([0] + [part.numel() for part in filled]).tolist()

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 
 from wavenet.distributions import Gaussian, GaussianMixture, LogisticMixture, MuLaw
-from wavenet.generation.engines.cpu.kernels.packing import LANES, Array, Constants, registers, steps
+from wavenet.generation.engines.cpu.kernels.packing import (
+    LANES,
+    Array,
+    Constants,
+    packed_layers,
+    registers,
+    steps,
+)
 from wavenet.model import WaveNet
 from wavenet.nn import GatedResidualBlock, LinearPrediction
 
@@ -32,7 +39,8 @@ PLAN = np.dtype(
             "kind",  # of distribution, an index of KINDS
             "params",
             "categories",
-            "inputs",  # of the input projection
+            "inputs",  # an encoded sample
+            "samples_per_step",
             # its linear predictor, 0 without one
             "order",
             "pitch_taps",
@@ -45,6 +53,7 @@ PLAN = np.dtype(
             "conv_steps",
             "gated_steps",
             "head_steps",
+            "head_weights_at",  # where the head begins among them
             # offsets into a row of work
             "signal_at",
             "inputs_at",
@@ -53,7 +62,9 @@ PLAN = np.dtype(
             "head_at",
             "params_at",
             "space_at",
+            "entries_at",
             "encoded_from",
+            "kept_at",
             "place_at",
             "columns_at",
             "history_at",
@@ -69,6 +80,8 @@ PLAN = np.dtype(
             "mask_at",
             "value_at",
             "encoded_at",
+            "second_at",
+            "second_bias_at",
         )
     ]
 )
@@ -78,11 +91,11 @@ LAYER = np.dtype([(name, np.int64) for name in ("ring_at", "past", "dilation", "
 
 
 def make_layers(model: WaveNet) -> Array:
-    """One ``LAYER`` for each layer, at the beginning of time."""
+    """One ``LAYER`` for each layer, at the beginning of time; its lengths are in steps."""
     blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
     layers = np.zeros(len(blocks), LAYER)
-    layers["past"] = [block.past for block in blocks]
-    layers["dilation"] = [block.conv.dilation for block in blocks]
+    layers["past"] = [block.past // model.samples_per_step for block in blocks]
+    layers["dilation"] = [block.conv.dilation // model.samples_per_step for block in blocks]
     lengths = layers["past"] * registers(blocks[0].residual_channels) * LANES
     layers["ring_at"] = np.cumsum(lengths) - lengths
     return layers
@@ -128,6 +141,8 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "conv_steps": steps(kernel_size * residual, weights),
         "gated_steps": steps(gate // 2, weights),
         "head_steps": steps(skip, weights),
+        "head_weights_at": packed_layers(model, weights),
+        "samples_per_step": model.samples_per_step,
     }
     # Copies run over the end by less than a register, sums of panels by less than a register too.
     sizes = {
@@ -138,7 +153,8 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "head_at": skip,
         "params_at": params,
         "space_at": (registers(categories) + registers(registers(categories))) * LANES,
-        "encoded_from": values["inputs"],
+        "entries_at": values["inputs"] * model.samples_per_step,
+        "kept_at": skip if model.samples_per_step > 1 else 0,
     }
     if predictor is not None:
         sizes |= {
@@ -153,7 +169,9 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         at += (registers(size) + 1) * LANES
     # Rows an odd number of cache lines apart do not meet in one set of the cache.
     values["row_stride"] = at + LANES * (1 - registers(at) % 2)
-    values["ring_stride"] = sum(each.past for each in blocks) * registers(residual) * LANES
+    past = sum(each.past for each in blocks) // model.samples_per_step
+    values["ring_stride"] = past * registers(residual) * LANES
+    values["encoded_from"] = values["entries_at"] + values["inputs"] * (model.samples_per_step - 1)
     names = (
         "entry_at",
         "residual_bias_at",
@@ -163,6 +181,8 @@ def make_plan(model: WaveNet, weights: torch.dtype, constants: Constants) -> Arr
         "mask_at",
         "value_at",
         "encoded_at",
+        "second_at",
+        "second_bias_at",
     )
     values |= dict(zip(names, constants.starts[: len(names)], strict=True))
     for name, value in values.items():
