@@ -1,0 +1,158 @@
+"""Models that run their stack once for two samples: configuration, reach, sampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from configurations import CONFIGURATIONS, RATE, make_model
+
+import wavenet
+from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig, generate
+from wavenet.generation import GenerationState, Utterance, generate_queue, stream
+from wavenet.nn.steps import Pairs, StepOutputs
+from wavenet.testing import check_causal
+
+NAME = "predictor, two samples a step, speakers or none"
+TWO = [name for name, config in CONFIGURATIONS.items() if config.samples_per_step == 2]
+SAMPLERS = ("stream", "eager", "cpu")
+
+
+@pytest.fixture(params=SAMPLERS)
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "cpu":
+        pytest.importorskip("numba", reason="the CPU engine is compiled by numba")
+    return str(request.param)
+
+
+def some_mel(n_frames: int) -> torch.Tensor:
+    mel = CONFIGURATIONS[NAME].mel
+    assert mel is not None
+    return torch.randn(mel.n_mels, n_frames, generator=torch.Generator().manual_seed(3)) - 4
+
+
+@pytest.mark.parametrize("block", [Pairs(3), StepOutputs(3)])
+def test_its_blocks_keep_the_contract(block: Pairs | StepOutputs) -> None:
+    check_causal(block)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"samples_per_step": 3}, r"samples_per_step=3 must be at most 2"),
+        ({"samples_per_step": 0}, r"samples_per_step=0 "),
+        ({"samples_per_step": 2, "one_hot_input": True}, r"one_hot_input=True with samples_per_"),
+        (
+            {"samples_per_step": 2, "features": FeatureConfig(channels=2, hop_samples=5)},
+            r"hop_samples=5 must be a multiple of samples_per_step=2",
+        ),
+        (
+            {"samples_per_step": 2, "mel": MelConfig(hop_samples=275, padding="center")},
+            r"hop_samples=275 must be a multiple",
+        ),
+    ],
+)
+def test_what_makes_no_such_model_is_refused_in_a_line(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        WaveNetConfig(**settings)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_the_receptive_field_is_that_of_the_configuration(name: str) -> None:
+    config = CONFIGURATIONS[name]
+    model = WaveNet(config)
+    assert wavenet.receptive_field(config).samples == model.past + 1
+    assert wavenet.receptive_field(model).samples == model.past + 1
+    one = WaveNet(config.replace(samples_per_step=1))
+    assert model.stack.past == 2 * one.stack.past
+
+
+def test_a_step_costs_half_of_what_two_samples_did() -> None:
+    config = WaveNetConfig.preset("medium")
+    one, two = (WaveNet(config.replace(samples_per_step=n)) for n in (1, 2))
+    head = sum(part.weight.numel() for part in (one.head[1], one.head[3]))
+    layers = one.multiply_adds - head - config.residual_channels
+    assert one.multiply_adds - two.multiply_adds == layers // 2
+
+
+def test_the_second_sample_of_a_step_hears_the_first_one() -> None:
+    model = make_model("two samples a step").double()
+    x = torch.rand(1, 1, 20).double().requires_grad_()
+    params, _ = model.stream(x, model.init_state(1))
+    for t in (12, 13):  # within a step, and where one is complete
+        (slope,) = torch.autograd.grad(params[..., t].sum(), x, retain_graph=True)
+        assert slope[0, 0, t] != 0
+        assert slope[0, 0, t - 1] != 0
+    with torch.no_grad():
+        model.second_projection.weight.zero_()
+    params, _ = model.stream(x, model.init_state(1))
+    (slope,) = torch.autograd.grad(params[..., 12].sum(), x, retain_graph=True)
+    assert slope[0, 0, 12] == 0
+    assert slope[0, 0, 11] != 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk_samples", [1, 7, 64])
+def test_chunks_of_any_length_are_the_whole(chunk_samples: int, engine: str) -> None:
+    model = make_model(NAME)
+    given: dict[str, Any] = {"mel": some_mel(5), "speaker": 1, "seed": 4, "refine": 0}
+    whole = generate(model, engine=engine, **given)
+    chunks = stream(model, chunk_samples=chunk_samples, engine=engine, **given)
+    assert torch.equal(torch.cat(list(chunks), dim=1), whole)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_prime", [8, 9])
+def test_a_prompt_of_odd_length_ends_within_a_step(n_prime: int, engine: str) -> None:
+    model = make_model(NAME)
+    prime = torch.rand(n_prime, generator=torch.Generator().manual_seed(1)) - 0.5
+    given: dict[str, Any] = {"mel": some_mel(5), "prime": prime, "seed": 4, "refine": 0}
+    made = generate(model, engine=engine, **given)
+    again = generate(model, engine="stream", **given)
+    assert made.shape == (1, 5 * 8 - n_prime)
+    assert float((made - again).abs().max()) < 1e-3
+
+
+@torch.no_grad()
+def test_generation_stops_and_goes_on_within_a_step(engine: str) -> None:
+    model = make_model("two samples a step")
+    whole = generate(model, n_samples=30, seed=2, engine=engine)
+    first, state = generate(model, n_samples=7, seed=2, engine=engine, return_state=True)
+    rest = generate(model, n_samples=23, seed=2, engine=engine, state=state)
+    assert torch.equal(torch.cat((first, rest), dim=1), whole)
+
+
+@torch.no_grad()
+def test_utterances_of_a_queue_are_those_made_alone(engine: str) -> None:
+    model = make_model(NAME)
+    mels = [some_mel(n)[:, :n] for n in (3, 6, 2, 4)]
+    waiting = [Utterance(mel=mel, seed=number) for number, mel in enumerate(mels)]
+    made = dict(generate_queue(model, waiting, rows=2, chunk_samples=8, engine=engine, refine=0))
+    for number, mel in enumerate(mels):
+        alone = generate(model, mel=mel, seed=number, engine=engine, refine=0)
+        assert float((made[number] - alone[0]).abs().max()) < 1e-3
+
+
+@torch.no_grad()
+def test_rows_at_different_places_of_a_step_are_refused_by_an_engine() -> None:
+    model = make_model("two samples a step")
+    states = [
+        generate(model, n_samples=n, seed=0, engine="eager", return_state=True)[1] for n in (6, 7)
+    ]
+    mixed = GenerationState.join(states)
+    with pytest.raises(ValueError, match=r"^rows are \[0, 1\] samples behind a step of 2") as said:
+        generate(model, n_samples=4, seed=0, engine="eager", state=mixed)
+    assert "\n" not in str(said.value)
+    together = generate(model, n_samples=4, seed=[0, 0], engine="stream", state=mixed)
+    for row, state in enumerate(states):
+        alone = generate(model, n_samples=4, seed=0, engine="stream", state=state)
+        assert float((together[row] - alone[0]).abs().max()) < 1e-4
+
+
+def test_a_checkpoint_of_before_makes_one_sample_a_step() -> None:
+    values = CONFIGURATIONS["classes"].to_dict()
+    del values["samples_per_step"]
+    assert WaveNetConfig.from_dict(values).samples_per_step == 1
+    assert RATE == values["sample_rate"]
