@@ -57,11 +57,6 @@ REFUSED = {
         "gpu-fused",
         "one-hot classes, mel and speakers or none",
     ): "does not support one_hot_input; use",
-    **{
-        ("gpu-fused", name): "does not support samples_per_step=2; use"
-        for name, config in CONFIGURATIONS.items()
-        if config.samples_per_step > 1
-    },
 }
 """What an engine cannot run, and what it says."""
 

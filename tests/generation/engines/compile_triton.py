@@ -1,6 +1,8 @@
-"""Compile the fused kernel of the nv preset for an NVIDIA card that need not be here.
+"""Compile the fused kernel of a model for an NVIDIA card that need not be here.
 
-python compile_triton.py 90      prints bytes of shared memory, and products of matrix units
+python compile_triton.py 90 nv bfloat16
+
+prints bytes of shared memory, and products of matrix units.
 """
 
 import re
@@ -18,6 +20,18 @@ from wavenet.generation.engines.base import Request
 from wavenet.generation.engines.triton import FusedEngine, engine, kernel
 
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
+PREDICTOR: dict[str, Any] = {
+    "mel": "wavenet-16k",
+    "distribution": "logistic_mixture",
+    "distribution_size": 4,
+    "linear_prediction": 16,
+    "pitch_taps": 3,
+}
+MODELS = {
+    "nv": WaveNetConfig.preset("nv"),
+    "predictor": WaveNetConfig.preset("nv", **PREDICTOR),
+    "two-samples": WaveNetConfig.preset("nv", **PREDICTOR, samples_per_step=2),
+}
 
 
 class Launches:
@@ -30,13 +44,18 @@ class Launches:
         self.arguments, self.constants, self.num_warps = arguments, constants, num_warps
 
 
-def launch_of_nv() -> Launches:
-    """The arguments of a launch of the nv preset in bfloat16."""
-    model = WaveNet(WaveNetConfig.preset("nv")).eval()
-    start = GenerationState.after(torch.zeros(16, 256, 1), model.init_state(16))
+def launch_of(config: WaveNetConfig, weights: torch.dtype) -> Launches:
+    """The arguments of a launch of 16 rows."""
+    model = WaveNet(config).eval()
+    params = torch.zeros(16, model.distribution.n_params, 1)
+    start = GenerationState.after(params, model.init_state(16))
     kernel.advance, engine.refusal = Launches(), lambda model: None
-    request = Request(None, 0, 1.0, None, torch.bfloat16)
-    FusedEngine(model, request, start).run(torch.full((16, 1, 4), 0.5))
+    frames = None
+    if model.cond_channels is not None:
+        frames = [torch.zeros(model.cond_channels, 2) for _ in range(16)]
+    request = Request(frames, 0, 1.0, None, weights)
+    given = torch.full((16, model.distribution.uniforms_per_sample, 4), 0.5)
+    FusedEngine(model, request, start).run(given)
     return kernel.advance
 
 
@@ -46,9 +65,9 @@ def signature_type(value: object) -> str:
     return "fp32" if isinstance(value, float) else "i32"
 
 
-def main(architecture: int) -> None:
+def main(architecture: int, model: str, weights: str) -> None:
     advance = kernel.advance
-    called = launch_of_nv()
+    called = launch_of(MODELS[model], getattr(torch, weights))
     given = iter(called.arguments)
     signature = {
         name: "constexpr" if name in called.constants else signature_type(next(given))
@@ -63,4 +82,4 @@ def main(architecture: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

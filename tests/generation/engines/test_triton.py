@@ -53,6 +53,20 @@ MODELS: dict[str, WaveNetConfig] = {
         linear_prediction=3,
         pitch_taps=3,
     ),
+    "two classes a step": WaveNetConfig(
+        **SIZES, residual_channels=5, distribution_size=20, samples_per_step=2
+    ),
+    "predictor, two samples a step": WaveNetConfig(
+        **SIZES,
+        residual_channels=7,
+        kernel_size=3,
+        mel=MEL,
+        distribution="logistic_mixture",
+        distribution_size=2,
+        linear_prediction=3,
+        pitch_taps=1,
+        samples_per_step=2,
+    ),
 }
 
 
@@ -69,11 +83,16 @@ def begin(
     if model.cond_channels is not None:
         n = 1 if config.local is None else 9
         frames = [0.5 * torch.randn(model.cond_channels, n, device=DEVICE) for _ in range(rows)]
-    state = map_state(torch.randn_like, model.init_state(rows))
+    state = map_state(_random_like, model.init_state(rows))
     params = torch.randn(rows, model.distribution.n_params, 1)
     start = GenerationState(params, state, torch.zeros(rows, dtype=torch.int64))
     options: dict[str, Any] = {"temperature": 0.9, "top_p": None, **settings}
     return model, Request(frames, 5, **options, weights=weights), start
+
+
+def _random_like(part: Tensor) -> Tensor:
+    """Noise; where a state counts samples within a step, one."""
+    return torch.randn_like(part) if part.is_floating_point() else torch.ones_like(part)
 
 
 def largest_difference(a: State | Tensor, b: State | Tensor) -> float:
@@ -89,7 +108,7 @@ def largest_difference(a: State | Tensor, b: State | Tensor) -> float:
 @torch.no_grad()
 def test_it_hears_and_draws_as_the_eager_engine(name: str) -> None:
     """1e-5: float32, whose sums run in another order. 17 rows: two programs, one nearly empty."""
-    rows = 17 if name == "predictor" else 2
+    rows = 17 if name.startswith("predictor") else 2
     model, request, start = begin(MODELS[name], rows)
     eager, fused = EagerEngine(model, request, start), FusedEngine(model, request, start)
     x = model.distribution.quantize(torch.rand(rows, 5) * 2 - 1)
@@ -135,13 +154,15 @@ def test_of_rounded_weights_the_activations_are_rounded_too(weights: torch.dtype
     assert 1e-6 < (rounded - exact).norm() / exact.norm() < 1e-2
 
 
-def test_generate_and_the_queue_take_it() -> None:
-    model = WaveNet(MODELS["predictor"]).eval().to(DEVICE)
+@pytest.mark.parametrize("name", ["predictor", "predictor, two samples a step"])
+def test_generate_and_the_queue_take_it(name: str) -> None:
+    model = WaveNet(MODELS[name]).eval().to(DEVICE)
+    speaker = 0 if model.config.speakers else None
     mels = [torch.randn(4, n) for n in (2, 1, 1)]
-    utterances = [Utterance(mel=mel, speaker=0, seed=i) for i, mel in enumerate(mels)]
+    utterances = [Utterance(mel=mel, speaker=speaker, seed=i) for i, mel in enumerate(mels)]
     found = dict(generate_queue(model, utterances, rows=2, engine="gpu-fused"))
     for i, mel in enumerate(mels):
-        alone = generate(model, mel=mel, speaker=0, seed=i, engine="eager")
+        alone = generate(model, mel=mel, speaker=speaker, seed=i, engine="eager")
         assert (found[i] - alone[0]).abs().max() < 1e-4
 
 
@@ -170,15 +191,24 @@ def test_without_a_gpu_or_in_another_type_it_says_what_to_do(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["80", "90"])
+@pytest.mark.parametrize(
+    ("architecture", "model", "weights"),
+    [
+        ("80", "nv", "bfloat16"),
+        ("90", "nv", "bfloat16"),
+        ("90", "predictor", "bfloat16"),
+        ("90", "two-samples", "bfloat16"),
+        ("90", "two-samples", "float32"),
+    ],
+)
 def test_the_kernel_compiles_without_a_gpu_and_multiplies_by_matrix_units(
-    architecture: str, tmp_path: Any
+    architecture: str, model: str, weights: str, tmp_path: Any
 ) -> None:
     """In a process of its own, where Triton does not interpret."""
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     script = os.path.join(os.path.dirname(__file__), "compile_triton.py")
     done = subprocess.run(
-        [sys.executable, script, architecture],
+        [sys.executable, script, architecture, model, weights],
         env=environment,
         capture_output=True,
         text=True,
@@ -187,4 +217,4 @@ def test_the_kernel_compiles_without_a_gpu_and_multiplies_by_matrix_units(
     assert done.returncode == 0, done.stderr
     shared, products = map(int, done.stdout.split())
     assert shared < 227 * 1024
-    assert products > 0
+    assert (products > 0) == (weights == "bfloat16")  # float32 is multiplied in full precision

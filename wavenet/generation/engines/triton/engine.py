@@ -104,13 +104,16 @@ class FusedEngine(EagerEngine):
             uniforms = given[:, :, 0, 0].float().contiguous()
             quantiles = self._quantiles(given[:, :, -1, 0].float()).contiguous()
         memories = self._predictor_state or (nothing, nothing)
+        of_step = (*self._pairs_state, *self._outputs_state) or (nothing, nothing)
         window = self._conditioning
+        ring_period = self._per_step * math.lcm(*self._ring_length.tolist())
         top_p = self.request.top_p
         grid = (self._scratch.shape[1] // ROWS,)
         advance[grid](
             self._rings if len(self._rings) else nothing,
             self._params,
             *memories,
+            *of_step,
             self._scratch,
             made,
             uniforms,
@@ -125,7 +128,7 @@ class FusedEngine(EagerEngine):
             1.0 if top_p is None else float(top_p),
             given.shape[1],
             len(given),
-            self._n_samples % math.lcm(*self._ring_length.tolist()),
+            (self._since + self._n_samples) % ring_period,
             (window.first_sample + self._n_samples) % (max(1, window.hop) * len(window.terms)),
             len(window.terms),
             FORCED=forced,
@@ -164,9 +167,16 @@ class FusedEngine(EagerEngine):
             return F.pad(tensor, (0, columns - tensor.shape[-1])).contiguous()
 
         entry, entry_bias = self._input
-        if self.model.predictor is not None:  # the kernel leaves the inputs unscaled
-            entry = entry * self.model.predictor.input_scales.to(entry)[:, None]
-        dilations = torch.tensor([one.conv.dilation for one in self._blocks], device=self.device)
+        inputs = len(entry) // self._per_step
+        entry = entry.unflatten(0, (self._per_step, inputs)).flip(0)  # a copy, the newest first
+        scales = torch.ones(inputs, device=self.device)
+        if self.model.predictor is not None:  # the kernel scales what it keeps for the next sample
+            scales = self.model.predictor.input_scales.to(entry).contiguous()
+            entry[0] *= scales[:, None]
+        second = second_bias = scales  # unused with one sample a step
+        if self._per_step > 1:
+            second, second_bias = line(self._second[0], sp), line(self._second[1], sp)
+        dilations = [one.conv.dilation // self._per_step for one in self._blocks]
         self._packed = [
             line(entry, rp),
             line(entry_bias, rp),
@@ -179,9 +189,12 @@ class FusedEngine(EagerEngine):
             line(first_bias, sp),
             block(last, sp, pp),
             line(last_bias, pp),
+            second,
+            second_bias,
+            scales,
             self._ring_start,
             self._ring_length,
-            dilations,
+            torch.tensor(dilations, device=self.device),
             *self._tables(),
         ]
         # What a program keeps in registers; the numbers are where the compiler begins to spill.
@@ -192,6 +205,8 @@ class FusedEngine(EagerEngine):
             "ROWS": ROWS,
             "LAYERS": n_layers,
             "TAPS": taps.shape[1],
+            "STEP": self._per_step,
+            "INPUTS": inputs,
             "HOP": self._conditioning.hop,
             "PRECISION": "widened" if interpreted() and narrow == torch.bfloat16 else "ieee",
             **widths,
@@ -267,6 +282,4 @@ def refusal(model: WaveNet) -> str | None:
             f"takes up to {MOST_CHANNELS} residual, {2 * MOST_CHANNELS} gate and "
             f"{MOST_SKIP_CHANNELS} skip channels, this model has {residual}, {gate} and {skip}"
         )
-    if model.samples_per_step > 1:
-        return f"does not support samples_per_step={model.samples_per_step}"
     return "does not support one_hot_input" if model.config.one_hot_input else None

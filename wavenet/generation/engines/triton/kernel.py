@@ -5,6 +5,9 @@ the second level cache that all share; what goes from layer to layer stays in re
 window of conditioning and the params are in global memory, as the eager engine's do, and odd widths
 are masked there; the weights are filled up with zeros to powers of 2.
 
+With two samples a step the layers run at every second sample. The encoded sample before and the
+layers' last skip sum are in global memory too.
+
 What one thread writes another may read, so a barrier is between, and between reading a ring's
 slot and writing it. No program waits for another.
 """
@@ -59,17 +62,35 @@ def _head_block(
     return y
 
 
+@triton.jit
+def _add_entries(y, entries, matrix, row, alive, INPUTS: tl.constexpr, WIDTH: tl.constexpr):
+    """y ``[ROWS, WIDTH]``, and the kept encoded samples times a matrix ``[INPUTS, WIDTH]``."""
+    c = tl.arange(0, WIDTH)
+    for k in range(INPUTS):
+        value = tl.load(entries + row * INPUTS + k, mask=alive, other=0.0)
+        y += value[:, None] * tl.load(matrix + k * WIDTH + c)[None]
+    return y
+
+
+@triton.jit
+def _keep_entry(value, k, entries, scales, row, alive, INPUTS: tl.constexpr):
+    """Keep channel k of the encoded samples, scaled as the predictor scales it."""
+    tl.store(entries + row * INPUTS + k, value * tl.load(scales + k), mask=alive)
+
+
 @triton.jit(do_not_specialize=["rows", "n_samples", "ring_time", "position", "places"])
 def advance(
     # what changes
-    rings, params, history, excitation, scratch, out,
+    rings, params, history, excitation, entries, kept, scratch, out,
     # what is given: of each sample and row, and the window of conditioning
     uniforms, quantiles, encoded, terms, columns, begins, shares,
     # weights and tables
     entry, entry_bias, taps, residual, residual_bias, skip, skip_bias,
-    first, first_bias, last, last_bias, ring_starts, pasts, dilations, closed, values, sounds,
+    first, first_bias, last, last_bias, second, second_bias, scales,
+    ring_starts, pasts, dilations, closed, values, sounds,
     temperature, top_p, rows, n_samples, ring_time, position, places,
     ROWS: tl.constexpr, LAYERS: tl.constexpr, TAPS: tl.constexpr,
+    STEP: tl.constexpr, INPUTS: tl.constexpr,
     R: tl.constexpr, H: tl.constexpr, S: tl.constexpr, P: tl.constexpr,  # channels
     RP: tl.constexpr, HP: tl.constexpr, SP: tl.constexpr, PP: tl.constexpr,  # filled up
     KIND: tl.constexpr, CATEGORIES: tl.constexpr, BLOCK: tl.constexpr, NUCLEUS: tl.constexpr,
@@ -84,15 +105,19 @@ def advance(
     Args:
         rings: ``[sum of past, B, R]``. params: ``[B, P]``. history: ``[B, ORDER]``.
         excitation: ``[B, REACH]``. scratch: ``[2, B filled up, SP]``.
+        entries: the encoded sample before ``[B, INPUTS]``. kept: the skip sum of the last step
+            ``[B, S]``. Both are for STEP = 2.
         out: samples ``[T, B]``, or where FORCED params ``[T, B, P]``.
         uniforms, quantiles, encoded: ``[T, B]``: of the category, of the value, and the given
             samples where FORCED.
         terms: ``[places, L, B, 2 H]``, B = 1 if SHARED_TERMS. columns: ``[places, B, COLUMNS]``.
         begins: ``[HOP]``. shares: ``[HOP, 2]``; see ``ConditioningWindow``.
-        entry: ``[inputs, RP]``. taps: ``[L, TAPS, 2, RP, HP]``. residual: ``[L, HP, RP]``.
-        skip: ``[L, HP, SP]``. first: ``[SP, SP]``. last: ``[SP, PP]``. Biases: of their columns.
-        ring_starts, pasts, dilations: ``[L]``. closed, values, sounds: ``[CATEGORIES]``.
-        ring_time: of the first sample, modulo a multiple of all pasts.
+        entry: ``[STEP, INPUTS, RP]``, the newest sample's first. taps: ``[L, TAPS, 2, RP, HP]``.
+        residual: ``[L, HP, RP]``. skip: ``[L, HP, SP]``. first: ``[SP, SP]``. last: ``[SP, PP]``.
+        second: ``[INPUTS, SP]``, of a sample within a step. Biases: of their columns.
+        scales: ``[INPUTS]``, of the entries; those of the newest sample are in entry.
+        ring_starts, pasts, dilations: ``[L]``, in steps. closed, values, sounds: ``[CATEGORIES]``.
+        ring_time: of the first sample, modulo STEP times a multiple of all pasts.
         position: of the first sample in the time of the frames, modulo HOP * places. Both are
             small numbers, however long it runs.
         places: of the window.
@@ -108,6 +133,12 @@ def advance(
     inside = alive[:, None] & (r[None] < R)
     t = tl.full([], 0, tl.int32)
     while t < n_samples:
+        step = (ring_time + t) // STEP
+        n_layers = LAYERS
+        if STEP > 1:
+            completes = (ring_time + t + 1) % STEP == 0
+            n_layers = tl.where(completes, LAYERS, 0)
+
         # Interpolation between frames.
         near_place, far_place = 0, 0
         near_share, far_share = 1.0, 0.0
@@ -141,6 +172,10 @@ def advance(
 
         # Project the input.
         x = tl.zeros([ROWS, RP], tl.float32) + tl.load(entry_bias + r)[None]
+        if STEP > 1:
+            if completes:
+                x = _add_entries(x, entries, entry + INPUTS * RP, row, alive, INPUTS, RP)
+            tl.debug_barrier()
         location, gain = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
         log_gain = tl.zeros([ROWS], tl.float32)
         if ORDER > 0:
@@ -154,6 +189,9 @@ def advance(
             location = ahead * gain
             x += asinh(e)[:, None] * tl.load(entry + r)[None]
             x += asinh(ahead)[:, None] * tl.load(entry + RP + r)[None]
+            if STEP > 1:
+                _keep_entry(asinh(e), 0, entries, scales, row, alive, INPUTS)
+                _keep_entry(asinh(ahead), 1, entries, scales, row, alive, INPUTS)
             if PITCH_TAPS > 0:
                 past = excitation + row * REACH
                 lag = column(columns, ORDER + 1, near, far, near_share, far_share, alive)
@@ -167,6 +205,8 @@ def advance(
                     here = lagged(e, t, past, begin, j, alive, REACH)
                     tap = asinh(here + share * (earlier - here))
                     x += tap[:, None] * tl.load(entry + (2 + j) * RP + r)[None]
+                    if STEP > 1:
+                        _keep_entry(tap, 2 + j, entries, scales, row, alive, INPUTS)
                     earlier = here
                 tl.debug_barrier()
                 tl.store(past + t % REACH, e, mask=alive)
@@ -174,10 +214,18 @@ def advance(
             tl.store(history + row * ORDER + t % ORDER, sound, mask=alive)
         else:
             x += sound[:, None] * tl.load(entry + r)[None]
+            if STEP > 1:
+                _keep_entry(sound, 0, entries, scales, row, alive, INPUTS)
 
-        # All layers.
-        skips = tl.zeros([ROWS, SP], tl.float32) + tl.load(skip_bias + tl.arange(0, SP))[None]
-        for layer in range(LAYERS):
+        # All layers; within a step none, and the last step's skip sum instead.
+        s = tl.arange(0, SP)
+        skips = tl.zeros([ROWS, SP], tl.float32) + tl.load(skip_bias + s)[None]
+        if STEP > 1:
+            tl.debug_barrier()
+            if not completes:
+                skips = _columns_of(kept, S, S, row, alive, SP) + tl.load(second_bias + s)[None]
+                skips = _add_entries(skips, entries, second, row, alive, INPUTS, SP)
+        for layer in range(n_layers):
             term_row = row
             if SHARED_TERMS:
                 term_row = row * 0
@@ -197,13 +245,13 @@ def advance(
                 dilation = tl.load(dilations + layer).to(tl.int32)
                 ring = rings + tl.load(ring_starts + layer) * ring_stride
                 for tap in tl.static_range(TAPS - 1):
-                    slot = (ring_time + t + tap * dilation) % length
+                    slot = (step + tap * dilation) % length
                     old = _columns_of(ring + slot * ring_stride, R, R, row, alive, RP)
                     tanh_in += _dot(old, _matrix(weights, HP, RP, HP), PRECISION)
                     gate_in += _dot(old, _matrix(weights + RP * HP, HP, RP, HP), PRECISION)
                     weights += 2 * RP * HP
                 tl.debug_barrier()
-                to = ring + ((ring_time + t) % length) * ring_stride + row[:, None] * R + r[None]
+                to = ring + (step % length) * ring_stride + row[:, None] * R + r[None]
                 tl.store(to, x, mask=inside)
             tanh_in += _dot(x, _matrix(weights, HP, RP, HP), PRECISION)
             gate_in += _dot(x, _matrix(weights + RP * HP, HP, RP, HP), PRECISION)
@@ -213,8 +261,11 @@ def advance(
             x += _dot(gated, _matrix(residual + layer * HP * RP, RP, HP, RP), PRECISION)
             x += tl.load(residual_bias + layer * RP + r)[None]
 
+        if STEP > 1:
+            now_kept = completes & alive[:, None] & (s[None] < S)
+            tl.store(kept + row[:, None] * S + s[None], skips, mask=now_kept)
+
         # The head, block by block through memory: it may be wider than registers are.
-        s = tl.arange(0, SP)
         tl.debug_barrier()
         tl.store(scratch + row[:, None] * SP + s[None], tl.maximum(skips, 0.0))
         tl.debug_barrier()
