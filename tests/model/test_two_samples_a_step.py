@@ -155,4 +155,4 @@ def test_a_checkpoint_of_before_makes_one_sample_a_step() -> None:
     values = CONFIGURATIONS["classes"].to_dict()
     del values["samples_per_step"]
     assert WaveNetConfig.from_dict(values).samples_per_step == 1
-    assert RATE == values["sample_rate"]
+    assert values["sample_rate"] == RATE

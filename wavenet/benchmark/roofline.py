@@ -47,8 +47,8 @@ class Limit:
 def count_weights(model: WaveNet) -> int:
     """Weights that an engine reads at every sample, and multiply-adds that it makes with them.
 
-    Of a model with two samples a step the mean of both. All matrices, without the column by which the sample enters and without the residual projection
-    of the last layer, which is not used.
+    Of a model with two samples a step, the mean of both. All matrices, without the column by which
+    the sample enters and without the residual projection of the last layer, which is not used.
     """
     last = cast(GatedResidualBlock, model.stack.blocks[-1])
     unused = last.residual_projection.weight.numel()

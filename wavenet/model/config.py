@@ -11,9 +11,9 @@ from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
 from wavenet.model.conditioner import check_registered
 from wavenet.model.feature_config import FeatureConfig, UpsamplingConfig, set_integer
-from wavenet.nn.steps import SAMPLES
 from wavenet.nn import LinearPrediction
 from wavenet.nn.refinement import DEFAULT_PASSES
+from wavenet.nn.steps import SAMPLES
 from wavenet.storage import settings as config_io
 from wavenet.values.integers import is_integer
 from wavenet.values.size_limits import (

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from torch import nn
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
-from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference
 from wavenet.nn.residual import stack_differences
+from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 
 HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
 """Classes of the modules of ``WaveNet.head``."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.steps import SAMPLES
 from wavenet.nn import GatedResidualBlock
+from wavenet.nn.steps import SAMPLES
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet

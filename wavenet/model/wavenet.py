@@ -33,7 +33,6 @@ from wavenet.model.conditioner import encode_conditions, make_conditions, named_
 from wavenet.model.config import WaveNetConfig
 from wavenet.model.initialisation import initialise
 from wavenet.model.sharing import Shared
-from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 from wavenet.nn import (
     Causal,
     DilatedStack,
@@ -47,6 +46,7 @@ from wavenet.nn import (
 from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.exact import difference
 from wavenet.nn.hooks import has_hooks
+from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 
 
 class Hidden(NamedTuple):
@@ -193,7 +193,7 @@ class WaveNet(Shared, Causal):
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds per audio sample; work done once a frame does not count."""
-        once_a_step: list[nn.Module] = []
+        once_a_step: list[object] = []
         for block in self.stack.blocks:
             once_a_step += [block.conv, block.residual_projection, block.skip_projection]
         entry = self.config.residual_channels  # one column, whatever the input
@@ -443,7 +443,7 @@ class WaveNet(Shared, Causal):
         return self.distribution.classify(x).to(x.dtype)
 
 
-def _weights(modules: Iterable[nn.Module]) -> int:
+def _weights(modules: Iterable[object]) -> int:
     """Values of the weights, without biases."""
     weights = (getattr(module, "weight", None) for module in modules)
     return sum(weight.numel() for weight in weights if weight is not None)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from wavenet.model import Hidden, WaveNet
 from wavenet.model.exact import model_difference
-from wavenet.nn.steps import SAMPLES
 from wavenet.model.wavenet import without_autocast
 from wavenet.nn import LiftedFrames
+from wavenet.nn.steps import SAMPLES
 from wavenet.training.window.forward import skip_sum_of
 
 
