@@ -18,6 +18,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import wavenet
 from wavenet.audio import read_audio
@@ -205,9 +206,6 @@ def test_the_model_of_a_recipe_is_what_its_page_says(repository: Path, recipe: s
     assert f"{n_parameters:,} parameters; {reach}" in text
 
 
-# --- curves ---
-
-
 def script(path: Path) -> ModuleType:
     """A script of the recipes as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -216,6 +214,45 @@ def script(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+# --- two samples a step ---
+
+
+def test_a_model_of_two_samples_a_step_begins_with_the_weights_of_one(
+    repository: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = script(repository / "recipes" / "prompts" / "two_samples.py")
+    torch.manual_seed(0)
+    one = wavenet.WaveNet(wavenet.WaveNetConfig(layers_per_stack=3, stacks=2, residual_channels=4))
+    one.save(tmp_path / "one")
+    monkeypatch.setattr(
+        sys, "argv", ["two_samples.py", str(tmp_path / "one"), str(tmp_path / "two")]
+    )
+    assert begin.main() == 0
+    two = wavenet.load(tmp_path / "two")
+    assert two.config == one.config.replace(samples_per_step=2)
+    assert two.stack.dilations == (2, 4, 8, 2, 4, 8)
+    by_dilation = {2: 1, 4: 2, 8: None}  # the layer of one sample a step that had it
+    for number, block in enumerate(two.stack.blocks):
+        old = by_dilation[block.conv.dilation]
+        if old is not None:
+            other = one.stack.blocks[number // 3 * 3 + old]
+            for name, weight in block.state_dict().items():
+                assert torch.equal(weight, other.state_dict()[name])
+    assert torch.equal(two.head[1].weight, one.head[1].weight)
+    assert torch.equal(two.input_projection.weight[:, 1:], one.input_projection.weight)
+    monkeypatch.setattr(sys, "argv", ["two_samples.py", str(tmp_path / "two"), str(tmp_path / "x")])
+    capsys.readouterr()
+    assert begin.main() == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+# --- curves ---
 
 
 @pytest.fixture(scope="module")
