@@ -583,7 +583,8 @@ def test_a_one_hot_model_hears_the_class_of_a_sample_and_no_more() -> None:
     assert bool(changed[20])
     columns = model.input_projection.weight[..., 0].T  # [classes, R]
     projected = columns[model.distribution.classify(x[:, 0])] + model.input_projection.bias
-    assert torch.equal(model._project_encoded(x), projected.mT)
+    entry, _ = model.project_input(model.entry_values(x), ())
+    assert torch.equal(entry, projected.mT)
 
 
 @torch.no_grad()
