@@ -35,6 +35,7 @@ from wavenet.nn import (
     Snake,
     TemporalBlock,
 )
+from wavenet.nn.steps import Pairs, StepOutputs
 
 SMALL = {"layers_per_stack": 2, "stacks": 2, "residual_channels": 4, "skip_channels": 6}
 
@@ -71,6 +72,8 @@ BLOCKS: dict[str, Causal] = {
     "stack with cond": DilatedStack(4, 3, kernel_size=3, dilations=[1, 3], cond_channels=2),
     "delay": Delay(3, 5),
     "delay of nothing": Delay(3, 0),
+    "pairs": Pairs(3),
+    "outputs of steps": StepOutputs(3),
     "layer norm": LayerNorm(4),
     "rms norm": RMSNorm(4),
     "batch norm": BatchNorm(4),

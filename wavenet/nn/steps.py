@@ -107,18 +107,18 @@ class StepOutputs(Causal):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> State:
-        """``(x [B, C, 1], n [B, 1] int64)``: the last step's output, and the samples since."""
+        """``(x [B, C, 1], n [B, 1])``, zeros: the last step's output, and the samples since."""
         factory = self._factory(device, dtype)
-        counter = torch.zeros(batch_size, 1, dtype=torch.int64, device=factory["device"])
-        return torch.zeros(batch_size, self.in_channels, 1, **factory), counter
+        shapes = (batch_size, self.in_channels, 1), (batch_size, 1)
+        return tuple(torch.zeros(shape, **factory) for shape in shapes)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Fill the state with x; the last step is complete."""
-        return x.clone(), torch.zeros(x.shape[0], 1, dtype=torch.int64, device=x.device)
+        return x.clone(), x.new_zeros(x.shape[0], 1)
 
     def completes(self, state: State, n_samples: int) -> Tensor:
         """Return where a step is complete among the next samples, ``[B, 1, T]`` bool."""
-        counted = torch.arange(1, n_samples + 1, device=state[1].device) + state[1]
+        counted = torch.arange(1, n_samples + 1, device=state[1].device) + _count(state)
         return (counted % SAMPLES == 0)[:, None]
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
@@ -127,4 +127,10 @@ class StepOutputs(Causal):
         check_state(self, state, [(x.shape[0], self.in_channels, 1), (x.shape[0], 1)])
         before = torch.cat([state[0], x[..., :-1]], dim=-1)
         y = torch.where(self.completes(state, x.shape[-1]), x, before)
-        return y, (y[..., -1:].clone(), (state[1] + x.shape[-1]) % SAMPLES)
+        counted = (_count(state) + x.shape[-1]) % SAMPLES
+        return y, (y[..., -1:].clone(), counted.to(state[1].dtype))
+
+
+def _count(state: State) -> Tensor:
+    """The samples since the last step, int64: in a narrow type numbers of samples are inexact."""
+    return state[1].round().to(torch.int64)

@@ -110,7 +110,7 @@ class EagerEngine:
             layers.append(((history_of(kept, self._per_step, self._since_step),),))
         pairs, outputs = clone_state(self._pairs_state), clone_state(self._outputs_state)
         if outputs:
-            outputs = (*outputs, torch.full_like(self._time[:, None], self._since_step))
+            outputs = (*outputs, self._params.new_full((len(self._time), 1), self._since_step))
         predictor = clone_state(self._predictor_state)
         state = self.model.join_state(ModelState(predictor, pairs, tuple(layers), outputs))
         return GenerationState(self._params.clone(), state, self._time + self._n_samples)

@@ -28,13 +28,14 @@ def samples_since_step(model: WaveNet, start: GenerationState, expected: int | N
     if model.samples_per_step == 1:
         return 0
     _, counted = model.split_state(start.model).step_outputs
-    found = {*counted.flatten().tolist()} | ({expected} if expected is not None else set())
+    found = {round(n) for n in counted.flatten().tolist()}
+    found |= {expected} if expected is not None else set()
     if len(found) > 1:
         raise ValueError(
             f"rows are {sorted(found)} samples behind a step of {SAMPLES}, and a batch takes its "
             "steps together; generate them in two batches, or with engine='stream'"
         )
-    return int(found.pop())
+    return found.pop()
 
 
 def steps_of(history: Tensor, samples_per_step: int, since: int) -> Tensor:

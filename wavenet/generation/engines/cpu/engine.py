@@ -211,7 +211,7 @@ class CpuEngine:
         if not memories:
             return predictor, (), ()
         pairs, outputs = (memory[..., None].clone() for memory in memories)
-        since = torch.full((len(outputs), 1), self._since)
+        since = torch.full((len(outputs), 1), float(self._since))
         return predictor, (pairs,), (outputs, since)
 
     def _memories(self, tile: _Tile) -> list[Array]:
