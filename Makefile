@@ -42,7 +42,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@rm -f $(UNFINISHED)
 	@touch $@
 
-demo: install  ## vocode with the voice, train a vocoder for a minute and hear it: at most 5 minutes on 2 cores
+demo: install  ## vocode with the voice, train a vocoder for less than a minute and hear it: at most 5 minutes on 2 cores
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python recipes/demo/demo.py --out demo-out
 
 docs: install $(DOCS_INSTALLED)  ## the pages, in site; every warning is an error

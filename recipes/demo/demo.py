@@ -1,7 +1,7 @@
 """The demo: what the voice in the package makes of speech, and what a fresh network learns.
 
 ``make demo`` runs it: the voice vocodes sentences that it was not trained on, to be listened to on
-a page; then a new network is trained for a minute, and vocodes sentences that were held out.
+a page; then a new network is trained for 42 seconds, and vocodes sentences that were held out.
 
     python recipes/demo/demo.py --out demo-out
 """
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"\nthe voice in the package, on sentences that it was not trained on\nlisten: {page}"
         )
-    print("\na network that has learnt for a minute, on sentences that it was not trained on")
+    print("\na network that has learnt for less than a minute, on sentences that it was not trained on")
     print(f"listen: {fresh / 'index.html'}\nlook:   {picture}\nmodel:  {model}")
 
 

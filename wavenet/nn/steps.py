@@ -62,7 +62,7 @@ class Pairs(Causal):
         """``[B, C, T]`` to ``[B, 2 C, T]``; see ``Causal.stream``."""
         self.check_call(x, cond)
         check_state(self, state, [(x.shape[0], self.in_channels, 1)])
-        before = torch.cat([state[0], x[..., :-1]], dim=-1)
+        before = torch.cat([state[0], x], dim=-1).narrow(-1, 0, x.shape[-1])
         return torch.cat([before, x], dim=1), (x[..., -1:].clone(),)
 
 
@@ -125,7 +125,7 @@ class StepOutputs(Causal):
         """``[B, C, T]`` to ``[B, C, T]``; see ``Causal.stream``."""
         self.check_call(x, cond)
         check_state(self, state, [(x.shape[0], self.in_channels, 1), (x.shape[0], 1)])
-        before = torch.cat([state[0], x[..., :-1]], dim=-1)
+        before = torch.cat([state[0], x], dim=-1).narrow(-1, 0, x.shape[-1])
         y = torch.where(self.completes(state, x.shape[-1]), x, before)
         counted = (_count(state) + x.shape[-1]) % SAMPLES
         return y, (y[..., -1:].clone(), counted.to(state[1].dtype))
