@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"\nthe voice in the package, on sentences that it was not trained on\nlisten: {page}"
         )
-    print("\na network that has learnt for less than a minute, on sentences that it was not trained on")
+    print("\na network that has learnt for 42 seconds, on sentences that it was not trained on")
     print(f"listen: {fresh / 'index.html'}\nlook:   {picture}\nmodel:  {model}")
 
 
