@@ -394,8 +394,8 @@ def test_a_folder_without_a_checkpoint_is_one_line(run: Run, tmp_path: Path) -> 
         ("--dilations 1,2,4", 8, None, 3),
         ("--dilations 1,3,9 --kernel-size 3 --stacks 2 --sample-rate 1000", 53, 53.0, 6),
         ("MODEL", 63, 7.875, 10),
-        ("RECIPE", 745, 46.5625, 17),
-        ("RECIPE/config.yaml", 745, 46.5625, 17),
+        ("RECIPE", 1257, 78.5625, 19),
+        ("RECIPE/config.yaml", 1257, 78.5625, 19),
     ],
 )
 def test_receptive_field_in_all_its_forms(

@@ -76,7 +76,7 @@ def test_a_checkpoint_and_a_recipe_are_verified(
     text = answer(capsys, str(tmp_path / "model"), "--verify")
     assert text.endswith("receptive field: 31 samples = 1.938 ms at 16000 Hz\n")
     recipe = str(repository / "recipes" / "demo" / "config.yaml")
-    assert "745 samples" in answer(capsys, recipe, "--plot", str(tmp_path / "fan.png"))
+    assert "1257 samples" in answer(capsys, recipe, "--plot", str(tmp_path / "fan.png"))
     assert (tmp_path / "fan.png").stat().st_size > 1000
 
 

@@ -92,7 +92,7 @@ def begin(
 
 def _random_like(part: Tensor) -> Tensor:
     """Noise; where a state counts samples within a step, one."""
-    return torch.randn_like(part) if part.is_floating_point() else torch.ones_like(part)
+    return torch.ones_like(part) if part.ndim == 2 else torch.randn_like(part)
 
 
 def largest_difference(a: State | Tensor, b: State | Tensor) -> float:

@@ -28,7 +28,7 @@ def samples_since_step(model: WaveNet, start: GenerationState, expected: int | N
     if model.samples_per_step == 1:
         return 0
     _, counted = model.split_state(start.model).step_outputs
-    found = {round(n) for n in counted.flatten().tolist()}
+    found = {round(n) % SAMPLES for n in counted.flatten().tolist()}
     found |= {expected} if expected is not None else set()
     if len(found) > 1:
         raise ValueError(
