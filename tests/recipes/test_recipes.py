@@ -422,7 +422,7 @@ def test_the_demo_trains_speaks_draws_and_says_where(repository: Path, tmp_path:
         text=True,
         check=True,
     )
-    assert "receptive field: 745 samples = 46.562 ms at 16000 Hz" in done.stdout
+    assert "receptive field: 1257 samples = 78.562 ms at 16000 Hz" in done.stdout
     assert "validation before training: " in done.stderr
     assert "trained for 2 steps: " in done.stdout
     assert ("\nlisten: out/voice/index.html\n" in done.stdout) == bool(wavenet.voice_names())
