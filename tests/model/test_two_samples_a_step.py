@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import torch
 from configurations import CONFIGURATIONS, RATE, make_model
+from torch import Tensor
 
 import wavenet
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig, generate
 from wavenet.generation import GenerationState, Utterance, generate_queue, stream
+from wavenet.nn import DilatedStack, State, flatten_state
+from wavenet.nn.causal import Causal
 from wavenet.nn.steps import Pairs, StepOutputs
 from wavenet.testing import check_causal
 
@@ -156,3 +159,36 @@ def test_a_checkpoint_of_before_makes_one_sample_a_step() -> None:
     del values["samples_per_step"]
     assert WaveNetConfig.from_dict(values).samples_per_step == 1
     assert values["sample_rate"] == RATE
+
+
+class OtherStack(Causal):
+    """A stack that is defined elsewhere: ``stream``, and what the base class makes of it."""
+
+    def __init__(self, inner: DilatedStack) -> None:
+        super().__init__()
+        self.inner = inner
+        self.in_channels, self.cond_channels = inner.in_channels, inner.cond_channels
+
+    @property
+    def past(self) -> int:
+        return self.inner.past
+
+    def init_state(self, batch_size: int, **factory: Any) -> State:
+        return self.inner.init_state(batch_size, **factory)
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
+        return self.inner.stream(x, state, cond)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["logistics", "two samples a step"])
+def test_a_model_with_a_stack_of_ones_own_begins_after_silence(name: str) -> None:
+    model = make_model(name).double()
+    params, state = model.after_silence()
+    warm = model.warm_state(1)
+    model.stack = OtherStack(model.stack)  # type: ignore[assignment]
+    again, other = model.after_silence()
+    assert float((again - params).abs().max()) < 1e-10
+    for found, expected in ((other, state), (model.warm_state(1), warm)):
+        parts = zip(flatten_state(found), flatten_state(expected), strict=True)
+        assert all(float((a - b).abs().max()) < 1e-10 for a, b in parts if a.numel())

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from wavenet.features import mel_filterbank
 from wavenet.features.linear_prediction import MelPredictor
 from wavenet.model.conditioner import encode_conditions, make_conditions, named_conditions
 from wavenet.model.config import WaveNetConfig
+from wavenet.model.hidden import Hidden, ModelState
 from wavenet.model.initialisation import initialise
 from wavenet.model.sharing import Shared
 from wavenet.nn import (
@@ -47,51 +48,6 @@ from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.exact import difference
 from wavenet.nn.hooks import has_hooks
 from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
-
-
-class Hidden(NamedTuple):
-    """Input of the head, which makes the params.
-
-    >>> model = WaveNet(WaveNetConfig.preset("tiny"))
-    >>> hidden, state = model.hidden(torch.zeros(1, 1, 9), model.init_state(1))
-    >>> tuple(hidden.skip_sum.shape), tuple(model.params_of(hidden).shape)
-    ((1, 64, 9), (1, 256, 9))
-
-    Attributes:
-        skip_sum: ``[B, S, T]``.
-        location: ``[B, 1, T]``, where the predictor expects the next samples; None without one.
-        log_scale: ``[B, 1, T]``, the logarithm of the unit of their distance from there.
-    """
-
-    skip_sum: Tensor
-    location: Tensor | None = None
-    log_scale: Tensor | None = None
-
-    def columns(self, wanted: slice) -> Hidden:
-        """Return some of the T columns."""
-        location, log_scale = (part if part is None else part[..., wanted] for part in self[1:])
-        return Hidden(self.skip_sum[..., wanted], location, log_scale)
-
-
-class ModelState(NamedTuple):
-    """State of a ``WaveNet`` by its layers; what a model does not have is empty.
-
-    >>> model = WaveNet(WaveNetConfig.preset("tiny"))
-    >>> parts = model.split_state(model.init_state(1))
-    >>> len(parts.stack), parts.predictor
-    (18, ())
-
-    Attributes:
-        predictor: of the linear predictor.
-        pairs: of ``steps.Pairs``.
-        stack: a state for each block.
-        step_outputs: of ``steps.StepOutputs``.
-    """
-
-    predictor: State = ()
-    pairs: State = ()
-    stack: State = ()
-    step_outputs: State = ()
 
 
 class WaveNet(Shared, Causal):
@@ -231,8 +187,7 @@ class WaveNet(Shared, Causal):
                 model without any, and then B is 1.
         """
         x = torch.zeros(1 if cond is None else cond.shape[0], 1, 1, **self._factory(None, None))
-        others = difference(self, WaveNet, "model") or difference(self.stack, DilatedStack, "stack")
-        if others is not None:
+        if difference(self, WaveNet, "model") is not None or not self._has_known_stack:
             silence = x.expand(-1, -1, self.samples_per_step)
             params, state = self.stream(silence, self.warm_state(x.shape[0], cond), cond)
             return params[..., -1:], state
@@ -249,11 +204,21 @@ class WaveNet(Shared, Causal):
         if self.samples_per_step == SAMPLES:
             pairs = self.pairs.settle(inputs)
         entry, pairs = self.project_input(inputs, pairs)
-        (_, skip_sum), stack = self.stack.settled(entry, self._of_stack(cond))
+        of_stack = self._of_stack(cond)
+        if self._has_known_stack:  # in one pass
+            (_, skip_sum), stack = self.stack.settled(entry, of_stack)
+        else:
+            stack = self.stack.settle(entry, of_stack)
+            (_, skip_sum), stack = stream_child(self.stack, entry, stack, of_stack)
         if self.samples_per_step == SAMPLES:
             outputs = self.step_outputs.settle(skip_sum)
         state = self.join_state(ModelState(predictor, pairs, stack, outputs))
         return Hidden(skip_sum, *place), state
+
+    @property
+    def _has_known_stack(self) -> bool:
+        """Whether the stack is exactly a ``DilatedStack``."""
+        return difference(self.stack, DilatedStack, "stack") is None
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """x ``[B, 1, T]`` in [-1, 1] to params ``[B, P, T]``; see ``Causal.stream``.

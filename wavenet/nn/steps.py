@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wavenet.nn.bases import InputHistory
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state
@@ -18,7 +19,7 @@ SAMPLES = 2
 """Samples of a step."""
 
 
-class Pairs(Causal):
+class Pairs(InputHistory):
     """``[B, C, T]`` to ``[B, 2 C, T]``: the sample before, above the sample itself.
 
     >>> Pairs(1)(torch.tensor([[[1.0, 2.0, 3.0]]])).tolist()
@@ -43,20 +44,6 @@ class Pairs(Causal):
     def past(self) -> int:
         """1."""
         return 1
-
-    def init_state(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> State:
-        """``(x [B, C, 1],)``, zeros."""
-        return (torch.zeros(batch_size, self.in_channels, 1, **self._factory(device, dtype)),)
-
-    def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Fill the state with x."""
-        return (x.clone(),)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, C, T]`` to ``[B, 2 C, T]``; see ``Causal.stream``."""

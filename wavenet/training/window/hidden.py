@@ -39,7 +39,11 @@ def hidden_of_window(
     """
     state = model.init_state(x.shape[0], device=x.device, dtype=x.dtype)
     wanted = slice(x.shape[-1] - length, None)
-    if torch.compiler.is_compiling() or not _is_known(model) or x.shape[-1] < SAMPLES:
+    if (
+        torch.compiler.is_compiling()
+        or not _is_known(model)
+        or x.shape[-1] < model.samples_per_step
+    ):
         samples = None if cond is None else cond.samples
         return model.hidden(x, state, samples)[0].columns(wanted)
     with without_autocast(x.device):
