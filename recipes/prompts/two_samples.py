@@ -20,9 +20,12 @@ import torch
 
 import wavenet
 from wavenet.storage.checkpoint import CheckpointError
+from wavenet.storage.files import WriteError
 
-LITTLE, SMALL = 0.1, 0.3
-"""Factors of newly drawn weights: of entries and of outputs of layers, and of the second sample."""
+LAYER_SCALE = 0.1
+"""Factor of newly drawn weights at the input of the stack and at the outputs of layers."""
+SECOND_SAMPLE_SCALE = 0.3
+"""Factor of newly drawn weights of the projection for a step's second sample."""
 
 
 def main() -> int:
@@ -33,11 +36,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn")
     options = parser.parse_args()
     try:
-        model = two_samples_a_step(wavenet.load(options.model), options.seed)
-    except (CheckpointError, ValueError) as error:
+        begun_from = wavenet.load(options.model)
+        try:
+            model = two_samples_a_step(begun_from, options.seed)
+        except ValueError as error:
+            raise ValueError(f"{options.model}: {error}") from error
+        model.save(options.out)
+    except (CheckpointError, WriteError, ValueError) as error:
         print(f"two_samples.py: {error}", file=sys.stderr)
         return 2
-    model.save(options.out)
     print(f"{options.out}: receptive field {model.past + 1} samples")
     return 0
 
@@ -48,8 +55,10 @@ def two_samples_a_step(model: object, seed: int = 1) -> wavenet.WaveNet:
     Raises:
         ValueError: for another kind of model, or one that makes two samples a step already.
     """
-    if not isinstance(model, wavenet.WaveNet) or model.samples_per_step != 1:
-        raise ValueError(f"{type(model).__name__} is no WaveNet of one sample a step; name one")
+    if not isinstance(model, wavenet.WaveNet):
+        raise ValueError(f"is a {type(model).__name__}; name a WaveNet with samples_per_step=1")
+    if model.samples_per_step != 1:
+        raise ValueError("samples_per_step=2 already; name a model with samples_per_step=1")
     config = model.config.replace(samples_per_step=2)
     torch.manual_seed(seed)
     begun = wavenet.WaveNet(config).eval()
@@ -58,16 +67,17 @@ def two_samples_a_step(model: object, seed: int = 1) -> wavenet.WaveNet:
         if name in old and weight.shape == old[name].shape and not name.startswith("stack."):
             new[name] = old[name].clone()
     inputs = old["input_projection.weight"].shape[1]
-    new["input_projection.weight"][:, :inputs] *= LITTLE
+    new["input_projection.weight"][:, :inputs] *= LAYER_SCALE
     new["input_projection.weight"][:, inputs:] = old["input_projection.weight"]
-    new["second_projection.weight"] *= SMALL
+    new["second_projection.weight"] *= SECOND_SAMPLE_SCALE
     for name in [name for name in new if name.startswith("stack.blocks.")]:
         _, _, number, part = name.split(".", 3)
         if (int(number) + 1) % config.layers_per_stack:
             new[name] = old[f"stack.blocks.{int(number) + 1}.{part}"].clone()
         elif part.startswith(("residual", "skip")):
-            new[name] = new[name] * LITTLE
+            new[name] = new[name] * LAYER_SCALE
     begun.load_state_dict(new)
+    begun.licences = model.licences
     return begun
 
 

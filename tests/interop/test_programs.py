@@ -12,9 +12,9 @@ import torch
 from configurations import each_configuration, make_model, some_conditioning
 from torch import Tensor
 
-import wavenet
 from wavenet import WaveNet
 from wavenet.cli.main import main
+from wavenet.interop.programs import read_exported
 from wavenet.nn import flatten_state
 
 FLOAT32_ERROR = 1e-5
@@ -139,12 +139,15 @@ def test_a_missing_package_or_suffix_is_reported_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_silence_from_zeros_leads_to_where_generation_begins(tmp_path: Path) -> None:
-    model = saved_model(tmp_path / "model", "odd sizes")
-    first = model.condition(torch.randn(1, 4, 1), torch.tensor([0]))[..., :1]  # type: ignore[index]
-    silence = torch.zeros(1, 1, model.past)
-    _, state = wavenet.load(tmp_path / "model").stream(silence, model.init_state(1), first)
-    for found, warm in zip(
-        flatten_state(state), flatten_state(model.warm_state(1, first)), strict=True
-    ):
-        assert torch.allclose(found, warm, atol=1e-6)
+@each_configuration
+def test_silence_from_zeros_leads_to_where_generation_begins(name: str, tmp_path: Path) -> None:
+    model = saved_model(tmp_path / "model", name)
+    features, speaker = some_conditioning(model.config, 1, 1)[0]
+    cond = model.condition(features, speaker)
+    first = None if cond is None else cond[..., :1]
+    silence = torch.zeros(1, 1, read_exported(tmp_path / "model")[1]["silence"])
+    params, state = model.stream(silence, model.init_state(1), first)
+    expected, settled = model.after_silence(first)
+    assert torch.allclose(params[..., -1:], expected, atol=1e-5)
+    for found, after in zip(flatten_state(state), flatten_state(settled), strict=True):
+        assert torch.allclose(found, after, atol=1e-5)

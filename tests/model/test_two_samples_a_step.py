@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from configurations import CONFIGURATIONS, RATE, make_model
@@ -11,11 +13,17 @@ from torch import Tensor
 
 import wavenet
 from wavenet import FeatureConfig, MelConfig, WaveNet, WaveNetConfig, generate
-from wavenet.generation import GenerationState, Utterance, generate_queue, stream
-from wavenet.nn import DilatedStack, State, flatten_state
+from wavenet.cli.main import main
+from wavenet.data import Corpus, Utterance, WindowPlan, Windows
+from wavenet.data.windows import collate
+from wavenet.generation import GenerationState, generate_queue, stream
+from wavenet.generation import Utterance as Waiting
+from wavenet.nn import CausalConv1d, Chain, DilatedStack, Residual, State, flatten_state
 from wavenet.nn.causal import Causal
 from wavenet.nn.steps import Pairs, StepOutputs
 from wavenet.testing import check_causal
+from wavenet.training.loss import window_log_prob
+from wavenet.training.window import hidden_of_window
 
 NAME = "predictor, two samples a step, speakers or none"
 TWO = [name for name, config in CONFIGURATIONS.items() if config.samples_per_step == 2]
@@ -35,8 +43,45 @@ def some_mel(n_frames: int) -> torch.Tensor:
     return torch.randn(mel.n_mels, n_frames, generator=torch.Generator().manual_seed(3)) - 4
 
 
-@pytest.mark.parametrize("block", [Pairs(3), StepOutputs(3)])
-def test_its_blocks_keep_the_contract(block: Pairs | StepOutputs) -> None:
+class OwnBlock(Causal):
+    """A block that leaves its period, and what silence leads to, to the base class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_channels = 1
+        self.conv, self.outputs = CausalConv1d(1, 3, 3, dilation=2), StepOutputs(3)
+
+    @property
+    def past(self) -> int:
+        return self.conv.past + self.outputs.past
+
+    def layers(self) -> list[tuple[str, Causal]]:
+        return [("conv", self.conv), ("outputs", self.outputs)]
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
+        self.check_call(x, cond)
+        self._check_children(state, 2)
+        y, before = self.conv.stream(x, state[0])
+        y, after = self.outputs.stream(y, state[1])
+        return y, (before, after)
+
+
+@pytest.mark.parametrize(
+    ("block", "period", "past"),
+    [
+        (Pairs(3), 1, 1),
+        (StepOutputs(3), 2, 1),
+        (Chain(CausalConv1d(1, 3, 3, dilation=2), StepOutputs(3)), 2, 5),
+        (Chain(StepOutputs(2), CausalConv1d(2, 3, 2, stride=2)), 2, 1),
+        (Chain(CausalConv1d(2, 3, 2, stride=2), StepOutputs(3)), 4, 3),
+        (Residual(StepOutputs(3)), 2, 1),
+        (OwnBlock(), 2, 5),
+    ],
+)
+def test_its_blocks_keep_the_contract_by_themselves_and_within_others(
+    block: Causal, period: int, past: int
+) -> None:
+    assert (block.period, block.past) == (period, past)
     check_causal(block)
 
 
@@ -70,6 +115,51 @@ def test_the_receptive_field_is_that_of_the_configuration(name: str) -> None:
     assert wavenet.receptive_field(model).samples == model.past + 1
     one = WaveNet(config.replace(samples_per_step=1))
     assert model.stack.past == 2 * one.stack.past
+
+
+def test_the_receptive_field_is_that_of_the_gradient(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model("two samples a step")
+    assert wavenet.receptive_field(model, verify=True).samples == model.past + 1
+    model.save(tmp_path / "model")
+    for option in ([], ["--verify"]):
+        assert main(["receptive-field", str(tmp_path / "model"), *option]) == 0
+        assert f"receptive field: {model.past + 1} samples" in capsys.readouterr().out
+
+
+@torch.no_grad()
+def test_training_windows_begin_where_a_step_does() -> None:
+    model = make_model("two samples a step")
+    draw = np.random.default_rng(0)
+    samples = draw.integers(-9000, 9000, 151, dtype=np.int16)
+    plan = WindowPlan.of(model, 0.02)
+    windows = Windows(Corpus((Utterance("a", samples, ""),), RATE), plan, n_windows=12, seed=0)
+    x = torch.from_numpy(samples / 32768).float()[None, None]
+    first, state = model.after_silence()
+    inputs = model.distribution.quantize(x)
+    params = torch.cat([first, model.stream(inputs, state)[0]], dim=-1)
+    whole = model.distribution.log_prob(params[..., :-1], x[:, 0])
+    starts = [windows.place(i)[1] for i in range(len(windows))]
+    assert len(set(starts)) > 6
+    for i, start in enumerate(starts):
+        found, mask = window_log_prob(model, collate([windows[i]]), plan)
+        expected = whole[:, start : start + plan.length]
+        n = expected.shape[1]
+        assert int(mask.sum()) == n
+        assert float((found[:, :n] - expected).abs().max()) < 1e-4
+
+
+@torch.no_grad()
+def test_under_autocast_training_multiplies_narrow_numbers() -> None:
+    model = make_model("two samples a step")
+    x = torch.rand(2, 1, 80, generator=torch.Generator().manual_seed(0)) - 0.5
+    wide = hidden_of_window(model, x, None, 40).skip_sum
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = hidden_of_window(model, x, None, 40).skip_sum
+    assert narrow.dtype == torch.float32
+    difference = float((narrow - wide).abs().max() / wide.abs().max())
+    assert 1e-4 < difference < 0.05
 
 
 def test_a_step_costs_half_of_what_two_samples_did() -> None:
@@ -131,7 +221,7 @@ def test_generation_stops_and_goes_on_within_a_step(engine: str) -> None:
 def test_utterances_of_a_queue_are_those_made_alone(engine: str) -> None:
     model = make_model(NAME)
     mels = [some_mel(n)[:, :n] for n in (3, 6, 2, 4)]
-    waiting = [Utterance(mel=mel, seed=number) for number, mel in enumerate(mels)]
+    waiting = [Waiting(mel=mel, seed=number) for number, mel in enumerate(mels)]
     made = dict(generate_queue(model, waiting, rows=2, chunk_samples=8, engine=engine, refine=0))
     for number, mel in enumerate(mels):
         alone = generate(model, mel=mel, seed=number, engine=engine, refine=0)

@@ -228,12 +228,14 @@ def test_a_model_of_two_samples_a_step_begins_with_the_weights_of_one(
     begin = script(repository / "recipes" / "prompts" / "two_samples.py")
     torch.manual_seed(0)
     one = wavenet.WaveNet(wavenet.WaveNetConfig(layers_per_stack=3, stacks=2, residual_channels=4))
+    one.licences = {"LICENSE.txt": "a licence"}
     one.save(tmp_path / "one")
     monkeypatch.setattr(
         sys, "argv", ["two_samples.py", str(tmp_path / "one"), str(tmp_path / "two")]
     )
     assert begin.main() == 0
     two = wavenet.load(tmp_path / "two")
+    assert two.licences == one.licences
     assert two.config == one.config.replace(samples_per_step=2)
     assert two.stack.dilations == (2, 4, 8, 2, 4, 8)
     by_dilation = {2: 1, 4: 2, 8: None}  # the layer of one sample a step that had it
@@ -248,8 +250,13 @@ def test_a_model_of_two_samples_a_step_begins_with_the_weights_of_one(
     monkeypatch.setattr(sys, "argv", ["two_samples.py", str(tmp_path / "two"), str(tmp_path / "x")])
     capsys.readouterr()
     assert begin.main() == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    message = "samples_per_step=2 already; name a model with samples_per_step=1"
+    assert capsys.readouterr().err == f"two_samples.py: {tmp_path / 'two'}: {message}\n"
     assert not (tmp_path / "x").exists()
+    below_a_file = tmp_path / "one" / "config.json" / "x"
+    monkeypatch.setattr(sys, "argv", ["two_samples.py", str(tmp_path / "one"), str(below_a_file)])
+    assert begin.main() == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 # --- curves ---

@@ -239,15 +239,19 @@ def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
 
 
 def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
-    """A stack of one channel with the same dilations, to be run."""
-    from wavenet.nn import DilatedStack
+    """A narrow stack with the same dilations, to be run, and its sample rate."""
+    from wavenet.nn import Chain, DilatedStack, Select
+    from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
 
     if getattr(thing, "linear_prediction", 0):
         raise ValueError("linear_prediction cannot be run without weights; name a checkpoint")
     dilations = getattr(thing, "dilations", thing)
     kernel_size = getattr(thing, "kernel_size", kernel_size)
-    stack = DilatedStack(1, 1, kernel_size=kernel_size, dilations=dilations)
-    return stack, getattr(thing, "sample_rate", None)
+    per_step = getattr(thing, "samples_per_step", 1)
+    module: nn.Module = DilatedStack(per_step, 1, kernel_size=kernel_size, dilations=dilations)
+    if per_step == SAMPLES:
+        module = Chain(Pairs(1), module, Select(1), StepOutputs(1))
+    return module, getattr(thing, "sample_rate", None)
 
 
 def _network(text: str) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, UnboundedPastError, is_causal, stream_child
+from wavenet.nn.causal import Causal, UnboundedPastError, common_period, is_causal, stream_child
 from wavenet.nn.graph import Buffer, Graph, NotCompilable
 from wavenet.nn.state import State
 
@@ -86,6 +86,13 @@ class CausalNetwork(Causal):
         )
 
     @property
+    def period(self) -> int:
+        """The common period of the nodes, in samples of the input."""
+        nodes = zip(self._inputs, self.nodes.values(), strict=True)
+        parts = [(self._rates[of[0]], cast(Causal, node)) for of, node in nodes if is_causal(node)]
+        return common_period(self.step, parts)
+
+    @property
     def unbounded(self) -> bool:
         """Whether a node depends on its whole past."""
         return any(cast(Causal, node).unbounded for node in self.nodes.values() if is_causal(node))
@@ -104,18 +111,18 @@ class CausalNetwork(Causal):
 
     def oldest_input(self, n: int) -> int:
         """The earliest input that output n depends on, by any path."""
-        return _at(self._oldest(), n, self.step)
+        return _at(self._oldest(), n, self.period)
 
     def _oldest(self) -> tuple[int, ...]:
-        """The earliest inputs of the outputs of one period, ``step * rate`` of them."""
-        step = self.step
-        oldest: list[tuple[int, ...]] = [tuple(range(step))]
+        """The earliest inputs of the outputs of one period, ``period * rate`` of them."""
+        period = self.period
+        oldest: list[tuple[int, ...]] = [tuple(range(period))]
         for i, module in enumerate(self.nodes.values()):
             before = [oldest[value] for value in self._inputs[i]]
             if is_causal(module):
                 block, (one,) = cast(Causal, module), before
-                n = int(step * self._rates[i + 1])
-                oldest.append(tuple(_at(one, block.oldest_input(m), step) for m in range(n)))
+                n = int(period * self._rates[i + 1])
+                oldest.append(tuple(_at(one, block.oldest_input(m), period) for m in range(n)))
             else:
                 oldest.append(tuple(min(of) for of in zip(*before, strict=True)))
         return oldest[-1]
@@ -190,7 +197,7 @@ class CausalNetwork(Causal):
         return (values[-1],)
 
 
-def _at(oldest: tuple[int, ...], n: int, step: int) -> int:
-    """Entry n of what repeats after one period, ``step`` inputs later."""
+def _at(oldest: tuple[int, ...], n: int, period: int) -> int:
+    """Entry n of what repeats after one period of inputs."""
     periods, phase = divmod(n, len(oldest))
-    return oldest[phase] + periods * step
+    return oldest[phase] + periods * period

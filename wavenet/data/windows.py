@@ -92,7 +92,8 @@ class WindowPlan:
             )
         if not 0 < window_s < math.inf:
             raise ValueError(f"window_s={window_s} must be positive and finite")
-        hop = 1 if config.local is None else config.local.hop_samples
+        # Of a model without frames, windows begin where a step of its stack does.
+        hop = config.samples_per_step if config.local is None else config.local.hop_samples
         return cls(
             length=math.ceil(max(1, round(window_s * config.sample_rate)) / hop) * hop,
             warm_up=math.ceil((model.past + 1) / hop) * hop,

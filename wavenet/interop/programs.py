@@ -8,9 +8,9 @@ alone. A second program makes it:
 
     features [B, M, F], speaker [B] (int64), ...  ->  conditioning [B, C, F * hop]
 
-B, T and F are free, from 1 on. States of zeros are ``init_state``; streaming ``past`` samples of
-silence from there gives ``warm_state``, where generation begins. Layers that remember nothing (with
-one tap) have no state here.
+B, T and F are free, from 1 on. States of zeros are ``init_state``; after ``silence`` samples of
+silence from there, the last column of the params is that of the first sample, where generation
+begins. Layers that remember nothing (with one tap) have no state here.
 
 A model that answers audio with audio, such as those of Neural Amp Modeler, has the first program
 alone, with ``output`` in the place of ``params``.
@@ -21,6 +21,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -120,8 +121,8 @@ def read_exported(
 
     Returns:
         The model, and values by key: ``config`` (``config.json`` without local paths and the
-        command), ``sample_rate`` (Hz) and ``past`` (samples of silence to stream before the first
-        one).
+        command), ``sample_rate`` (Hz), ``past`` (see ``Causal``) and ``silence`` (samples of
+        silence to stream before the first sample is drawn).
 
     Raises:
         CheckpointError: as ``load``.
@@ -134,8 +135,9 @@ def read_exported(
             f"{folder} has recurrent layers, which torch's exporter takes for one number of "
             "samples alone; run it with wavenet process, or export it to .nam"
         )
-    past = {"sample_rate": model.sample_rate, "past": model.past}
-    return model, {"config": shareable(content), **past}
+    silence = (math.ceil(model.past / model.period) + 1) * model.period
+    facts = {"sample_rate": model.sample_rate, "past": model.past, "silence": silence}
+    return model, {"config": shareable(content), **facts}
 
 
 def trace_conditioning(model: Processor) -> tuple[ExportedProgram, list[str], list[str]] | None:

@@ -134,11 +134,6 @@ class WaveNet(Shared, Causal):
         return sum(layer.past for _, layer in self.layers())
 
     @property
-    def period(self) -> int:
-        """``samples_per_step``."""
-        return self.samples_per_step
-
-    @property
     def context_frames(self) -> int:
         """Frames on each side that the conditioning of one frame's samples depends on."""
         if self.config.local is None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavenet.nn.causal import Causal, is_causal, stream_child
+from wavenet.nn.causal import Causal, common_period, is_causal, stream_child
 from wavenet.nn.chain import Chain, refuse_looking_along_time
 from wavenet.nn.composition import farthest_reach
 from wavenet.nn.delay import Delay
@@ -77,6 +77,11 @@ class _Branches(Causal):
                 "put a Delay into one of them, so that they differ by a whole number"
             )
         return Chain(Delay(self.in_channels, int(wait)), branch) if wait else branch
+
+    @property
+    def period(self) -> int:
+        """The common period of the branches, in samples."""
+        return common_period(self.step, ((Fraction(1), block) for block in _causal(self.branches)))
 
     @property
     def unbounded(self) -> bool:

@@ -19,7 +19,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any, cast
 
@@ -104,12 +105,12 @@ class Causal(nn.Module):
 
     @property
     def period(self) -> int:
-        """Input samples after which the equation repeats: ``step``, unless a state counts further.
+        """Input samples after which the equation is the same again: ``step`` or a multiple of it.
 
-        A state that counts the samples of a longer period makes outputs depend on where in it they
-        are, and is the same after whole periods of silence. A block that contains one says so.
+        A multiple where a state counts samples, so that an output depends on how many there were
+        before it (``StepOutputs``). Of a block that names ``layers``, their common period.
         """
-        return self.step
+        return common_period(self.step, behind_rates([layer for _, layer in self.layers()]))
 
     @property
     def unbounded(self) -> bool:
@@ -216,7 +217,8 @@ class Causal(nn.Module):
             x: ``[B, in_channels, step]``, one period of the input.
             cond: ``[B, cond_channels, 1]``.
         """
-        repeats = max(1, math.ceil(self.past / x.shape[-1]))
+        whole = math.lcm(x.shape[-1], self.period)  # the state after it is that of a whole period
+        repeats = max(1, math.ceil(self.past / whole)) * whole // x.shape[-1]
         state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
         return self.stream(x.repeat(1, 1, repeats), state, cond)[1]
 
@@ -253,6 +255,24 @@ class Causal(nn.Module):
                 "one per layer; make it with `state = block.init_state(batch_size)` and carry on "
                 "with what the call returns: `y, state = block.stream(x, state)`"
             )
+
+
+def behind_rates(blocks: Sequence[Causal]) -> list[tuple[Fraction, Causal]]:
+    """Return blocks one after another, each behind its number of samples for one input sample."""
+    rates = itertools.accumulate(
+        (block.rate for block in blocks), operator.mul, initial=Fraction(1)
+    )
+    return list(zip(rates, blocks, strict=False))
+
+
+def common_period(step: int, blocks: Iterable[tuple[Fraction, Causal]]) -> int:
+    """Return the smallest multiple of ``step`` input samples that is whole periods of all blocks.
+
+    Args:
+        step: that of the block that contains them.
+        blocks: each behind its number of samples for one input sample.
+    """
+    return math.lcm(step, *((block.period / rate).numerator for rate, block in blocks))
 
 
 def check_inputs(

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from wavenet.nn.causal import Causal
+from wavenet.nn.causal import Causal, behind_rates, common_period
 
 
 def farthest_reach(blocks: list[Causal]) -> int:
     """``past`` of causal blocks one after another, in samples of the first one's input.
 
-    Follows every output of one period of the sample rates back to the earliest input it depends on.
+    Follows every output of one period back to the earliest input it depends on.
     """
     step, rate = chained_rates(blocks)
+    period = common_period(step, behind_rates(blocks))
 
     def oldest(n: int) -> int:
         for block in reversed(blocks):
             n = block.oldest_input(n)
         return n
 
-    return max(math.floor(n / rate) - oldest(n) for n in range(math.ceil(step * rate)))
+    return max(math.floor(n / rate) - oldest(n) for n in range(math.ceil(period * rate)))
 
 
 def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
@@ -31,10 +32,7 @@ def chained_rates(blocks: list[Causal]) -> tuple[int, Fraction]:
 
 def chained_delay(blocks: list[Causal]) -> Fraction:
     """``delay`` of causal blocks one after another, in samples of the first one's input."""
-    total, rate = Fraction(0), Fraction(1)
-    for block in blocks:
-        total, rate = total + block.delay / rate, rate * block.rate
-    return total
+    return sum((block.delay / rate for rate, block in behind_rates(blocks)), Fraction(0))
 
 
 def chained_step(blocks: list[Causal]) -> int:

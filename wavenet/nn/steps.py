@@ -1,8 +1,8 @@
 """Causal blocks of a model that makes two samples in one step of its stack.
 
-The stack's dilations are even, so that samples of odd and of even index do not meet in it, and it
-is needed at every second sample alone: where a step is complete (Bunched LPCNet; Vipperla et al.
-2020). Its input is two samples, and what it says is kept for the sample between two steps.
+The stack's dilations are even, so that no output depends on samples of odd and of even index both,
+and it is computed at every second sample alone: where a step is complete (Bunched LPCNet; Vipperla
+et al. 2020). Its input is two samples, and its output serves the sample between two steps too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Pairs(InputHistory):
 
     @property
     def past(self) -> int:
-        """1."""
+        """One sample."""
         return 1
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
@@ -54,7 +54,7 @@ class Pairs(InputHistory):
 
 
 class StepOutputs(Causal):
-    """``[B, C, T]`` to ``[B, C, T]``: of every two samples the second, until the next one.
+    """``[B, C, T]`` to ``[B, C, T]``: every second sample, held for two samples.
 
     The state counts the samples of each row since its last complete step, so that a row may begin
     or stop anywhere.
@@ -79,13 +79,17 @@ class StepOutputs(Causal):
 
     @property
     def past(self) -> int:
-        """1."""
+        """One sample."""
         return SAMPLES - 1
 
     @property
     def period(self) -> int:
-        """2."""
+        """Two samples."""
         return SAMPLES
+
+    def oldest_input(self, n: int) -> int:
+        """n where a step is complete, else the sample before."""
+        return n - 1 + n % SAMPLES
 
     def init_state(
         self,
@@ -100,8 +104,8 @@ class StepOutputs(Causal):
         return tuple(torch.zeros(shape, **factory) for shape in shapes)
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Fill the state with x; the last step is complete."""
-        return x.clone(), x.new_zeros(x.shape[0], 1)
+        """Fill the state with the last column of x, a step just complete."""
+        return x[..., -1:].clone(), x.new_zeros(x.shape[0], 1)
 
     def completes(self, state: State, n_samples: int) -> Tensor:
         """Return where a step is complete among the next samples, ``[B, 1, T]`` bool."""

@@ -136,12 +136,12 @@ class _Prefix:
     """The first blocks of a chain, as one block; the next one is added in constant time.
 
     Attributes:
-        step, rate: see ``Causal``.
-        oldest: the earliest input of outputs 0 .. P - 1, P = ``step * rate``. Output ``n + P``
-            begins ``step`` inputs after output n.
+        period, rate: see ``Causal``.
+        oldest: the earliest input of outputs 0 .. P - 1, P = ``period * rate``. Output ``n + P``
+            begins ``period`` inputs after output n.
     """
 
-    step: int
+    period: int
     rate: Fraction
     oldest: tuple[int, ...]
 
@@ -152,11 +152,11 @@ class _Prefix:
 
     def followed_by(self, block: Causal) -> _Prefix:
         """Return this chain with one more block behind it."""
-        step = self.step * (self.step * self.rate / block.step).denominator
+        period = self.period * (self.period * self.rate / block.period).denominator
         rate = self.rate * block.rate
-        oldest = (self._oldest(block.oldest_input(n)) for n in range(math.ceil(step * rate)))
-        return _Prefix(step, rate, tuple(oldest))
+        oldest = (self._oldest(block.oldest_input(n)) for n in range(math.ceil(period * rate)))
+        return _Prefix(period, rate, tuple(oldest))
 
     def _oldest(self, n: int) -> int:
         periods, phase = divmod(n, len(self.oldest))
-        return self.oldest[phase] + periods * self.step
+        return self.oldest[phase] + periods * self.period

@@ -230,10 +230,10 @@ def verify_block(block: Causal, shapes: list[tuple[int, ...]]) -> None:
     ]
     shape = shapes[0]
     samples = layers[-1].samples
-    period = 4 * block.step * math.ceil(Fraction(1) / block.rate) + 16
+    period = 4 * block.period * math.ceil(Fraction(1) / block.rate) + 16
     needed = samples + min(samples, _MOST_SAMPLES_AFTER) + period
     multiple = shape[-1] * math.ceil(needed / shape[-1])
-    shape = (*shape[:-1], -(-multiple // block.step) * block.step)
+    shape = (*shape[:-1], -(-multiple // block.period) * block.period)
     centre = Fraction(2 * samples + period, 2 * shape[-1])
     measuring = _Leaves(block, Plans(block, shapes), shape, centre)
     if len(leaves) ** 2 * shape[-1] <= _ALL_LEAVES:
@@ -270,7 +270,7 @@ class _Leaves:
     """
 
     def __init__(self, block: Causal, plans: Plans, shape: tuple[int, ...], middle: Fraction):
-        self.step, self.plans, self.shape, self.middle = block.step, plans, shape, middle
+        self.period, self.plans, self.shape, self.middle = block.period, plans, shape, middle
 
     def compare(self, leaves: Sequence[Leaf]) -> None:
         """Raise VerificationError at the first of these that differs."""
@@ -287,7 +287,7 @@ class _Leaves:
             if tensor is None and path == "":
                 tensor = next(iter(run.outputs.values()))
             if tensor is not None and tensor.requires_grad:
-                n_outputs = math.ceil(self.step / Fraction(layer.stride))
+                n_outputs = math.ceil(self.period / Fraction(layer.stride))
                 difference = _differs_from_declaration(run, tensor, layer, self.middle, n_outputs)
                 if difference:
                     raise VerificationError(f"layer {name} ({layer.kind}): {difference}")

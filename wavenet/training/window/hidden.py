@@ -54,11 +54,12 @@ def hidden_of_window(
             columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
         before = model.split_state(state)
         inputs, place, _ = model.encode_input(x, before.predictor, columns)
-        if model.samples_per_step == SAMPLES:
-            skip_sum = _of_steps(model, inputs, of_stack, length, recompute=recompute)
-            return Hidden(skip_sum, *(part[..., wanted] for part in place))
-        entry, _ = model.project_input(inputs, before.pairs)
-    skip_sum = skip_sum_of(model.stack, entry, of_stack, length, recompute=recompute)
+    if model.samples_per_step == SAMPLES:
+        skip_sum = _of_steps(model, inputs, of_stack, length, recompute=recompute)
+    else:
+        with without_autocast(x.device):
+            entry, _ = model.project_input(inputs, before.pairs)
+        skip_sum = skip_sum_of(model.stack, entry, of_stack, length, recompute=recompute)
     return Hidden(skip_sum, *(part[..., wanted] for part in place))
 
 
