@@ -241,7 +241,7 @@ def _field(thing: Any, options: argparse.Namespace) -> ReceptiveField:
 def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
     """A narrow stack with the same dilations, to be run, and its sample rate."""
     from wavenet.nn import Chain, DilatedStack, Select
-    from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
+    from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
 
     if getattr(thing, "linear_prediction", 0):
         raise ValueError("linear_prediction cannot be run without weights; name a checkpoint")
@@ -249,7 +249,7 @@ def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
     kernel_size = getattr(thing, "kernel_size", kernel_size)
     per_step = getattr(thing, "samples_per_step", 1)
     module: nn.Module = DilatedStack(per_step, 1, kernel_size=kernel_size, dilations=dilations)
-    if per_step == SAMPLES:
+    if per_step == SAMPLES_PER_STEP:
         module = Chain(Pairs(1), module, Select(1), StepOutputs(1))
     return module, getattr(thing, "sample_rate", None)
 

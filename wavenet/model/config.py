@@ -13,7 +13,7 @@ from wavenet.model.conditioner import check_registered
 from wavenet.model.feature_config import FeatureConfig, UpsamplingConfig, set_integer
 from wavenet.nn import LinearPrediction
 from wavenet.nn.refinement import DEFAULT_PASSES
-from wavenet.nn.steps import SAMPLES
+from wavenet.nn.steps import SAMPLES_PER_STEP
 from wavenet.storage import settings as config_io
 from wavenet.values.integers import is_integer
 from wavenet.values.size_limits import (
@@ -94,7 +94,7 @@ class WaveNetConfig:
         samples_per_step: 2 for a model that runs its stack once for two samples (Bunched LPCNet;
             Vipperla et al. 2020), which halves the cost of training and sampling: dilations are
             then 2, 4, 8 .. samples. The second of two samples is predicted from the same output
-            of the stack and from the first one. 1 for none of this.
+            of the stack and from the first one. 1: the stack runs for every sample.
     """
 
     sample_rate: int = 16000
@@ -125,7 +125,7 @@ class WaveNetConfig:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
         object.__setattr__(self, "conditions", tuple(self.conditions))
         check_registered(self.conditions)
-        set_integer(self, "samples_per_step", most=SAMPLES)
+        set_integer(self, "samples_per_step", most=SAMPLES_PER_STEP)
         self._check_network()
         self._check_memory()
         self._check_features()

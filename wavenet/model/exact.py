@@ -11,7 +11,7 @@ from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference
 from wavenet.nn.residual import stack_differences
-from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
+from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
 
 HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
 """Classes of the modules of ``WaveNet.head``."""
@@ -58,7 +58,7 @@ def _differences(model: WaveNet, any_distribution: bool) -> Iterator[str | None]
         return
     for i, (part, kind) in enumerate(zip(model.head, HEAD, strict=True)):
         yield difference(part, kind, f"head.{i}")
-    if model.samples_per_step == SAMPLES:
+    if model.samples_per_step == SAMPLES_PER_STEP:
         yield difference(model.pairs, Pairs, "pairs")
         yield difference(model.step_outputs, StepOutputs, "step_outputs")
         yield difference(model.second_projection, nn.Conv1d, "second_projection")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn import GatedResidualBlock
-from wavenet.nn.steps import SAMPLES
+from wavenet.nn.steps import SAMPLES_PER_STEP
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -49,7 +49,7 @@ def initialise(model: WaveNet) -> None:
             nn.init.zeros_(module.bias)
 
     draw(model.input_projection, 1.0)
-    if model.samples_per_step == SAMPLES:
+    if model.samples_per_step == SAMPLES_PER_STEP:
         draw(model.second_projection, 1.0)
     for block in cast(list[GatedResidualBlock], list(model.stack.blocks)):
         draw(block.conv, 1.0)

@@ -11,9 +11,9 @@ where the next sample is (``nn.prediction``):
 
     x -> LinearPrediction -> inputs -> input projection -> ... -> head -> moved by p[t], scaled by g
 
-With ``samples_per_step`` 2 the input projection takes two samples, t - 1 and t, and the head hears
-the stack where t is odd; where t is even, the stack's output at t - 1 and a projection of sample t
-(``steps``). Every dilation is even, so that nothing needs the stack where t is even: ``stream``
+With ``samples_per_step`` 2 the input projection takes two samples, t - 1 and t, and the head takes
+the stack's output where t is odd; where t is even, that at t - 1 and a projection of sample t
+(``nn.steps``). Every dilation is even, so that nothing needs the stack where t is even: ``stream``
 computes it all the same, the engines and the training window do not.
 """
 
@@ -47,7 +47,7 @@ from wavenet.nn import (
 from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.exact import difference
 from wavenet.nn.hooks import has_hooks
-from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
+from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
 
 
 class WaveNet(Shared, Causal):
@@ -92,7 +92,7 @@ class WaveNet(Shared, Causal):
         self.samples_per_step = config.samples_per_step
         entries = inputs * self.samples_per_step
         self.input_projection = nn.Conv1d(entries, config.residual_channels, 1)
-        if self.samples_per_step == SAMPLES:
+        if self.samples_per_step == SAMPLES_PER_STEP:
             self.pairs = Pairs(inputs)
             self.step_outputs = StepOutputs(config.skip_channels)
             self.second_projection = nn.Conv1d(inputs, config.skip_channels, 1)
@@ -196,7 +196,7 @@ class WaveNet(Shared, Causal):
         if self.predictor is not None:
             predictor = self.predictor.settle(x, columns)
         inputs, place, predictor = self.encode_input(x, predictor, columns)
-        if self.samples_per_step == SAMPLES:
+        if self.samples_per_step == SAMPLES_PER_STEP:
             pairs = self.pairs.settle(inputs)
         entry, pairs = self.project_input(inputs, pairs)
         of_stack = self._of_stack(cond)
@@ -205,7 +205,7 @@ class WaveNet(Shared, Causal):
         else:
             stack = self.stack.settle(entry, of_stack)
             (_, skip_sum), stack = stream_child(self.stack, entry, stack, of_stack)
-        if self.samples_per_step == SAMPLES:
+        if self.samples_per_step == SAMPLES_PER_STEP:
             outputs = self.step_outputs.settle(skip_sum)
         state = self.join_state(ModelState(predictor, pairs, stack, outputs))
         return Hidden(skip_sum, *place), state
@@ -233,7 +233,7 @@ class WaveNet(Shared, Causal):
         entry, pairs = self.project_input(inputs, before.pairs)
         (_, skip_sum), stack = stream_child(self.stack, entry, before.stack, self._of_stack(cond))
         outputs: State = ()
-        if self.samples_per_step == SAMPLES:
+        if self.samples_per_step == SAMPLES_PER_STEP:
             between = ~self.step_outputs.completes(before.step_outputs, x.shape[-1])
             skip_sum, outputs = stream_child(self.step_outputs, skip_sum, before.step_outputs)
             second = self.second_projection(inputs.to(self.second_projection.weight.dtype))
@@ -370,7 +370,7 @@ class WaveNet(Shared, Causal):
         The state is that of ``pairs``, and empty without them.
         """
         entry, after = self.input_projection, state
-        if self.samples_per_step == SAMPLES:
+        if self.samples_per_step == SAMPLES_PER_STEP:
             inputs, after = stream_child(self.pairs, inputs, state)
         if not self.config.one_hot_input:
             return entry(inputs.to(entry.weight.dtype)), after

@@ -15,8 +15,8 @@ from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state
 
-SAMPLES = 2
-"""Samples of a step."""
+SAMPLES_PER_STEP = 2
+"""What ``samples_per_step`` may be beside 1."""
 
 
 class Pairs(InputHistory):
@@ -80,16 +80,16 @@ class StepOutputs(Causal):
     @property
     def past(self) -> int:
         """One sample."""
-        return SAMPLES - 1
+        return SAMPLES_PER_STEP - 1
 
     @property
     def period(self) -> int:
         """Two samples."""
-        return SAMPLES
+        return SAMPLES_PER_STEP
 
     def oldest_input(self, n: int) -> int:
         """n where a step is complete, else the sample before."""
-        return n - 1 + n % SAMPLES
+        return n - 1 + n % SAMPLES_PER_STEP
 
     def init_state(
         self,
@@ -110,7 +110,7 @@ class StepOutputs(Causal):
     def completes(self, state: State, n_samples: int) -> Tensor:
         """Return where a step is complete among the next samples, ``[B, 1, T]`` bool."""
         counted = torch.arange(1, n_samples + 1, device=state[1].device) + _count(state)
-        return (counted % SAMPLES == 0)[:, None]
+        return (counted % SAMPLES_PER_STEP == 0)[:, None]
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, C, T]`` to ``[B, C, T]``; see ``Causal.stream``."""
@@ -118,7 +118,7 @@ class StepOutputs(Causal):
         check_state(self, state, [(x.shape[0], self.in_channels, 1), (x.shape[0], 1)])
         before = torch.cat([state[0], x], dim=-1).narrow(-1, 0, x.shape[-1])
         y = torch.where(self.completes(state, x.shape[-1]), x, before)
-        counted = (_count(state) + x.shape[-1]) % SAMPLES
+        counted = (_count(state) + x.shape[-1]) % SAMPLES_PER_STEP
         return y, (y[..., -1:].clone(), counted.to(state[1].dtype))
 
 

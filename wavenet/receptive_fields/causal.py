@@ -21,7 +21,7 @@ import torch
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.convolution import CausalConv1d
-from wavenet.nn.steps import SAMPLES, Pairs, StepOutputs
+from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
 from wavenet.receptive_fields.arithmetic import effective_kernel
 from wavenet.receptive_fields.field import (
     LayerField,
@@ -66,7 +66,7 @@ def of_settings(settings: StackSettings, sample_rate: int | None) -> ReceptiveFi
     predictor = settings.predictor()
     before: list[tuple[str, Causal]] = [] if predictor is None else [("predictor", predictor)]
     layers = _plain_layers(settings.dilations, settings.kernel_size)
-    if getattr(settings, "samples_per_step", 1) == SAMPLES:
+    if getattr(settings, "samples_per_step", 1) == SAMPLES_PER_STEP:
         layers = [("pairs", Pairs(1)), *layers, ("step_outputs", StepOutputs(1))]
     return _of_leaves([*before, *layers], sample_rate)
 

@@ -70,7 +70,7 @@ class EagerEngine:
         self.device, self.dtype = first.device, first.dtype
         self._blocks = cast(list[GatedResidualBlock], list(model.stack.blocks))
         self._per_step = model.samples_per_step
-        self._since = samples_since_step(model, start)
+        self._since_at_start = samples_since_step(model, start)
         self._load_weights()
         self._make_memory(len(start.time))
         self._make_buffers(len(start.time))
@@ -130,12 +130,12 @@ class EagerEngine:
     @property
     def _n_steps(self) -> int:
         """Complete steps so far."""
-        return (self._since + self._n_samples) // self._per_step
+        return (self._since_at_start + self._n_samples) // self._per_step
 
     @property
     def _since_step(self) -> int:
         """Samples since the last complete step."""
-        return (self._since + self._n_samples) % self._per_step
+        return (self._since_at_start + self._n_samples) % self._per_step
 
     def _go(self, given: Tensor, made: Tensor, *, forced: bool) -> None:
         """Block by block: ``given [T, ...]`` in, ``made [T, ...]`` out, nothing waited for."""
@@ -255,7 +255,8 @@ class EagerEngine:
 
         Only operations on the device, on memory that stays where it is.
         """
-        times = (self._now + self._since + torch.arange(n, device=self.device)) // self._per_step
+        samples = self._now + self._since_at_start + torch.arange(n, device=self.device)
+        times = samples // self._per_step
         slots = self._ring_start + times[:, None] % self._ring_length  # [n, L]
         lagging = (times[:, None, None] - self._lags) % self._ring_length[:, None]
         old = (self._ring_start[:, None] + lagging).flatten(1)  # [n, L (k - 1)]

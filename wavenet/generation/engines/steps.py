@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavenet.generation.engines.base import GenerationState
 from wavenet.model import WaveNet
-from wavenet.nn.steps import SAMPLES
+from wavenet.nn.steps import SAMPLES_PER_STEP
 
 
 def samples_since_step(model: WaveNet, start: GenerationState, expected: int | None = None) -> int:
@@ -28,12 +28,12 @@ def samples_since_step(model: WaveNet, start: GenerationState, expected: int | N
     if model.samples_per_step == 1:
         return 0
     _, counted = model.split_state(start.model).step_outputs
-    found = {round(n) % SAMPLES for n in counted.flatten().tolist()}
+    found = {round(n) % SAMPLES_PER_STEP for n in counted.flatten().tolist()}
     found |= {expected} if expected is not None else set()
     if len(found) > 1:
         raise ValueError(
-            f"rows are {sorted(found)} samples behind a step of {SAMPLES}, and a batch takes its "
-            "steps together; generate them in two batches, or with engine='stream'"
+            f"rows are {sorted(found)} samples behind a step of {SAMPLES_PER_STEP}, and a batch "
+            "takes its steps together; generate them in two batches, or with engine='stream'"
         )
     return found.pop()
 

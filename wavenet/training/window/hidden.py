@@ -13,7 +13,7 @@ from wavenet.model import Hidden, WaveNet
 from wavenet.model.exact import model_difference
 from wavenet.model.wavenet import without_autocast
 from wavenet.nn import LiftedFrames
-from wavenet.nn.steps import SAMPLES
+from wavenet.nn.steps import SAMPLES_PER_STEP
 from wavenet.training.window.forward import skip_sum_of
 
 
@@ -54,7 +54,7 @@ def hidden_of_window(
             columns = LiftedFrames(cond.frames[:, width:], cond.lift).samples
         before = model.split_state(state)
         inputs, place, _ = model.encode_input(x, before.predictor, columns)
-    if model.samples_per_step == SAMPLES:
+    if model.samples_per_step == SAMPLES_PER_STEP:
         skip_sum = _of_steps(model, inputs, of_stack, length, recompute=recompute)
     else:
         with without_autocast(x.device):
@@ -78,24 +78,24 @@ def _of_steps(
         length: as in ``hidden_of_window``.
         recompute: as there.
     """
-    n_samples = inputs.shape[-1]
-    whole = n_samples // SAMPLES * SAMPLES
-    first_step = (n_samples - length + 1) // SAMPLES - 1  # -1 where column 0 is wanted
+    n_samples, per_step = inputs.shape[-1], SAMPLES_PER_STEP
+    whole = n_samples // per_step * per_step
+    first_step = (n_samples - length + 1) // per_step - 1  # -1 where column 0 is wanted
     with without_autocast(inputs.device):
-        pairs = torch.cat([inputs[..., 0:whole:SAMPLES], inputs[..., 1:whole:SAMPLES]], dim=1)
+        pairs = torch.cat([inputs[..., 0:whole:per_step], inputs[..., 1:whole:per_step]], dim=1)
         entry = model.input_projection(pairs.to(model.input_projection.weight.dtype))
-        of_second = F.pad(inputs, (0, 1))[..., SAMPLES * (first_step + 1) : whole + 1 : SAMPLES]
+        of_second = F.pad(inputs, (0, 1))[..., per_step * (first_step + 1) : whole + 1 : per_step]
         second = model.second_projection(of_second.to(model.second_projection.weight.dtype))
     if cond is not None:
-        cond = LiftedFrames(cond.frames, cond.lift[:, 1:whole:SAMPLES])
-    n_steps = whole // SAMPLES - max(first_step, 0)
+        cond = LiftedFrames(cond.frames, cond.lift[:, 1:whole:per_step])
+    n_steps = whole // per_step - max(first_step, 0)
     skip_sum = skip_sum_of(
-        model.stack, entry, cond, n_steps, recompute=recompute, samples_per_step=SAMPLES
+        model.stack, entry, cond, n_steps, recompute=recompute, samples_per_step=per_step
     )
     if first_step < 0:
         skip_sum = F.pad(skip_sum, (1, 0))
     both = torch.stack([skip_sum, skip_sum + second], dim=-1).flatten(2)
-    return both.narrow(-1, n_samples - length - (SAMPLES * first_step + 1), length)
+    return both.narrow(-1, n_samples - length - (per_step * first_step + 1), length)
 
 
 def _is_known(model: WaveNet) -> bool:

@@ -135,7 +135,7 @@ class CpuEngine:
         self._constants = packed.constants.values
         self._plan = make_plan(model, request.weights, packed.constants)
         self._time, self._n_samples = start.time.clone(), 0
-        self._since = samples_since_step(model, start)
+        self._since_step = samples_since_step(model, start)
         self._threads = min(packed.threads, len(start.time))
         self._conditioning = CpuConditioning(model, request, len(start.time))
         most = TILES[-1]
@@ -179,7 +179,7 @@ class CpuEngine:
                 slot = int(self._tiles[0].layers[number]["slot"])
                 history = np.roll(np.concatenate(rows), -slot, axis=1)[..., : plan["residual"]]
                 kept = torch.from_numpy(np.ascontiguousarray(history.transpose(0, 2, 1)))
-                layers.append(((history_of(kept, self.model.samples_per_step, self._since),),))
+                layers.append(((history_of(kept, self.model.samples_per_step, self._since_step),),))
             predictor, pairs, outputs = self._dump_memories()
             state = self.model.join_state(ModelState(predictor, pairs, tuple(layers), outputs))
             return GenerationState(params, state, self._time + self._n_samples)
@@ -197,7 +197,7 @@ class CpuEngine:
         self._conditioning.replace(rows, frames, first_frame)
         if start is None:
             return
-        samples_since_step(self.model, start, self._since)
+        samples_since_step(self.model, start, self._since_step)
         self._time[rows] = start.time - self._n_samples
         self._load(rows, start)
 
@@ -211,7 +211,7 @@ class CpuEngine:
         if not memories:
             return predictor, (), ()
         pairs, outputs = (memory[..., None].clone() for memory in memories)
-        since = torch.full((len(outputs), 1), float(self._since))
+        since = torch.full((len(outputs), 1), float(self._since_step))
         return predictor, (pairs,), (outputs, since)
 
     def _memories(self, tile: _Tile) -> list[Array]:
@@ -262,7 +262,7 @@ class CpuEngine:
         """Bring a state into the memory of some rows."""
         parts, per_step = self.model.split_state(start.model), self.model.samples_per_step
         memories = [*flatten_state(parts.predictor), *parts.pairs, *parts.step_outputs[:1]]
-        layers = [steps_of(one, per_step, self._since) for one in flatten_state(parts.stack)]
+        layers = [steps_of(one, per_step, self._since_step) for one in flatten_state(parts.stack)]
 
         def arrays(tensors: Iterable[Tensor]) -> list[Array]:
             return [tensor.to("cpu", torch.float32).numpy() for tensor in tensors]
@@ -287,9 +287,9 @@ class CpuEngine:
         while done < n:
             phase, left = self._conditioning.approach()
             end = min(n, done + left)
-            self._run_tiles((uniforms, forced, samples), (phase, self._since, done, end))
+            self._run_tiles((uniforms, forced, samples), (phase, self._since_step, done, end))
             self._conditioning.position += end - done
-            self._since = (self._since + end - done) % self.model.samples_per_step
+            self._since_step = (self._since_step + end - done) % self.model.samples_per_step
             done = end
         self._n_samples += n
 

@@ -128,7 +128,7 @@ class FusedEngine(EagerEngine):
             1.0 if top_p is None else float(top_p),
             given.shape[1],
             len(given),
-            (self._since + self._n_samples) % ring_period,
+            (self._since_at_start + self._n_samples) % ring_period,
             (window.first_sample + self._n_samples) % (max(1, window.hop) * len(window.terms)),
             len(window.terms),
             FORCED=forced,

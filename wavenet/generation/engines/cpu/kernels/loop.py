@@ -90,7 +90,7 @@ def _project_input(work, row, plan, constants):
 
 @inlined
 def _keep_skip_sum(work, row, plan):
-    """Keep what the layers say for the next sample, which is within the step that follows."""
+    """Keep the skip sum for the next sample, the first of the step that follows."""
     for i in range(0, plan.skip, LANES):
         store(work, row + plan.kept_at + i, load(work, row + plan.signal_at + plan.residual + i))
 
