@@ -142,3 +142,11 @@ def test_the_command_prints_json_and_refuses_what_it_cannot_measure(
     ):
         assert main([*arguments, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_where_products_are_slow_the_matrices_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(training_speed, "_LONGEST_PRODUCT_S", 0.0)
+    assert training_speed._matrix_side(torch.float32, cpu) == 256
+    monkeypatch.setattr(training_speed, "_LONGEST_PRODUCT_S", float("inf"))
+    assert training_speed._matrix_side(torch.float32, cpu) == 2048

@@ -7,6 +7,7 @@ clipping of the gradient, Adam.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -36,6 +37,9 @@ from wavenet.training.loss import bits_per_sample, window_log_prob
 ROUNDS = 5
 PRECISIONS = ("32", "bf16")
 _MATRIX = 2048
+"""Side of the square matrices of the large product, where it takes no longer than below."""
+_SMALLEST_MATRIX = 256
+_LONGEST_PRODUCT_S = 2.0
 _COPIED_BYTES = 2**28
 
 
@@ -225,7 +229,9 @@ def measure_training(
         if precision != "32":
             steps["plain_same"] = _Step(plain_network, plain_loss, precision, where)
         peaks = {name: _peak(one) for name, one in steps.items()}
-        ceilings = _ceilings(precision, where)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        side = _matrix_side(dtype, where)
+        ceilings = _ceilings(dtype, where, side)
         seconds = take_turns({**steps, **ceilings}, rounds)
     n_samples = batch_size * plan.length
     rates = {name: Spread.of([n_samples / one for one in seconds[name]]) for name in steps}
@@ -243,7 +249,7 @@ def measure_training(
         plain_same=rates.get("plain_same", rates["plain"]),
         peak_bytes=peaks["training"],
         plain_peak_bytes=peaks["plain"],
-        matrix_multiply_adds=_MATRIX**3 / min(seconds["matrix"]),
+        matrix_multiply_adds=side**3 / min(seconds["matrix"]),
         copied_bytes=2 * _COPIED_BYTES / min(seconds["copy"]),
         multiply_adds=3 * count_weights(model),  # one product forward, two backward
         machine=describe_machine(),
@@ -302,10 +308,28 @@ def _noise(plan: WindowPlan, batch_size: int) -> dict[str, Tensor]:
     return batch
 
 
-def _ceilings(precision: str, device: torch.device) -> dict[str, Callable[[], object]]:
-    """A large product in a precision, and a large copy; both are called once before."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    matrix = torch.randn(_MATRIX, _MATRIX, device=device).to(dtype)
+def _matrix_side(dtype: torch.dtype, device: torch.device) -> int:
+    """Return the side of matrices whose product takes no longer than ``_LONGEST_PRODUCT_S``.
+
+    In a type for which a processor has no instructions, that of 2048 takes a minute.
+    """
+    matrix = torch.ones(_SMALLEST_MATRIX, _SMALLEST_MATRIX, dtype=dtype, device=device)
+    matrix @ matrix
+    _wait(device)
+    begun = time.perf_counter()
+    matrix @ matrix
+    _wait(device)
+    seconds, side = time.perf_counter() - begun, _MATRIX
+    while side > _SMALLEST_MATRIX and seconds * (side / _SMALLEST_MATRIX) ** 3 > _LONGEST_PRODUCT_S:
+        side //= 2
+    return side
+
+
+def _ceilings(
+    dtype: torch.dtype, device: torch.device, side: int
+) -> dict[str, Callable[[], object]]:
+    """A product of square matrices, and a large copy; both are called once before."""
+    matrix = torch.randn(side, side, device=device).to(dtype)
     product = torch.empty_like(matrix)
     memory = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device)
     copy = torch.zeros_like(memory)
