@@ -1,8 +1,8 @@
 """Causal blocks of a model that makes two samples in one step of its stack.
 
-The stack's dilations are even, so that no output depends on samples of odd and of even index both,
-and it is computed at every second sample alone: where a step is complete (Bunched LPCNet; Vipperla
-et al. 2020). Its input is two samples, and its output serves the sample between two steps too.
+The stack's input at time t is samples t - 1 and t. Its dilations are even, so that an output at an
+odd t depends on inputs at odd t alone: the stack is needed at every second sample, where a step is
+complete (Bunched LPCNet; Vipperla et al. 2020), and its output serves the next sample as well.
 """
 
 from __future__ import annotations
