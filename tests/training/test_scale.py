@@ -236,6 +236,16 @@ def test_bf16_mixed_learns_what_float32_learns(
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_bf16_mixed_learns_so_with_two_samples_a_step(
+    tmp_path: Path, config: TrainingConfig
+) -> None:
+    fine = replace(config, model={**SMALL, "samples_per_step": 2})
+    mixed = replace(fine, trainer={**config.trainer, "precision": "bf16-mixed"})
+    expected, rough = train(fine, tmp_path / "fine"), train(mixed, tmp_path / "mixed")
+    assert rough.bits_after == pytest.approx(expected.bits_after, rel=0.01)
+    assert rough.bits_after != expected.bits_after
+
+
 @pytest.mark.slow
 def test_compiled_it_makes_the_same_steps(tmp_path: Path, config: TrainingConfig) -> None:
     config = replace(config, window_s=0.02)
