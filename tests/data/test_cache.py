@@ -18,6 +18,7 @@ import pytest
 import soundfile
 import torch
 
+from wavenet.audio import media, opening
 from wavenet.data import (
     Corpus,
     CorpusError,
@@ -173,6 +174,27 @@ def test_nothing_usable_is_an_error_and_kept_as_one(tmp_path: Path) -> None:
                 list_folder(tmp_path / "speech"), RATE, cache=tmp_path / "c", progress=decoded
             )
         assert decoded.n == n_decoded
+
+
+def test_files_that_wanted_a_decoder_are_decoded_again_once_it_is_installed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    (folder / "bad.m4a").write_text("no sound")
+    find_spec = media.importlib.util.find_spec
+    monkeypatch.setattr(media.importlib.util, "find_spec", lambda name: None)
+    corpus, _ = open_corpus(folder, cache)
+    assert "install PyAV" in corpus.skipped[0]
+    assert open_corpus(folder, cache)[1] == 0
+    monkeypatch.setattr(
+        media.importlib.util, "find_spec", lambda name: name == "av" or find_spec(name)
+    )
+    monkeypatch.setattr(opening, "decoded_copy", lambda path: str(folder / "mary" / "a.wav"))
+    corpus, n_decoded = open_corpus(folder, cache)
+    assert n_decoded == 4
+    assert len(corpus.utterances) == 4
+    assert not corpus.skipped
+    assert open_corpus(folder, cache)[1] == 0
 
 
 @pytest.mark.parametrize("damaged", [SAMPLES_NAME, INDEX_NAME])

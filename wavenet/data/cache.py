@@ -35,6 +35,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from wavenet.audio import AudioError
+from wavenet.audio.media import REMEDY, has_decoder
 from wavenet.data.corpus import SAMPLE_TYPE, Corpus, Progress, map_samples
 from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all
 from wavenet.storage.files import WriteError, atomic_write, locked
@@ -185,6 +186,8 @@ def _read_entry(entry: Path, listing: Listing) -> Decoded | None:
     lengths, reasons = (index or {}).get("lengths"), (index or {}).get("reasons")
     if not _are_lengths(lengths, len(listing.recordings)) or not isinstance(reasons, dict):
         return None
+    if has_decoder() and any(str(reason).endswith(REMEDY) for reason in reasons.values()):
+        return None  # written before PyAV was installed
     try:
         if path.stat().st_size != sum(lengths) * SAMPLE_TYPE.itemsize:  # damaged
             return None
