@@ -16,6 +16,7 @@ from wavenet.data.augmentation import (
     AugmentedUtterance,
     resampled,
 )
+from wavenet.model.conditioner import Condition, Recording
 
 RATE = 8000
 HOP = 40
@@ -173,6 +174,29 @@ def test_an_augmented_window_has_the_samples_and_the_mel_of_the_augmented_file(
         expected = rows[:, wanted.clamp(0, rows.shape[-1] - 1)]
         torch.testing.assert_close(item["mel"][:, item["frame"]], expected, rtol=1e-4, atol=1e-3)
         assert made.n_inside(index) == int(item["mask"][0, -plan.length :].sum())
+
+
+def test_a_condition_of_an_augmented_window_is_that_of_the_whole_augmented_file() -> None:
+    class Loudest(Condition):
+        name, encoder = "loudest", "loudest_encoder"
+
+        def make_encoder(self, channels: int) -> torch.nn.Module:
+            raise NotImplementedError
+
+        def example(self, rows: int, n_frames: int) -> torch.Tensor:
+            return torch.zeros(rows)
+
+        def of_recording(self, recording: Recording) -> torch.Tensor:
+            return recording.audio(-5, recording.n_samples + 5).abs().max()
+
+    corpus = Corpus((noise(5000), noise(70_000)), RATE)
+    plan = WindowPlan(80, 40, HOP, 0, None, (), conditions=(Loudest(WaveNetConfig()),))
+    made = Windows(corpus, plan, n_windows=10, seed=0, augment=1.0)
+    for index in range(10):
+        (utterance, _), augmentation = made.place(index), made.augmentation(index)
+        assert augmentation is not None
+        file = AugmentedUtterance(utterance, augmentation, 0, 100_000, made._random(3, index))
+        assert made[index]["loudest"] == file.audio(0, file.n_samples).abs().max()
 
 
 def test_an_augmented_window_has_no_speaker_and_keeps_its_mel() -> None:

@@ -16,6 +16,7 @@ section of y needs only a section of x: long recordings cost no more than short 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,8 @@ _PHASES = 256
 
 _VALUES_PER_COUNT = 4
 """Values that Philox draws per count."""
+_BLOCK = 1 << 16
+"""Samples of a whole recording that are augmented at once, which bounds the memory for kernels."""
 
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -150,6 +153,37 @@ class AugmentedUtterance:
             )
         out[: low - first] = out[high - first :] = 0
         out[low - first : high - first] = self._values[low - self.first : high - self.first]
+
+
+class AugmentedRecording:
+    """An augmented recording as conditions ask about it: any part of it, made when it is asked for.
+
+    Args:
+        utterance: the recording.
+        augmentation: its alterations.
+        dither: makes the source of its dither, anew for each call.
+    """
+
+    def __init__(
+        self,
+        utterance: Utterance,
+        augmentation: Augmentation,
+        dither: Callable[[], np.random.Philox],
+    ) -> None:
+        self.speaker = utterance.speaker
+        self.n_samples = augmentation.length(utterance.n_samples)
+        self._utterance, self._augmentation, self._dither = utterance, augmentation, dither
+
+    def audio(self, first: int, stop: int) -> Tensor:
+        """Samples ``first .. stop - 1``, float32, with silence outside the recording."""
+        out = torch.zeros(stop - first)
+        for begin in range(max(first, 0), min(stop, self.n_samples), _BLOCK):
+            end = min(begin + _BLOCK, stop)
+            part = AugmentedUtterance(
+                self._utterance, self._augmentation, begin, end, self._dither()
+            )
+            out[begin - first : end - first] = part.audio(begin, end)
+        return out
 
 
 def _dither(random: np.random.Philox, first: int, count: int) -> FloatArray:

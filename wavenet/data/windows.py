@@ -10,6 +10,7 @@ Window i is a pure function of (seed, i): the same on any number of workers, ran
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from wavenet.data.augmentation import Augmentation, AugmentedUtterance
+from wavenet.data.augmentation import Augmentation, AugmentedRecording, AugmentedUtterance
 from wavenet.data.corpus import Corpus, Utterance
 from wavenet.data.frame_features import columns, require_features
 from wavenet.data.groups import Group, Groups
@@ -239,7 +240,8 @@ class Windows(Dataset[dict[str, Tensor]]):
             rows = [self._frames(u, (at - plan.warm_up) // plan.hop, n_hops) for u, at in places]
             whole |= {key: torch.stack([row[key] for row in rows]) for key in ("mel", "frame")}
         for one in plan.conditions:
-            whole[one.name] = torch.stack([one.of_recording(u) for u, _ in places])
+            values = [one.of_recording(self._recording(index)) for index in indices]
+            whole[one.name] = torch.stack(values)
         if plan.unconditional:
             kept = torch.from_numpy(np.stack([self._kept(index) for index in indices]))
             whole |= {f"{name}_kept": kept[:, i] for i, name in enumerate(self.drop)}
@@ -302,6 +304,15 @@ class Windows(Dataset[dict[str, Tensor]]):
         first, stop = start - plan.warm_up - margin, start + plan.length + margin
         dither = self._random(_DITHER, index)
         return AugmentedUtterance(utterance, augmentation, first, stop, dither), start
+
+    def _recording(self, index: int) -> Utterance | AugmentedRecording:
+        """Return the whole recording of window ``index``, augmented or not."""
+        utterance, _, _ = self._place(index)
+        augmentation = self.augmentation(index)
+        if augmentation is None:
+            return utterance
+        dither = functools.partial(self._random, _DITHER, index)
+        return AugmentedRecording(utterance, augmentation, dither)
 
     def _random(self, purpose: int, index: int) -> np.random.Philox:
         """Source of random numbers for one purpose and window."""
