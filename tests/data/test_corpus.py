@@ -257,6 +257,26 @@ def test_copies_of_one_recording_alone_are_split_as_that_one() -> None:
     assert train.utterances[0].samples.tolist() + valid.utterances[0].samples.tolist() == whole
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
+def test_parts_of_a_file_that_overlap_keep_together_and_others_stay_where_they_were(
+    fraction: float,
+) -> None:
+    apart = [f"{i}.wav@{k}-{k + 1}.05" for i in range(10) for k in range(4)]
+    chains = [[f"long-{i}.wav@{k}-{k + 1.5}" for k in range(3)] for i in range(10)]
+    wholes = [[f"whole-{i}.wav", f"whole-{i}.wav@7-7.05", f"whole-{i}.wav@1e-05-"] for i in (1, 2)]
+    before = names(utterances(*apart).split(fraction)[1])
+    joined = [*chains, *wholes]
+    valid = names(utterances(*apart, *(name for one in joined for name in one)).split(fraction)[1])
+    assert valid & set(apart) == before
+    for together in joined:
+        assert len(valid & set(together)) in (0, len(together))
+
+
+def test_a_file_of_overlapping_parts_alone_cannot_be_split() -> None:
+    with pytest.raises(CorpusError, match="a.wav@0-2 and the other recordings overlap, so that"):
+        utterances("a.wav@0-2", "a.wav@1-3", "a.wav@2.5-4").split(0.5)
+
+
 def test_a_single_file_of_one_sample_cannot_be_split() -> None:
     corpus = Corpus((Utterance("only.wav", np.ones(1, dtype=np.int16), ""),), RATE)
     with pytest.raises(CorpusError, match="only.wav is too short to be split into training and"):

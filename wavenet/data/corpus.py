@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,12 @@ _STEP = np.float32(1 / 32768)
 
 _GLANCE = 64
 """Samples in the middle, by which most recordings of one length are distinguished."""
+
+OVERLAP_S = 0.1
+"""Tolerance of parts of one file that overlap, for rounded manifests: more is one recording."""
+
+_PART = re.compile(r"(.*)@(\d[\d.]*(?:e-\d+)?)-(\d[\d.]*(?:e-\d+)?)?", re.DOTALL)
+"""Name of a part of a file: the file's name, start and end in seconds."""
 
 Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
 """Wrapper of the recordings that are read, to show progress."""
@@ -205,7 +212,8 @@ class Corpus:
         """Split into training and validation, by file.
 
         The side of a file depends on its name alone: it does not change when files are added, on
-        any run or machine. Copies of one recording stay together, so that no recording is in both.
+        any run or machine. Copies of one recording, and parts of one file that overlap, stay
+        together, so that no recording is in both.
         If a side would be empty, the files with the outermost hashes change sides; a corpus of one
         recording uses its last part for validation.
 
@@ -214,15 +222,23 @@ class Corpus:
 
         Raises:
             ValueError: for another fraction.
+            CorpusError: if nothing can be held out: a recording of one sample, or parts of one file
+                that all overlap.
         """
         if not 0 < validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction={validation_fraction} must be between 0 and 1, such as 0.05"
             )
-        ranks = _ranks(self.utterances)
+        copies = _copies(self.utterances)
+        if len(copies) == 1:
+            return self._split_one(validation_fraction)
+        ranks = _ranks([*copies, *_overlapping(self.utterances)])
         levels = sorted(set(ranks.values()))
         if len(levels) == 1:
-            return self._split_one(validation_fraction)
+            raise CorpusError(
+                f"{self.utterances[0].name} and the other recordings overlap, so that none of them "
+                "can be held out; list parts that do not overlap, or another file"
+            )
         n = sum(level < validation_fraction for level in levels)
         highest = levels[min(max(n, 1), len(levels) - 1) - 1]
         train = tuple(u for u in self.utterances if ranks[u.name] > highest)
@@ -260,12 +276,30 @@ def _address(array: np.ndarray) -> int:
     return address
 
 
-def _ranks(utterances: Iterable[Utterance]) -> dict[str, float]:
-    """Return a number in [0, 1) for each name; copies of one recording share their highest.
+def _ranks(groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return a number in [0, 1) for each name; those of one group share their highest.
 
     So a copy that is added later may move a recording to training, but never from training to
-    validation. Reading all of a large corpus would take minutes: only recordings of equal length
-    and with equal samples in the middle are compared as a whole.
+    validation. Groups with a name in common are one.
+    """
+    whole: dict[str, set[str]] = {}
+    for names in groups:
+        if len(names) > 1:
+            joined = set(names).union(*(whole.get(name, ()) for name in names))
+            whole |= dict.fromkeys(joined, joined)
+    ranks: dict[str, float] = {}
+    for names in groups:
+        if names[0] not in ranks:
+            together = whole.get(names[0], names)
+            ranks |= dict.fromkeys(together, max(map(_unit_hash, together)))
+    return ranks
+
+
+def _copies(utterances: Iterable[Utterance]) -> list[list[str]]:
+    """Return the names of every recording and its copies.
+
+    Reading all of a large corpus would take minutes: only recordings of equal length and with equal
+    samples in the middle are compared as a whole.
     """
     alike: dict[tuple[int, bytes], list[Utterance]] = defaultdict(list)
     copies: dict[bytes, list[str]] = defaultdict(list)
@@ -276,15 +310,34 @@ def _ranks(utterances: Iterable[Utterance]) -> dict[str, float]:
         middle = len(each.samples) // 2
         glance = each.samples[middle : middle + _GLANCE].tobytes()
         alike[len(each.samples), glance].append(each)
-    ranks: dict[str, float] = {}
     for number, candidates in enumerate(alike.values()):
         for each in candidates:
             whole = each.samples[:] if len(candidates) > 1 else each.samples[:0]
             digest = hashlib.sha256(whole.tobytes()).digest()
             copies[number.to_bytes(8, "big") + digest].append(each.name)
-    for names in copies.values():
-        ranks |= dict.fromkeys(names, max(map(_unit_hash, names)))
-    return ranks
+    return list(copies.values())
+
+
+def _overlapping(utterances: Sequence[Utterance]) -> list[list[str]]:
+    """Return the names of parts of one file that overlap, one after another."""
+    parts: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for each in utterances:
+        match = _PART.fullmatch(each.name)
+        if match is not None:
+            file, start, end = match.groups()
+            parts[file].append((float(start), float(end or math.inf), each.name))
+    for each in utterances:
+        if each.name in parts:  # the whole file beside parts of it
+            parts[each.name].append((0.0, math.inf, each.name))
+    found: list[list[str]] = []
+    for of_file in parts.values():
+        until = -math.inf
+        for start, end, name in sorted(of_file):
+            if min(until, end) - start <= min(OVERLAP_S, (end - start) / 2):
+                found.append([])
+            found[-1].append(name)
+            until = max(until, end)
+    return [names for names in found if len(names) > 1]
 
 
 def _unit_hash(name: str) -> float:
