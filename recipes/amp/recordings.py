@@ -24,10 +24,15 @@ def read_pair(
         wet: what came out.
         delay: samples that wet is late; None measures it.
         channel: see ``read_channel``.
+
+    Raises:
+        SystemExit: for a pair that nothing can be learnt from, or a delay that leaves none of it.
     """
     x, rate = read_channel(dry, channel)
     y, own_rate = read_channel(wet, channel)
     y = resample(y, own_rate, rate).clamp(-1, 1) if own_rate != rate else y
+    if delay is not None and not 0 <= delay < len(y):
+        raise SystemExit(f"--delay {delay}: of {wet} give 0 to {len(y) - 1} samples")
     for line in checks.findings(x, y, rate):
         print(f"warning: {line}")
     if delay is None:

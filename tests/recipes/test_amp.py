@@ -131,6 +131,19 @@ def test_a_stereo_recording_is_read_by_channel_and_otherwise_refused(
     assert torch.equal(recordings.read_channel(path, None)[0], tone)  # one signal, twice
 
 
+def test_a_delay_that_leaves_nothing_or_is_early_is_refused(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings = amp_module(repository, "recordings", monkeypatch)
+    path = tmp_path / "wet.wav"
+    soundfile.write(path, 0.5 * torch.sin(torch.arange(8000) / 9).numpy(), 8000, "FLOAT")
+    for wrong in (-5, 8000):
+        with pytest.raises(SystemExit, match=rf"--delay {wrong}: .* give 0 to 7999 samples"):
+            recordings.read_pair(path, path, wrong, None)
+    x, y, _ = recordings.read_pair(path, path, 100, None)
+    assert len(x) == len(y) == 7900
+
+
 def test_the_loss_is_that_of_neural_amp_modeler(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
