@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -230,6 +231,21 @@ def test_what_takes_too_long_ends_with_504(voice: WaveNet, tmp_path: Path) -> No
         status, message = server.error("POST", "/vocode", long)
         assert (status, message) == (504, "not done within 0.4 s; send less at once")
         server.wait_for("wavenet_active_streams", 0)
+
+
+def test_what_still_runs_when_the_server_stops_gets_503_in_json(
+    voice: WaveNet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = tone_file(tmp_path / "long.wav", 55).read_bytes()
+    with running(voice, Limits(grace_s=0)) as server:
+        waiting = server.connection()
+        waiting.request("POST", "/vocode", long)
+        server.wait_for("wavenet_active_streams", 1)
+    with contextlib.closing(waiting):
+        answer = waiting.getresponse()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert json.loads(answer.read()) == {"error": "the server is stopping; try again later"}
+    assert not any(record.exc_info for record in caplog.records)
 
 
 @pytest.mark.slow

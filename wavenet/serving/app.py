@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -93,6 +94,8 @@ def _endpoint(
             response = await answer(service, request)
         except RequestError as error:
             response = _error(error)
+        except asyncio.CancelledError:  # by uvicorn, when running requests had their time
+            response = _error(RequestError(503, "the server is stopping; try again later", 5))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             response = _error(_unexpected(name, error))
         service.metrics.answered(name, response.status_code)
