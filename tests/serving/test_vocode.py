@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 import soundfile
 import torch
 from served import RATE, Server, running, tone_file
+from starlette.types import Message
 
 import wavenet
 from wavenet import WaveNet
@@ -22,7 +25,9 @@ from wavenet.audio import read_audio
 from wavenet.cli.main import main
 from wavenet.features.mel_files import write_mel
 from wavenet.features.mel_warping import MelWarp, change_speed
-from wavenet.serving.limits import Limits
+from wavenet.serving.limits import Limits, RequestError
+from wavenet.serving.output import Output
+from wavenet.serving.vocode import ChunkedAnswer
 
 SPOKEN = ["--seed", "7", "--temperature", "0.8", "--speaker", "bob"]
 QUERY = "seed=7&temperature=0.8&speaker=bob"
@@ -246,6 +251,44 @@ def test_what_still_runs_when_the_server_stops_gets_503_in_json(
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
         assert json.loads(answer.read()) == {"error": "the server is stopping; try again later"}
     assert not any(record.exc_info for record in caplog.records)
+
+
+@pytest.mark.parametrize("why", ["slow client", "failed", "stopping"])
+def test_samples_that_cannot_go_on_are_cut_off_with_one_line(
+    caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    async def pieces(output: Output) -> AsyncIterator[bytes]:
+        yield b"some"
+        await anext(output)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if why == "slow client" and message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def answered() -> bool:
+        output = Output(None, 0.3 if why == "slow client" else 30)
+        answer = asyncio.create_task(
+            ChunkedAnswer(output, pieces(output))({"type": "http"}, receive, send)
+        )
+        await asyncio.sleep(0.05)
+        if why == "failed":
+            output.fail(RequestError(500, "generation failed"))
+        elif why == "stopping":
+            answer.cancel()
+        await answer
+        return output.cancelled
+
+    assert asyncio.run(answered())
+    reason = {
+        "slow client": "nothing was taken for 0.3 s",
+        "failed": "generation failed",
+        "stopping": "the server is stopping",
+    }[why]
+    assert [record.getMessage() for record in caplog.records] == [f"/vocode: cut off: {reason}"]
 
 
 @pytest.mark.slow

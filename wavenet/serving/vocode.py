@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable
 
 import torch
@@ -20,6 +21,8 @@ from wavenet.serving.limits import RequestError
 from wavenet.serving.output import Output
 from wavenet.serving.service import Service
 from wavenet.serving.settings import FORMATS, Settings, read_settings
+
+logger = logging.getLogger("wavenet")
 
 _READY_S = 2.0
 """Seconds of audio that may be ready for a slow client before its row waits."""
@@ -41,7 +44,7 @@ async def vocode(service: Service, request: Request) -> Response:
     service.submit([mel], settings, output, n_samples=n_samples)
     if chunked:
         first = await _unless_left(request, output, anext(output))
-        return _Chunked(output, _pcm(first, output, n_samples))
+        return ChunkedAnswer(output, _pcm(first, output, n_samples))
     made = await _unless_left(request, output, _whole(output, service.limits.timeout_s))
     return await _file(made[:n_samples], service, settings)
 
@@ -146,7 +149,7 @@ def pcm16(samples: Tensor) -> bytes:
     return stored_values(samples, "PCM_16").astype("<i2").tobytes()
 
 
-class _Chunked(StreamingResponse):
+class ChunkedAnswer(StreamingResponse):
     """Samples as they are made; when the client leaves, its row is free."""
 
     def __init__(self, output: Output, pieces: AsyncIterator[bytes]) -> None:
@@ -154,7 +157,7 @@ class _Chunked(StreamingResponse):
         self._output = output
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the pieces; a client that takes none for too long is cut off."""
+        """Send the pieces; what cannot go on is cut off, as its status has been sent."""
         timeout_s = self._output.timeout_s
 
         async def send_in_time(message: Message) -> None:
@@ -163,5 +166,11 @@ class _Chunked(StreamingResponse):
 
         try:
             await super().__call__(scope, receive, send_in_time)
+        except TimeoutError:
+            logger.warning("/vocode: cut off: nothing was taken for %g s", timeout_s)
+        except RequestError as error:
+            logger.warning("/vocode: cut off: %s", error.message)
+        except asyncio.CancelledError:  # by uvicorn, when running requests had their time
+            logger.warning("/vocode: cut off: the server is stopping")
         finally:
             self._output.cancel()
