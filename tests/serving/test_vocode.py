@@ -7,7 +7,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,23 @@ def test_a_truncated_file_and_a_mel_of_other_settings_are_refused(
     status, message = served.error("POST", "/vocode", (tmp_path / "in.npz").read_bytes())
     assert status == 422
     assert message.startswith("the body: ")
+
+
+def test_a_body_is_what_it_is_in_whatever_pieces_it_arrives(
+    served: Server, tmp_path: Path, body: Path, folder: Path
+) -> None:
+    mel = tmp_path / "in.npz"
+    assert main(["mel", str(body), str(mel), "--model", str(folder)]) == 0
+    whole = served.ask("POST", f"/vocode?{QUERY}", mel.read_bytes())
+    assert whole[0] == 200
+
+    def pieces() -> Iterator[bytes]:
+        content = mel.read_bytes()
+        for piece in (content[:1], content[1:3], content[3:]):
+            yield piece
+            time.sleep(0.2)  # or the server would find them together
+
+    assert served.ask("POST", f"/vocode?{QUERY}", pieces())[:2] == whole[:2]
 
 
 def test_other_paths_methods_and_pages_of_other_sites_are_refused(served: Server) -> None:

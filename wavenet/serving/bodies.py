@@ -51,7 +51,7 @@ async def _receive(request: Request, path: Path, limits: Limits) -> bytes:
     first, n_bytes = b"", 0
     with path.open("wb") as file:
         async for piece in request.stream():
-            first = first or piece
+            first += piece[: len(_ZIP) - len(first)]
             n_bytes += len(piece)
             if n_bytes > limits.max_bytes:
                 raise _too_large(limits)
