@@ -252,6 +252,15 @@ def test_a_speaker_is_a_name_that_may_be_a_number_or_else_an_index(
     assert torch.equal(made[None], direct)
 
 
+def test_an_empty_speaker_selects_none(run: Run, tmp_path: Path) -> None:
+    free = save_model(
+        tmp_path / "free", speakers=2, speaker_names=["ann", "bob"], unconditional=True
+    )
+    without = generate(run, tmp_path / "a.wav", free)
+    assert torch.equal(generate(run, tmp_path / "b.wav", free, "--speaker", ""), without)
+    assert not torch.equal(generate(run, tmp_path / "c.wav", free, "--speaker", "ann"), without)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

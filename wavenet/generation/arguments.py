@@ -145,7 +145,12 @@ def check_state(model: WaveNet, state: GenerationState) -> None:
 
 
 def speaker_of_text(text: str | None, model: WaveNet) -> int | str | None:
-    """Return a speaker that was given as text: a name, or else an index; names may be numbers."""
+    """Return a speaker that was given as text: a name, or else an index; names may be numbers.
+
+    Empty text selects none, of a model that may do without.
+    """
+    if text == "" and model.config.speakers and model.config.unconditional:
+        return None
     is_index = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
     if text is None or text in model.config.speaker_names or not is_index:
         return text
