@@ -163,7 +163,7 @@ def test_other_paths_methods_and_pages_of_other_sites_are_refused(served: Server
     for headers in ({"Origin": "http://["}, {"Host": "elsewhere", "Origin": "http://elsewhere"}):
         status, content, _ = served.ask("GET", "/info", headers=headers)
         assert (status, list(json.loads(content))) == (403, ["error"])
-    for name in ("localhost", "[::1]"):
+    for name in ("localhost", "[::1]", "127.0.1.1"):
         assert served.ask("GET", "/info", headers={"Host": f"{name}:8000"})[0] == 200
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
@@ -133,13 +134,21 @@ def _require_own_page(headers: Headers, local: bool) -> None:
     origin, host = headers.get("origin"), headers.get("host", "")
     try:
         own = origin is None or urlsplit(origin).netloc == host
-        known = not local or urlsplit(f"//{host}").hostname in _LOCAL_NAMES
+        known = not local or _is_local(urlsplit(f"//{host}").hostname or "")
     except ValueError:
         own = known = False
     if not own:
         raise RequestError(403, "requests from pages of other sites are refused")
     if not known:
         raise RequestError(403, f"this server is {' or '.join(_LOCAL_NAMES)}, not {host[:80]!r}")
+
+
+def _is_local(name: str) -> bool:
+    """Return whether a name is this machine's alone; no site can let an address point here."""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _unexpected(name: str, error: Exception) -> RequestError:
