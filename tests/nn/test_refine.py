@@ -162,6 +162,17 @@ def test_arrays_come_back_as_arrays_of_their_type() -> None:
     np.testing.assert_allclose(refined, expected, atol=1e-4)
 
 
+def test_arrays_in_any_layout_are_taken() -> None:
+    clean, start = noisy(600)
+    audio, target = start.numpy(), log_mel(clean, SMALL).numpy()
+    expected = refine(audio, target, SMALL, 2)
+    read_only = np.frombuffer(audio.tobytes(), np.float32)
+    backwards = np.ascontiguousarray(audio[::-1])[::-1]
+    for given in (read_only, backwards, audio.astype(">f4")):
+        np.testing.assert_array_equal(refine(given, target, SMALL, 2), expected)
+    np.testing.assert_array_equal(refine(audio, np.asfortranarray(target), SMALL, 2), expected)
+
+
 def test_no_pass_leaves_the_audio_alone() -> None:
     clean, start = noisy(600)
     assert refine(start, log_mel(clean, SMALL), SMALL, 0) is start

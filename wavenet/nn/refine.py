@@ -200,7 +200,11 @@ def _reflected(at: Tensor, n_samples: int | None) -> Tensor:
 
 def _as_tensor(name: str, value: object) -> Tensor:
     """Return the value as a tensor of floats."""
-    found = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    found = value
+    if isinstance(value, np.ndarray):
+        # torch takes no array that is read-only, backwards or of another byte order.
+        native = value.astype(value.dtype.newbyteorder("="), copy=False)
+        found = torch.from_numpy(np.require(native, requirements=["C", "W"]))
     if not isinstance(found, Tensor) or not found.is_floating_point():
         kind = found.dtype if isinstance(found, Tensor) else type(value).__name__
         raise TypeError(f"{name} is {kind}; give a tensor or an array of floats")
