@@ -211,6 +211,7 @@ def test_a_click_comes_out_after_the_declared_delay() -> None:
         ({"audio": torch.zeros(0)}, r"audio has shape \[0\]"),
         ({"audio": torch.zeros(3, 600)}, r"mel has rows \[2\] and audio \[3\]"),
         ({"mel": torch.zeros(11, 50)}, r"mel has shape \[11, 50\], expected \[..., 12, F\]"),
+        ({"filterbank": torch.zeros(11, 33)}, r"filterbank has shape \[11, 33\], the config needs"),
         ({"mel": torch.zeros(12, 40)}, "mel has 40 frames, but audio of 600 samples has 50"),
     ],
 )

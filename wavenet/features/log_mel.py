@@ -138,7 +138,7 @@ def _rows_of_section(x: Tensor, config: MelConfig, filterbank: Tensor | None) ->
     with torch.autocast(x.device.type, enabled=False):
         if filterbank is None:
             filterbank = mel_filterbank(config, dtype=dtype)
-        _require_filterbank(filterbank, config)
+        require_filterbank(filterbank, config)
         spectrum = torch.stft(
             x.reshape(-1, x.shape[-1]).to(dtype),
             config.n_fft,
@@ -188,7 +188,8 @@ def _require_signal(x: Tensor) -> None:
         raise ValueError(f"x has shape {list(x.shape)}; give [..., T] with at least one sample")
 
 
-def _require_filterbank(filterbank: Tensor, config: MelConfig) -> None:
+def require_filterbank(filterbank: Tensor, config: MelConfig) -> None:
+    """Raise ValueError unless a filterbank has the shape that the settings need."""
     wanted = (config.n_mels, config.n_fft // 2 + 1)
     if filterbank.shape != wanted:
         raise ValueError(

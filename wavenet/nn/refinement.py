@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from wavenet.features import mel_filterbank
+from wavenet.features.log_mel import require_filterbank
 from wavenet.features.mel_config import MelConfig
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
@@ -89,7 +90,8 @@ class MelRefinement(Causal):
         filterbank: ``[n_mels, n_fft / 2 + 1]``, such as a checkpoint keeps; default, the mel's.
 
     Raises:
-        ValueError: if passes is below 1 or above 1024, or frames of these settings have no inverse.
+        ValueError: if passes is below 1 or above 1024, frames of these settings have no inverse, or
+            the filterbank has another shape.
     """
 
     to_bands: Tensor
@@ -125,6 +127,7 @@ class MelRefinement(Causal):
         self.delay_samples = mel.hop_samples * self._history_frames - first
         self.delay = Fraction(self.delay_samples)
         filterbank = mel_filterbank(mel) if filterbank is None else filterbank.float()
+        require_filterbank(filterbank, mel)
         column_sums = filterbank.sum(0)
         spread = filterbank / torch.where(column_sums > 0, column_sums, 1.0)
         extrapolation = torch.full((passes - 1, 1), 1 + momentum)
