@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -149,6 +150,12 @@ def test_a_wrong_number_of_passes_is_named(model: WaveNet, wrong: object) -> Non
         generate_queue(model, [Utterance(mel=mel)], refine=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="refine="):
         BatchedVocoder(model, [[mel]], SamplingOptions(refine=wrong))  # type: ignore[arg-type]
+
+
+def test_passes_are_an_integer_of_any_library(model: WaveNet) -> None:
+    mel = mel_of(3, 1)
+    refined = generate(model, mel=mel, seed=1, refine=np.int64(2))  # type: ignore[arg-type]
+    assert torch.equal(refined, generate(model, mel=mel, seed=1, refine=2))
 
 
 def test_refinement_needs_a_mel() -> None:

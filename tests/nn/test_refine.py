@@ -162,6 +162,13 @@ def test_arrays_come_back_as_arrays_of_their_type() -> None:
     np.testing.assert_allclose(refined, expected, atol=1e-4)
 
 
+def test_passes_are_an_integer_of_any_library() -> None:
+    clean, start = noisy(600)
+    target = log_mel(clean, SMALL)
+    refined = refine(start, target, SMALL, np.int64(2))  # type: ignore[arg-type]
+    assert torch.equal(refined, refine(start, target, SMALL, 2))
+
+
 def test_arrays_in_any_layout_are_taken() -> None:
     clean, start = noisy(600)
     audio, target = start.numpy(), log_mel(clean, SMALL).numpy()

@@ -14,6 +14,7 @@ from wavenet.generation.threads import one_thread
 from wavenet.model import WaveNet
 from wavenet.nn.refine import RefinementStream
 from wavenet.nn.refinement import MelRefinement, is_refinable
+from wavenet.values.integers import is_integer
 
 
 def passes_of(model: WaveNet, refine: int | None, *, from_mel: bool) -> int:
@@ -31,11 +32,11 @@ def passes_of(model: WaveNet, refine: int | None, *, from_mel: bool) -> int:
     if refine is None:
         possible = from_mel and mel is not None and is_refinable(mel)
         return model.config.refinement_passes if possible else 0
-    if isinstance(refine, bool) or not isinstance(refine, int) or refine < 0:
+    if not is_integer(refine) or refine < 0:
         raise ValueError(f"refine={refine!r} must be a number of passes, 0 for none")
     if refine and (mel is None or not from_mel):
         raise ValueError(f"refine={refine} needs a mel to refine towards; give one, or refine=0")
-    return refine
+    return int(refine)
 
 
 def make_refinement(model: WaveNet, passes: int) -> MelRefinement | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wavenet.features.mel_config import MelConfig
 from wavenet.nn.refinement import DEFAULT_PASSES, MelRefinement
+from wavenet.values.integers import as_integer
 
 MIRRORED_WINDOWS = 2
 """Length of the reflected signal before the first sample, in windows: more changes the output by
@@ -66,8 +67,7 @@ def refine(
         ValueError: if shapes do not match each other or the settings, or passes is negative.
     """
     signal, target = _as_tensor("audio", audio), _as_tensor("mel", mel)
-    if isinstance(passes, bool) or not isinstance(passes, int) or passes < 0:
-        raise ValueError(f"passes={passes!r} must be an integer of at least 0")
+    passes = as_integer("passes", passes, least=0)
     _check_shapes(signal, target, mel_config)
     if passes == 0:
         return audio
