@@ -282,3 +282,18 @@ def test_a_model_with_a_stack_of_ones_own_begins_after_silence(name: str) -> Non
     for found, expected in ((other, state), (model.warm_state(1), warm)):
         parts = zip(flatten_state(found), flatten_state(expected), strict=True)
         assert all(float((a - b).abs().max()) < 1e-10 for a, b in parts if a.numel())
+
+
+def test_the_state_is_where_the_weights_are_loaded_into_a_model_without_memory() -> None:
+    config = WaveNetConfig.preset("tiny", samples_per_step=2)
+    loaded = WaveNet(config).bfloat16()
+    with torch.device("meta"):
+        model = WaveNet(config)
+    model.load_state_dict(loaded.state_dict(), assign=True)
+    state = model.init_state(1)
+    assert {(part.device.type, part.dtype) for part in flatten_state(state)} == {
+        ("cpu", torch.bfloat16)
+    }
+    x = torch.zeros(1, 1, 4, dtype=torch.bfloat16)
+    expected, _ = loaded.stream(x, loaded.init_state(1))
+    assert torch.equal(model.stream(x, state)[0], expected)

@@ -136,9 +136,9 @@ class Causal(nn.Module):
         layers = self.layers()
         if not layers:
             raise NotImplementedError(f"{type(self).__name__} must define `init_state`")
-        return tuple(
-            layer.init_state(batch_size, device=device, dtype=dtype) for _, layer in layers
-        )
+        # Layers without parameters cannot know where the others' weights are.
+        factory = self._factory(device, dtype)
+        return tuple(layer.init_state(batch_size, **factory) for _, layer in layers)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         """The next outputs and the state after them.
