@@ -15,7 +15,7 @@ from torch import Tensor
 import wavenet
 from wavenet import FeatureConfig, WaveNet, WaveNetConfig
 from wavenet.distributions import STEP
-from wavenet.generation import GenerationState
+from wavenet.generation import GenerationState, Utterance, generate_queue
 from wavenet.generation.randomness import UniformSource
 from wavenet.nn import flatten_state, map_state
 
@@ -81,6 +81,31 @@ def test_samples_are_float32_on_the_16_bit_grid_and_ordinary_tensors(name: str) 
     assert torch.equal(samples / STEP, (samples / STEP).round())
     assert not samples.is_inference()
     samples.mul_(0.5).requires_grad_()
+
+
+@pytest.mark.parametrize("engine", ["stream", "eager", "cpu"])
+@each_config
+def test_torchs_default_dtype_changes_nothing(name: str, engine: str) -> None:
+    if engine == "cpu":
+        pytest.importorskip("numba", reason="the CPU engine is compiled by numba")
+    model, given = build(name).float(), request(name, rows=2) | {"batch_size": 2}
+    speaker = 1 if "speaker" in given else None
+    mel = given["mel"][0] if "mel" in given else None
+    one = Utterance(mel=mel, speaker=speaker, n_samples=47, seed=3)
+
+    def made() -> list[Tensor]:
+        queue = dict(generate_queue(model, [one] * 3, rows=2, engine=engine))
+        return [generate(model, **given, engine=engine), *queue.values()]
+
+    expected = made()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = made()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)
 
 
 @each_config

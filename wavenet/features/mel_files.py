@@ -76,7 +76,7 @@ def mel_blocks(
     filterbank = mel_filterbank(config) if filterbank is None else filterbank
     hop, begin, skipped = config.hop_samples, 0, 0  # next frame; frames whose samples are dropped
     block_samples = (FRAMES - 1) * hop - config.pad_samples + config.n_fft
-    known = torch.empty(0)
+    known = torch.empty(0, dtype=torch.float32)
     for piece in audio:
         known = torch.cat((known, piece))
         while (begin - skipped) * hop + block_samples <= len(known):

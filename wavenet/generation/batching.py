@@ -256,7 +256,8 @@ class Batch(Iterator[list[AudioChunk]]):
             return []
         assert self._engine is not None
         n = min(self._chunk, self._left)
-        idle = torch.full((1, self._model.distribution.uniforms_per_sample, n), 0.5)
+        shape = 1, self._model.distribution.uniforms_per_sample, n
+        idle = torch.full(shape, 0.5, dtype=torch.float32)
         given = [idle if row is None else row.uniforms.take(n) for row in self._seats]
         samples = self._run(torch.cat(given))
         self._left -= n

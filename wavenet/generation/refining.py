@@ -122,7 +122,7 @@ class RefinedRows:
             refiner = RowRefiner(block, length, None if leads is None else leads[row])
             refiner.add_frames(mel)
             self._rows.append(refiner)
-        self._ready = [torch.zeros(0) for _ in self._rows]
+        self._ready = [torch.zeros(0, dtype=torch.float32) for _ in self._rows]
         self.latency_samples = block.delay_samples + block.step - 1
         self.latency_ms = 1000 * self.latency_samples / block.mel.sample_rate
 
@@ -146,7 +146,7 @@ class RefinedRows:
 
     def take(self, n: int) -> Tensor:
         """The next ``[B, n]``, at most ``n_ready``; behind its end a row has zeros."""
-        taken = torch.zeros(len(self._ready), n)
+        taken = torch.zeros(len(self._ready), n, dtype=torch.float32)
         for row, ready in enumerate(self._ready):
             own = ready[:n]
             taken[row, : len(own)] = own

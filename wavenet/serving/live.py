@@ -25,7 +25,8 @@ class LiveMel:
 
     def __init__(self, config: MelConfig, filterbank: Tensor) -> None:
         self._config, self._filterbank = config, filterbank
-        self._known, self._skipped = torch.empty(0), 0  # frames whose samples are dropped
+        self._known = torch.empty(0, dtype=torch.float32)
+        self._skipped = 0  # frames whose samples are dropped
         self._begin = 0  # next frame
         # Far enough back for the reflection, should the signal end here.
         self._behind = (config.pad_samples + 2 * config.n_fft) // config.hop_samples + 1

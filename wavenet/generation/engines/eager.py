@@ -84,7 +84,7 @@ class EagerEngine:
         """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
         given = uniforms.to(self.device).permute(2, 0, 1)[..., None]
         # Made outside of inference mode: who gets them may change them.
-        samples = torch.empty(given.shape[:2], device=self.device)
+        samples = torch.empty(given.shape[:2], device=self.device, dtype=torch.float32)
         self._go(given, samples, forced=False)
         return samples.T.contiguous().cpu()
 
@@ -224,8 +224,8 @@ class EagerEngine:
         """Allocate the inputs and outputs of a block, at the addresses of a recorded graph."""
         per_sample, n_params = self.distribution.uniforms_per_sample, self.distribution.n_params
         n = self.block_samples
-        self._given = torch.zeros(n, rows, per_sample, 1, device=self.device)
-        self._drawn = torch.zeros(n, rows, device=self.device)
+        self._given = torch.zeros(n, rows, per_sample, 1, device=self.device, dtype=torch.float32)
+        self._drawn = torch.zeros(n, rows, device=self.device, dtype=torch.float32)
         self._forced = self._zeros(n, rows, 1)
         self._predicted = self._zeros(n, rows, n_params)
 

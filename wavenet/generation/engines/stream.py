@@ -50,7 +50,7 @@ class StreamEngine:
     def run(self, uniforms: Tensor) -> Tensor:
         """``[B, U, T]`` to samples ``[B, T]``; see ``Engine.run``."""
         given = uniforms.to(self._device)
-        samples = torch.empty(given.shape[0], given.shape[2])
+        samples = torch.empty(given.shape[0], given.shape[2], dtype=torch.float32)
         with torch.inference_mode():
             cond = self._conditioning.take(given.shape[2])
             for i in range(given.shape[2]):

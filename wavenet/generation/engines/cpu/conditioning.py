@@ -55,7 +55,7 @@ class CpuConditioning:
         padded = torch.nn.functional.pad(torch.stack(weights), (0, 0, 0, extra))
         self._projections = padded.flatten(0, 1).contiguous()
         # Always the same memory: the order of a product's sums may depend on its factors' address.
-        self._column = torch.empty(self._projections.shape[1])
+        self._column = self._bias.new_empty(self._projections.shape[1])
         self._projected = torch.empty_like(self._bias)
         if not self._hop:
             self._project(0, 0)

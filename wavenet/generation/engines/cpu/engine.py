@@ -160,7 +160,8 @@ class CpuEngine:
         with torch.inference_mode():
             forced = self.model.entry_values(x.to("cpu", torch.float32)).contiguous()
             batch, n = x.shape
-            params = torch.empty(batch, n * self.model.distribution.n_params)
+            n_params = self.model.distribution.n_params
+            params = torch.empty(batch, n * n_params, dtype=torch.float32)
             self._go(_NO_UNIFORMS, forced.numpy(), params.numpy(), n)
             return params.view(batch, n, -1).transpose(1, 2).contiguous()
 
@@ -211,7 +212,7 @@ class CpuEngine:
         if not memories:
             return predictor, (), ()
         pairs, outputs = (memory[..., None].clone() for memory in memories)
-        since = torch.full((len(outputs), 1), float(self._since_step))
+        since = outputs.new_full((len(outputs), 1), self._since_step)
         return predictor, (pairs,), (outputs, since)
 
     def _memories(self, tile: _Tile) -> list[Array]:

@@ -65,7 +65,7 @@ def pack_matrix(matrix: Tensor, weights: torch.dtype) -> Array:
     """``[columns, inputs]`` to the panels, flat: float32, uint16 or pairs in uint32."""
     columns, inputs = matrix.shape
     depth = inputs + (inputs % 2 if weights == torch.bfloat16 else 0)
-    padded = torch.zeros(depth, registers(columns) * LANES)
+    padded = torch.zeros(depth, registers(columns) * LANES, dtype=torch.float32)
     padded[:inputs, :columns] = matrix.T
     if weights == torch.float32:
         return _panels(padded.numpy(), columns)
