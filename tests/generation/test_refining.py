@@ -152,6 +152,14 @@ def test_a_wrong_number_of_passes_is_named(model: WaveNet, wrong: object) -> Non
         BatchedVocoder(model, [[mel]], SamplingOptions(refine=wrong))  # type: ignore[arg-type]
 
 
+def test_a_mel_of_other_bands_is_named_before_it_is_refined_towards(model: WaveNet) -> None:
+    mel = torch.zeros(5, 3)
+    with pytest.raises(ValueError, match="mel has 5 channels, but this model was built for 6"):
+        list(generate_queue(model, [Utterance(mel=mel)], engine="eager"))
+    with pytest.raises(ValueError, match="mel has 5 channels, but this model was built for 6"):
+        next(BatchedVocoder(model, [[mel]], SamplingOptions(engine="eager")))
+
+
 def test_passes_are_an_integer_of_any_library(model: WaveNet) -> None:
     mel = mel_of(3, 1)
     refined = generate(model, mel=mel, seed=1, refine=np.int64(2))  # type: ignore[arg-type]

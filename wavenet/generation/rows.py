@@ -107,7 +107,7 @@ class Row:
             return
         if sampling.refinement is not None:
             self._refiner = RowRefiner(sampling.refinement, n_samples)
-            mel = _handed_on(mel, self._refiner)
+            mel = self._handed_on(mel, self._refiner)
         self._blocks = blocks_as_known(self._model, mel, given, block)
         self._encode_more()
 
@@ -156,6 +156,16 @@ class Row:
                 samples = torch.cat((samples, self._refiner.finish()))
         return AudioChunk(self.number, samples, not self.left)
 
+    def _handed_on(
+        self, pieces: Iterable[Tensor | None], refiner: RowRefiner
+    ) -> Iterator[Tensor | None]:
+        """The pieces of a mel ``[M, F_i]``, each given to the refiner as well."""
+        for piece in pieces:
+            if piece is not None and piece.shape[-1]:
+                self._model.conditions["mel"].check(piece[None])  # before the refiner sees it
+                refiner.add_frames(piece.detach().float().cpu())
+            yield piece
+
     @property
     def _consumed(self) -> int:
         """Frames at the beginning of ``known`` whose samples have been made."""
@@ -181,14 +191,6 @@ class Row:
         else:
             self.known = torch.cat((self.known, block), dim=1)
         return True
-
-
-def _handed_on(pieces: Iterable[Tensor | None], refiner: RowRefiner) -> Iterator[Tensor | None]:
-    """The pieces of a mel ``[M, F_i]``, each given to the refiner as well."""
-    for piece in pieces:
-        if piece is not None:
-            refiner.add_frames(piece.detach().float().cpu())
-        yield piece
 
 
 def joined(rows: list[Row]) -> tuple[list[Tensor] | None, GenerationState | None]:
