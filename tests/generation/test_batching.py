@@ -340,6 +340,16 @@ def test_a_wrong_manner_is_refused_at_once(changes: dict[str, Any], message: str
         BatchedVocoder(build(), [], SamplingOptions(**changes))
 
 
+def test_speakers_for_several_rows_are_refused_and_not_all_but_one_ignored() -> None:
+    model, speakers = build(speakers=2), [1, 0]
+    message = "speaker has 2 values, expected one for an utterance"
+    with pytest.raises(ValueError, match=message):
+        BatchedVocoder(model, [], SamplingOptions(speaker=speakers))
+    wrong = Utterance(mel=torch.zeros(3, 1), speaker=speakers)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        list(generate_queue(model, [wrong], engine="eager"))
+
+
 def test_wrong_sizes_and_a_model_without_features_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="batch_size=0 must be an integer of at least 1"):
         BatchedVocoder(build(), [], SamplingOptions(), batch_size=0)

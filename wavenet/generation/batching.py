@@ -128,6 +128,7 @@ def _row_of(
     mels = given.pop("mel", None)
     if mels is not None and len(mels) != 1:
         raise ValueError(f"utterance {number} has {len(mels)} mels, expected one [M, F]")
+    others = _of_one_row(given)
     asked = None if one.n_samples is None else [one.n_samples]
     lengths = row_lengths(model, None, asked, mels, 1, 0)
     if lengths is None:
@@ -136,10 +137,17 @@ def _row_of(
         passes_of(model, refine, from_mel=False)
     (seed,) = row_seeds(one.seed, 1)
     row = Row(model, number, seed, sampling.noise_shaping)
-    others = {name: values[0] for name, values in given.items()}
     row.begin(sampling, None if mels is None else [mels[0][0]], others, lengths[0])
     row.left = lengths[0]
     return row
+
+
+def _of_one_row(given: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    """Return values of conditions for one row; ValueError where there are more."""
+    for name, values in given.items():
+        if len(values) != 1:
+            raise ValueError(f"{name} has {len(values)} values, expected one for an utterance")
+    return {name: values[0] for name, values in given.items()}
 
 
 class BatchedVocoder(Iterator[list[AudioChunk]]):
@@ -158,7 +166,8 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
     Args:
         model: one with local features.
         mels: for each utterance its frames ``[M, F_i]``, piece after piece; drawn from when needed.
-        options: how samples are drawn; every row has their seed, so that none depends on another.
+        options: how samples are drawn; every row has their seed, so that none depends on another,
+            their speaker and their conditions: one of each.
         batch_size: rows.
         chunk_samples: of what the network makes at once; it changes nothing in the samples.
         n_samples: length of each utterance, at which refinement mirrors it; default, that of its
@@ -185,7 +194,7 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         sampling = options.resolve(model, from_mel=True)
         (seed,) = row_seeds(options.seed, 1)
         given = condition_rows(model, named_conditions(None, options.speaker, options.conditions))
-        others = {name: torch.cat(values) for name, values in given.items()}
+        others = _of_one_row(given)
 
         def begun() -> Iterator[Row]:
             for number, mel in enumerate(mels):
