@@ -226,6 +226,54 @@ def test_activations_in_place_change_what_others_read_as_in_torch() -> None:
     assert torch.equal(x, kept)
 
 
+def _skip_before_a_change(x: Tensor) -> Tensor:
+    skip = x[..., 2:]
+    return torch.relu_(x)[..., 2:] + skip
+
+
+def _half_before_a_change(x: Tensor) -> Tensor:
+    a, b = x.chunk(2, 1)
+    x.mul_(2)
+    return a * torch.sigmoid(b)
+
+
+def _overlapping_parts(x: Tensor) -> Tensor:
+    early, late = x[..., :-2], x[..., 2:]
+    late.relu_()
+    return early + 1
+
+
+def _returned_after_a_change(x: Tensor) -> Tensor:
+    y = x[:, :2]
+    x.neg_()
+    return y
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _skip_before_a_change,
+        _half_before_a_change,
+        _overlapping_parts,
+        _returned_after_a_change,
+    ],
+)
+def test_a_view_of_what_is_changed_in_place_is_refused_rather_than_wrong(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    with pytest.raises(ValueError, match="in place that is a part of another one; copy it"):
+        causal(Applied(function))
+
+
+def test_halves_of_one_split_may_be_changed_in_place() -> None:
+    def gated(x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return a.tanh_() * b.sigmoid_()
+
+    module = Applied(gated).double()
+    assert difference(module, causal(module), 20) < EXACT
+
+
 # --- weights ------------------------------------------------------------------------------------
 
 

@@ -123,6 +123,7 @@ def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]
         sizes = ", ".join(str(channels) if axis == "C" else axis for axis in axes)
         raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}") from error
     if isinstance(output, Signal):
+        tracer.require_fresh(output)
         return output
     raise tracer.refusal(f"returns a {type(output).__name__}; a block returns one signal")
 

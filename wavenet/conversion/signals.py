@@ -19,7 +19,7 @@ The output lags behind the input by the shift less the columns that are missing 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,9 @@ class Signal(Tensor):
         timing: see there.
         axes: as ``("B", "C", "T")``.
         base: the signal whose memory it shares in the module, if any.
-        stale: whether the module changed it through such a view.
+        views: signals whose base it is.
+        pieces: those that the call returned which made it, no two of which share a number.
+        stale: whether the module changed its memory through another signal.
     """
 
     tracer: Tracer
@@ -87,6 +89,8 @@ class Signal(Tensor):
     timing: Timing
     axes: tuple[str, ...]
     base: Signal | None = None
+    views: list[Signal]
+    pieces: tuple[Signal, ...] = ()
     stale: bool = False
 
     @classmethod
@@ -103,6 +107,24 @@ class Signal(Tensor):
     def channels(self) -> int:
         """C, 1 where there is no such axis."""
         return int(self.shape[self.axes.index("C")]) if "C" in self.axes else 1
+
+    def sharing(self) -> Iterator[Signal]:
+        """The other signals that may have numbers of this one in their memory."""
+        yield from self._viewing()
+        one = self
+        while one.base is not None:
+            for view in one.base.views:
+                if all(view is not piece for piece in one.pieces):
+                    yield view
+                    yield from view._viewing()
+            one = one.base
+            yield one
+
+    def _viewing(self) -> Iterator[Signal]:
+        """Its views, and theirs."""
+        for view in self.views:
+            yield view
+            yield from view._viewing()
 
     @property
     def excess(self) -> int:

@@ -101,20 +101,28 @@ class Tracer:
         rule = self.rules.get(call.name)
         if rule is None:
             raise self.refusal(f"calls {call.name}, which has no causal counterpart here")
-        if call.kwargs.get("out") is not None or any(one.stale for one in call.signals):
-            raise self.refusal("changes a tensor in place that is a part of another one; copy it")
+        if call.kwargs.get("out") is not None:
+            raise self.refusal("writes into a tensor that it was given as out; leave it out")
+        self.require_fresh(*call.signals)
         found = rule(call)
         target = call.args[0] if call.args else None
-        if call.name in VIEWS:
-            for one in found if isinstance(found, tuple) else (found,):
-                one.base = None if one is target else target
+        if call.name in VIEWS and isinstance(target, Signal):
+            parts = found if isinstance(found, tuple) else (found,)
+            pieces = tuple(one for one in parts if one is not target)
+            for one in pieces:
+                one.base, one.pieces = target, pieces
+            target.views += pieces
         if not (call.in_place and isinstance(found, Signal) and isinstance(target, Signal)):
             return found
-        base = target.base
-        while base is not None:
-            base.stale, base = True, base.base
+        for one in target.sharing():
+            one.stale = True
         target.value, target.timing, target.axes = found.value, found.timing, found.axes
         return target
+
+    def require_fresh(self, *signals: Signal) -> None:
+        """Raise Refusal for a signal whose memory was changed through another one."""
+        if any(one.stale for one in signals):
+            raise self.refusal("changes a tensor in place that is a part of another one; copy it")
 
     @property
     def owner(self) -> nn.Module:
@@ -176,6 +184,7 @@ class Tracer:
     def _signal(self, like: Tensor, value: int, timing: Timing, axes: tuple[str, ...]) -> Signal:
         made = like.as_subclass(Signal)
         made.tracer, made.value, made.timing, made.axes = self, value, timing, axes
+        made.views = []
         return made
 
     def waiting(self, value: int, samples: int) -> int:
