@@ -322,6 +322,24 @@ def test_a_module_of_columns_is_kept_whole_with_its_parameters() -> None:
     assert all(isinstance(part.alpha, nn.Parameter) for part in kept)
 
 
+def test_a_module_of_columns_gets_what_it_is_given_by_name() -> None:
+    class Saturation(nn.Module):
+        def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+            return torch.tanh(gain * x)
+
+    class Driven(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.saturation = nn.Conv1d(1, 2, 3), Saturation()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.saturation(self.conv(x), gain=3.0)
+            return y
+
+    module = Driven().double()
+    assert difference(module, causal(module), 20) < EXACT
+
+
 def test_norms_and_recurrent_layers_become_blocks() -> None:
     norm = nn.BatchNorm1d(3)
     module = nn.Sequential(nn.Conv1d(2, 3, 2), norm, TransposedNorm(3))

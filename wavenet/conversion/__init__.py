@@ -187,8 +187,9 @@ def _watched(tracer: Tracer, root: nn.Module) -> Iterator[None]:
     handles = []
     parts = [part for part in root.modules() if part is not root]
     for part in parts:
-        handles.append(part.register_forward_pre_hook(_enter(tracer), prepend=True))
-        handles.append(part.register_forward_hook(_leave(tracer)))
+        enter, leave = _enter(tracer), _leave(tracer)
+        handles.append(part.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
+        handles.append(part.register_forward_hook(leave, with_kwargs=True))
     recurrent = [part for part in root.modules() if isinstance(part, nn.RNNBase)]
     for part in recurrent:
         vars(part)["forward"] = forward_of(tracer, part)
@@ -202,7 +203,7 @@ def _watched(tracer: Tracer, root: nn.Module) -> Iterator[None]:
 
 
 def _enter(tracer: Tracer) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = [one for one in args if isinstance(one, Signal)]
         tracer.owners.append(module)
         tracer.entries.append((len(tracer.nodes), given, [one.value for one in given]))
@@ -211,10 +212,13 @@ def _enter(tracer: Tracer) -> Callable[..., None]:
 
 
 def _leave(tracer: Tracer) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    def hook(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
         first, given, values = tracer.entries.pop()
         unchanged = [one.value for one in given] == values
-        if unchanged and len(given) == len(args) == 1 and isinstance(output, Signal):
+        alone = len(given) == len(args) == 1 and not kwargs
+        if unchanged and alone and isinstance(output, Signal):
             _keep_whole(tracer, module, first, given[0], output)
         tracer.owners.pop()
 
