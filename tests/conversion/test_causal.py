@@ -190,6 +190,9 @@ def test_a_trimmed_transposed_convolution_needs_no_delay() -> None:
         lambda x: F.glu(x, 1).sum(dim=1).unsqueeze(1),
         lambda x: F.normalize(F.relu(x.clone(), True) + x, dim=1),
         lambda x: F.layer_norm(x.transpose(1, 2), (4,)).transpose(1, 2),
+        lambda x: x.abs().sqrt().to(x) + x.tanh().type_as(x),
+        lambda x: x - (4 * x).to(torch.int32).to(x.dtype),
+        lambda x: (x > 0).to(x) + (x > 0.2).double(),
     ],
 )
 def test_a_function_of_torch_is_followed(function: Callable[[Tensor], Tensor]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wavenet.conversion.joins import Channels, Concatenation
+from wavenet.conversion.rules.pointwise import elementwise
 from wavenet.conversion.rules.windows import decimate, shifted
 from wavenet.conversion.signals import LONGEST_CONSTANT, NOMINAL_SAMPLES, Call, Rule, Signal, Timing
 
@@ -19,9 +20,11 @@ def _alias(call: Call, x: Signal, result: Tensor, axes: tuple[str, ...]) -> Sign
 
 
 def unchanged(call: Call) -> Signal:
-    """Functions that return what they get."""
-    (x,) = call.signals
-    return _alias(call, x, call.result(), x.axes)
+    """Functions that return what they get, but for the precision; of other types, a cast."""
+    x, result = call.signals[0], call.result()
+    if not (x.dtype.is_floating_point and result.dtype.is_floating_point):
+        return elementwise(call)
+    return _alias(call, x, result, x.axes)
 
 
 def transpose(call: Call) -> Signal:
