@@ -18,7 +18,7 @@ from wavenet import (
     GatedResidualBlock,
     Select,
 )
-from wavenet.nn import State
+from wavenet.nn import Residual, State
 from wavenet.testing import check_causal
 
 
@@ -149,6 +149,9 @@ def test_a_block_that_defines_the_three_and_nothing_else_works_in_a_chain() -> N
         nn.AvgPool1d(2),
         nn.MaxPool1d(3, 1, 1),
         nn.AdaptiveAvgPool1d(1),
+        nn.LPPool1d(2, 2),
+        nn.ConstantPad1d((1, 0), 0.0),
+        nn.ReflectionPad1d((1, 0)),
         nn.Upsample(scale_factor=2),
         nn.Linear(8, 8),
         nn.LayerNorm(8),
@@ -160,6 +163,19 @@ def test_a_block_that_defines_the_three_and_nothing_else_works_in_a_chain() -> N
 def test_a_module_that_looks_along_time_is_refused(module: nn.Module) -> None:
     with pytest.raises(TypeError, match="not pointwise in time and has no state here; use Causal"):
         Chain(CausalConv1d(2, 2, 2), module)
+
+
+@pytest.mark.parametrize(
+    "module", [nn.GLU(), nn.Softmax(2), nn.Sequential(nn.Tanh(), nn.LogSoftmax(-1))], ids=str
+)
+def test_a_module_along_the_axis_of_time_is_refused_and_one_over_channels_taken(
+    module: nn.Module,
+) -> None:
+    check_causal(Chain(CausalConv1d(2, 4, 2), nn.GLU(1), nn.Softmax(-2), nn.LogSoftmax(1)))
+    with pytest.raises(TypeError, match="is not pointwise in time; give it dim=1, the channels"):
+        Chain(CausalConv1d(2, 2, 2), module)
+    with pytest.raises(TypeError, match="give it dim=1"):
+        Residual(CausalConv1d(2, 2, 2), module)
 
 
 def test_a_causal_block_hidden_in_a_module_that_keeps_no_state_is_refused() -> None:

@@ -224,12 +224,19 @@ _LOOKING_ALONG_TIME = (
     nn.modules.instancenorm._InstanceNorm,
     nn.modules.pooling._AvgPoolNd,
     nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._LPPoolNd,
     nn.modules.pooling._AdaptiveAvgPoolNd,
     nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.padding._ConstantPadNd,
+    nn.modules.padding._ReflectionPadNd,
+    nn.modules.padding._ReplicationPadNd,
+    nn.modules.padding._CircularPadNd,
     nn.Upsample,
 )
 _ALONG_THE_LAST_AXIS = (nn.Linear, nn.LayerNorm)
 """Modules that act on the last axis, which is time in ``[B, C, T]``, unless a parent transposes."""
+_ALONG_ITS_DIM = nn.GLU | nn.Softmax | nn.LogSoftmax | nn.Softmin
+"""Modules that act on the axis of their attribute ``dim``, which must be the channels."""
 
 
 _POINTWISE: set[type[nn.Module]] = set()
@@ -251,6 +258,11 @@ def refuse_looking_along_time(module: nn.Module) -> None:
     if isinstance(module, nn.Sequential):
         for part in module:
             refuse_looking_along_time(part)
+    if isinstance(module, _ALONG_ITS_DIM) and module.dim not in (1, -2):
+        raise TypeError(
+            f"Chain: {kind.__name__} with dim={module.dim} is not pointwise in time; give it "
+            "dim=1, the channels of [B, C, T]"
+        )
     for part in module.modules():
         if isinstance(part, Causal):
             raise TypeError(
@@ -269,5 +281,5 @@ def refuse_looking_along_time(module: nn.Module) -> None:
                 f"Chain: {type(part).__name__} is not pointwise in time and has no state here; use "
                 "CausalConv1d, or write a Causal block around it"
             )
-    if not module._modules and not isinstance(module, nn.modules.conv._ConvNd):
+    if not module._modules and not isinstance(module, nn.modules.conv._ConvNd | _ALONG_ITS_DIM):
         _POINTWISE.add(kind)
