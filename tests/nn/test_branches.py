@@ -153,6 +153,31 @@ def test_random_branches_keep_the_law(seed: int) -> None:
     check_causal(kind(*branches, draw.choice([nn.Identity(), nn.Conv1d(2, 2, 1), Delay(2, 3)])))
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        Residual(nn.ReLU(inplace=True), CausalConv1d(2, 2, 3)),
+        Residual(nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)), CausalConv1d(2, 2, 3)),
+        Concat(nn.Identity(), Chain(nn.Dropout(), nn.ReLU(inplace=True), CausalConv1d(2, 2, 3))),
+        Parallel(nn.ELU(inplace=True), CausalConv1d(2, 2, 3)),
+        Chain(nn.Hardtanh(inplace=True), CausalConv1d(2, 2, 3)),
+    ],
+    ids=str,
+)
+def test_an_activation_in_place_changes_no_x_that_others_read(block: Causal) -> None:
+    block, plain, x = block.eval(), copy.deepcopy(block).eval(), torch.randn(1, 2, 20)
+    for part in plain.modules():
+        if hasattr(part, "inplace"):
+            vars(part)["inplace"] = False
+    kept = x.clone()
+    with torch.inference_mode():
+        y, processed = block(x), Processor(block, block.init_state(1))(x)
+    assert torch.equal(x, kept)
+    assert torch.equal(y, plain(x))
+    assert torch.allclose(processed, y, atol=1e-6)
+    check_causal(block)
+
+
 def test_conditioning_goes_to_the_branches_that_take_it() -> None:
     film = FiLM(2, 3)
     parallel = Parallel(CausalConv1d(2, 2, 2), film)

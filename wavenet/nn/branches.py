@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.causal import Causal, common_period, is_causal, stream_child
-from wavenet.nn.chain import Chain, refuse_looking_along_time
+from wavenet.nn.chain import Chain, apply_beside, refuse_looking_along_time
 from wavenet.nn.composition import farthest_reach
 from wavenet.nn.delay import Delay
 from wavenet.nn.graph import ADD, CONV, Buffer, Graph, NotCompilable
@@ -133,7 +133,7 @@ class _Branches(Causal):
             if is_causal(branch):
                 y, after = stream_child(branch, x, before, _given(branch, cond))
             else:
-                y, after = branch(x), ()
+                y, after = apply_beside(branch, x, x), ()
             outputs.append(self._one(branch, y))
             states.append(after)
         return outputs, tuple(states)

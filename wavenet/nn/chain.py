@@ -108,6 +108,7 @@ class Chain(Causal):
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
         """Settle module after module, each on the periodic output of the one before."""
         states: list[State] = []
+        kept = x
         for block in self.blocks:
             if is_causal(block):
                 given = cond if block.cond_channels is not None else None
@@ -116,7 +117,7 @@ class Chain(Causal):
             else:
                 refuse_looking_along_time(block)
                 states.append(())
-                x = block(x)
+                x = apply_beside(block, x, kept)
         return tuple(states)
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
@@ -124,6 +125,7 @@ class Chain(Causal):
         blocks = self._check_call(x, cond)
         self._check_children(state, len(blocks))
         states: list[State] = []
+        kept = x
         for block, before in zip(blocks, state, strict=True):
             if is_causal(block):
                 if not isinstance(x, Tensor):
@@ -135,7 +137,7 @@ class Chain(Causal):
                 x, after = stream_child(block, x, before, given)
             else:
                 refuse_looking_along_time(block)
-                x, after = block(x), ()
+                x, after = apply_beside(block, x, kept), ()
             states.append(after)
         return x, tuple(states)
 
@@ -184,6 +186,19 @@ def _cond_channels(blocks: list[Causal]) -> int | None:
     if len(set(widths)) > 1:
         raise ValueError(f"Chain: blocks take cond of different widths: {sorted(set(widths))}")
     return widths[0] if widths else None
+
+
+def apply_beside(module: nn.Module, x: Any, kept: Tensor) -> Any:
+    """Apply a pointwise module to x, and leave as it is what the caller and other branches read.
+
+    Args:
+        module: which may change x in place.
+        x: that very tensor, or what the modules before made of it.
+        kept: the tensor that others read.
+    """
+    if x is kept and any(getattr(part, "inplace", False) for part in module.modules()):
+        x = kept.clone()
+    return module(x)
 
 
 class Select(nn.Module):
