@@ -532,6 +532,23 @@ def test_hooks_blocks_and_other_objects_are_refused() -> None:
         causal(nn.Conv1d(2, 2, 1), in_channels=-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+def test_torchscript_is_refused_by_name() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()))
+    traced = torch.jit.trace(nn.Conv1d(1, 2, 3), torch.zeros(1, 1, 8))
+    with pytest.raises(ValueError, match=r"^module is a .* of TorchScript, whose code cannot be"):
+        causal(scripted)
+    with pytest.raises(ValueError, match=r"^1 is a .*; give the nn.Module that it was made of$"):
+        causal(nn.Sequential(nn.Conv1d(1, 1, 1), traced))
+
+
+def test_a_compiled_network_is_converted_as_the_one_inside() -> None:
+    inner = nn.Sequential(nn.Conv1d(2, 2, 3), nn.Tanh()).double()
+    outer = nn.Sequential(nn.Conv1d(2, 2, 1).double(), torch.compile(inner, backend="eager"))
+    assert difference(inner, causal(torch.compile(inner, backend="eager")), 20) < EXACT
+    assert difference(outer, causal(outer), 20) < EXACT
+
+
 class InColumns(nn.Module):
     """A layer on ``[B, T, C]``, behind a convolution."""
 

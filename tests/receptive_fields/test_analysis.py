@@ -352,6 +352,15 @@ def test_other_things_are_refused() -> None:
         receptive_field("model")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("method", ["auto", "trace", "gradient"])
+def test_torchscript_is_refused_by_name(method: str) -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()))
+    for network in (scripted, nn.Sequential(nn.Conv1d(1, 1, 3), scripted)):
+        with pytest.raises(ValueError, match="of TorchScript, whose code cannot be followed"):
+            receptive_field(network, input_shape=(1, 1, 32), method=method)
+
+
 def test_a_compiled_block_has_the_field_of_the_block_inside() -> None:
     block = wavenet.Chain(wavenet.CausalConv1d(1, 2, 3), nn.Tanh())
     assert receptive_field(torch.compile(block, backend="eager")).samples == 3

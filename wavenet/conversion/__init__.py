@@ -23,6 +23,7 @@ from wavenet.conversion.signals import Refusal, Signal
 from wavenet.conversion.tracing import ShortTensors, Tracer, describe
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.delay import Delay
+from wavenet.nn.hooks import scripted, unwrapped
 from wavenet.values.text import short
 
 __all__ = ["CausalNetwork", "Refusal", "causal"]
@@ -74,7 +75,10 @@ def causal(
         raise TypeError(f"module is a {type(module).__name__}; pass an nn.Module")
     if axes not in _AXES:
         raise ValueError(f"axes={short(axes)} must be one of {', '.join(_AXES)}")
-    original, module = module, _copy(module).eval()
+    found = scripted(module)
+    if found is not None:
+        raise Refusal(found)
+    original, module = module, _copy(unwrapped(module)).eval()
     names = {part: name for name, part in module.named_modules()}
     for part, name in names.items():
         if foreign_hooks(part):
@@ -87,6 +91,7 @@ def causal(
     channels = check_positive("in_channels", in_channels or _first_channels(module))
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(parametrize.cached())
         stack.enter_context(_watched(tracer, module))
         output = _run(tracer, module, channels, tuple(axes))
@@ -212,9 +217,7 @@ def _enter(tracer: Tracer) -> Callable[..., None]:
 
 
 def _leave(tracer: Tracer) -> Callable[..., Any]:
-    def hook(
-        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         first, given, values = tracer.entries.pop()
         unchanged = [one.value for one in given] == values
         alone = len(given) == len(args) == 1 and not kwargs

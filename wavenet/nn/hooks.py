@@ -8,6 +8,9 @@ skips them.
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
@@ -20,9 +23,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
     children = module._modules
     if children:
         for name in _WRAPPED:
-            inside = children.get(name)
-            if inside is not None:
-                return unwrapped(inside)
+            if name in children:  # not `get`, which the children of TorchScript do not have
+                return unwrapped(cast(nn.Module, children[name]))
     return module
 
 
@@ -37,3 +39,14 @@ def has_hooks(module: nn.Module) -> bool:
         or "forward" in module.__dict__
         or torch_module._has_any_global_hook()
     )
+
+
+def scripted(module: nn.Module) -> str | None:
+    """Describe the first part that is TorchScript, whose code runs in none of torch's functions."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            return (
+                f"{name or 'module'} is a {type(part).__name__} of TorchScript, whose code cannot "
+                "be followed; give the nn.Module that it was made of"
+            )
+    return None

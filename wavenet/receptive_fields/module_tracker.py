@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from wavenet.nn.causal import Causal
+from wavenet.nn.hooks import scripted
 
 
 def words(text: str) -> frozenset[str]:
@@ -140,8 +141,11 @@ def private_copy(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose hooks are its own; the parameters' memory is shared.
 
     Raises:
-        ValueError: if the module cannot be copied.
+        ValueError: if the module cannot be copied, or is TorchScript, on which there are no hooks.
     """
+    found = scripted(module)
+    if found is not None:
+        raise ValueError(found)
     memo: dict[int, Any] = {}
     for tensor in _tensors_of(module):
         if isinstance(tensor, nn.Parameter):
