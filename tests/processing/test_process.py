@@ -291,6 +291,21 @@ def test_what_process_cannot_run_is_said_in_one_line() -> None:
         list(wavenet.process(block, [array]))  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_state_of_another_module_is_refused_in_one_line(dtype: torch.dtype) -> None:
+    def chain(channels: int, taps: int) -> Chain:
+        return Chain(CausalConv1d(1, channels, 3), CausalConv1d(channels, 4, taps)).to(dtype)
+
+    net = chain(4, 3)
+    for other in (chain(1, 3), chain(4, 4), CausalConv1d(1, 1, 3).to(dtype)):
+        with pytest.raises(ValueError, match=r"^Chain: the state is .*`state = module.init_state"):
+            Processor(net, other.init_state(2))
+    with pytest.raises(ValueError, match=r"the state is NoneType, expected \(\(\(1, 1, 2\),\)"):
+        Processor(net, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="module is a Conv1d, which is no Causal block"):
+        Processor(nn.Conv1d(1, 1, 1), ())  # type: ignore[arg-type]
+
+
 def test_conditioning_that_ends_before_the_audio_is_an_error() -> None:
     block = DilatedStack(2, 2, dilations=[1], cond_channels=3)
     chunks, cond = [torch.zeros(1, 2, 4)] * 3, [torch.zeros(1, 3, 4)] * 2

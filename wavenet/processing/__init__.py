@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from wavenet.nn import Causal, State
+from wavenet.nn import Causal, State, flatten_state
 from wavenet.nn.causal import require_causal
 from wavenet.nn.graph import Graph, NotCompilable
 
@@ -75,10 +75,15 @@ class Processor:
 
     Attributes:
         compiled: whether the compiled kernel is used.
+
+    Raises:
+        TypeError: if module is no causal block.
+        ValueError: if the state is not one of this module.
     """
 
     def __init__(self, module: Causal, state: State) -> None:
-        self.module = module
+        self.module = require_causal(module, "module")
+        _check_state(module, state)
         self._runner = _compiled(module, state) or _Streamed(module, state)
         self.compiled = not isinstance(self._runner, _Streamed)
         self._run = self._runner.run
@@ -99,6 +104,24 @@ class Processor:
     def state(self) -> State:
         """The canonical state after all chunks so far."""
         return self._runner.state()
+
+
+def _check_state(module: Causal, state: State) -> None:
+    """Raise ValueError unless the state has the shapes of the module's own."""
+    found = _shapes(state) if isinstance(state, tuple) else type(state).__name__
+    first = next(flatten_state(state), None) if isinstance(state, tuple) else None
+    rows = first.shape[0] if first is not None and first.ndim else 1
+    expected = _shapes(module.init_state(rows))
+    if found != expected:
+        raise ValueError(
+            f"{type(module).__name__}: the state is {found}, expected {expected}; make it with "
+            f"`state = module.init_state({rows})`"
+        )
+
+
+def _shapes(state: State) -> State:
+    """The state with the shape of each tensor in its place."""
+    return tuple(tuple(p.shape) if isinstance(p, Tensor) else _shapes(p) for p in state)
 
 
 class _Runner(Protocol):
