@@ -539,6 +539,18 @@ def test_each_block_refuses_wrong_shapes_with_the_expected_ones(name: str) -> No
 
 
 @each_block
+def test_each_block_refuses_what_is_no_signal_in_one_line(name: str) -> None:
+    block = fresh(name)
+    x, _ = inputs(block, 2, block.step)
+    for wrong in (x.numpy(), x.tolist(), None):
+        with pytest.raises(TypeError, match=r"give a tensor, such as torch.from_numpy") as caught:
+            block(wrong)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"x has shape \(\), expected \[B, "):
+        block(x.new_zeros(()))
+
+
+@each_block
 def test_each_block_refuses_a_state_that_is_not_its_own_and_names_init_state(name: str) -> None:
     block = fresh(name)
     x, cond = inputs(block, 2, block.step)

@@ -288,6 +288,7 @@ class WaveNet(Shared, Causal):
             raise ValueError(
                 "cond is given without a state; pass mel and speaker, or call model.stream"
             )
+        self._check_rows(x)
         given = named_conditions(mel, speaker, conditions)
         cond = self.condition(conditions=given, n_samples=x.shape[-1])
         if cond is not None and not given:

@@ -36,6 +36,7 @@ class FromSilence(Causal):
         """
         if state is not None:
             return self._defined_stream(x, state, cond)
+        self._check_rows(x)
         if start is None:
             start = self.warm_state(x.shape[0], device=x.device, dtype=x.dtype)
         return self._defined_stream(x, start, cond)[0]

@@ -164,6 +164,7 @@ class Causal(nn.Module):
         """
         if state is not None:
             return self._defined_stream(x, state, cond)
+        self._check_rows(x)
         state = self.init_state(x.shape[0], device=x.device, dtype=x.dtype)
         return self._defined_stream(x, state, cond)[0]
 
@@ -245,6 +246,11 @@ class Causal(nn.Module):
     def check_call(self, x: Tensor, cond: Tensor | None) -> None:
         """Raise ValueError unless x and cond are what this block takes."""
         check_inputs(type(self).__name__, x, cond, self.in_channels, self.step, self.cond_channels)
+
+    def _check_rows(self, x: Tensor) -> None:
+        """Raise as ``check_call`` does for an x that has no rows, which a state is made for."""
+        if not isinstance(x, Tensor) or x.ndim == 0:
+            self.check_call(x, None)
 
     def _check_children(self, state: State, n_children: int) -> None:
         """Raise ValueError unless the state is a tuple with one entry per child."""
