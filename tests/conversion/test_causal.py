@@ -309,6 +309,36 @@ def test_computed_weights_stay_computed_and_are_trained() -> None:
     assert all(parameter.grad is not None for parameter in block.parameters())
 
 
+@pytest.mark.parametrize(
+    ("shape", "scaled"),
+    [
+        ((4, 1), lambda x, gain: gain * x),
+        ((4,), lambda x, gain: gain[:, None] * x),
+        ((4,), lambda x, gain: torch.where(x > 0, x, gain.view(1, -1, 1) * x)),
+        ((1, 4), lambda x, gain: (x.transpose(1, 2) * gain.squeeze(0)).transpose(1, 2)),
+    ],
+)
+def test_a_parameter_of_the_network_is_trained_in_the_block(
+    shape: tuple[int, ...], scaled: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.gain = nn.Conv1d(1, 4, 3), nn.Parameter(torch.randn(shape))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return scaled(self.conv(x), self.gain)
+
+    module = Scaled().double()
+    block = causal(module)
+    assert difference(module, block, 20) < EXACT
+    (gain,) = (one for name, one in block.named_parameters() if "conv" not in name)
+    block(torch.randn(1, 1, 9, dtype=torch.float64)).sum().backward()
+    assert torch.equal(gain, module.gain)
+    assert gain.grad is not None
+    assert bool(gain.grad.any())
+
+
 def test_a_layer_that_is_called_twice_keeps_one_weight_and_two_states() -> None:
     conv = nn.Conv1d(2, 2, 3)
     module = nn.Sequential(conv, nn.Tanh(), conv).double()

@@ -167,7 +167,8 @@ class Function(nn.Module):
 
     Args:
         function: of torch.
-        args: its arguments; a ``Slot`` in the place of each signal. Tensors become buffers.
+        args: its arguments; a ``Slot`` in the place of each signal. Parameters, also in another
+            shape, are trained as before; other tensors become buffers.
         kwargs: the same by name.
     """
 
@@ -185,11 +186,12 @@ class Function(nn.Module):
             return value
         name = f"constant_{len(self._names)}"
         self._names.append(name)
-        if isinstance(value, nn.Parameter):
-            self.register_parameter(name, value)
+        source = value._base if value._is_view() else value
+        if isinstance(source, nn.Parameter) and _is_reshaped(value, source):
+            self.register_parameter(name, source)
         else:
             self.register_buffer(name, value.detach())
-        return _Constant(name)
+        return _Constant(name, value.shape)
 
     def forward(self, *signals: Tensor) -> Tensor:
         """Signals of one time, to a signal of that time."""
@@ -197,7 +199,9 @@ class Function(nn.Module):
         def given(value: Any) -> Any:
             if isinstance(value, Slot):
                 return signals[value.index]
-            return getattr(self, value.name) if isinstance(value, _Constant) else value
+            if isinstance(value, _Constant):
+                return getattr(self, value.name).view(value.shape)
+            return value
 
         args, kwargs = tree_map(given, self.arguments)
         return self.function(*args, **kwargs)
@@ -210,8 +214,13 @@ class Function(nn.Module):
 class _Constant:
     """Stands for a tensor of a ``Function``."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, shape: torch.Size) -> None:
+        self.name, self.shape = name, shape
+
+
+def _is_reshaped(value: Tensor, source: Tensor) -> bool:
+    """Whether a view has all numbers of its source in their order, as ``source[:, None]`` has."""
+    return value.numel() == source.numel() and value.is_contiguous() and source.is_contiguous()
 
 
 def to_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
