@@ -306,6 +306,14 @@ class WarmsUpWithTheFirstColumnAlone(DilatedStack):
         return super().warm_state(batch_size, None if cond is None else cond[..., :1], **factory)
 
 
+class RemembersItsInputByReference(Right):
+    """Right until the caller writes the next samples into the same buffer."""
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
+        y, after = super().stream(x, state, cond)
+        return y, (x[..., -2:] if x.shape[-1] > 1 else after[0], after[1])
+
+
 class MakesNotANumber(Right):
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Any, State]:
         y, after = super().stream(x, state, cond)
@@ -343,6 +351,7 @@ WRONG: list[tuple[Callable[[], Causal], str]] = [
     (WarmsUpFromZeros, r"warm_state against streaming \d+ samples of silence, tensor 1"),
     (WarmsUpWithoutItsConditioning, r"warm_state against streaming \d+ samples of silence"),
     (WarmsUpWithTheFirstColumnAlone, r"warm_state with 2 columns of cond"),
+    (RemembersItsInputByReference, r"tensor 0 of the state is a view of x or of cond, .*clone it"),
     (MakesNotANumber, r"relative difference nan"),
 ]
 

@@ -8,7 +8,8 @@ The check verifies, in float64 on a copy with random weights, what follows from 
 3. the rows of a batch are independent;
 4. ``past`` is the reach of the gradient of x, neither more nor less; of an ``unbounded`` block the
    gradient reaches the first sample, and ``past`` raises ``UnboundedPastError``;
-5. a state is a value: it is not changed, its shapes stay, and two streams do not meet;
+5. a state is a value: it is not changed, its shapes stay, its memory is not that of x or of the
+   conditioning, and two streams do not meet;
 6. ``warm_state`` is what streaming silence leads to (not of an ``unbounded`` block: that takes no
    known time), ``forward`` is ``stream`` from ``init_state``;
 7. a state of the wrong shape raises ValueError, which names the remedy.
@@ -114,6 +115,22 @@ def _rounded(check: Check, probe: Probe, seed: int) -> list[Comparison]:
         return list(check(probe))
 
 
+def _check_memory(state: State, *given: Tensor | None) -> None:
+    """Raise ContractError for a state that changes when the caller writes the next samples into x.
+
+    Args:
+        state: after a call.
+        given: what the call was given besides the state before.
+    """
+    taken = {one.untyped_storage().data_ptr() for one in given if one is not None}
+    for i, part in enumerate(flatten_state(state)):
+        if part.numel() and part.untyped_storage().data_ptr() in taken:
+            raise ContractError(
+                f"tensor {i} of the state is a view of x or of cond, whose memory the caller may "
+                "use again; clone it"
+            )
+
+
 @torch.no_grad()
 def _values(probe: Probe) -> Iterator[Comparison]:
     """A call changes none of its arguments, and streams are independent."""
@@ -127,6 +144,7 @@ def _values(probe: Probe) -> Iterator[Comparison]:
             raise ContractError(
                 f"stream changes the state's shapes from {shapes_of(kept[2])} to {shapes_of(after)}"
             )
+        _check_memory(after, x, cond)
         yield from compare_states(state, kept[2], "a call changed the state it was given")
         yield Comparison("a call changed the x it was given", x, kept[0])
         if cond is not None and kept[1] is not None:
