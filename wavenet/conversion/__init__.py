@@ -54,8 +54,9 @@ def causal(
     2
 
     Column ``j + block.first_column`` of the block's output is column j of the module's. All are
-    equal where the module pads with zeros on the left, or not at all. Where windows look ahead, and
-    where it pads otherwise, the first columns may differ: those that the padding touches.
+    equal where the module pads every window with zeros on the left, or none. Where windows look
+    ahead, and where it pads otherwise, or pads what an unpadded window returned, the first columns
+    may differ: those that the padding touches.
 
     Args:
         module: what takes and returns one tensor ``[B, C, T]``, or with other ``axes``.
