@@ -339,6 +339,24 @@ def test_a_parameter_of_the_network_is_trained_in_the_block(
     assert bool(gain.grad.any())
 
 
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (F.dropout, nn.Dropout),
+        (F.dropout1d, nn.Dropout1d),
+        (F.alpha_dropout, nn.AlphaDropout),
+        (F.feature_alpha_dropout, nn.FeatureAlphaDropout),
+    ],
+)
+def test_dropout_draws_in_training_what_the_network_draws(
+    function: Callable[..., Tensor], kind: type[nn.Module]
+) -> None:
+    block = causal(Applied(lambda x: function(x, 0.25, training=False)))
+    (found,) = (part for part in block.nodes.values() if not isinstance(part, nn.Conv1d))
+    assert type(found) is kind
+    assert found.p == 0.25
+
+
 def test_a_layer_that_is_called_twice_keeps_one_weight_and_two_states() -> None:
     conv = nn.Conv1d(2, 2, 3)
     module = nn.Sequential(conv, nn.Tanh(), conv).double()
@@ -527,6 +545,8 @@ def test_a_layer_without_a_counterpart_is_named(layer: nn.Module, message: str) 
         (lambda x: x.cumsum(-1), "calls cumsum"),
         (_changed_view, "part of another one"),
         (lambda x: F.dropout(x, 0.5), "draws at random in evaluation mode"),
+        (lambda x: F.dropout1d(x, 0.5), "evaluation mode, too; use nn.Dropout1d"),
+        (lambda x: F.dropout1d(x.mT, 0.5, False), "drops whole channels, but its input is not"),
         (lambda x: x.flip(-1), "calls flip"),
         (lambda x: x - x.mean(-1, keepdim=True), "computes mean over time"),
         (lambda x: x[..., -1], "takes the sample of one time"),

@@ -61,6 +61,12 @@ _ELEMENTWISE = (
     "gt", "lt", "ge", "le", "__gt__", "__lt__", "__ge__", "__le__",
 
 )  # fmt: skip
+_DROPOUTS: dict[str, type[nn.Module]] = {
+    "dropout": nn.Dropout,
+    "dropout1d": nn.Dropout1d,
+    "alpha_dropout": nn.AlphaDropout,
+    "feature_alpha_dropout": nn.FeatureAlphaDropout,
+}
 _OVER_AN_AXIS = {
     "mean": 1, "sum": 1, "var": 1, "std": 1, "amax": 1, "amin": 1, "softmax": 1, "log_softmax": 1,
     "logsumexp": 1, "glu": 1, "norm": 2, "normalize": 2,
@@ -155,11 +161,16 @@ def _noted(call: Call, module: nn.Module, after: tuple[str, ...]) -> Signal:
 
 def dropout(call: Call) -> Signal:
     """Dropout, which draws in training mode alone."""
-    owner = call.tracer.owner
-    if call.argument(2, "training", True) and call.name == "dropout":
-        raise call.tracer.refusal("draws at random in evaluation mode, too; use nn.Dropout")
-    module = owner if is_torchs(owner) else nn.Dropout(call.argument(1, "p", 0.5))
-    return _noted(call, module, call.signals[0].axes)
+    owner, axes, kind = call.tracer.owner, call.signals[0].axes, _DROPOUTS[call.name]
+    always = call.name in ("dropout", "dropout1d")  # unless told otherwise
+    if call.argument(2, "training", always):
+        raise call.tracer.refusal(
+            f"draws at random in evaluation mode, too; use nn.{kind.__name__}"
+        )
+    if "1d" in call.name and axes != CANONICAL:
+        raise call.tracer.refusal("drops whole channels, but its input is not [B, C, T]")
+    module = owner if is_torchs(owner) else kind(call.argument(1, "p", 0.5))
+    return _noted(call, module, axes)
 
 
 def batch_norm(call: Call) -> Signal:
@@ -238,7 +249,7 @@ _ATTEND = _over_time("attends", "use wavenet.nn.CausalAttention")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE, elementwise),
     **dict.fromkeys(_OVER_AN_AXIS, over_channels),
-    **dict.fromkeys(("dropout", "alpha_dropout", "feature_alpha_dropout", "dropout1d"), dropout),
+    **dict.fromkeys(_DROPOUTS, dropout),
     **dict.fromkeys(("group_norm", "instance_norm"), _NORM),
     **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_max_pool1d"), _POOL),
     **dict.fromkeys(("scaled_dot_product_attention", "multi_head_attention_forward"), _ATTEND),
