@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -334,6 +335,82 @@ def test_sounds_are_decoded_into_one_folder_at_16_khz(
         # power, as the codec delays the sound; 64 kbit/s keep it within far less than a decibel
         level = given.square().mean()
         assert abs(found.square().mean() / level - 1) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ([], "give the folder in which the packages were unpacked (dpkg -x), and the folder to "),
+        (["gcin-voice"], "packages/usr/share/games/megaglest is missing: unpack its package there"),
+    ],
+)
+@pytest.mark.skipif(
+    shutil.which("ffmpeg") is None or shutil.which("unzip") is None,
+    reason="needs ffmpeg and unzip, which are not here",
+)
+def test_packages_that_were_not_unpacked_are_one_line(
+    repository: Path, tmp_path: Path, folders: list[str], message: str
+) -> None:
+    for folder in folders:
+        (tmp_path / "packages" / "usr" / "share" / folder).mkdir(parents=True)
+    script = str(repository / "recipes" / "prompts" / "more_speakers.sh")
+    done = subprocess.run(
+        ["bash", script, "packages", "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"more_speakers.sh: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(
+    shutil.which("ffmpeg") is None or shutil.which("unzip") is None,
+    reason="needs ffmpeg and unzip, which are not here",
+)
+def test_voices_of_packages_are_decoded_once_and_no_other_sounds(
+    repository: Path, tmp_path: Path
+) -> None:
+    share = tmp_path / "packages" / "usr" / "share"
+    time = np.arange(22050) / 44100
+    units = "games/megaglest/techs/megapack/factions/tech/units"
+    sounds = {
+        "gcin-voice/ogg/ba1/5.ogg": 100,
+        "gcin-voice/ogg/ba1/3.ogg": 110,
+        f"{units}/archer/sounds/archer_ack1.wav": 120,
+        f"{units}/guard/sounds/archer_ack1.wav": 120,  # a copy
+        f"{units}/archer/sounds/archer_attack1.wav": 130,
+        f"{units}/dragon/sounds/dragon_select1.wav": 140,
+        "unknown-horizons/content/audio/voice/en/0/new_world/0.ogg": 150,
+        "voice/greek/civ/civ_female_walk_1.ogg": 160,
+        "voice/global/civ_dog_bark.ogg": 170,
+    }
+    for name, hertz in sounds.items():
+        (share / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(share / name, 0.5 * np.sin(2 * np.pi * hertz * time), 44100)
+    archive = share / "games" / "0ad" / "mods" / "public" / "public.zip"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in sounds:
+            if name.startswith("voice/"):
+                file.write(share / name, f"audio/{name}")
+    script = str(repository / "recipes" / "prompts" / "more_speakers.sh")
+    subprocess.run(["bash", script, "packages", "out", "0"], check=True, cwd=tmp_path)
+    made = sorted(path.relative_to(tmp_path / "out") for path in tmp_path.glob("out/*/*"))
+    assert [str(path) for path in made] == [
+        "games/0ad__greek__civ__civ_female_walk_1.flac",
+        "games/megaglest__factions__tech__units__archer__sounds__archer_ack1.flac",
+        "games/unknown-horizons__en__0__new_world__0.flac",
+        "zh/ba1.flac",
+    ]
+    for path, hertz in zip(made, (160, 120, 150, 100), strict=True):
+        found = soundfile.read(tmp_path / "out" / path)[0]
+        assert soundfile.info(tmp_path / "out" / path).samplerate == 16000
+        loudest = np.abs(np.fft.rfft(found)).argmax() * 16000 / len(found)
+        assert abs(loudest - hertz) <= 2, path
 
 
 # --- the demo ---
