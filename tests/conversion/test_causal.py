@@ -583,6 +583,38 @@ def test_hooks_blocks_and_other_objects_are_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.shape[-1] ** 0.5,
+        lambda x: torch.relu(x) if x.shape[-1] > 10_000 else x,
+    ],
+)
+def test_what_python_computes_of_the_length_is_refused(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    with pytest.raises(ValueError, match="other numbers than the module: .* depends on the length"):
+        causal(Applied(function))
+
+
+def test_a_network_for_long_signals_alone_is_converted_without_a_comparison() -> None:
+    def long(x: Tensor) -> Tensor:
+        if x.shape[-1] < 2000:
+            raise RuntimeError("too short")
+        return torch.tanh(x)
+
+    module = Applied(long).double()
+    assert difference(module, causal(module), 2000) < EXACT
+
+
+def test_the_comparison_leaves_the_module_as_it_is() -> None:
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4)).train()
+    before = copy.deepcopy(module.state_dict())
+    block = causal(module)
+    assert module.training and block.training
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
 def test_torchscript_is_refused_by_name() -> None:
     scripted = torch.jit.script(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()))
     traced = torch.jit.trace(nn.Conv1d(1, 2, 3), torch.zeros(1, 1, 8))

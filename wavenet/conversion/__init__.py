@@ -21,6 +21,7 @@ from wavenet.conversion.recurrent import forward_of
 from wavenet.conversion.rules import RULES
 from wavenet.conversion.signals import Refusal, Signal
 from wavenet.conversion.tracing import ShortTensors, Tracer, describe
+from wavenet.conversion.verification import prepare_comparison
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.delay import Delay
 from wavenet.nn.hooks import scripted, unwrapped
@@ -46,7 +47,8 @@ def causal(
     and trimmed by slices), pooling, upsampling, batch norm by its running statistics, layer norm
     over channels, activations and whatever else takes every sample by itself, LSTM and GRU,
     sums, products, channels that are joined or taken apart. The result is a copy; the module
-    stays as it is.
+    stays as it is. Both are then compared on a short random signal, so that what the note does not
+    show, as a division by the length, is refused.
 
     >>> net = nn.Sequential(nn.ConstantPad1d((2, 0), 0), nn.Conv1d(1, 8, 3), nn.ReLU())
     >>> block = causal(net)
@@ -96,12 +98,15 @@ def causal(
         stack.enter_context(parametrize.cached())
         stack.enter_context(_watched(tracer, module))
         output = _run(tracer, module, channels, tuple(axes))
-    for task in tracer.tasks:
-        task()
-    block = _network(tracer, output, channels)
-    for part in block.modules():
-        if getattr(part, "inplace", False):
-            vars(part)["inplace"] = False
+    block = _network(tracer, output, channels).eval()
+    with torch.no_grad(), torch.random.fork_rng(devices=()):
+        compare = prepare_comparison(module, block, axes)
+        for task in tracer.tasks:
+            task()
+        for part in block.modules():
+            if getattr(part, "inplace", False):
+                vars(part)["inplace"] = False
+        compare()
     return block.train(original.training)
 
 
