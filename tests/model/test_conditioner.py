@@ -216,8 +216,10 @@ def test_names_that_are_taken_or_not_registered_are_refused() -> None:
         make_config(conditions=("level", "level"))
     with pytest.raises(ConfigError, match="drop_conditions: level=2.0 must lie within 0 to 1"):
         TrainingConfig(drop_conditions={"level": 2.0})
+    with pytest.raises(ConfigError, match="drop_conditions: mel has a setting .* use drop_mel"):
+        TrainingConfig(drop_conditions={"mel": 0.5})
     plan = WindowPlan.of(make_model("alone"), 0.05)
-    with pytest.raises(ValueError, match="names a condition that is none of"):
+    with pytest.raises(ValueError, match="'pitch' names a condition that is none of"):
         Windows(corpus(), plan, n_windows=1, seed=0, drop={"pitch": 0.5})
 
 

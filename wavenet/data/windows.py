@@ -197,8 +197,11 @@ class Windows(Dataset[dict[str, Tensor]]):
         self.n_windows, self.seed = n_windows, seed
         names = dict.fromkeys(("mel", "speaker", *(one.name for one in plan.conditions)), 0.0)
         self.drop = names | dict(drop or {})
-        if len(self.drop) > len(names):
-            raise ValueError(f"drop={drop} names a condition that is none of {list(names)}")
+        unknown = [name for name in self.drop if name not in names]
+        if unknown:
+            raise ValueError(
+                f"drop_conditions: {unknown[0]!r} names a condition that is none of {list(names)}"
+            )
         self.augment, self.feedback_noise = augment, feedback_noise
         if plan.features is not None:
             if augment:

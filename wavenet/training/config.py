@@ -189,6 +189,11 @@ class TrainingConfig:
         for name in ("drop_mel", "drop_speaker", "augment", "decay_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must lie within 0 to 1")
+        for name in ("mel", "speaker"):
+            if name in self.drop_conditions:
+                raise ConfigError(
+                    f"drop_conditions: {name} has a setting of its own; use drop_{name}"
+                )
         for name, share in self.drop.items():
             if not 0 <= share <= 1:
                 raise ConfigError(f"drop_conditions: {name}={share} must lie within 0 to 1")
