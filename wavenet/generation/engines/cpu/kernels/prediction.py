@@ -77,7 +77,8 @@ def _encode_pitch(work, row, plan, excitation):
     column = work[row + plan.columns_at + plan.order + 1]
     column = min(max(column, np.float32(-1)), np.float32(1))
     lag = (low + high) * np.float32(0.5) + (high - low) * np.float32(0.5) * column
-    whole = min(np.int64(math.floor(lag)), plan.max_lag - 1)
+    # Bounded on both sides, as a lag that is no number must not be read with.
+    whole = max(min(np.int64(math.floor(lag)), plan.max_lag - 1), plan.min_lag)
     share = lag - np.float32(whole)
     first = past + reach + 1 - whole - plan.pitch_taps // 2
     for j in range(plan.pitch_taps):
