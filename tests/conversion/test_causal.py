@@ -611,7 +611,8 @@ def test_the_comparison_leaves_the_module_as_it_is() -> None:
     module = nn.Sequential(nn.ReLU(inplace=True), nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4)).train()
     before = copy.deepcopy(module.state_dict())
     block = causal(module)
-    assert module.training and block.training
+    assert module.training
+    assert block.training
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 

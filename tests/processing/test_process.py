@@ -16,6 +16,7 @@ from wavenet.nn import (
     CausalConv1d,
     CausalConvTranspose1d,
     Chain,
+    Delay,
     DilatedStack,
     GatedResidualBlock,
     Select,
@@ -210,6 +211,14 @@ def test_another_recurrent_layer_is_not_compiled(
     block.rnn = replaced
     with pytest.warns(UserWarning, match=line):
         assert not Processor(block, block.init_state(1)).compiled
+
+
+def test_float64_of_a_block_without_parameters_stays_float64() -> None:
+    block = Chain(Delay(2, 3), nn.Tanh()).double()
+    x = torch.randn(1, 2, 50, dtype=torch.float64)
+    processor = Processor(block, block.init_state(1))
+    assert not processor.compiled
+    assert torch.equal(processor(x), block(x))
 
 
 def test_float64_runs_through_stream() -> None:

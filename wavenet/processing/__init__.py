@@ -146,8 +146,9 @@ class _Streamed:
 
 def _compiled(module: Causal, state: State) -> _Runner | None:
     """Compile the network; None if that is not possible."""
-    parameters = list(module.parameters())
-    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in parameters):
+    # Buffers, too: a block without parameters has its type and device from one.
+    held = [one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()]
+    if any(one.device.type != "cpu" or one.dtype != torch.float32 for one in held):
         return None
     try:
         graph = Graph.of(module)
