@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,8 @@ from wavenet.audio import write_audio
 from wavenet.nam import PRESETS, NamWaveNet, preset, write_nam, write_nam_container
 
 TEST_PART = 0.2  # of the pair, at its end, for the test
+SHORTEST_S = 1.0
+"""Shortest simulated pair: training windows and the test fit in."""
 PACKED = ("a2-lite", "a2")  # the sizes that Neural Amp Modeler's trainer packs into one file
 
 
@@ -94,6 +98,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the simulated pair")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.steps < 1:
+        raise SystemExit(f"--steps {options.steps} must be at least 1")
+    if not SHORTEST_S <= options.seconds < math.inf:
+        raise SystemExit(f"--seconds {options.seconds} must be at least {SHORTEST_S:g}")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     x, y, rate = the_pair(options)
@@ -142,5 +150,21 @@ def _best_scaled(x: Tensor, target: Tensor) -> Tensor:
     return x * (x @ target) / (x @ x)
 
 
+def command_line() -> None:
+    """Call ``main``; a mistake in the input is one line and exit code 2."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+    except SystemExit as refused:
+        if not isinstance(refused.code, str):  # of argparse, which has printed its own
+            raise
+        message = refused.code
+    else:
+        return
+    print(f"amp.py: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
 if __name__ == "__main__":
-    main()
+    command_line()

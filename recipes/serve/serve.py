@@ -63,7 +63,7 @@ def read_requests(
 ) -> tuple[list[Request], int]:
     """The first n audio files of a folder, as mels; and how many of them cannot be answered."""
     if model.config.mel is None:
-        raise SystemExit("serve.py speaks mels: give --model a mel-conditioned one")
+        raise ValueError("this speaks mels; give --model a mel-conditioned one")
     requests: list[Request] = []
     n_refused = 0
     taken: set[Path] = set()
@@ -141,7 +141,8 @@ def main() -> None:
     try:
         n_refused = serve(parser.parse_args())
     except (ValueError, OSError) as error:
-        raise SystemExit(f"serve.py: {' '.join(str(error).split())}") from None
+        print(f"serve.py: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
     if n_refused:
         raise SystemExit(2)
 

@@ -155,3 +155,31 @@ def test_the_loss_is_that_of_neural_amp_modeler(
     assert float(losses.nam_loss(y, target)) == pytest.approx(mse + 5e-4 * GOLDEN_STFT_LOSS)
     gain = losses.gain_to_level(target)
     assert float((gain * target).square().mean()) == pytest.approx(10**-1.8)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--dry", "nowhere.wav", "--wet", "nowhere.wav"], "nowhere.wav: cannot be read: "),
+        (["--dry", "nowhere.wav"], "--dry and --wet belong together: give both or none"),
+        (["--steps", "0"], "--steps 0 must be at least 1"),
+        (["--seconds", "0.1"], "--seconds 0.1 must be at least 1"),
+    ],
+)
+def test_a_mistake_is_one_line_and_2(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: list[str],
+    message: str,
+) -> None:
+    amp = amp_module(repository, "amp", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["amp.py", "--out", str(tmp_path / "out"), *given])
+    with pytest.raises(SystemExit) as exit_of:
+        amp.command_line()
+    assert exit_of.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"amp.py: {message}")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.rglob("*.nam"))
