@@ -153,6 +153,8 @@ def test_a_block_that_defines_the_three_and_nothing_else_works_in_a_chain() -> N
         nn.ConstantPad1d((1, 0), 0.0),
         nn.ReflectionPad1d((1, 0)),
         nn.Upsample(scale_factor=2),
+        nn.Flatten(),
+        nn.Unfold((2, 1)),
         nn.Linear(8, 8),
         nn.LayerNorm(8),
         nn.Sequential(nn.Tanh(), nn.Linear(8, 8)),

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,9 @@ def test_accumulated_batches_make_the_steps_that_were_asked_for(
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # the same windows in the same steps
 
 
-def test_a_model_with_a_mel_and_speakers_by_folder_trains(tmp_path: Path, tones: Path) -> None:
+def test_a_model_with_a_mel_and_speakers_by_folder_trains(
+    tmp_path: Path, tones: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for i, speaker in enumerate(("mary", "john", "mary", "john")):
         folder = tmp_path / "corpus" / speaker
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,7 +261,12 @@ def test_a_model_with_a_mel_and_speakers_by_folder_trains(tmp_path: Path, tones:
         max_steps=2,
         listen_every=0,
     )
-    train(config, tmp_path / "out")
+    with caplog.at_level(logging.WARNING, "wavenet"):
+        train(config, tmp_path / "out")
+        assert not caplog.records
+        train(replace(config, augment=0.5), tmp_path / "augmented")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("augment=0.5 trains other pitches under the speakers'")
     model = wavenet.load(tmp_path / "out" / "model")
     assert model.config.speaker_names == ("john", "mary")
     generated = wavenet.generate(model, mel=torch.zeros(10, 3), speaker="mary", seed=0)

@@ -247,6 +247,10 @@ _LOOKING_ALONG_TIME = (
     nn.modules.padding._ReplicationPadNd,
     nn.modules.padding._CircularPadNd,
     nn.Upsample,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Unfold,
+    nn.Fold,
 )
 _ALONG_THE_LAST_AXIS = (nn.Linear, nn.LayerNorm)
 """Modules that act on the last axis, which is time in ``[B, C, T]``, unless a parent transposes."""

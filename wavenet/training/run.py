@@ -242,6 +242,12 @@ def _run(job: _Job) -> TrainingResult:
             f"feedback_noise={config.feedback_noise} needs a model with linear_prediction; "
             "set model.linear_prediction, or feedback_noise to 0"
         )
+    if config.augment and model.config.speakers and not model.config.unconditional:
+        logger.warning(
+            "augment=%g trains other pitches under the speakers' names; set model.unconditional to "
+            "train on these windows without a speaker",
+            config.augment,
+        )
     plan = WindowPlan.of(model, config.window_s)
     parts = corpus.split(config.validation_fraction)
     train_windows, valid_windows = _windows(*parts, plan, config)
