@@ -582,7 +582,6 @@ def test_hooks_blocks_and_other_objects_are_refused() -> None:
         causal(nn.Conv1d(2, 2, 1), in_channels=-3)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
     "function",
     [
@@ -616,6 +615,7 @@ def test_the_comparison_leaves_the_module_as_it_is() -> None:
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")
 def test_torchscript_is_refused_by_name() -> None:
     scripted = torch.jit.script(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()))
     traced = torch.jit.trace(nn.Conv1d(1, 2, 3), torch.zeros(1, 1, 8))
