@@ -596,6 +596,25 @@ def test_what_python_computes_of_the_length_is_refused(
         causal(Applied(function))
 
 
+def test_another_number_of_columns_for_a_short_signal_is_refused() -> None:
+    with pytest.raises(ValueError, match="the module returns 10 columns for 65 samples, where it"):
+        causal(Applied(lambda x: x if x.shape[-1] > 10_000 else x[..., :10]))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[..., : x.shape[-1] // 2],
+        lambda x: x[..., x.shape[-1] // 2 :],
+        lambda x: x[..., : -(x.shape[-1] // 4)],
+        lambda x: x[..., -100:],
+    ],
+)
+def test_a_share_of_the_signal_or_one_end_is_refused(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(ValueError, match="takes a number of samples at one end, not the whole"):
+        causal(Applied(function))
+
+
 def test_a_network_for_long_signals_alone_is_converted_without_a_comparison() -> None:
     def long(x: Tensor) -> Tensor:
         if x.shape[-1] < 2000:

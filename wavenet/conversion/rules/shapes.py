@@ -13,6 +13,9 @@ from wavenet.conversion.rules.pointwise import elementwise
 from wavenet.conversion.rules.windows import decimate, shifted
 from wavenet.conversion.signals import LONGEST_CONSTANT, NOMINAL_SAMPLES, Call, Rule, Signal, Timing
 
+_SHORTEST_SHARE = 64
+"""More than the nominal length divided by this is a share of the signal, or its other end."""
+
 
 def _alias(call: Call, x: Signal, result: Tensor, axes: tuple[str, ...]) -> Signal:
     """Return the same value with its axes in another order."""
@@ -147,9 +150,9 @@ def _in_time(call: Call, x: Signal, entry: Any) -> Signal:
         raise call.tracer.refusal("takes the sample of one time")
     at, n = x.axes.index("T"), int(x.shape[x.axes.index("T")])
     start, stop, step = entry.indices(n)
-    # Less than half of the nominal length counts from the left end, else from the right one.
-    middle = int(NOMINAL_SAMPLES * x.timing.rate) // 2
-    if start > middle or stop < middle:
+    # More than this was counted from the other end, or is a share of the length.
+    longest = int(NOMINAL_SAMPLES * x.timing.rate) // _SHORTEST_SHARE
+    if start > longest or n - stop > longest:
         raise call.tracer.refusal("takes a number of samples at one end, not the whole signal")
     with torch._C.DisableTorchFunctionSubclass():
         result = x.narrow(at, start, stop - start)[(*[slice(None)] * at, slice(None, None, step))]
