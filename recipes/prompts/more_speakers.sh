@@ -13,6 +13,10 @@ for program in ffmpeg unzip; do
     command -v $program >/dev/null || { echo "more_speakers.sh: $program is missing: install it" >&2; exit 2; }
 done
 share=$1/usr/share out=$2 paragraphs=${3:-80}
+if ! [[ $paragraphs =~ ^[0-9]+$ ]]; then
+    echo "more_speakers.sh: PARAGRAPHS is '$paragraphs': give a number, 0 for none" >&2
+    exit 2
+fi
 for folder in gcin-voice games/megaglest games/0ad unknown-horizons; do
     [ -d "$share/$folder" ] || { echo "more_speakers.sh: $share/$folder is missing: unpack its package there" >&2; exit 2; }
 done
