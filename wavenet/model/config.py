@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wavenet.distributions import make_distribution
 from wavenet.features.linear_prediction import MelPredictor
 from wavenet.features.mel_config import MelConfig
 from wavenet.model.conditioner import check_registered
-from wavenet.model.feature_config import FeatureConfig, UpsamplingConfig, set_integer
+from wavenet.model.config_checks import check_config
+from wavenet.model.feature_config import FeatureConfig, UpsamplingConfig
 from wavenet.nn import LinearPrediction
 from wavenet.nn.refinement import DEFAULT_PASSES
-from wavenet.nn.steps import SAMPLES_PER_STEP
 from wavenet.storage import settings as config_io
-from wavenet.values.integers import is_integer
-from wavenet.values.size_limits import (
-    MAX_CHANNELS,
-    MAX_LAYERS,
-    MAX_PAST_SAMPLES,
-    MAX_PREDICTION_ORDER,
-    MAX_REFINEMENT_PASSES,
-    MAX_SAMPLE_RATE_HZ,
-    MAX_SPEAKERS,
-    MAX_STATE_VALUES,
-)
 from wavenet.values.text import short
 
 __all__ = ["ADDED_KEYS", "PRESETS", "FeatureConfig", "UpsamplingConfig", "WaveNetConfig"]
@@ -125,151 +112,7 @@ class WaveNetConfig:
         object.__setattr__(self, "speaker_names", tuple(self.speaker_names))
         object.__setattr__(self, "conditions", tuple(self.conditions))
         check_registered(self.conditions)
-        set_integer(self, "samples_per_step", most=SAMPLES_PER_STEP)
-        self._check_network()
-        self._check_memory()
-        self._check_features()
-        self._check_speakers()
-        self._check_prediction()
-        self._check_steps()
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature={self.temperature} must be above 0, such as 0.9 or 1.0")
-        object.__setattr__(self, "temperature", float(self.temperature))
-        set_integer(self, "refinement_passes", least=0, most=MAX_REFINEMENT_PASSES)
-        if not -1 <= self.noise_shaping <= 1:
-            raise ValueError(
-                f"noise_shaping={self.noise_shaping} must be from -1 to 1, such as 0.5"
-            )
-        object.__setattr__(self, "noise_shaping", float(self.noise_shaping))
-        self._check_conditioning()
-
-    def _check_network(self) -> None:
-        """Raise ValueError unless the sizes make a network that its distribution can read."""
-        set_integer(self, "sample_rate", most=MAX_SAMPLE_RATE_HZ)
-        set_integer(self, "layers_per_stack", most=MAX_LAYERS)
-        set_integer(self, "stacks", most=MAX_LAYERS)
-        set_integer(self, "kernel_size", most=MAX_PAST_SAMPLES)
-        for name in ("residual_channels", "skip_channels", "gate_channels", "cond_channels"):
-            if getattr(self, name) is not None:
-                set_integer(self, name, most=MAX_CHANNELS)
-        if self.distribution_size is not None:
-            set_integer(self, "distribution_size", most=MAX_CHANNELS)
-        if self.gate_channels is not None and self.gate_channels % 2:
-            raise ValueError(
-                f"gate_channels={self.gate_channels} must be even: it counts both halves"
-            )
-        has_classes = make_distribution(self.distribution, self.distribution_size).has_classes
-        if self.one_hot_input and not has_classes:
-            raise ValueError(
-                f"one_hot_input=True needs classes and distribution={short(self.distribution)} has "
-                "none; use mu_law or leave it out"
-            )
-
-    def _check_memory(self) -> None:
-        """Raise ValueError if the layers, or what they remember, are beyond all bounds."""
-        layers = self.layers_per_stack * self.stacks
-        if layers > MAX_LAYERS:
-            raise ValueError(
-                f"layers_per_stack={self.layers_per_stack} and stacks={self.stacks} make {layers} "
-                f"layers; at most {MAX_LAYERS} are built"
-            )
-        past = (self.kernel_size - 1) * (2**self.layers_per_stack - 1) * self.stacks
-        past *= self.samples_per_step
-        state = past * self.residual_channels
-        if past > MAX_PAST_SAMPLES or state > MAX_STATE_VALUES:
-            raise ValueError(
-                f"layers_per_stack={self.layers_per_stack}, stacks={self.stacks} and kernel_size="
-                f"{self.kernel_size} reach back more than {MAX_PAST_SAMPLES} samples, or remember "
-                f"more than {MAX_STATE_VALUES} values in {self.residual_channels} channels; use "
-                "fewer layers_per_stack"
-            )
-
-    def _check_features(self) -> None:
-        """Raise ValueError unless there is one kind of features at most, at the model's rate."""
-        if self.mel is not None and self.features is not None:
-            raise ValueError("mel and features are both set; a model takes one of them")
-        if self.mel is not None and self.mel.sample_rate != self.sample_rate:
-            raise ValueError(
-                f"mel.sample_rate={self.mel.sample_rate} Hz differs from the model's "
-                f"sample_rate={self.sample_rate} Hz; set both to the rate of the audio"
-            )
-
-    def _check_speakers(self) -> None:
-        """Raise ValueError unless every speaker has a name, or none has."""
-        if not is_integer(self.speakers):
-            raise ValueError(f"speakers={short(self.speakers)} must be an integer, 0 for none")
-        set_integer(self, "speakers", least=-1, most=MAX_SPEAKERS)
-        n_names = len(set(self.speaker_names))
-        if self.speakers < 0 or (self.speaker_names and n_names != self.speakers):
-            raise ValueError(
-                f"speakers={self.speakers} does not fit the {n_names} different speaker_names; "
-                "give one name for each speaker"
-            )
-
-    def _check_conditioning(self) -> None:
-        """Raise ValueError unless something conditions where that is asked for, and has room."""
-        nothing = self.conditioning_channels is None
-        if self.cond_channels is not None and nothing:
-            raise ValueError(
-                f"cond_channels={self.cond_channels} without mel, features or speakers conditions "
-                "on nothing; leave it out or name what conditions the model"
-            )
-        if self.unconditional and nothing:
-            raise ValueError(
-                "unconditional=True, but the model has no mel, features or speakers to leave out; "
-                "drop the key"
-            )
-        if self.features is None or self.features.upsampling is None or self.cond_channels is None:
-            return
-        if self.cond_channels < self.features.channels:
-            raise ValueError(
-                f"cond_channels={self.cond_channels} is less than the "
-                f"{self.features.channels} channels of the features, which upsampling keeps"
-            )
-
-    def _check_prediction(self) -> None:
-        """Raise ValueError unless a linear predictor has what it needs."""
-        for name in ("linear_prediction", "pitch_taps"):
-            value = getattr(self, name)
-            if not is_integer(value) or value < 0:
-                raise ValueError(f"{name}={short(value)} must be an integer, 0 for none")
-            set_integer(self, name, least=0, most=MAX_PREDICTION_ORDER)
-        if self.pitch_taps and (not self.linear_prediction or self.pitch_taps % 2 == 0):
-            raise ValueError(
-                f"pitch_taps={self.pitch_taps} must be odd, beside a linear_prediction, or 0"
-            )
-        if not self.linear_prediction:
-            return
-        if self.mel is None:
-            raise ValueError(
-                f"linear_prediction={self.linear_prediction} needs a mel to predict from; set mel"
-            )
-        if self.linear_prediction >= self.mel.n_fft // 2:
-            raise ValueError(
-                f"linear_prediction={self.linear_prediction} must be less than half of "
-                f"n_fft={self.mel.n_fft}; 16 to 32 are usual"
-            )
-        if self.distribution == "mu_law":
-            raise ValueError(
-                f"linear_prediction={self.linear_prediction} moves and scales a density, and "
-                "mu_law has none; choose distribution logistic_mixture, gaussian or "
-                "gaussian_mixture"
-            )
-
-    def _check_steps(self) -> None:
-        """Raise ValueError unless the input and the frames fit steps of so many samples."""
-        if self.samples_per_step == 1:
-            return
-        if self.one_hot_input:
-            raise ValueError(
-                f"one_hot_input=True with samples_per_step={self.samples_per_step} is not "
-                "supported; leave one of them out"
-            )
-        if self.local is not None and self.local.hop_samples % self.samples_per_step:
-            raise ValueError(
-                f"hop_samples={self.local.hop_samples} must be a multiple of samples_per_step="
-                f"{self.samples_per_step}, so that every frame begins with a step"
-            )
+        check_config(self)
 
     @property
     def dilations(self) -> tuple[int, ...]:
