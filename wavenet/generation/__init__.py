@@ -5,10 +5,11 @@ utterances through a few rows, and their engines.
 import warnings
 from typing import Any
 
-from wavenet.generation.batching import BatchedVocoder, Utterance, generate_queue
+from wavenet.generation.batching import BatchedVocoder
 from wavenet.generation.engines.base import Engine, GenerationState
 from wavenet.generation.options import SamplingOptions
 from wavenet.generation.prompts import Prompt
+from wavenet.generation.queue import Utterance, generate_queue
 from wavenet.generation.rows import AudioChunk
 from wavenet.generation.sampling import generate, stream
 

@@ -155,3 +155,11 @@ def speaker_of_text(text: str | None, model: WaveNet) -> int | str | None:
     if text is None or text in model.config.speaker_names or not is_index:
         return text
     return int(text)
+
+
+def of_one_row(given: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    """Return values of conditions for one row; ValueError where there are more."""
+    for name, values in given.items():
+        if len(values) != 1:
+            raise ValueError(f"{name} has {len(values)} values, expected one for an utterance")
+    return {name: values[0] for name, values in given.items()}
