@@ -7,7 +7,8 @@ from wavenet.data.corpus import Corpus, Utterance
 from wavenet.data.recordings import CorpusError, Listing, Recording, find_audio
 from wavenet.data.shard_writing import write_shards
 from wavenet.data.stored_corpus import Store
-from wavenet.data.windows import WindowPlan, Windows
+from wavenet.data.window_plan import WindowPlan
+from wavenet.data.windows import Windows
 
 __all__ = [
     "Batches",
