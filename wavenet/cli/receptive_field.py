@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavenet.cli.options import (
@@ -19,6 +16,7 @@ from wavenet.cli.options import (
     integer_up_to,
     number_up_to,
 )
+from wavenet.cli.receptive_field_target import LARGEST_SIZE, integers, read_target
 from wavenet.cli.standard_streams import print_result
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
 METHODS = ("auto", "trace", "gradient")
 """Methods of ``receptive_field``."""
-
-LARGEST_SIZE = 1_000_000_000_000
-"""Largest dilation and input, in samples or values; torch counts bytes in 64 bits."""
 
 
 def add_arguments(field: argparse.ArgumentParser) -> None:
@@ -147,7 +142,7 @@ def _answer(options: argparse.Namespace) -> str:
         )
     if options.effective is not None:
         return _effective(options)
-    thing = _thing(options)
+    thing = read_target(options)
     field = _field(thing, options)
     if _has_no_number(field):
         raise ValueError(f"no finite receptive field: {'; '.join(field.unbounded)}")
@@ -161,50 +156,6 @@ def _has_no_number(field: ReceptiveField) -> bool:
     if field.is_finite or isinstance(field.samples, tuple):
         return False
     return all(n is None or math.isinf(n) for n in (field.look_back, field.look_ahead))
-
-
-def _thing(options: argparse.Namespace) -> Any:
-    if options.target is None:
-        return _dilations(options)
-    text = options.target
-    if options.stacks is not None or options.kernel_size is not None:
-        raise ValueError(f"{text} has its own; leave out --stacks and --kernel-size")
-    if ":" in text and not Path(text).exists():
-        return _network(text)
-    return _read_target(text)
-
-
-def _read_target(text: str) -> Any:
-    """The model configuration in a checkpoint folder or a recipe, or the model in a .nam file."""
-    from wavenet.loading import load
-    from wavenet.model.config import WaveNetConfig
-    from wavenet.nam import ARCHITECTURE, CONTAINER_ARCHITECTURE, is_nam
-    from wavenet.storage.checkpoint import CONFIG_NAME, read_config
-    from wavenet.storage.hub import resolve
-    from wavenet.training.recipe import parse_training
-
-    path = Path(text)
-    if path.is_dir() and not (path / CONFIG_NAME).exists() and (path / "config.yaml").exists():
-        path = path / "config.yaml"
-    if path.suffix in (".yaml", ".yml"):
-        return parse_training([str(path)])[0].model_config()
-    if is_nam(path):
-        return load(path)
-    folder = resolve(text)
-    content = read_config(folder)
-    if content["architecture"] in (ARCHITECTURE, CONTAINER_ARCHITECTURE):
-        return load(folder)
-    return WaveNetConfig.from_dict(content["config"])
-
-
-def _dilations(options: argparse.Namespace) -> list[int]:
-    stacks = 1 if options.stacks is None else options.stacks
-    for name, value in (("layers", options.layers), ("stacks", stacks)):
-        if value is not None and value < 1:
-            raise ValueError(f"--{name}={value} must be at least 1")
-    if options.layers is not None:
-        return [2**i for i in range(options.layers)] * stacks
-    return integers("--dilations", options.dilations) * stacks
 
 
 def _kernel_size(options: argparse.Namespace) -> int:
@@ -252,37 +203,6 @@ def _as_module(thing: Any, kernel_size: int) -> tuple[nn.Module, int | None]:
     if per_step == SAMPLES_PER_STEP:
         module = Chain(Pairs(1), module, Select(1), StepOutputs(1))
     return module, getattr(thing, "sample_rate", None)
-
-
-def _network(text: str) -> nn.Module:
-    """``package.module:callable``: a class or a function that makes a network, or a network."""
-    from torch import nn
-
-    module_name, _, path = text.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a network in a file beside, as `python -m` finds it
-    try:
-        found: Any = importlib.import_module(module_name)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except (Exception, SystemExit) as error:  # whatever the user's module raises
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{text}: cannot be imported: {reason}") from error
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        raise ValueError(f"{text}: is a {type(found).__name__}; name what makes a torch.nn.Module")
-    try:
-        network = found()
-    except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"{text}: cannot be made without arguments: {lines[0]}; "
-            "name a function that makes the network"
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"{text}: gives a {type(network).__name__}, not a torch.nn.Module")
-    return network
 
 
 def _design(options: argparse.Namespace) -> str:
@@ -340,19 +260,3 @@ def _plot(thing: Any, field: ReceptiveField, options: argparse.Namespace) -> Non
     dilations = list(getattr(thing, "dilations", thing))
     kernel_size = getattr(thing, "kernel_size", _kernel_size(options))
     plot_stack(dilations, kernel_size, field.sample_rate, options.plot)
-
-
-def integers(name: str, text: str) -> list[int]:
-    """Integers with commas between them.
-
-    Raises:
-        ValueError: for anything else, and for sizes that no tensor has.
-    """
-    shown = text if len(text) <= 40 else f"{text[:40]}..."
-    try:
-        values = [integer(part.strip()) for part in text.split(",")]
-    except argparse.ArgumentTypeError:
-        raise ValueError(f"{name}={shown!r} must be integers with commas, such as 1,2,4") from None
-    if max(values) > LARGEST_SIZE:
-        raise ValueError(f"{name}={shown!r} has {max(values)}; give at most {LARGEST_SIZE}")
-    return values
