@@ -310,6 +310,10 @@ def test_a_report_replaces_a_report_and_nothing_else(
         (["--page-utterances", "-1"], "--page-utterances=-1 must not be negative"),
         (["--speaker", "anna"], "takes no speaker"),
         (["--baselines", "straight"], "baselines='straight' is unknown"),
+        (
+            ["--baselines", "pulses", "--refine", "0"],
+            "baselines='pulses' needs refinement",
+        ),
         (["--metrics", "pesq,mos"], "metrics='mos' is unknown; choose of pesq, stoi, visqol, "),
     ],
 )

@@ -35,6 +35,9 @@ GRIFFIN_LIM_ITERATIONS = 60
 _NNLS_ITERATIONS = 50  # magnitudes need fewer; powers, of wider range, would take minutes to end
 MU_LAW = MuLaw(256)
 
+REFINED = ("world_refined", "pulses", "noise")
+"""Keys of the baselines that are refined as the model's copies are."""
+
 
 @dataclass(frozen=True)
 class System:

@@ -17,7 +17,13 @@ from torch import Tensor
 
 from wavenet.benchmark.timing import limited_threads
 from wavenet.data import Utterance
-from wavenet.evaluation.baselines import System, baseline_systems, make_copy, why_unavailable
+from wavenet.evaluation.baselines import (
+    REFINED,
+    System,
+    baseline_systems,
+    make_copy,
+    why_unavailable,
+)
 from wavenet.evaluation.likelihood import file_bits, whole_mel
 from wavenet.evaluation.metrics import Instruments, Reference, Scores
 from wavenet.evaluation.utterances import speaker_index
@@ -103,11 +109,13 @@ class Evaluation:
         self.systems = {system.key: system for system in _own_systems(name, has_mel, self.passes)}
         known = baseline_systems(model, self.passes)
         for key in known if settings.baselines is None else settings.baselines:
-            if key not in known:
+            if key not in known and key not in REFINED:
                 raise ValueError(f"baselines={key!r} is unknown; choose of {', '.join(known)}")
             reason = why_unavailable(key)
             if not has_mel:
                 self.unavailable[key] = NO_MEL
+            elif key not in known:
+                raise ValueError(f"baselines={key!r} needs refinement; leave it out with refine=0")
             elif reason is not None:
                 self.unavailable[key] = reason
             else:
