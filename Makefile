@@ -16,12 +16,13 @@ DOCS_INSTALLED := $(VENV)/.docs
 
 comma := ,
 # $(call pip_install,PYTHON,ARGUMENTS): wheels alone, for PYTHON. uv needs a third of pip's time; it does not read pip's
-# settings, so that pip does it where these name an index, and wherever uv does not get it done.
+# settings, so that pip does it where these name an index, and wherever uv does not get it done. Bytecode is compiled as pip
+# does: where Python may not write it, every command would spend seconds on compiling torch.
 define pip_install
 	@if $(BIN)/python -m pip config list | grep -q '[.]index-url=' || ! { \
 		{ test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			--only-binary :all: --constraint constraints.txt uv; } && \
-		$(BIN)/uv pip install --python $(1) --only-binary :all: $(2); }; then \
+		$(BIN)/uv pip install --compile-bytecode --python $(1) --only-binary :all: $(2); }; then \
 		$(1) -m pip install --disable-pip-version-check --only-binary :all: $(2); fi
 endef
 # wavenet-audio itself comes as source: it lies here.
