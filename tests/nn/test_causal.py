@@ -37,7 +37,7 @@ from wavenet.nn import (
     map_state,
     unflatten_state,
 )
-from wavenet.nn.bases import InputHistory, Unbounded
+from wavenet.nn.bases import InputHistory, NoParameters, Unbounded
 from wavenet.nn.memoryless import Memoryless
 from wavenet.testing import check_causal
 
@@ -100,7 +100,7 @@ def test_no_block_of_the_package_is_missing_from_the_list() -> None:
     assert len(ours) >= 6
     # tests/nn/test_prediction.py, test_stft.py and test_refinement_block.py
     no_parameters = {LinearPrediction, CausalSTFT, CausalISTFT, MelRefinement}
-    bases = {Memoryless, InputHistory, Unbounded}
+    bases = {Memoryless, InputHistory, NoParameters, Unbounded}
     assert ours - no_parameters - bases == {type(block) for block in BLOCKS.values()}
 
 

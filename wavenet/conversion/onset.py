@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wavenet.nn.bases import Unbounded
+from wavenet.nn.bases import NoParameters, Unbounded
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.graph import CONV, MULTIPLY, Buffer, Graph
 from wavenet.nn.recurrent import GRU, LSTM
@@ -22,7 +22,7 @@ CLOSED = 1e4
 """Input of a sigmoid at which it is exactly 0 or 1, beside any other input of moderate size."""
 
 
-class Onset(Causal):
+class Onset(NoParameters):
     """Zeros in place of the first ``samples`` columns of a stream: ``[B, C, T]`` as it was.
 
     Args:
@@ -37,7 +37,6 @@ class Onset(Causal):
         super().__init__()
         self.in_channels = self.out_channels = check_positive("channels", channels)
         self.samples = check_positive("samples", samples)
-        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:

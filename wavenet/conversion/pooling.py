@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavenet.nn.bases import InputHistory
+from wavenet.nn.bases import InputHistory, NoParameters
 from wavenet.nn.causal import check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state
 
 
-class CausalMaxPool1d(InputHistory):
+class CausalMaxPool1d(NoParameters, InputHistory):
     """Maximum of the newest samples of each channel: ``[B, C, T]`` to ``[B, C, T / stride]``.
 
     ``y[j] = max_i x[stride j - dilation i]``, ``0 <= i < kernel_size``. Before a stream are zeros.
@@ -38,7 +38,6 @@ class CausalMaxPool1d(InputHistory):
         self.dilation = check_positive("dilation", dilation)
         self.step = check_positive("stride", stride)
         self.rate = Fraction(1, self.step)
-        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:

@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wavenet.features import mel_filterbank
 from wavenet.features.mel_config import MelConfig
+from wavenet.values.computed_buffers import ComputedBuffers
 
 WHITE_NOISE = 1e-4
 """Share of r[0] added to it, -40 dB: bounds the coefficients (Valin and Skoglund 2019, 3.2)."""
@@ -37,7 +38,7 @@ NEUTRAL_COEFFICIENT, NEUTRAL_RMS = 0.9, 0.01
 """Predictor without a mel: the tilt of speech, and a typical excitation (-40 dB)."""
 
 
-class MelPredictor(nn.Module):
+class MelPredictor(ComputedBuffers):
     """Log-mel ``[B, M, F]`` to the conditioning of a ``LinearPrediction`` ``[B, order + 2, F]``.
 
     Rows: the coefficients a_1 .. a_order, log g, and the lag from -1 to 1 (``lag_range_samples``).
@@ -61,9 +62,15 @@ class MelPredictor(nn.Module):
     def __init__(self, mel: MelConfig, order: int) -> None:
         super().__init__()
         self.mel, self.order = mel, order
-        filterbank = mel_filterbank(mel, dtype=torch.float64)
-        self.register_buffer("to_power", _spread(filterbank, mel), persistent=False)
-        self.register_buffer("to_lags", _ripples(filterbank, mel), persistent=False)
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``to_power [bins, M]`` and ``to_lags [lags, M]``."""
+        filterbank = mel_filterbank(self.mel, dtype=torch.float64)
+        return {
+            "to_power": _spread(filterbank, self.mel),
+            "to_lags": _ripples(filterbank, self.mel),
+        }
 
     @staticmethod
     def lag_range_samples(sample_rate: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,8 +41,8 @@ def mel_filterbank(
 
     M + 2 edges e[0] ... e[M + 1] are equally spaced on the mel scale from `f_min_hz` to `f_max_hz`.
     Band m rises from 0 at e[m] to 1 at e[m + 1] and falls to 0 at e[m + 2]; `mel_norm` "slaney"
-    multiplies it by 2 / (e[m + 2] - e[m]). Computed in float64 (Slaney 1998, Auditory Toolbox,
-    `mfcc`), then rounded to `dtype`.
+    multiplies it by 2 / (e[m + 2] - e[m]). Computed in float64 on the CPU (Slaney 1998, Auditory
+    Toolbox, `mfcc`), then rounded to `dtype`.
 
     Warns if a band is narrower than the bins of the transform and contains none of them.
 
@@ -50,9 +51,10 @@ def mel_filterbank(
     """
     low = _to_mel(config.f_min_hz, config.mel_scale)
     high = _to_mel(config.f_max_hz, config.mel_scale)
-    edges = torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64)
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+    edges = torch.linspace(low, high, config.n_mels + 2, **exact)
     edges_hz = _to_hz(edges, config.mel_scale)
-    bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64)
+    bins = torch.arange(config.n_fft // 2 + 1, **exact)
     bins_hz = bins * (config.sample_rate / config.n_fft)
     widths_hz = edges_hz.diff()[:, None]
     rise = (bins_hz - edges_hz[:-2, None]) / widths_hz[:-1]
@@ -66,6 +68,7 @@ def mel_filterbank(
         )
     if config.mel_norm == "slaney":
         filters = filters * (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
+    device = torch.empty(0).device if device is None else device
     return filters.to(device=device, dtype=dtype)
 
 

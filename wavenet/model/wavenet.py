@@ -48,9 +48,10 @@ from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.exact import difference
 from wavenet.nn.hooks import has_hooks
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
+from wavenet.values.computed_buffers import ComputedBuffers
 
 
-class WaveNet(Shared, Causal):
+class WaveNet(ComputedBuffers, Shared, Causal):
     """A WaveNet built from its configuration; ``params = model(x, mel=..., speaker=...)``.
 
     >>> model = WaveNet(WaveNetConfig(stacks=1, mel=wavenet.MelConfig(), distribution="gaussian"))
@@ -58,6 +59,12 @@ class WaveNet(Shared, Causal):
     >>> params = model(speech, mel=wavenet.log_mel(speech[:, 0], wavenet.MelConfig()))
     >>> tuple(params.shape), model.past
     ((1, 2, 400), 1023)
+
+    A model without memory, for weights that are made elsewhere or loaded:
+
+    >>> with torch.device("meta"):
+    ...     empty = WaveNet(model.config)
+    >>> loaded = empty.to_empty(device="cpu").load_state_dict(model.state_dict())
 
     Attributes:
         config: the frozen configuration.
@@ -115,12 +122,24 @@ class WaveNet(Shared, Causal):
             if width is not None and condition.used:
                 for name, part in condition.parts(width).items():
                     setattr(self, name, part)
-        if config.mel is not None:
-            self.register_buffer("mel_filterbank", mel_filterbank(config.mel))
+        self.register_computed(persistent=True)
         self.cond_channels = width
         if width is not None and self.predictor is not None and config.mel is not None:
             self.mel_predictor = MelPredictor(config.mel, self.predictor.order)
             self.cond_channels = width + self.predictor.columns
+        initialise(self)
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``mel_filterbank [M, n_fft / 2 + 1]``, if the model takes a mel."""
+        mel = self.config.mel
+        return {} if mel is None else {"mel_filterbank": mel_filterbank(mel)}
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, and compute all buffers."""
+        for part in self.modules():
+            if part is not self and isinstance(part, ComputedBuffers):
+                part.reset_parameters()
+        super().reset_parameters()
         initialise(self)
 
     @property

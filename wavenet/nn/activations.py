@@ -144,7 +144,13 @@ class Snake(nn.Module):
         super().__init__()
         if not alpha > 0:
             raise ValueError(f"alpha={alpha!r} must be above 0; the default is 1.0")
-        self.alpha = nn.Parameter(torch.full((as_integer("channels", channels),), float(alpha)))
+        self.initial_alpha = float(alpha)
+        self.alpha = nn.Parameter(torch.empty(as_integer("channels", channels)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set alpha to its initial value."""
+        nn.init.constant_(self.alpha, self.initial_alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, T]`` to the same shape."""

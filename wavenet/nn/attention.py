@@ -50,7 +50,12 @@ class CausalAttention(Causal):
             raise ValueError(f"heads={heads} must divide channels={channels}")
         self.inputs = nn.Conv1d(self.in_channels, 3 * self.in_channels, 1, bias=False)
         self.output = nn.Conv1d(self.in_channels, self.in_channels, 1)
-        self.distance_bias = nn.Parameter(torch.zeros(self.heads, self.window_samples))
+        self.distance_bias = nn.Parameter(torch.empty(self.heads, self.window_samples))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the bias of each distance to zero; the projections draw their own weights."""
+        nn.init.zeros_(self.distance_bias)
 
     @property
     def past(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wavenet.nn.causal import Causal, UnboundedPastError
 from wavenet.nn.state import State
+from wavenet.values.computed_buffers import ComputedBuffers
 
 
 class InputHistory(Causal):
@@ -29,6 +30,20 @@ class InputHistory(Causal):
         """Fill the state with repetitions of x, the newest complete."""
         repeated = x.repeat(1, 1, math.ceil(self.past / x.shape[-1]))
         return (repeated[..., repeated.shape[-1] - self.past :].clone(),)
+
+
+class NoParameters(ComputedBuffers, Causal):
+    """Block without parameters: an empty buffer remembers the device and the type."""
+
+    empty: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``empty [0]``."""
+        return {"empty": torch.empty(0)}
 
 
 class Unbounded(Causal):

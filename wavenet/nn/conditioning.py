@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.nn.causal import check_positive
+from wavenet.values.computed_buffers import ComputedBuffers
 
 
-class FrameLift(nn.Module):
+class FrameLift(ComputedBuffers):
     """Linear interpolation between the centres of frames: ``[B, C, F]`` to ``[B, C, T]``.
 
     Frame f describes the audio around sample ``hop_samples * f + centre_samples``. Before the first
@@ -46,13 +47,13 @@ class FrameLift(nn.Module):
             raise ValueError(
                 f"centre_samples={centre_samples} must be within the hop, 0 to {hop_samples}"
             )
-        # weights[i, r]: weight of frame f - 1 + i at sample hop * f + r; columns sum to one.
-        weights = torch.empty(3, hop_samples)
-        if not weights.is_meta:  # there is no memory to fill; see `model.from_checkpoint`
-            distance = (torch.arange(hop_samples) - self.centre_samples) / hop_samples
-            offsets = torch.tensor([-1.0, 0.0, 1.0])
-            weights = (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``weights[i, r]``: weight of frame f - 1 + i at sample hop * f + r; columns sum to 1."""
+        distance = (torch.arange(self.hop_samples) - self.centre_samples) / self.hop_samples
+        offsets = torch.tensor([-1.0, 0.0, 1.0])
+        return {"weights": (1 - (distance[None] - offsets[:, None]).abs()).clamp(min=0)}
 
     def forward(self, frames: Tensor, n_samples: int | None = None) -> Tensor:
         """``[B, C, F]`` to ``[B, C, n_samples]``; default F * hop_samples samples.

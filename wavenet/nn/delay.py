@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet.nn.bases import InputHistory
+from wavenet.nn.bases import InputHistory, NoParameters
 from wavenet.nn.causal import check_positive
 from wavenet.nn.graph import CONV, Buffer, Graph, ungrouped
 from wavenet.nn.state import State
@@ -16,7 +16,7 @@ from wavenet.nn.stft import check_state
 from wavenet.values.integers import as_integer
 
 
-class Delay(InputHistory):
+class Delay(NoParameters, InputHistory):
     """``[B, C, T]`` to the same signal ``samples`` later, after zeros.
 
     >>> Delay(1, 2)(torch.tensor([[[1.0, 2.0, 3.0]]])).tolist()
@@ -30,15 +30,11 @@ class Delay(InputHistory):
         ValueError: if channels is no positive integer, or samples no integer of at least 0.
     """
 
-    empty: Tensor
-
     def __init__(self, channels: int, samples: int) -> None:
         super().__init__()
         self.in_channels = self.out_channels = check_positive("channels", channels)
         self.samples = as_integer("samples", samples, least=0)
         self.delay = Fraction(self.samples)
-        # Remembers the device and the type of the block, which has no parameters.
-        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
+from wavenet.values.computed_buffers import ComputedBuffers
 from wavenet.values.integers import as_integer, is_integer
 
 EXCITATION_SCALE, PREDICTION_SCALE = 1.5, 0.3
@@ -32,7 +33,7 @@ EXCITATION_SCALE, PREDICTION_SCALE = 1.5, 0.3
 2.9 (12 files of prompts, order 20). Unscaled, the prediction would dominate the network's input."""
 
 
-class LinearPrediction(Causal):
+class LinearPrediction(ComputedBuffers, Causal):
     """``x [B, 1, T]`` to ``(network_input, location, log_scale)``, as the conditioning predicts it.
 
     ``network_input`` ``[B, inputs, T]`` represents x to a network: asinh of e[t], of p[t] / g and
@@ -89,8 +90,12 @@ class LinearPrediction(Causal):
         self.order, self.pitch_taps = order, pitch_taps
         self.min_lag_samples, self.max_lag_samples = min_lag_samples, max_lag_samples
         self.columns = self.cond_channels = order + 1 + bool(pitch_taps)
-        scales = [EXCITATION_SCALE, PREDICTION_SCALE] + [EXCITATION_SCALE] * pitch_taps
-        self.register_buffer("input_scales", torch.tensor(scales), persistent=False)
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``input_scales [inputs]``."""
+        scales = [EXCITATION_SCALE, PREDICTION_SCALE] + [EXCITATION_SCALE] * self.pitch_taps
+        return {"input_scales": torch.tensor(scales)}
 
     @property
     def inputs(self) -> int:

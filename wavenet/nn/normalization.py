@@ -37,6 +37,13 @@ class _Normalization(Memoryless):
         self.weight = nn.Parameter(torch.ones(self.in_channels)) if weight else None
         self.bias = nn.Parameter(torch.zeros(self.in_channels)) if bias else None
 
+    def reset_parameters(self) -> None:
+        """Set weights to 1 and biases to 0."""
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
     def _normalize(self, graph: Graph, x: Buffer, *, centred: bool) -> Buffer:
         """Append a normalization over channels; return the buffer that it writes."""
         y, zeros = graph.buffer(self.out_channels, x.rate), torch.zeros(self.in_channels)
@@ -151,12 +158,20 @@ class BatchNorm(_Normalization):
 
     running_mean: Tensor
     running_var: Tensor
+    num_batches_tracked: Tensor
 
     def __init__(self, channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(channels, eps, weight=affine, bias=affine)
         self.register_buffer("running_mean", torch.zeros(self.in_channels))
         self.register_buffer("running_var", torch.ones(self.in_channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))  # of torch's; not used
+
+    def reset_parameters(self) -> None:
+        """Set weights and variances to 1, biases and means to 0."""
+        super().reset_parameters()
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.num_batches_tracked.zero_()
 
     def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
         """``[B, C, T]`` to the same shape; see ``Causal.stream``."""

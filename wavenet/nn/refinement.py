@@ -42,6 +42,7 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state, overlap_sum, overlaps_enough, transform_type
+from wavenet.values.computed_buffers import ComputedBuffers
 from wavenet.values.size_limits import MAX_REFINEMENT_PASSES, check_at_most
 
 DEFAULT_PASSES = 32
@@ -64,7 +65,7 @@ class _Weights(NamedTuple):
     extrapolation: Tensor
 
 
-class MelRefinement(Causal):
+class MelRefinement(ComputedBuffers, Causal):
     """Audio ``x [B, 1, T]`` and a target log-mel to audio ``[B, 1, T]`` with this mel.
 
     ``cond [B, n_mels, T]`` is the target at the rate of x: frame f at the sample on which it is
@@ -126,19 +127,26 @@ class MelRefinement(Causal):
         self._history_frames = self._first_frames + self._frames_per_pass * (passes - 1)
         self.delay_samples = mel.hop_samples * self._history_frames - first
         self.delay = Fraction(self.delay_samples)
-        filterbank = mel_filterbank(mel) if filterbank is None else filterbank.float()
-        require_filterbank(filterbank, mel)
+        self._given = None if filterbank is None else filterbank.detach().to("cpu", torch.float32)
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """Filters, windows, weights of the overlap, and factors of the extrapolation."""
+        filterbank = mel_filterbank(self.mel) if self._given is None else self._given
+        require_filterbank(filterbank, self.mel)
         column_sums = filterbank.sum(0)
         spread = filterbank / torch.where(column_sums > 0, column_sums, 1.0)
-        extrapolation = torch.full((passes - 1, 1), 1 + momentum)
+        extrapolation = torch.full((self.passes - 1, 1), 1 + self.momentum)
         extrapolation[:1] = 1.0  # the output of the first pass is not extrapolated
         of_sums, of_input = self._weights()
-        self.register_buffer("to_bands", filterbank.T.contiguous(), persistent=False)
-        self.register_buffer("spread", relaxation / mel.power * spread, persistent=False)
-        self.register_buffer("window", torch.hann_window(mel.win_samples), persistent=False)
-        self.register_buffer("of_sums", of_sums, persistent=False)
-        self.register_buffer("of_input", of_input, persistent=False)
-        self.register_buffer("extrapolation", extrapolation, persistent=False)
+        return {
+            "to_bands": filterbank.T.contiguous(),
+            "spread": self.relaxation / self.mel.power * spread,
+            "window": torch.hann_window(self.mel.win_samples),
+            "of_sums": of_sums,
+            "of_input": of_input,
+            "extrapolation": extrapolation,
+        }
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         """Weights of the sums and of the input in a window, both ``[win_samples]``.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wavenet.nn.bases import InputHistory
-from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.bases import InputHistory, NoParameters
+from wavenet.nn.causal import check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state
 
@@ -19,7 +19,7 @@ SAMPLES_PER_STEP = 2
 """What ``samples_per_step`` may be beside 1."""
 
 
-class Pairs(InputHistory):
+class Pairs(NoParameters, InputHistory):
     """``[B, C, T]`` to ``[B, 2 C, T]``: the sample before, above the sample itself.
 
     >>> Pairs(1)(torch.tensor([[[1.0, 2.0, 3.0]]])).tolist()
@@ -32,13 +32,9 @@ class Pairs(InputHistory):
         ValueError: if channels is no positive integer.
     """
 
-    empty: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.in_channels = check_positive("channels", channels)
-        # Remembers the device and the type of the block, which has no parameters.
-        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:
@@ -53,7 +49,7 @@ class Pairs(InputHistory):
         return torch.cat([before, x], dim=1), (x[..., -1:].clone(),)
 
 
-class StepOutputs(Causal):
+class StepOutputs(NoParameters):
     """``[B, C, T]`` to ``[B, C, T]``: every second sample, held for two samples.
 
     The state counts the samples of each row since its last complete step, so that a row may begin
@@ -69,13 +65,9 @@ class StepOutputs(Causal):
         ValueError: if channels is no positive integer.
     """
 
-    empty: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.in_channels = check_positive("channels", channels)
-        # Remembers the device and the type of the block, which has no parameters.
-        self.register_buffer("empty", torch.empty(0), persistent=False)
 
     @property
     def past(self) -> int:

@@ -25,12 +25,13 @@ from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
+from wavenet.values.computed_buffers import ComputedBuffers
 
 SMALLEST_OVERLAP = 0.05
 """Least sum of squared windows over a sample: below, the inverse amplifies rounding and noise."""
 
 
-class CausalSTFT(Causal):
+class CausalSTFT(ComputedBuffers, Causal):
     """``x [B, 1, T]`` to ``[B, n_fft + 2, T / hop_samples]``: real parts, then imaginary parts.
 
     Column n of a stream is frame ``n - delay_frames``: the newest frame whose window ends by the
@@ -80,7 +81,11 @@ class CausalSTFT(Causal):
         self.delay_frames = -(-(first_sample + win_samples - 1) // hop_samples)
         self.history_samples = hop_samples * self.delay_frames - first_sample
         self.delay = Fraction(self.history_samples)
-        self.register_buffer("window", torch.hann_window(win_samples), persistent=False)
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``window [win_samples]``."""
+        return {"window": torch.hann_window(self.win_samples)}
 
     @property
     def past(self) -> int:
@@ -137,7 +142,7 @@ class CausalSTFT(Causal):
         )
 
 
-class CausalISTFT(Causal):
+class CausalISTFT(ComputedBuffers, Causal):
     """Frames ``[B, n_fft + 2, F]``, as ``CausalSTFT`` gives them, to ``[B, 1, F * hop_samples]``.
 
     The samples of column n begin with the first one of frame n's window; later frames do not
@@ -167,8 +172,7 @@ class CausalISTFT(Causal):
     def __init__(self, n_fft: int, hop_samples: int, *, win_samples: int | None = None) -> None:
         super().__init__()
         win_samples = _window_length(n_fft, hop_samples, win_samples)
-        sums = overlap_sum(hop_samples, win_samples)
-        if float(sums.min()) < SMALLEST_OVERLAP:
+        if not overlaps_enough(hop_samples, win_samples):
             raise ValueError(
                 f"hop_samples={hop_samples} leaves samples that no window of win_samples="
                 f"{win_samples} covers; use a hop of at most half of the window"
@@ -177,8 +181,14 @@ class CausalISTFT(Causal):
         self.n_fft, self.hop_samples, self.win_samples = n_fft, hop_samples, win_samples
         self.rate = Fraction(hop_samples)
         self.overlap = -(-win_samples // hop_samples)
-        self.register_buffer("window", torch.hann_window(win_samples), persistent=False)
-        self.register_buffer("inverse_overlap", 1 / sums, persistent=False)
+        self.register_computed()
+
+    def compute_buffers(self) -> dict[str, Tensor]:
+        """``window [win_samples]`` and ``inverse_overlap [hop_samples]``."""
+        return {
+            "window": torch.hann_window(self.win_samples),
+            "inverse_overlap": 1 / overlap_sum(self.hop_samples, self.win_samples),
+        }
 
     @property
     def past(self) -> int:
@@ -251,8 +261,8 @@ def overlaps_enough(hop_samples: int, win_samples: int) -> bool:
 
 
 def overlap_sum(hop_samples: int, win_samples: int) -> Tensor:
-    """``[hop_samples]``, the sum of the squared windows over each sample of a hop."""
-    squares = torch.hann_window(win_samples).square()
+    """``[hop_samples]``, the sum of the squared windows over each sample of a hop, on the CPU."""
+    squares = torch.hann_window(win_samples, device="cpu").square()
     overlap = -(-win_samples // hop_samples)
     padded = F.pad(squares, (0, overlap * hop_samples - win_samples))
     return padded.reshape(overlap, hop_samples).sum(0)
