@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet import Causal, CausalConv1d, Chain, DilatedStack, GatedResidualBlock
-from wavenet.nn import State
+from wavenet.nn import GRU, State
 from wavenet.testing import ContractError, check_causal
 
 
@@ -442,3 +442,8 @@ def test_the_same_seed_finds_the_same() -> None:
 def test_what_is_no_causal_block_is_refused() -> None:
     with pytest.raises(TypeError, match="takes a Causal block, not Conv1d; derive it from"):
         check_causal(nn.Conv1d(1, 1, 1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_recurrent_block_behind_a_relu_keeps_the_contract_whatever_is_drawn(seed: int) -> None:
+    check_causal(Chain(nn.ReLU(), GRU(1, 2)), seed=seed)

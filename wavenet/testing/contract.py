@@ -84,7 +84,7 @@ def _check(module: Causal, seed: int, device: torch.device) -> None:
     for check in (_values, _chunks, _no_future, _rows):
         _require(check, probe)
     if probe.block.unbounded:
-        check_unbounded(probe)
+        check_unbounded(probe, module, seed)
     else:
         check_past(probe, module, seed)
         _require(_warm_state, probe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -14,8 +15,11 @@ from wavenet.testing.probe import STREAMED_STEPS, ContractError, Probe, outputs_
 _REACH_ATTEMPTS = 20
 
 
-def check_unbounded(probe: Probe) -> None:
-    """The gradient of x reaches the first sample, and ``past`` is an error that says so."""
+def check_unbounded(probe: Probe, module: Causal, seed: int) -> None:
+    """The gradient of x reaches the first sample, and ``past`` is an error that says so.
+
+    As for ``check_past``, other weights and samples are tried where some may block the way.
+    """
     block = probe.block
     try:
         past = block.past
@@ -23,13 +27,20 @@ def check_unbounded(probe: Probe) -> None:
         pass
     else:
         raise ContractError(f"the block is unbounded, but past is {past}; raise UnboundedPastError")
+    others = (Probe.of(module, seed + i, probe.device) for i in range(1, _REACH_ATTEMPTS))
+    if not any(_reaches_first(one) for one in itertools.chain([probe], others)):
+        raise ContractError("the block is unbounded, but no gradient reaches the first sample")
+
+
+def _reaches_first(probe: Probe) -> bool:
+    """Whether the gradient of x back from the last outputs reaches the first sample."""
+    block = probe.block
     x, cond = probe.inputs(1, STREAMED_STEPS * block.step)
     x.requires_grad_()
     y = outputs_of(block.stream(x, probe.fresh_state(1), cond)[0])
     total = torch.stack([(part[0, :, -1] @ probe.randn(part.shape[1])) for part in y]).sum()
     (gradient,) = torch.autograd.grad(total, x)
-    if not bool(gradient[..., 0].any()):
-        raise ContractError("the block is unbounded, but no gradient reaches the first sample")
+    return bool(gradient[..., 0].any())
 
 
 def check_past(probe: Probe, module: Causal, seed: int) -> None:
