@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -57,8 +57,9 @@ def causal(
 
     Column ``j + block.first_column`` of the block's output is column j of the module's. All are
     equal where the module pads every window with zeros on the left, or none. Where windows look
-    ahead, and where it pads otherwise, or pads what an unpadded window returned, the first columns
-    may differ: those that the padding touches.
+    ahead, and where it pads otherwise, pads what an unpadded window returned, or pads before a
+    function that makes other than zero of zero, the first columns may differ: those that the
+    padding touches.
 
     Args:
         module: what takes and returns one tensor ``[B, C, T]``, or with other ``axes``.
@@ -89,18 +90,11 @@ def causal(
                 f"{name or 'module'} ({describe(part)}) has forward hooks, which may "
                 "change its output; remove them"
             )
-    recurrent = any(isinstance(part, nn.RNNBase) for part in names)
-    tracer = Tracer(names, RULES, delay=delay, exact=recurrent)
     channels = check_positive("in_channels", in_channels or _first_channels(module))
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(parametrize.cached())
-        stack.enter_context(_watched(tracer, module))
-        output = _run(tracer, module, channels, tuple(axes))
+    tracer, output = _traced(module, names, channels, tuple(axes), delay=delay)
     block = _network(tracer, output, channels).eval()
     with torch.no_grad(), torch.random.fork_rng(devices=()):
-        compare = prepare_comparison(module, block, axes)
+        compare = prepare_comparison(module, block, axes, tracer.dropped)
         for task in tracer.tasks:
             task()
         for part in block.modules():
@@ -108,6 +102,42 @@ def causal(
                 vars(part)["inplace"] = False
         compare()
     return block.train(original.training)
+
+
+def _traced(
+    module: nn.Module,
+    names: dict[nn.Module, str],
+    channels: int,
+    axes: tuple[str, ...],
+    *,
+    delay: bool,
+) -> tuple[Tracer, Signal]:
+    """Return the notes of the module's run, and its output.
+
+    Functions first wait for the zeros in front of what they are given, so that the first columns
+    are right, too. Only where this looks ahead are they computed before. What looks ahead is
+    accepted where later zeros in front, or a trimmed end, make good for it.
+
+    Raises:
+        Refusal: see ``causal``.
+    """
+    exact = any(isinstance(part, nn.RNNBase) for part in names)
+
+    def run(*, delay: bool, early: bool) -> tuple[Tracer, Signal]:
+        tracer = Tracer(names, RULES, delay=delay, exact=exact, early=early)
+        with _watched(tracer, module):
+            return tracer, _run(tracer, module, channels, axes)
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(parametrize.cached())
+        with suppress(Refusal):
+            return run(delay=False, early=False)
+        tracer, output = run(delay=True, early=True)
+        if output.lag and not delay:
+            return run(delay=False, early=True)  # it names the layer that looks ahead
+        return tracer, output
 
 
 def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]) -> Signal:
@@ -217,15 +247,16 @@ def _enter(tracer: Tracer) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = [one for one in args if isinstance(one, Signal)]
         tracer.owners.append(module)
-        tracer.entries.append((len(tracer.nodes), given, [one.value for one in given]))
+        values = [one.value for one in given]
+        tracer.entries.append((len(tracer.nodes), tracer.cuts, given, values))
 
     return hook
 
 
 def _leave(tracer: Tracer) -> Callable[..., Any]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        first, given, values = tracer.entries.pop()
-        unchanged = [one.value for one in given] == values
+        first, cuts, given, values = tracer.entries.pop()
+        unchanged = [one.value for one in given] == values and tracer.cuts == cuts
         alone = len(given) == len(args) == 1 and not kwargs
         if unchanged and alone and isinstance(output, Signal):
             _keep_whole(tracer, module, first, given[0], output)

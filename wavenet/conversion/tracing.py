@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -58,27 +59,42 @@ class Tracer:
         names: qualified name of every submodule.
         delay: whether windows that look ahead become delays.
         exact: whether columns before a signal's first one must be zeros where windows see them.
+        early: whether a function is computed before the zeros that stand in front of its input, so
+            that nothing waits for them; windows then see zeros where the module has what the
+            function makes of zeros.
         rules: by the name of the function.
 
     Attributes:
         nodes: what the signals pass.
         values: channels of every value.
         owners: the modules that are running, the innermost last.
-        entries: of each of them but the first: the number of nodes when it began to run, the
-            signals that it got, and their values.
+        entries: of each of them but the first: the number of nodes when it began to run, that of
+            cuts, the signals that it got, and their values.
+        cuts: number of calls that moved, padded or trimmed a signal in time.
         tasks: to be run when the module's own parameters are no longer needed.
+        dropped: samples at the end of the input that some signal no longer contains: padding in
+            their place touches the last columns.
     """
 
     def __init__(
-        self, names: dict[nn.Module, str], rules: dict[str, Rule], *, delay: bool, exact: bool
+        self,
+        names: dict[nn.Module, str],
+        rules: dict[str, Rule],
+        *,
+        delay: bool,
+        exact: bool,
+        early: bool,
     ) -> None:
-        self.names, self.rules, self.delay, self.exact = names, rules, delay, exact
+        self.names, self.rules = names, rules
+        self.delay, self.exact, self.early = delay, exact, early
         self.nodes: list[Node] = []
         self.loose: set[int] = set()
         self.channels: list[int] = []
         self.owners: list[nn.Module] = []
-        self.entries: list[tuple[int, list[Signal], list[int]]] = []
+        self.entries: list[tuple[int, int, list[Signal], list[int]]] = []
+        self.cuts = 0
         self.tasks: list[Callable[[], None]] = []
+        self.dropped = Fraction(0)
         self._waiting: dict[tuple[int, int, str], int] = {}
 
     # --- the run ----------------------------------------------------------------------------------
@@ -173,8 +189,11 @@ class Tracer:
                 "is beyond what is followed here; choose strides of 2, 3, 5, 7, 11"
             )
         made = self._signal(like, value, timing, axes)
+        self.dropped = max(self.dropped, -(timing.shift + made.excess) / timing.rate)
+        given = call.signals[0]
+        self.cuts += (given.timing, given.excess) != (timing, made.excess)
         if made.lag and not self.delay:
-            n = -int(-made.lag * call.signals[0].timing.rate // timing.rate)
+            n = -int(-made.lag * given.timing.rate // timing.rate)
             samples = f"{n} sample{'s' if n != 1 else ''}"
             raise self.refusal(
                 f"looks {samples} ahead; pass delay=True to turn that into a delay of {samples}"
@@ -203,8 +222,13 @@ class Tracer:
             self._waiting[key] = self.note(kind(n, samples), value, channels=n)
         return self._waiting[key]
 
-    def aligned(self, signals: list[Signal]) -> tuple[list[int], Timing]:
+    def aligned(self, signals: list[Signal], *, of_zeros: bool = False) -> tuple[list[int], Timing]:
         """Let the earlier signals wait for the latest one; return their values and the timing.
+
+        Args:
+            signals: at least one.
+            of_zeros: whether zeros may stand before what is made of them, as before themselves;
+                else they wait for the zeros in front of them.
 
         Raises:
             Refusal: if they have different rates.
@@ -212,12 +236,13 @@ class Tracer:
         rates = {signal.timing.rate for signal in signals}
         if len(rates) > 1:
             raise self.refusal("joins signals of different sample rates")
-        shift, values = max([0, *(signal.timing.shift for signal in signals)]), []
+        shift, values = max(signal.timing.shift for signal in signals), []
+        shift = shift if of_zeros and self.early else max(0, shift)
         for signal in signals:
             padded = signal.timing.start > signal.timing.shift
             value = self.begun(signal) if padded else signal.value
             values.append(self.waiting(value, shift - signal.timing.shift))
-        return values, Timing(rates.pop(), shift, shift)
+        return values, Timing(rates.pop(), shift, max(0, shift))
 
     # --- refusals ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 from torch import nn
@@ -25,7 +26,9 @@ _TOLERANCE = 0.05
 _SEED = 0
 
 
-def prepare_comparison(module: nn.Module, block: CausalNetwork, axes: str) -> Callable[[], None]:
+def prepare_comparison(
+    module: nn.Module, block: CausalNetwork, axes: str, dropped: Fraction
+) -> Callable[[], None]:
     """Run the module on random numbers; return the comparison with what the block makes of them.
 
     The module has to be in evaluation mode. Nothing is compared where it cannot be run on a short
@@ -36,13 +39,16 @@ def prepare_comparison(module: nn.Module, block: CausalNetwork, axes: str) -> Ca
         module: the original, ``axes`` to ``axes``.
         block: what it was converted to; its weights need not be there before the comparison.
         axes: as ``BCT``.
+        dropped: samples at the end of the input that do not reach all layers of the module.
 
     Returns:
         A function without arguments, which raises Refusal where the outputs differ.
     """
     first = block.first_column if block.unbounded else math.ceil((block.past + 1) * block.rate)
     first = max(int(first), block.first_column)
-    n_samples = math.ceil((first + _COLUMNS) / block.rate / block.step) * block.step
+    n_steps = math.ceil(((first + _COLUMNS) / block.rate + dropped) / block.step)
+    n_samples = n_steps * block.step
+    end = math.floor((n_samples - dropped) * block.rate)
     weight = next((one for one in module.parameters() if one.is_floating_point()), None)
     dtype = torch.get_default_dtype() if weight is None else weight.dtype
     device = torch.device("cpu") if weight is None else weight.device
@@ -57,7 +63,7 @@ def prepare_comparison(module: nn.Module, block: CausalNetwork, axes: str) -> Ca
         return lambda: None
 
     def compare() -> None:
-        made = block(x)[..., first:]
+        made = block(x)[..., first:end]
         wanted = expected[..., first - block.first_column :][..., : made.shape[-1]]
         if wanted.shape[-1] < _COLUMNS // 2:
             raise Refusal(

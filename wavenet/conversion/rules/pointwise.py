@@ -21,6 +21,7 @@ from wavenet.conversion.joins import (
     Sum,
 )
 from wavenet.conversion.signals import OTHER_AXES, Call, Rule, Signal, is_torchs, place_of_inplace
+from wavenet.nn.causal import Causal
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 
 _JOINS: dict[str, type[nn.Module]] = {
@@ -150,13 +151,25 @@ def _function(call: Call, kwargs: dict[str, Any]) -> nn.Module:
 def _noted(call: Call, module: nn.Module, after: tuple[str, ...]) -> Signal:
     """Note a module that takes the call's signals, in whatever order of axes."""
     tracer, result, before = call.tracer, call.result(), call.signals[0].axes
-    values, timing = tracer.aligned(call.signals)
     channels = int(result.shape[after.index("C")]) if "C" in after else 1
     loose = module is not tracer.owner
     if isinstance(module, Function) and (before, after) != (CANONICAL, CANONICAL):
         module = InLayout(module, before, after)
+    of_zeros = tracer.early and (not tracer.exact or _keeps_zeros(module, call.signals))
+    values, timing = tracer.aligned(call.signals, of_zeros=of_zeros)
     value = tracer.note(module, *values, channels=channels, loose=loose)
     return tracer.signal(call, result, value, timing, after)
+
+
+def _keeps_zeros(module: nn.Module, signals: list[Signal]) -> bool:
+    """Return whether a module is known to make zeros of zeros; not before it has its weights."""
+    if isinstance(module, Causal | nn.Conv1d):
+        return False
+    parts = (*module.parameters(), *module.buffers())
+    device = next((part.device for part in parts), torch.device("cpu"))
+    with torch._C.DisableTorchFunctionSubclass():
+        zeros = (torch.zeros(1, one.channels, 1, dtype=one.dtype, device=device) for one in signals)
+        return not bool(module.eval()(*zeros).any())
 
 
 def dropout(call: Call) -> Signal:

@@ -185,7 +185,7 @@ def join(call: Call) -> Signal:
         return _behind_zeros(call, list(tensors), result)
     if axes[dim] != "C" or len(signals) != len(tensors):
         raise tracer.refusal("joins signals with tensors that are none, or over the batch")
-    values, timing = tracer.aligned(signals)
+    values, timing = tracer.aligned(signals, of_zeros=True)
     n = sum(one.channels for one in signals)
     value = tracer.note(Concatenation(), *values, channels=n, loose=True)
     return tracer.signal(call, result, value, timing, axes)

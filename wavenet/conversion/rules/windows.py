@@ -6,7 +6,7 @@ A window of kernel size k and dilation d, padded by p on the left, reads for its
 
 and looks ``(k - 1) d - p`` samples ahead of sample s j. The causal one ends at sample s j; so the
 shift of the output is that of x plus what the window looks ahead, in output columns. x waits where
-this is no whole number of columns, or below zero.
+this is no whole number of columns, or below zero and the window has to see the zeros before x.
 """
 
 from __future__ import annotations
@@ -37,13 +37,19 @@ def _signal(call: Call, index: int = 0) -> Signal:
     return x
 
 
-def _window(call: Call, x: Signal, size: int, stride: int, left: int) -> tuple[int, Timing]:
-    """Return the value that a causal window of this size reads, and the timing of its output."""
+def _window(
+    call: Call, x: Signal, size: int, stride: int, left: int, *, of_zeros: bool = True
+) -> tuple[int, Timing]:
+    """Return the value that a causal window of this size reads, and the timing of its output.
+
+    ``of_zeros``: whether it may be computed early, see ``Tracer.aligned``.
+    """
     ahead = size - 1 - left + x.timing.shift
-    wait = -ahead if ahead < 0 else -ahead % stride
+    waits = ahead < 0 and not (of_zeros and call.tracer.early)
+    wait = -ahead if waits else -ahead % stride
     value = call.tracer.waiting(call.tracer.begun(x), wait)
     shift = (ahead + wait) // stride
-    return value, Timing(x.timing.rate / stride, shift, shift)
+    return value, Timing(x.timing.rate / stride, shift, max(0, shift))
 
 
 def _noted(call: Call, module: nn.Module, value: int, timing: Timing) -> Signal:
@@ -63,7 +69,7 @@ def convolution(call: Call) -> Signal:
     size = (weight.shape[2] - 1) * dilation + 1
     named = {"same": (size - 1) // 2, "valid": 0}
     left = named[padding] if isinstance(padding, str) else _number(padding)
-    value, timing = _window(call, x, size, stride, left)
+    value, timing = _window(call, x, size, stride, left, of_zeros=bias is None or not tracer.exact)
     out, each, taps = weight.shape
     block: nn.Module
     if taps == stride == 1:
@@ -87,7 +93,7 @@ def transposed(call: Call) -> Signal:
     groups = call.argument(6, "groups", 1)
     if _number(call.argument(7, "dilation", 1)) != 1:
         raise tracer.refusal("is a transposed convolution with a dilation, which no block has")
-    (value,), timing = tracer.aligned([x])
+    (value,), timing = tracer.aligned([x], of_zeros=bias is None or not tracer.exact)
     value = tracer.begun(x) if x.timing.shift > 0 else value
     out = weight.shape[1] * groups
     block = CausalConvTranspose1d(
@@ -100,7 +106,7 @@ def transposed(call: Call) -> Signal:
 def _raised(timing: Timing, factor: int, ahead: int) -> Timing:
     """The timing at a higher rate, of which the first columns are trimmed."""
     shift = timing.shift * factor + ahead
-    return Timing(timing.rate * factor, shift, shift)
+    return Timing(timing.rate * factor, shift, max(0, shift))
 
 
 def _adopt_later(call: Call, block: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
@@ -229,7 +235,7 @@ def repeat(call: Call) -> Signal:
 def upsample(call: Call, x: Signal, taps: Tensor, ahead: int) -> Signal:
     """A transposed convolution of each channel with the same taps, the first columns trimmed."""
     tracer, n, factor = call.tracer, x.channels, int(call.result().shape[-1]) // int(x.shape[-1])
-    (value,), timing = tracer.aligned([x])
+    (value,), timing = tracer.aligned([x], of_zeros=True)
     block = CausalConvTranspose1d(n, n, len(taps), stride=factor, groups=n, bias=False)
     values = constant(taps.expand(n, 1, -1), tracer.owners[0])
     block.weight = nn.Parameter(values.clone(), requires_grad=False)
