@@ -167,6 +167,26 @@ def test_a_module_that_looks_along_time_is_refused(module: nn.Module) -> None:
         Chain(CausalConv1d(2, 2, 2), module)
 
 
+def test_a_batch_norm_trains_on_windows_and_streams_by_its_running_statistics() -> None:
+    chain = Chain(CausalConv1d(1, 2, 2), nn.BatchNorm1d(2), CausalConv1d(2, 1, 2))
+    chain(torch.randn(4, 1, 50)).sum().backward()
+    norm = chain.blocks[1]
+    learnt = norm.running_mean.clone()
+    assert bool(learnt.any())
+    with pytest.raises(ValueError, match=r"warm_state takes no BatchNorm1d in training mode.*eval"):
+        chain.warm_state(2)
+    assert torch.equal(norm.running_mean, learnt)
+    check_causal(chain)
+    assert len(chain.eval().warm_state(2)) == 3
+
+
+def test_a_batch_norm_without_running_statistics_is_refused() -> None:
+    Chain(CausalConv1d(2, 2, 2), nn.BatchNorm1d(2))
+    for module in (nn.BatchNorm1d(2, track_running_stats=False),):
+        with pytest.raises(TypeError, match="BatchNorm1d has no running statistics"):
+            Chain(CausalConv1d(2, 2, 2), nn.Sequential(nn.Tanh(), module))
+
+
 @pytest.mark.parametrize(
     "module", [nn.GLU(), nn.Softmax(2), nn.Sequential(nn.Tanh(), nn.LogSoftmax(-1))], ids=str
 )

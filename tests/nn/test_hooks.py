@@ -209,6 +209,18 @@ def test_check_causal_takes_blocks_with_hooks() -> None:
     check_causal(chain)
 
 
+def test_check_causal_takes_what_torch_compile_has_wrapped_and_compiles_nothing() -> None:
+    def refusing(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        raise AssertionError("compiled")
+
+    chain = small_chain()
+    chain.blocks[0] = torch.compile(chain.blocks[0], backend=refusing)
+    chain.blocks[2].compile(backend=refusing)
+    check_causal(torch.compile(chain, backend=refusing))
+    with pytest.raises(TypeError, match="takes a Causal block, not Linear"):
+        check_causal(torch.compile(nn.Linear(2, 2), backend=refusing))
+
+
 @pytest.fixture
 def _one_process() -> Iterator[None]:
     store = torch.distributed.HashStore()

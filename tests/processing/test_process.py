@@ -289,6 +289,36 @@ def test_nothing_is_warned_of_when_all_is_compiled() -> None:
         Processor(amplifier(), amplifier().init_state(1))
 
 
+def test_what_torch_compile_has_wrapped_is_compiled_as_the_module_itself() -> None:
+    chain = Chain(CausalConv1d(1, 4, 3), nn.Tanh(), CausalConv1d(4, 1, 1))
+    x = torch.randn(1, 1, 20)
+    expected = chain(x).detach()
+    chain.blocks[1] = torch.compile(chain.blocks[1], backend="eager")
+    chain.blocks[2].compile(backend="eager")
+    for module in (chain, torch.compile(chain, backend="eager")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            processor = Processor(module, module.init_state(1))
+        assert processor.compiled
+        torch.testing.assert_close(processor(x), expected)
+
+
+def test_a_hook_of_what_torch_compile_has_wrapped_is_run() -> None:
+    module = torch.compile(Chain(CausalConv1d(1, 4, 3), nn.Tanh()), backend="eager")
+    module.register_forward_hook(lambda _, args, out: (2 * out[0], out[1]))
+    with pytest.warns(UserWarning, match="with forward hooks is not compiled"):
+        processor = Processor(module, module.init_state(1))
+    x = torch.randn(1, 1, 20)
+    torch.testing.assert_close(processor(x), 2 * module._orig_mod(x).detach())
+
+
+def test_a_batch_norm_in_training_mode_is_refused() -> None:
+    chain = Chain(CausalConv1d(1, 2, 3), nn.BatchNorm1d(2))
+    with pytest.raises(ValueError, match="process takes no BatchNorm1d in training mode"):
+        next(wavenet.process(chain, torch.randn(1, 1, 64).split(32, dim=-1)))
+    assert int(chain.blocks[1].num_batches_tracked) == 0
+
+
 def test_what_process_cannot_run_is_said_in_one_line() -> None:
     block = CausalConv1d(1, 1, 3)
     with pytest.raises(TypeError, match="module is a Conv1d, which is no Causal block"):

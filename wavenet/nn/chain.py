@@ -35,6 +35,11 @@ class Chain(Causal):
     size 1); it has no state. A block that returns several tensors passes on the tuple, from which
     ``Select`` takes one. Conditioning goes to every block that has ``cond_channels``.
 
+    ``nn.BatchNorm1d`` is pointwise by its running statistics, in evaluation mode. In training mode
+    it takes the mean over the windows of a batch, later samples included, as in any other network:
+    train on whole windows, and call ``eval()`` before streaming. ``wavenet.nn.BatchNorm`` has the
+    same weights and is fixed in training, too.
+
     Modules may be replaced later (``chain.blocks[1] = torch.compile(chain.blocks[1])``): their
     attributes are read at every call.
 
@@ -106,7 +111,11 @@ class Chain(Causal):
         )
 
     def settle(self, x: Tensor, cond: Tensor | None = None) -> State:
-        """Settle module after module, each on the periodic output of the one before."""
+        """Settle module after module, each on the periodic output of the one before.
+
+        Raises:
+            ValueError: if a batch norm is in training mode, whose statistics silence would change.
+        """
         states: list[State] = []
         kept = x
         for block in self.blocks:
@@ -116,6 +125,7 @@ class Chain(Causal):
                 x = stream_child(block, x, states[-1], given)[0]
             else:
                 refuse_looking_along_time(block)
+                refuse_batch_statistics(block, "Chain: warm_state")
                 states.append(())
                 x = apply_beside(block, x, kept)
         return tuple(states)
@@ -256,6 +266,7 @@ _ALONG_THE_LAST_AXIS = (nn.Linear, nn.LayerNorm)
 """Modules that act on the last axis, which is time in ``[B, C, T]``, unless a parent transposes."""
 _ALONG_ITS_DIM = nn.GLU | nn.Softmax | nn.LogSoftmax | nn.Softmin
 """Modules that act on the axis of their attribute ``dim``, which must be the channels."""
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 _POINTWISE: set[type[nn.Module]] = set()
@@ -283,6 +294,11 @@ def refuse_looking_along_time(module: nn.Module) -> None:
             "dim=1, the channels of [B, C, T]"
         )
     for part in module.modules():
+        if isinstance(part, _BATCH_NORM) and part.running_mean is None:
+            raise TypeError(
+                f"Chain: {type(part).__name__} has no running statistics and normalizes over time, "
+                "later samples included; set track_running_stats=True"
+            )
         if isinstance(part, Causal):
             raise TypeError(
                 f"Chain: {type(part).__name__} would lose its state inside "
@@ -300,5 +316,21 @@ def refuse_looking_along_time(module: nn.Module) -> None:
                 f"Chain: {type(part).__name__} is not pointwise in time and has no state here; use "
                 "CausalConv1d, or write a Causal block around it"
             )
-    if not module._modules and not isinstance(module, nn.modules.conv._ConvNd | _ALONG_ITS_DIM):
+    of_its_kind = nn.modules.conv._ConvNd | _ALONG_ITS_DIM | _BATCH_NORM
+    if not module._modules and not isinstance(module, of_its_kind):
         _POINTWISE.add(kind)
+
+
+def refuse_batch_statistics(module: nn.Module, what: str) -> None:
+    """Raise ValueError for a batch norm in training mode.
+
+    Args:
+        module: which may contain some.
+        what: needs evaluation mode, for the message.
+    """
+    for part in module.modules():
+        if isinstance(part, _BATCH_NORM) and part.training:
+            raise ValueError(
+                f"{what} takes no {type(part).__name__} in training mode, which normalizes by the "
+                "mean over what it is given; call eval() before, or use wavenet.nn.BatchNorm"
+            )

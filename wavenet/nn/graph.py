@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from wavenet.nn.exact import class_of, difference
 from wavenet.nn.graph_activations import SNAKE, activation_of
-from wavenet.nn.hooks import has_hooks
+from wavenet.nn.hooks import may_differ, without_compiler
 
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
@@ -152,8 +152,9 @@ class Graph:
         Raises:
             NotCompilable: for a module that defines no lowering and is no known activation.
         """
+        module = without_compiler(module)
         kind = class_of(module)
-        if has_hooks(module):
+        if may_differ(module):
             raise NotCompilable(f"a {kind.__name__} with forward hooks")
         if defines_lowering(kind):
             lower = cast("Callable[..., tuple[Buffer, ...]]", module.lower)
@@ -170,7 +171,7 @@ class Graph:
     def check(self, module: nn.Module) -> None:
         """Raise NotCompilable for a block whose class does not define its own lowering."""
         kind = class_of(module)
-        if has_hooks(module) or not defines_lowering(kind):
+        if may_differ(module) or not defines_lowering(kind):
             raise NotCompilable(kind.__name__)
 
     def check_projection(self, conv: nn.Module) -> None:
@@ -207,7 +208,7 @@ class Graph:
         if class_of(module) in (nn.Identity, nn.Dropout):
             return x
         found = activation_of(module)
-        if found is None or has_hooks(module):
+        if found is None or may_differ(module):
             raise NotCompilable(type(module).__name__)
         kind, settings = found
         if kind == SNAKE and len(settings) == 1:  # one frequency for all channels

@@ -28,15 +28,29 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+def without_compiler(module: nn.Module) -> nn.Module:
+    """Return the module inside torch.compile's wrapper, which computes the same; else itself."""
+    if "_orig_mod" not in module._modules or _is_watched(module):
+        return module
+    return without_compiler(cast(nn.Module, module._modules["_orig_mod"]))
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Return true if a call of this module runs more than the ``forward`` of its class."""
+    return may_differ(module) or module._compiled_call_impl is not None
+
+
+def may_differ(module: nn.Module) -> bool:
+    """Return true if a call may compute something else than the ``forward`` of the class."""
+    return _is_watched(module) or "forward" in module.__dict__
+
+
+def _is_watched(module: nn.Module) -> bool:
     return bool(
         module._forward_pre_hooks
         or module._forward_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or module._compiled_call_impl is not None
-        or "forward" in module.__dict__
         or torch_module._has_any_global_hook()
     )
 

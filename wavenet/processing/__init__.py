@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from wavenet.nn import Causal, State, flatten_state
-from wavenet.nn.causal import require_causal
+from wavenet.nn.causal import require_causal, stream_child
+from wavenet.nn.chain import refuse_batch_statistics
 from wavenet.nn.graph import Graph, NotCompilable
 
 CAPACITY = 128
@@ -43,7 +44,8 @@ def process(
 
     Raises:
         TypeError: if module is no causal block, or a chunk no tensor.
-        ValueError: for a chunk of a wrong shape, as ``stream`` does, or if cond ends before chunks.
+        ValueError: for a chunk of a wrong shape, as ``stream`` does, if cond ends before chunks, or
+            for a batch norm in training mode.
     """
     conditionings = iter(cond) if cond is not None else None
     processor: Processor | None = None
@@ -78,11 +80,12 @@ class Processor:
 
     Raises:
         TypeError: if module is no causal block.
-        ValueError: if the state is not one of this module.
+        ValueError: if the state is not one of this module, or a batch norm is in training mode.
     """
 
     def __init__(self, module: Causal, state: State) -> None:
         self.module = require_causal(module, "module")
+        refuse_batch_statistics(self.module, "process")
         _check_state(module, state)
         self._runner = _compiled(module, state) or _Streamed(module, state)
         self.compiled = not isinstance(self._runner, _Streamed)
@@ -131,13 +134,13 @@ class _Runner(Protocol):
 
 
 class _Streamed:
-    """Runner that calls ``stream`` of the module."""
+    """Runner that calls ``stream`` of the module, or what wraps it."""
 
     def __init__(self, module: Causal, state: State) -> None:
         self._module, self._state = module, state
 
     def run(self, x: Tensor, cond: Tensor | None) -> Any:
-        y, self._state = self._module.stream(x, self._state, cond)
+        y, self._state = stream_child(self._module, x, self._state, cond)
         return y
 
     def state(self) -> State:

@@ -19,15 +19,18 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.gradients import through_states
+from wavenet.nn.hooks import unwrapped
 from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
 from wavenet.testing.past import check_past, check_unbounded
 from wavenet.testing.probe import (
@@ -55,7 +58,9 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
     """Raise unless the block keeps the contract, listed at the top of this module.
 
     The block itself is not changed: the check works on a float64 copy in evaluation mode whose
-    parameters are drawn anew, so that weights initialised to zero hide nothing.
+    parameters are drawn anew, so that weights initialised to zero hide nothing. What acts
+    otherwise in training mode, as dropout and ``nn.BatchNorm1d``, is not checked there. Of a block
+    that ``torch.compile`` has wrapped the block itself is checked; compiled parts run as they are.
 
     >>> net = wavenet.Chain(wavenet.CausalConv1d(1, 8, 3, dilation=2), nn.ReLU())
     >>> check_causal(net)
@@ -69,13 +74,21 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
         ContractError: if a part of the contract is broken; the message names it.
         TypeError: if the module is no ``Causal``.
     """
+    module = cast(Causal, unwrapped(module)) if isinstance(module, nn.Module) else module
     if not isinstance(module, Causal):
         raise TypeError(
             f"check_causal takes a Causal block, not {type(module).__name__}; derive it from "
             "wavenet.nn.Causal and define past, init_state and stream"
         )
-    with through_states():
+    with through_states(), _uncompiled():
         _check(module, seed, torch.device(device))
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Within, compiled parts run as they are: compiling them for each length takes long."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and torch need not import it
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 def _check(module: Causal, seed: int, device: torch.device) -> None:
