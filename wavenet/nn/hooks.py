@@ -8,6 +8,8 @@ skips them.
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -33,6 +35,14 @@ def without_compiler(module: nn.Module) -> nn.Module:
     if "_orig_mod" not in module._modules or _is_watched(module):
         return module
     return without_compiler(cast(nn.Module, module._modules["_orig_mod"]))
+
+
+def uncompiled() -> AbstractContextManager[object]:
+    """Within, compiled parts run as they are: compiling them for each length takes long."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and torch need not import it
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def has_hooks(module: nn.Module) -> bool:

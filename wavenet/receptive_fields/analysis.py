@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from wavenet.nn.causal import Causal, check_positive, is_causal
-from wavenet.nn.hooks import unwrapped
+from wavenet.nn.causal import Causal, check_positive
+from wavenet.nn.hooks import uncompiled, unwrapped
 from wavenet.receptive_fields.arithmetic import effective_kernel
 from wavenet.receptive_fields.causal import StackSettings, of_block, of_dilations, of_settings
 from wavenet.receptive_fields.field import (
@@ -82,8 +82,8 @@ def receptive_field(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}")
-    if isinstance(thing, nn.Module) and is_causal(thing):
-        thing = unwrapped(thing)  # torch.compile and such wrap a block that declares its reach
+    if isinstance(thing, nn.Module):
+        thing = unwrapped(thing)  # torch.compile and such change no dependency
     rate = _sample_rate(thing, sample_rate)
     if isinstance(thing, nn.Module):
         shapes = _shapes(thing, input_shape)
@@ -92,7 +92,8 @@ def receptive_field(
             if verify:
                 verify_block(thing, shapes)
             return field
-        return _of_module(thing, rate, shapes, method, verify)
+        with uncompiled():
+            return _of_module(thing, rate, shapes, method, verify)
     if isinstance(thing, Sequence) and not isinstance(thing, str):
         return of_dilations(thing, kernel_size, rate)
     if all(hasattr(thing, name) for name in ("dilations", "kernel_size", "sample_rate")):

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from wavenet.receptive_fields.linear_network import LinearTracker
 from wavenet.receptive_fields.memory import Tally, limit_bytes, shortage
-from wavenet.receptive_fields.module_tracker import describe_error, named_outputs, private_copy
+from wavenet.receptive_fields.module_tracker import (
+    describe_error,
+    named_outputs,
+    precision,
+    private_copy,
+)
 
 _BACKWARD_FACTOR = 4
 """Upper bound of the factor by which the backward pass increases the bytes of a run."""
@@ -125,7 +130,7 @@ def _run(
     keep: Collection[str],
 ) -> Run:
     copied = private_copy(module).cpu()
-    dtype = _precision(copied)
+    dtype = precision(copied)
     linear = LinearTracker(copied, shape[-1], device, keep)
     if device.type == "meta":
         leaf = torch.empty(tuple(shape), dtype=dtype, device=device)
@@ -141,16 +146,3 @@ def _run(
     if not outputs:
         raise CannotMeasure("no output has a gradient with respect to the input")
     return Run(leaf, outputs, linear.kept, linear.extent, linear.coarsest, linear.picks)
-
-
-def _precision(module: nn.Module) -> torch.dtype:
-    """float32, unless all of the module is float64; another precision is brought to float32.
-
-    Sums of positive numbers are zero where all of them are, in float32 as well. Where more digits
-    are needed, float64 is taken for one function (``LinearTracker._in_double``).
-    """
-    found = {p.dtype for p in module.parameters() if p.is_floating_point()}
-    dtype = torch.float64 if found == {torch.float64} else torch.float32
-    if found - {dtype}:
-        module.to(dtype)
-    return dtype

@@ -32,6 +32,7 @@ from wavenet.receptive_fields.module_tracker import (
     CONSTANTS,
     TO_VALUES,
     ModuleTracker,
+    constant_like,
     convert,
     function_name,
     is_in_place,
@@ -133,6 +134,9 @@ class LinearTracker(ModuleTracker):
         if not any(tensor.requires_grad for tensor in given):
             result = function(*args, **kwargs)
             return _marked(result) if any(of_signal(tensor) for tensor in given) else result
+        constant = constant_like(name, args, of_signal)
+        if constant is not None:
+            return constant
         call = Call(name, args, kwargs, self._positive)
         result = self._replaced(function, call)
         self.picks |= name in _PICKING and not isinstance(self.running, Causal)
@@ -175,7 +179,7 @@ class LinearTracker(ModuleTracker):
         result = function(*args, **kwargs)
         if torch.float64 in narrow or torch.complex128 in narrow:
             return result
-        return convert(result, lambda t: t.float() if t.dtype == torch.float64 else t)
+        return convert(result, _as_single)
 
     def _positive(self, weight: Tensor) -> Tensor:
         """A constant of this shape, drawn from [0.5, 1), over the inputs that one output sums."""
@@ -234,7 +238,12 @@ def _combined(name: str, arguments: Any) -> Tensor:
 def _as_double(tensor: Tensor) -> Tensor:
     if tensor.is_floating_point() and tensor.dtype != torch.float64:
         return tensor.double()
-    return tensor
+    return tensor.to(torch.complex128) if tensor.is_complex() else tensor
+
+
+def _as_single(tensor: Tensor) -> Tensor:
+    single = {torch.float64: torch.float32, torch.complex128: torch.complex64}.get(tensor.dtype)
+    return tensor if single is None else tensor.to(single)
 
 
 def _has_step(index: Any) -> bool:

@@ -316,7 +316,8 @@ def _stft(call: Call) -> Tensor:
     args, kwargs = convert(
         (call.args, call.kwargs), lambda t: t if t.requires_grad else t.double() + 1
     )
-    return torch.stft(*args, **kwargs)
+    spectrum = torch.stft(*args, **kwargs)
+    return spectrum.to(torch.promote_types(call.x.dtype, torch.complex64))
 
 
 @counterpart("glu")

@@ -9,9 +9,10 @@ on a shape. The tracer and the measurement by gradient share it, so both name la
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
@@ -40,6 +41,15 @@ CONSTANTS = words(
     new_ones new_empty new_full new_tensor bernoulli"""
 )
 """Functions that take only the shape of a signal."""
+
+LIKE_ANOTHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "to": lambda x, other: x.to(other.dtype),
+    "type_as": lambda x, other: x.to(other.dtype),
+    "expand_as": lambda x, other: x.expand(other.shape),
+    "view_as": lambda x, other: x.view(other.shape),
+    "reshape_as": lambda x, other: x.reshape(other.shape),
+}
+"""Functions that take only the type or the shape of their second argument."""
 
 TO_VALUES = words("__bool__ __complex__ __float__ __index__ __int__ item tolist")
 """Functions that make Python's numbers of a tensor."""
@@ -160,6 +170,19 @@ def private_copy(module: nn.Module) -> nn.Module:
     return copied.eval()
 
 
+def precision(module: nn.Module) -> torch.dtype:
+    """float32, unless all of a copy is float64; another precision is brought to float32.
+
+    Sums of positive numbers are zero where all of them are, in float32 as well. Where more digits
+    are needed, float64 is taken for one function (``LinearTracker._in_double``).
+    """
+    found = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    dtype = torch.float64 if found == {torch.float64} else torch.float32
+    if found - {dtype}:
+        module.to(dtype)
+    return dtype
+
+
 def _tensors_of(module: nn.Module) -> Iterator[Tensor]:
     """Parameters, buffers and tensors that are plain attributes (old weight normalisation)."""
     yield from module.parameters()
@@ -203,6 +226,19 @@ def named_outputs(output: Any) -> list[tuple[str, Tensor]]:
 def spatial_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     """``[B, C, T]`` has time at 2, ``[B, C, H, W]`` an image at 2 and 3, ``[B, T]`` time at 1."""
     return tuple(range(2, len(shape))) if len(shape) > 2 else (len(shape) - 1,)
+
+
+def constant_like(name: str, args: Sequence[Any], of_signal: Callable[[Tensor], bool]) -> Any:
+    """A constant in the type or the shape of a signal; None for other calls.
+
+    Args:
+        name: of the function.
+        args: that it is given.
+        of_signal: whether a tensor depends on the input.
+    """
+    if name not in LIKE_ANOTHER or len(args) < 2 or not isinstance(args[1], Tensor):
+        return None
+    return None if of_signal(args[0]) else LIKE_ANOTHER[name](args[0], args[1])
 
 
 def convert(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

@@ -21,11 +21,13 @@ from wavenet.receptive_fields.module_tracker import (
     CONSTANTS,
     TO_VALUES,
     ModuleTracker,
+    constant_like,
     convert,
     describe_error,
     function_name,
     is_in_place,
     named_outputs,
+    precision,
     private_copy,
     spatial_axes,
     tensors_in,
@@ -85,9 +87,10 @@ def trace(module: nn.Module, shape: Sequence[int], others: Sequence[Sequence[int
         CannotTrace: if the formulas do not cover an operation of the module; the message names it.
     """
     copied = private_copy(module)
+    dtype = precision(copied)
     tracer = Tracer(copied)
-    x = torch.empty(tuple(shape), device="meta").requires_grad_()
-    further = [torch.ones(tuple(other)) for other in others]
+    x = torch.empty(tuple(shape), device="meta", dtype=dtype).requires_grad_()
+    further = [torch.ones(tuple(other), dtype=dtype) for other in others]
     start = x * 1  # a leaf that requires a gradient may not be changed in place
     axes = spatial_axes(tuple(shape))
     tracer.set_field(start, TensorField(tuple(Reach.identity(axis) for axis in axes)))
@@ -155,6 +158,9 @@ class Tracer(ModuleTracker):
         name = function_name(function)
         if name == "setitem" and any(self.field_of(tensor) is not None for tensor in given):
             raise CannotTrace(f"{self.place(name)}: writes the signal into a tensor")
+        constant = constant_like(name, args, lambda tensor: self.field_of(tensor) is not None)
+        if constant is not None:
+            return constant
         result = self._run(function, name, args, kwargs)
         results = tensors_in(result)
         if not results or name in CONSTANTS:

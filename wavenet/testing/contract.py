@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -30,7 +28,7 @@ from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal
 from wavenet.nn.gradients import through_states
-from wavenet.nn.hooks import unwrapped
+from wavenet.nn.hooks import uncompiled, unwrapped
 from wavenet.nn.state import State, clone_state, flatten_state, map_state, select_rows
 from wavenet.testing.past import check_past, check_unbounded
 from wavenet.testing.probe import (
@@ -80,15 +78,8 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
             f"check_causal takes a Causal block, not {type(module).__name__}; derive it from "
             "wavenet.nn.Causal and define past, init_state and stream"
         )
-    with through_states(), _uncompiled():
+    with through_states(), uncompiled():
         _check(module, seed, torch.device(device))
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    """Within, compiled parts run as they are: compiling them for each length takes long."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and torch need not import it
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
 
 
 def _check(module: Causal, seed: int, device: torch.device) -> None:
