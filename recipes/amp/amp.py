@@ -26,6 +26,7 @@ from training import SETTINGS, answer, train
 
 import wavenet
 from wavenet.audio import write_audio
+from wavenet.cli.options import integer, number
 from wavenet.nam import PRESETS, NamWaveNet, preset, write_nam, write_nam_container
 
 TEST_PART = 0.2  # of the pair, at its end, for the test
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--dry", type=Path, help="what went in")
     parser.add_argument("--wet", type=Path, help="what came out, recorded at the same time")
     parser.add_argument(
-        "--delay", type=int, help="samples that wet.wav is late (default: measured)"
+        "--delay", type=integer, help="samples that wet.wav is late (default: measured)"
     )
     parser.add_argument(
         "--channel", help=f"of recordings of more than one: its number from 1, or {MEAN}"
@@ -94,9 +95,9 @@ def main() -> None:
         help="loss, optimiser and schedule: for runs of minutes, or Neural Amp Modeler's own",
     )
     parser.add_argument("--size", choices=[*PRESETS, "packed"], default="nano")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the simulated pair")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=integer, default=600)
+    parser.add_argument("--seconds", type=number, default=60.0, help="of the simulated pair")
+    parser.add_argument("--seed", type=integer, default=0)
     options = parser.parse_args()
     if options.steps < 1:
         raise SystemExit(f"--steps {options.steps} must be at least 1")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import wavenet
 from wavenet import CausalConv1d, Chain, DilatedStack, Select
 from wavenet.audio import read_audio
+from wavenet.cli.options import integer
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE_RATE = 8000
@@ -194,8 +195,8 @@ def main() -> None:
     """Train, measure on files that were not trained on, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("inpaint-out"))
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=integer, default=500)
+    parser.add_argument("--seed", type=integer, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)

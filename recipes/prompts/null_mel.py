@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 import wavenet
+from wavenet.cli.options import integer
 from wavenet.data import WindowPlan, Windows, find_corpus, read_cached
 from wavenet.data.windows import collate
 from wavenet.storage.checkpoint import read_config
@@ -31,8 +32,8 @@ def main() -> None:
     parser.add_argument("model", help="what training exported")
     parser.add_argument("corpus", help="the one it was trained on")
     parser.add_argument("out", type=Path, help="folder for the model")
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--steps", type=integer, default=80)
+    parser.add_argument("--batch-size", type=integer, default=4)
     options = parser.parse_args()
     model = wavenet.load(options.model)
     corpus = read_cached(find_corpus(options.corpus), model.sample_rate)

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import wavenet
+from wavenet.cli.options import integer
 from wavenet.storage.checkpoint import CheckpointError
 from wavenet.storage.files import WriteError
 
@@ -33,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="a model of one sample a step")
     parser.add_argument("out", type=Path, help="folder for the new model")
-    parser.add_argument("--seed", type=int, default=1, help="of what is drawn")
+    parser.add_argument("--seed", type=integer, default=1, help="of what is drawn")
     options = parser.parse_args()
     try:
         begun_from = wavenet.load(options.model)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 import wavenet
 from wavenet import CausalConv1d, Chain, DilatedStack, Select
 from wavenet.audio import read_audio
+from wavenet.cli.options import integer
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE_RATE = 8000
@@ -192,8 +193,8 @@ def main() -> None:
     """Train, measure on files that were not trained on, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("segment-out"))
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=integer, default=400)
+    parser.add_argument("--seed", type=integer, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)

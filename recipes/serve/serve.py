@@ -12,6 +12,7 @@ error, and the others are served.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from torch import Tensor
 
 import wavenet
 from wavenet.audio import read_audio, write_audio
+from wavenet.cli.options import integer, number
 from wavenet.data import find_audio
 from wavenet.generation import Utterance, generate_queue
 from wavenet.storage.paths import is_inside, require_other_file
@@ -51,11 +53,11 @@ class Clock:
 
 def arriving(requests: list[Request], clock: Clock) -> Iterator[Utterance | None]:
     """Each request once it has arrived, and None while there is none."""
-    for number, request in enumerate(requests):
+    for i, request in enumerate(requests):
         while clock() < request.arrives_s:
             time.sleep(_PATIENCE_S)
             yield None
-        yield Utterance(mel=request.mel, seed=number)
+        yield Utterance(mel=request.mel, seed=i)
 
 
 def read_requests(
@@ -95,6 +97,12 @@ def serve(options: argparse.Namespace) -> int:
     Returns:
         How many requests were not answered.
     """
+    if options.requests < 1:
+        raise ValueError(f"--requests={options.requests} must be at least 1")
+    if not 0 <= options.every < math.inf:
+        raise ValueError(
+            f"--every={options.every:g} must be a number of seconds, 0 for all at once"
+        )
     model = wavenet.load(options.model, device=options.device)
     requests, n_refused = read_requests(
         options.source, options.out, model, options.every, options.requests
@@ -109,8 +117,8 @@ def serve(options: argparse.Namespace) -> int:
         weights=options.weights,
         refine=options.refine,
     )
-    for number, samples in speaking:
-        request, now = requests[number], clock()
+    for i, samples in speaking:
+        request, now = requests[i], clock()
         seconds = len(samples) / model.sample_rate
         try:
             write_audio(options.out / request.place, samples, model.sample_rate)
@@ -131,13 +139,13 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True, help="folder of audio")
     parser.add_argument("--out", type=Path, default=Path("served"), help="folder for the wavs")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--rows", type=int, default=4, help="that speak at once")
-    parser.add_argument("--requests", type=int, default=8, help="how many files")
-    parser.add_argument("--every", type=float, default=0.5, help="seconds between arrivals")
-    parser.add_argument("--chunk-samples", type=int, default=1024, help="between two looks")
+    parser.add_argument("--rows", type=integer, default=4, help="that speak at once")
+    parser.add_argument("--requests", type=integer, default=8, help="how many files")
+    parser.add_argument("--every", type=number, default=0.5, help="seconds between arrivals")
+    parser.add_argument("--chunk-samples", type=integer, default=1024, help="between two looks")
     parser.add_argument("--engine", default="auto", help="as for wavenet generate")
     parser.add_argument("--weights", default="float32", help="float32, float16 or bfloat16")
-    parser.add_argument("--refine", type=int, help="passes (default: the model's own)")
+    parser.add_argument("--refine", type=integer, help="passes (default: the model's own)")
     try:
         n_refused = serve(parser.parse_args())
     except (ValueError, OSError) as error:

@@ -48,7 +48,9 @@ NUMBERS = ("", " 3", "three", "0x10", "1_0", "٣", "1e", "1,5")
 
 OPTIONS_OF_INTEGERS = (
     "generate a.wav --seed",
+    "generate a.wav --refine",
     "vocode in.wav a.wav --seed",
+    "vocode in.wav a.wav --refine",
     "vocode tones out --batch-size",
     "process in.wav a.wav --model amp.nam --chunk",
     "evaluate mels tones --out out --utterances",
@@ -70,7 +72,9 @@ OPTIONS_OF_INTEGERS = (
     "shard tones out --shard-mib",
 )
 MAY_BE_ZERO = [
-    each for each in OPTIONS_OF_INTEGERS if each.endswith(("--seed", "--page-utterances"))
+    each
+    for each in OPTIONS_OF_INTEGERS
+    if each.endswith(("--seed", "--page-utterances", "--refine"))
 ]
 OPTIONS_OF_NUMBERS = (
     "generate a.wav --seconds",
@@ -82,6 +86,7 @@ OPTIONS_OF_NUMBERS = (
     "receptive-field --sample-rate 16000 --target-ms",
     "bench sample --seconds",
     "bench train --window-s",
+    "doctor --out out --device cpu --minutes",
     "shard tones out --trim-silence",
 )
 

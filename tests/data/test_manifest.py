@@ -119,6 +119,7 @@ def test_parts_far_into_a_long_file_differ_by_the_millisecond(tmp_path: Path) ->
         ),
         (["path,speeker", "a.wav,b"], "line 1: 'speeker' is unknown; did you mean 'speaker'?"),
         (["path,start", "a.wav,soon"], "line 2: start='soon' must be a time in seconds"),
+        (["path,start", "a.wav,1_0"], "line 2: start='1_0' must be a time in seconds"),
         (["path,start", "a.wav,-1"], "line 2: start='-1' must be a time in seconds"),
         (["path,end", "a.wav,nan"], "line 2: end='nan' must be a time in seconds"),
         (["path,start,end", "a.wav,2,1"], "line 2: end=1 must be after start=2, in seconds"),

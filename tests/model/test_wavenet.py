@@ -474,6 +474,12 @@ def test_settings_that_make_no_model_are_named(values: dict[str, Any], message: 
         ("speakers", {"speaker": 1}, "speaker is 1, expected a tensor of indices [B]"),
         ("speakers", {"speaker": torch.tensor(1)}, "expected a tensor of indices [B]"),
         ("speakers", {"speaker": torch.ones(2)}, "expected a tensor of indices [B]"),
+        ("speakers", {"speaker": torch.tensor([True])}, "expected a tensor of indices [B], int64"),
+        (
+            "speakers",
+            {"speaker": torch.zeros(1, dtype=torch.uint8)},
+            "expected a tensor of indices",
+        ),
         ("speakers", {"speaker": torch.tensor([0, 1, 2])}, "expected (2, 32, 1)"),
         ("features", {}, "mel is None, but this model takes mel [B, 3, F]"),
         ("features", {"mel": torch.zeros(3, 6)}, "mel has shape (3, 6), expected [B, 3, F]"),

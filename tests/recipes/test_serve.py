@@ -91,3 +91,26 @@ def test_a_bad_request_ends_no_other_and_equal_names_keep_apart(
         "a/x.wav",
         "b/x.wav",
     ]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--requests=-1", "--requests=-1 must be at least 1"),
+        ("--every=nan", "--every=nan must be a number of seconds"),
+        ("--every=-1", "--every=-1 must be a number of seconds"),
+        ("--rows=1_0", "invalid int value: '1_0'"),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    serve: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    message: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["serve.py", "--model", "m", "--from", "in", option])
+    with pytest.raises(SystemExit) as ended:
+        serve.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]

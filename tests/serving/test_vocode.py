@@ -109,6 +109,8 @@ def test_pitch_formants_and_speed_change_the_mel_that_is_synthesized(
         ("seed=-1", None, (400, "seed='-1' must be an integer from 0")),
         ("volume=1", None, (400, "'volume' is unknown; known are seed")),
         ("pitch=3", None, (400, "pitch=3.0 must be from 0.5 to 2")),
+        ("seed=1_0", None, (400, "seed='1_0' must be an integer from 0")),
+        ("temperature=0_1", None, (400, "temperature='0_1' must be a number")),
         ("speed=nan", None, (400, "speed='nan' must be a number")),
         ("speaker=eve", None, (400, "speaker='eve' is unknown; give one of ann, bob")),
         ("temperature=0", None, (400, "temperature must be above 0")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from wavenet.nn import (
     LinearPrediction,
     TemporalBlock,
 )
-from wavenet.values.integers import as_integer, is_integer
+from wavenet.values.integers import as_integer, is_integer, is_number
 
 MODEL = wavenet.WaveNet(
     wavenet.WaveNetConfig(
@@ -32,12 +33,30 @@ def test_integers_of_every_library_are_integers_and_bools_are_none() -> None:
     for value in (3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)):
         assert is_integer(value)
         assert type(as_integer("size", value)) is int
-    for value in (True, np.bool_(True), 3.0, np.float32(3), "3", None, [3], np.array([3, 4])):
+    for value in (
+        True,
+        np.bool_(True),
+        torch.tensor(True),
+        3.0,
+        np.float32(3),
+        "3",
+        None,
+        [3],
+        np.array([3, 4]),
+    ):
         assert not is_integer(value)
         with pytest.raises(ValueError, match="size=.* must be an integer of at least 1"):
             as_integer("size", value)
     with pytest.raises(ValueError, match=r"size=np.int64\(0\) must be an integer of at least 1"):
         as_integer("size", np.int64(0))
+
+
+def test_numbers_of_every_library_are_numbers_and_bools_and_text_are_none() -> None:
+    for value in (3, 0.5, np.float32(3), np.array(3.0), torch.tensor(0.5), math.nan, 10**400):
+        assert is_number(value)
+    bools = (True, np.bool_(True), np.array(True), torch.tensor(True))
+    for value in (*bools, "3", b"3", None, [3], np.zeros(2), torch.zeros(2), torch.tensor(1j), 1j):
+        assert not is_number(value)
 
 
 BLOCKS: dict[str, Callable[[Callable[[int], Any]], torch.nn.Module]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wavenet.cli.options import device
+from wavenet.cli.options import device, number
 from wavenet.cli.standard_streams import print_message, print_result
 
 WHEELS = """\
@@ -38,7 +38,7 @@ def add_arguments(doctor: argparse.ArgumentParser) -> None:
     )
     doctor.add_argument(
         "--minutes",
-        type=float,
+        type=number,
         default=8.0,
         help="spend about this many minutes on all parts together (default: 8)",
     )

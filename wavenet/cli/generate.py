@@ -98,7 +98,7 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--refine",
-        type=int,
+        type=integer,
         metavar="N",
         help="refine towards the mel with this many passes (default: the model's own; 0: none)",
     )

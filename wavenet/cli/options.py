@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from wavenet.storage.pretrained import DEFAULT_VOICE
+from wavenet.values.numerals import integer_of, is_integer_text, number_of
 from wavenet.values.text import short
 
 if TYPE_CHECKING:
@@ -36,12 +37,6 @@ LARGEST_BATCH = 65_536
 LARGEST_INTEGER = 2**63 - 1
 """Largest integer of torch and numpy, which count in 64 bits."""
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(
-    r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE
-)
-"""Characters of a wrong value that are repeated."""
-
 
 def integer(text: str) -> int:
     """Return the integer of an option's value, in ASCII digits.
@@ -49,11 +44,12 @@ def integer(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: for anything else, and for more than 64 bits hold.
     """
-    if not _INTEGER.fullmatch(text):
+    if not is_integer_text(text):
         raise argparse.ArgumentTypeError(f"invalid int value: {short(text)}")
-    if len(text) > 4000 or abs(int(text)) > LARGEST_INTEGER:  # Python converts no more digits
+    found = integer_of(text, LARGEST_INTEGER)
+    if found is None:
         raise argparse.ArgumentTypeError(f"{short(text)} is larger than 64 bits can hold")
-    return int(text)
+    return found
 
 
 def number(text: str) -> float:
@@ -62,9 +58,10 @@ def number(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: for anything else.
     """
-    if not _NUMBER.fullmatch(text):
+    found = number_of(text)
+    if found is None:
         raise argparse.ArgumentTypeError(f"invalid float value: {short(text)}")
-    return float(text)
+    return found
 
 
 def integer_up_to(most: int) -> Callable[[str], int]:

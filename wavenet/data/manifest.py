@@ -18,7 +18,6 @@ import csv
 import difflib
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.data.recordings import CorpusError, Listing, Recording
+from wavenet.values.numerals import number_of
 from wavenet.values.text import short
 
 MANIFEST_SUFFIXES = (".csv", ".jsonl")
@@ -184,11 +184,8 @@ def require_text(where: str, key: str, text: str | int | None) -> None:
 def _seconds(where: str, key: str, value: Any) -> float | None:
     if value is None or value == "":
         return None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if isinstance(value, bool) or not 0 <= seconds <= LATEST_S:
+    seconds = number_of(str(value).strip())
+    if seconds is None or not 0 <= seconds <= LATEST_S:
         raise CorpusError(
             f"{where}: {key}={short(value)} must be a time in seconds, at most {LATEST_S:g}, or "
             "be left out"

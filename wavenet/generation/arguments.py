@@ -18,7 +18,7 @@ from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import require_known
 from wavenet.nn import flatten_state
-from wavenet.values.integers import as_integer
+from wavenet.values.integers import as_integer, is_number
 
 
 class GenerateArguments(TypedDict, total=False):
@@ -110,8 +110,8 @@ def row_lengths(
     if duration_s is not None and n_samples is not None:
         raise ValueError(f"duration_s={duration_s} and n_samples={n_samples}: give only one")
     if duration_s is not None:
-        if not 0 < duration_s < math.inf:
-            raise ValueError(f"duration_s={duration_s} must be a positive number of seconds")
+        if not is_number(duration_s) or not 0 < duration_s < math.inf:
+            raise ValueError(f"duration_s={duration_s!r} must be a positive number of seconds")
         if duration_s * model.sample_rate >= 2**63:
             raise ValueError(f"duration_s={duration_s} is more samples than 64 bits can count")
         n_samples = [max(1, round(duration_s * model.sample_rate))]

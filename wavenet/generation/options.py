@@ -17,6 +17,8 @@ from wavenet.generation.engines.stream import StreamEngine
 from wavenet.generation.refining import make_refinement, passes_of
 from wavenet.model import WaveNet
 from wavenet.nn import MelRefinement
+from wavenet.values.integers import is_number
+from wavenet.values.text import short
 
 ENGINES = ("auto", "stream", "eager", "cpu", "gpu", "gpu-fused")
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -63,6 +65,7 @@ class SamplingOptions:
             ValueError: if an option is unknown or does not fit the model.
         """
         self.require_weights()
+        self._require_numbers()
         own = model.config.temperature
         temperature = own if self.temperature is None else self.temperature
         _check_draw(model, temperature, self.top_p)
@@ -77,6 +80,13 @@ class SamplingOptions:
             weights=WEIGHTS[self.weights],
             refinement=make_refinement(model, passes_of(model, self.refine, from_mel=from_mel)),
         )
+
+    def _require_numbers(self) -> None:
+        """Raise ValueError for a quantity that is no number, such as text or a bool."""
+        for name in ("temperature", "top_p", "noise_shaping"):
+            value = getattr(self, name)
+            if value is not None and not is_number(value):
+                raise ValueError(f"{name}={short(value)} must be a number, such as 0.9")
 
     def require_weights(self) -> None:
         """Raise ValueError unless there are such weights."""

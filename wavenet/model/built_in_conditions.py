@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,6 +16,7 @@ from wavenet.nn import (
     TransposedUpsamplingEncoder,
     UpsamplingEncoder,
 )
+from wavenet.values.integers import is_integer
 
 if TYPE_CHECKING:
     from wavenet.features.mel_config import MelConfig
@@ -166,8 +166,9 @@ class Speaker(Condition):
 
     def check_value(self, value: Tensor) -> None:
         """Raise ValueError unless these are indices."""
-        if not isinstance(value, Tensor) or value.ndim != 1 or value.is_floating_point():
-            raise ValueError(f"speaker is {value}, expected a tensor of indices [B]")
+        is_index = isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32)
+        if not is_index or value.ndim != 1:
+            raise ValueError(f"speaker is {value}, expected a tensor of indices [B], int64")
 
     def rows(self, value: int | str | Sequence[int | str] | Tensor) -> list[Tensor]:
         """Return an index ``[1]`` for each index or name."""
@@ -175,9 +176,9 @@ class Speaker(Condition):
             raise ValueError(f"speaker={value!r}, but this model takes no speaker; leave it out")
         names, n = self.config.speaker_names, self.config.speakers
         given: Any = value.tolist() if isinstance(value, Tensor) else value
-        if isinstance(given, str) or not isinstance(given, Sequence):
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence):
             given = [given]
-        if not given or not all(isinstance(one, Integral | str) for one in given):
+        if not given or not all(isinstance(one, str) or is_integer(one) for one in given):
             raise ValueError(f"speaker={value} must be an index or a name, or one for each row")
         indices = []
         for one in given:

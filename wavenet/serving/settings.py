@@ -14,6 +14,7 @@ from wavenet.features.mel_warping import MelWarp, change_speed, require_factor
 from wavenet.generation.arguments import speaker_of_text
 from wavenet.model import WaveNet
 from wavenet.serving.limits import RequestError
+from wavenet.values.numerals import integer_of, number_of
 
 FORMATS = {"wav": "audio/wav", "flac": "audio/flac", "pcm": "application/octet-stream"}
 """Formats of an answer, and their media types; ``pcm`` is raw 16-bit little-endian samples."""
@@ -85,19 +86,17 @@ def read_settings(given: Mapping[str, Any], model: WaveNet, *, live: bool = Fals
 def _integer(most: int) -> Callable[[str, Any], int]:
     def read(name: str, value: Any) -> int:
         text = str(value)
-        if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= most):
+        found = integer_of(text, most)
+        if found is None or found < 0:
             raise RequestError(400, f"{name}={text[:40]!r} must be an integer from 0 to {most}")
-        return int(text)
+        return found
 
     return read
 
 
 def _number(name: str, value: Any) -> float:
-    try:
-        found = float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found) or isinstance(value, bool):
+    found = number_of(str(value))
+    if found is None or not math.isfinite(found):
         raise RequestError(400, f"{name}={str(value)[:40]!r} must be a number")
     return found
 
