@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -355,6 +356,45 @@ def test_wrong_sizes_and_a_model_without_features_are_refused_at_once() -> None:
         BatchedVocoder(build(), [], SamplingOptions(), batch_size=0)
     with pytest.raises(ValueError, match="the model takes no mel; choose"):
         BatchedVocoder(build(features=None), [], SamplingOptions())
+
+
+def test_the_length_of_an_utterance_is_kept_without_refinement_too() -> None:
+    model, given = build().double(), mels((5, 3))
+    options = SamplingOptions(seed=2, engine="eager")
+    whole = vocoded(model, [[mel] for mel in given], options, batch_size=1)
+    lengths = torch.tensor([HOP + 1, 3 * HOP])
+    made = vocoded(model, [[mel] for mel in given], options, batch_size=1, n_samples=lengths)
+    assert [len(samples) for samples in made] == [HOP + 1, 3 * HOP]
+    assert all(torch.equal(a, b[: len(a)]) for a, b in zip(made, whole, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "message"),
+    [
+        ([HOP], "n_samples has 1 values and mels more; give one for each utterance"),
+        ([HOP, 0], "n_samples=0 must be at least 1"),
+        ([HOP, -1], "n_samples=-1 must be at least 1"),
+        ([HOP, 2.0], "n_samples=.* must be an integer, or one for each row"),
+        ([HOP, True], "n_samples=.* must be an integer, or one for each row"),
+    ],
+)
+def test_a_wrong_length_of_an_utterance_is_refused(n_samples: Any, message: str) -> None:
+    options = SamplingOptions(engine="eager")
+    with pytest.raises(ValueError, match=message):
+        list(BatchedVocoder(build(), [[mel] for mel in mels((2, 2))], options, n_samples=n_samples))
+
+
+@pytest.mark.parametrize(
+    ("mel", "message"),
+    [
+        (torch.full((3, 2), math.nan), "mel has values that are not finite"),
+        (np.zeros((3, 2), np.float32), r"mel is array\(.*, but this model takes mel \[B, 3, F\]"),
+    ],
+)
+def test_a_mel_that_is_not_finite_or_no_tensor_is_refused(mel: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        next(BatchedVocoder(build(), [[mel]], SamplingOptions(engine="eager")))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_mel_without_frames_or_of_other_bands_is_refused() -> None:

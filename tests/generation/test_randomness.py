@@ -170,3 +170,12 @@ def test_shaped_uniforms_do_not_depend_on_how_they_are_cut_or_where_one_begins(
         source = UniformSource([9], 2, [begin], shaping=0.7)
         joined = torch.cat([source.take(n) for n in cut], dim=-1)
         assert np.array_equal(joined[0].T.numpy(), whole[begin : begin + sum(cut)])
+
+
+def test_seeds_of_rows_come_in_any_array() -> None:
+    for given in ([3, 9], np.array([3, 9]), torch.tensor([3, 9]), [np.int64(3), torch.tensor(9)]):
+        assert row_seeds(given, 2) == [3, 9]
+    assert row_seeds(np.uint64(2**63 + 1), 2) == [2**63 + 1, 2**63 + 2]
+    for wrong in (np.array([0.5]), torch.tensor([True]), np.array([])):
+        with pytest.raises(ValueError, match="must be an integer, or one for each row"):
+            row_seeds(wrong, 1)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch import Tensor
 import wavenet
 from wavenet import MelConfig, WaveNet, WaveNetConfig, generate, log_mel, refine, stream
 from wavenet.generation import BatchedVocoder, SamplingOptions, Utterance, generate_queue
+from wavenet.generation.frames import BLOCK
 
 MEL = MelConfig(
     sample_rate=2000, n_fft=64, win_samples=32, hop_samples=8, n_mels=6, f_max_hz=1000.0
@@ -117,6 +118,21 @@ def test_speeches_refine_each_mel_as_if_alone(model: WaveNet) -> None:
             parts[number].append(samples)
     for mel, n, made in zip(mels, lengths, parts, strict=True):
         assert torch.equal(torch.cat(made)[:n], expected(model, mel, 5, n))
+
+
+@pytest.mark.parametrize("n", [1, 250, BLOCK * 8, BLOCK * 8 + 1])
+def test_a_shorter_utterance_ends_without_the_rest_of_its_mel(model: WaveNet, n: int) -> None:
+    mel, drawn = mel_of(4 * BLOCK, 1), []
+
+    def pieces() -> Iterator[Tensor]:
+        for piece in mel.split(5, dim=1):
+            drawn.append(piece)
+            yield piece
+
+    vocoder = BatchedVocoder(model, [pieces()], SamplingOptions(seed=5), n_samples=[n])
+    made = torch.cat([chunk.samples for (chunk,) in vocoder])
+    assert torch.equal(made, generate(model, mel=mel, seed=5, n_samples=n)[0])
+    assert len(drawn) * 5 < 3 * BLOCK
 
 
 def test_a_prime_is_context_and_is_not_returned(model: WaveNet) -> None:

@@ -219,6 +219,9 @@ def test_a_click_comes_out_after_the_declared_delay() -> None:
         ({"audio": torch.zeros(3, 600)}, r"mel has rows \[2\] and audio \[3\]"),
         ({"mel": torch.zeros(11, 50)}, r"mel has shape \[11, 50\], expected \[..., 12, F\]"),
         ({"filterbank": torch.zeros(11, 33)}, r"filterbank has shape \[11, 33\], the config needs"),
+        ({"audio": torch.full((2, 600), torch.nan)}, "audio has values that are not finite"),
+        ({"audio": torch.full((2, 600), torch.inf)}, "audio has values that are not finite"),
+        ({"mel": torch.full((12, 50), -torch.inf)}, "mel has values that are not finite; replace"),
         ({"mel": torch.zeros(12, 40)}, "mel has 40 frames, but audio of 600 samples has 50"),
     ],
 )
@@ -227,6 +230,17 @@ def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> 
     given = {"audio": torch.zeros(600), "mel": mel, "mel_config": SMALL, "passes": 2, **change}
     with pytest.raises(ValueError, match=message):
         refine(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("passes", [0, 2])
+def test_no_rows_are_no_rows(passes: int) -> None:
+    for mel in (torch.zeros(12, 50), torch.zeros(0, 12, 50)):
+        assert refine(torch.zeros(0, 600), mel, SMALL, passes).shape == (0, 600)
+
+
+def test_floats_that_torch_does_not_have_are_named() -> None:
+    with pytest.raises(TypeError, match="audio is (float128|longdouble|float96); give a tensor or"):
+        refine(np.zeros(600, np.longdouble), torch.zeros(12, 50), SMALL)
 
 
 def test_integers_are_no_audio() -> None:

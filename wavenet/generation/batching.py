@@ -16,9 +16,10 @@ from torch import Tensor
 from wavenet.generation.arguments import condition_rows, of_one_row
 from wavenet.generation.engines.base import Engine
 from wavenet.generation.options import Sampling, SamplingOptions
-from wavenet.generation.randomness import row_seeds
+from wavenet.generation.randomness import integers, row_seeds
 from wavenet.generation.rows import AudioChunk, Row, joined
 from wavenet.model import WaveNet
+from wavenet.model.built_in_conditions import LocalFeatures
 from wavenet.model.conditioner import named_conditions
 from wavenet.values.integers import as_integer
 
@@ -46,8 +47,8 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
             their speaker and their conditions: one of each.
         batch_size: rows.
         chunk_samples: of what the network makes at once; it changes nothing in the samples.
-        n_samples: length of each utterance, at which refinement mirrors it; default, that of its
-            mel. Without refinement unused.
+        n_samples: length of each utterance, which ends earlier only where its mel does; default,
+            that of its mel.
 
     Raises:
         ValueError: if an argument does not fit the model; at once, but for the mels.
@@ -69,13 +70,23 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
             raise ValueError("the model takes no mel; choose a mel-conditioned one")
         sampling = options.resolve(model, from_mel=True)
         (seed,) = row_seeds(options.seed, 1)
+        lengths = None if n_samples is None else _lengths(n_samples)
         given = condition_rows(model, named_conditions(None, options.speaker, options.conditions))
         others = of_one_row(given)
 
         def begun() -> Iterator[Row]:
             for number, mel in enumerate(mels):
+                if lengths is not None and number == len(lengths):
+                    raise ValueError(
+                        f"n_samples has {number} values and mels more; give one for each utterance"
+                    )
                 row = Row(model, number, seed, sampling.noise_shaping)
-                row.begin(sampling, mel, others, None if n_samples is None else n_samples[number])
+                row.begin(
+                    sampling,
+                    _checked(model, mel),
+                    others,
+                    None if lengths is None else lengths[number],
+                )
                 yield row
 
         self._batch = Batch(model, sampling, begun(), batch_size, chunk_samples)
@@ -88,6 +99,27 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         for row in self._batch.rows:
             if row.number == number:
                 row.dropped = True
+
+
+def _lengths(n_samples: Sequence[int]) -> list[int]:
+    """Return the length of each of any number of utterances."""
+    if isinstance(n_samples, Sequence) and not n_samples:
+        return []
+    lengths = integers("n_samples", n_samples)
+    if min(lengths) < 1:
+        raise ValueError(f"n_samples={min(lengths)} must be at least 1")
+    return lengths
+
+
+def _checked(model: WaveNet, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield the pieces of a mel ``[M, F_i]``; ValueError for one that the model does not take."""
+    mel = model.conditions["mel"]
+    assert isinstance(mel, LocalFeatures)
+    for piece in pieces:
+        if not isinstance(piece, Tensor) or piece.numel():
+            mel.check(piece[None] if isinstance(piece, Tensor) else piece)
+            mel.check_finite(piece)
+        yield piece
 
 
 class Batch(Iterator[list[AudioChunk]]):

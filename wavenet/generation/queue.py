@@ -129,5 +129,4 @@ def _row_of(
     (seed,) = row_seeds(one.seed, 1)
     row = Row(model, number, seed, sampling.noise_shaping)
     row.begin(sampling, None if mels is None else [mels[0][0]], others, lengths[0])
-    row.left = lengths[0]
     return row

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from wavenet.values.integers import is_integer
 
 _DRAWS_PER_COUNTER = 4
 _AHEAD = 4096
@@ -138,7 +140,7 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
     if seed is None:
         seed = secrets.randbits(62)
     seeds = integers("seed", seed)
-    if not isinstance(seed, Sequence):
+    if not isinstance(_plain(seed), Sequence):
         seeds = [seeds[0] + row for row in range(batch_size)]
     if len(seeds) != batch_size:
         raise ValueError(
@@ -150,13 +152,19 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> list[int]:
 
 
 def integers(name: str, value: object) -> list[int]:
-    """The value, an integer or several, as a list.
+    """The value, an integer or several, also of an array or a tensor, as a list.
 
     Raises:
         ValueError: if it is anything else, or none.
     """
-    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    whole = [int(one) for one in given if isinstance(one, Integral) and not isinstance(one, bool)]
+    plain = _plain(value)
+    given = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else [plain]
+    whole = [int(one) for one in given if is_integer(one)]
     if not given or len(whole) < len(given):
         raise ValueError(f"{name}={value!r} must be an integer, or one for each row")
     return whole
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of an array of numpy or a tensor as Python's numbers; others as they are."""
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -65,6 +65,11 @@ class RowRefiner:
         self._left, self._lead = n_samples, lead
         self._to_drop = 0 if lead is None else len(lead)
 
+    @property
+    def lacks_frames(self) -> bool:
+        """Return whether further frames would change what ``finish`` returns."""
+        return self._stream.lacks_frames
+
     @torch.inference_mode()
     def add_frames(self, mel: Tensor) -> None:
         """Add the next columns ``[M, F]`` of the target, before the samples that they describe."""

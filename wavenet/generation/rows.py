@@ -95,12 +95,14 @@ class Row:
         n_samples: int | None,
         block: int = BLOCK,
     ) -> None:
-        """Encode the first of the pieces ``[M, F_i]`` of a mel; refinement ends at n_samples.
+        """Encode the first of the pieces ``[M, F_i]`` of a mel; the row ends after n_samples.
 
         A piece that is None has not arrived yet: the row waits until it is asked for again. Frames
         are encoded by ``block`` at once.
         """
         given = on_device(self._model, others)
+        if n_samples is not None:
+            self.left = n_samples
         if mel is None:
             self.known = encoded(self._model, given)
             self.start = GenerationState.after(*process_prompt(self._model, self.known, None))
@@ -153,6 +155,9 @@ class Row:
         if self._refiner is not None:
             samples = self._refiner.add(samples)
             if not self.left:
+                # Frames behind the end count too, so that no bit depends on how the mel comes.
+                while self._refiner.lacks_frames and not self._complete and self._encode_more():
+                    pass
                 samples = torch.cat((samples, self._refiner.finish()))
         return AudioChunk(self.number, samples, not self.left)
 

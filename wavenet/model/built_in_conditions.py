@@ -96,6 +96,8 @@ class LocalFeatures(Condition):
     def check_value(self, value: Tensor) -> None:
         """Raise ValueError unless there are frames of the model's channels."""
         local = self._local
+        if not isinstance(value, Tensor):
+            raise self._refusal(value)
         if value.ndim != 3 or value.shape[-1] == 0:
             raise ValueError(
                 f"mel has shape {tuple(value.shape)}, expected [B, {local.channels}, F] with at "
@@ -122,9 +124,15 @@ class LocalFeatures(Condition):
             raise ValueError(
                 f"mel has rows of shape {shapes}, expected [M, F] with at least one frame"
             )
-        if not all(bool(row.isfinite().all()) for row in mel):
-            raise ValueError("mel has values that are not finite; was it made from a damaged file?")
+        for row in mel:
+            self.check_finite(row)
         return [row[None] for row in mel]
+
+    @staticmethod
+    def check_finite(mel: Tensor) -> None:
+        """Raise ValueError for NaN and infinity."""
+        if not bool(mel.isfinite().all()):
+            raise ValueError("mel has values that are not finite; was it made from a damaged file?")
 
     def example(self, rows: int, n_frames: int) -> Tensor:
         """Return zeros ``[rows, M, n_frames]``."""

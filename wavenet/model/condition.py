@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from wavenet.values.text import short
+
 if TYPE_CHECKING:
     from wavenet.model.config import WaveNetConfig
     from wavenet.model.wavenet import WaveNet
@@ -85,7 +87,7 @@ class Condition(ABC):
         self.check_value(value)
 
     def _refusal(self, value: Tensor | None) -> ValueError:
-        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else short(value)
         expected = self.expected if self.used else f"no {self.name}"
         return ValueError(f"{self.name} is {found}, but this model takes {expected}")
 

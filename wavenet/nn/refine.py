@@ -64,12 +64,15 @@ def refine(
 
     Raises:
         TypeError: if audio or mel is no tensor or array of floats.
-        ValueError: if shapes do not match each other or the settings, or passes is negative.
+        ValueError: if shapes do not match each other or the settings, audio or mel has values that
+            are not finite, or passes is negative.
     """
     signal, target = _as_tensor("audio", audio), _as_tensor("mel", mel)
     passes = as_integer("passes", passes, least=0)
     _check_shapes(signal, target, mel_config)
-    if passes == 0:
+    _check_finite("audio", signal)
+    _check_finite("mel", target)
+    if passes == 0 or not signal.numel():
         return audio
     dtype = torch.float64 if signal.dtype == torch.float64 else torch.float32
     block = MelRefinement(mel_config, passes, filterbank=filterbank).to(signal.device, dtype)
@@ -111,6 +114,16 @@ class RefinementStream:
         self._to_drop = self._before + self._delay
         self._returned = 0
 
+    @property
+    def lacks_frames(self) -> bool:
+        """Return whether further frames would change what ``finish`` returns."""
+        n_samples = self._first_sample + self._samples.shape[-1]
+        return self._first_frame + self._frames.shape[-1] < self._hops_to(n_samples)
+
+    def _hops_to(self, n_samples: int) -> int:
+        """Return the number of hops to process for so many samples of output."""
+        return -(-(n_samples + self._delay) // self._hop)
+
     def add_frames(self, frames: Tensor) -> None:
         """Add the next columns ``[B, n_mels, F]`` of the target, before the samples they cover."""
         self._frames = torch.cat((self._frames, frames.to(self._frames)), dim=-1)
@@ -140,8 +153,7 @@ class RefinementStream:
         parts = [self._samples[:, :0]]
         if self._next < 0:
             parts.append(self._advance(self._before, n_samples))
-        n_hops = -(-(n_samples + self._delay) // self._hop)
-        parts.extend(self._advance_to(n_hops * self._hop, n_samples))
+        parts.extend(self._advance_to(self._hops_to(n_samples) * self._hop, n_samples))
         return torch.cat(parts, dim=-1)
 
     def _advance_to(self, stop: int, end: int | None) -> Iterator[Tensor]:
@@ -201,14 +213,20 @@ def _reflected(at: Tensor, n_samples: int | None) -> Tensor:
 def _as_tensor(name: str, value: object) -> Tensor:
     """Return the value as a tensor of floats."""
     found = value
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.itemsize <= np.float64().itemsize:
         # torch takes no array that is read-only, backwards or of another byte order.
         native = value.astype(value.dtype.newbyteorder("="), copy=False)
         found = torch.from_numpy(np.require(native, requirements=["C", "W"]))
     if not isinstance(found, Tensor) or not found.is_floating_point():
-        kind = found.dtype if isinstance(found, Tensor) else type(value).__name__
-        raise TypeError(f"{name} is {kind}; give a tensor or an array of floats")
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name} is {kind}; give a tensor or an array of floats, at most 64 bits")
     return found
+
+
+def _check_finite(name: str, value: Tensor) -> None:
+    """Raise ValueError for NaN and infinity, which the overlapping frames would spread."""
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} has values that are not finite; replace them, or cut them out")
 
 
 def _check_shapes(audio: Tensor, mel: Tensor, config: MelConfig) -> None:
