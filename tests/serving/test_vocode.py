@@ -7,6 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,13 @@ import wavenet
 from wavenet import WaveNet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
+from wavenet.evaluation.baselines import why_unavailable
 from wavenet.features.mel_files import write_mel
 from wavenet.features.mel_warping import MelWarp, change_speed
+from wavenet.serving import vocode
 from wavenet.serving.limits import Limits, RequestError
 from wavenet.serving.output import Output
-from wavenet.serving.vocode import ChunkedAnswer
+from wavenet.serving.vocode import BASELINES, ChunkedAnswer
 
 SPOKEN = ["--seed", "7", "--temperature", "0.8", "--speaker", "bob"]
 QUERY = "seed=7&temperature=0.8&speaker=bob"
@@ -321,6 +324,28 @@ def test_copies_without_the_network(served: Server, body: Path) -> None:
     assert (len(samples), rate) == (round(0.31 * RATE), RATE)
     assert np.abs(samples).max() > 0.01
     assert served.error("POST", "/baseline?system=magic", body.read_bytes())[0] == 400
+
+
+def test_what_copies_without_the_network_need_is_loaded_before_the_first_request(
+    voice: WaveNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("scipy", reason="pulses and noise are filtered by scipy")
+    made: list[tuple[str, int]] = []
+    all_made = threading.Event()
+
+    def make(service: Any, system: str, mel: torch.Tensor, n: int, settings: Any) -> torch.Tensor:
+        made.append((system, len(without_network(service, system, mel, n, settings))))
+        if system == BASELINES[-1]:
+            all_made.set()
+        return torch.zeros(0)
+
+    without_network = vocode._without_network
+    monkeypatch.setattr(vocode, "_without_network", make)
+    with running(voice):
+        assert all_made.wait(60)
+    assert [system for system, n in made if n] == [
+        system for system in BASELINES if why_unavailable(system) is None
+    ]
 
 
 def test_health_and_metrics(served: Server) -> None:

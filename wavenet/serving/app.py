@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -44,6 +45,8 @@ def make_app(service: Service, *, local: bool = False) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        loading = threading.Thread(target=vocode.load_baselines, args=(service,), daemon=True)
+        loading.start()
         with one_thread():  # a live mel takes a fraction of a millisecond, shared many of them
             yield
         service.worker.stop()

@@ -26,6 +26,7 @@ logger = logging.getLogger("wavenet")
 
 _READY_S = 2.0
 """Seconds of audio that may be ready for a slow client before its row waits."""
+_LOOK_S, _LOADED_FRAMES = 0.5, 8
 BASELINES = ("griffin_lim", "pulses", "noise")
 """Copies that are made without the network, by ``wavenet.evaluation.baselines``' names."""
 
@@ -67,6 +68,25 @@ async def baseline(service: Service, request: Request) -> Response:
     async with service.heavy():
         made = await asyncio.to_thread(_without_network, service, system, mel, n_samples, settings)
     return await _file(made, service, settings)
+
+
+def load_baselines(service: Service) -> None:
+    """Make a short copy of each kind, once the worker is ready.
+
+    What they import and compile takes seconds, which the first request would have to wait.
+    """
+    while not service.worker.ready.wait(_LOOK_S):
+        if not service.worker.alive:
+            return
+    mel = torch.zeros(service.mel.n_mels, _LOADED_FRAMES)
+    n_samples = _LOADED_FRAMES * service.mel.hop_samples
+    for system in BASELINES:
+        if why_unavailable(system) is None:
+            try:
+                _without_network(service, system, mel, n_samples, Settings())
+            except Exception as error:  # noqa: BLE001 - a request for it will say so again
+                what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                logger.warning("serve: %s cannot be made: %s", system, what)
 
 
 def _without_network(
