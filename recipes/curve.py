@@ -4,7 +4,8 @@ python recipes/curve.py OUT recipes/NAME/curve.csv
 
 writes curve.csv (step, seconds since the first validation, bits per sample on the validation
 windows) and curve.png beside it: these, those of the training steps, and the best constant
-distribution on the same windows, for which the corpus must still lie where the run found it.
+distribution on the same windows, for which the corpus must still lie where the run found it, in a
+folder or in a store.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import wavenet
-from wavenet.data import WindowPlan, Windows, find_corpus, read_cached
+from wavenet.cli.options import any_name
+from wavenet.data import WindowPlan, Windows
 from wavenet.storage.files import atomic_write
+from wavenet.storage.object_store import is_url
 from wavenet.training.config import TrainingConfig
 from wavenet.training.recipe import parse_training
-from wavenet.training.run import VALIDATION_SEED, constant_bits
+from wavenet.training.run import VALIDATION_SEED, constant_bits, open_corpus
 
 SMOOTHED = 5
 """At most so many logged training steps make a point: each of them alone is a few windows."""
@@ -74,8 +77,7 @@ def best_constant(out: Path) -> float:
     """Bits per sample of the best constant distribution on the run's own validation windows."""
     config, _, _ = parse_training([str(out / "config.yaml")])
     model = wavenet.load(out / "model")
-    listing = find_corpus(config.corpus, root=config.corpus_root)
-    corpus = read_cached(listing, model.sample_rate, cache=config.cache, trim_db=config.trim_db)
+    corpus = open_corpus(config, model.sample_rate)
     plan = WindowPlan.of(model, config.window_s)
     train, valid = corpus.split(config.validation_fraction)
     n_windows = config.validation_windows
@@ -115,12 +117,15 @@ def draw(valid: Sequence[Point], train: Sequence[Point], constant: float, path: 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table and the picture; a mistake is one line and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("out", type=Path, metavar="OUT", help="the folder of a run")
+    parser.add_argument("out", type=any_name, metavar="OUT", help="the folder of a run")
     parser.add_argument("table", type=Path, metavar="CSV", help="such as recipes/NAME/curve.csv")
     options = parser.parse_args(arguments)
     try:
-        valid, train = read_curves(options.out)
-        constant = best_constant(options.out)
+        if is_url(options.out):
+            raise ValueError(f"{options.out} is a URL; copy the folder of the run to this machine")
+        out = Path(options.out)
+        valid, train = read_curves(out)
+        constant = best_constant(out)
         write_table(valid, options.table)
         draw(valid, train, constant, options.table.with_suffix(".png"))
     except (ValueError, OSError) as error:

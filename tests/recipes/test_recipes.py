@@ -24,7 +24,7 @@ import torch
 import wavenet
 from wavenet.audio import read_audio
 from wavenet.cli.main import main
-from wavenet.data import Corpus, find_corpus
+from wavenet.data import Corpus, find_corpus, write_shards
 from wavenet.storage import pretrained as voices
 from wavenet.training.config import TrainingConfig
 from wavenet.training.recipe import parse_training
@@ -286,6 +286,28 @@ def test_a_curve_has_every_validation_of_its_run_and_the_constant_that_the_run_p
     assert float(rows[-1]["validation_bits_per_sample"]) == pytest.approx(float(printed[1]), 1e-4)
     assert capsys.readouterr().out.endswith(f"best constant distribution {float(printed[2]):.2f}\n")
     assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_constant_of_a_run_on_a_stored_corpus_is_that_of_its_folder(
+    tones: Path, tmp_path: Path, curve: ModuleType
+) -> None:
+    write_shards(find_corpus(str(tones)), str(tmp_path / "store"), 8000)
+    model = json.dumps({"preset": "tiny", "sample_rate": 8000, **SMALLER})
+    found = {}
+    for name, corpus in {"a": str(tones), "b": f"file://{tmp_path}/store"}.items():
+        arguments = ["--corpus", corpus, "--out", str(tmp_path / name), "--model", model]
+        assert main(["train", *arguments, *SHORTER]) == 0
+        found[name] = curve.best_constant(tmp_path / name)
+    assert found["a"] == found["b"]
+
+
+def test_a_run_in_a_store_is_one_line(
+    tmp_path: Path, curve: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert curve.main(["s3://bucket/run", str(tmp_path / "curve.csv")]) == 2
+    assert capsys.readouterr().err == (
+        "curve: s3://bucket/run is a URL; copy the folder of the run to this machine\n"
+    )
 
 
 def test_a_folder_without_a_run_is_one_line(

@@ -12,6 +12,7 @@ import torch
 
 from wavenet import WaveNet
 from wavenet.training import TrainingConfig, TrainingError
+from wavenet.training.config import ConfigError
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.run import train
 from wavenet.training.sizes import MOST_LAYERS, check_sizes, parameter_count, step_bytes
@@ -172,3 +173,12 @@ def test_the_deepest_network_that_is_allowed_is_judged_at_once() -> None:
     config = TrainingConfig(model={"layers_per_stack": MOST_LAYERS, "stacks": 1})
     with pytest.raises(ValueError, match="layers_per_stack=10000 must be at most 2048"):
         check_sizes(config, config.model_config())
+
+
+def test_a_url_is_no_folder_for_a_run(
+    make: Callable[..., TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="out='s3://bucket/run' is a URL; name a folder of this"):
+        train(make(), "s3://bucket/run")
+    assert not list(tmp_path.iterdir())

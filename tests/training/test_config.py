@@ -138,6 +138,8 @@ BILLION = "model:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
         ("corpus: a\nseed:", "recipe.yaml: seed has no value; give one, or drop the key"),
         ("model:", "recipe.yaml: model has no value; give one, or drop the key"),
         ("seed: 1\nseed: 2", "recipe.yaml, line 2: 'seed' is given twice; drop one of them"),
+        ("seed: 1\nbatch_size: 1_0", "recipe.yaml, line 2: '1_0' is another number in YAML; give"),
+        ("seed: 1:30", "recipe.yaml, line 1: '1:30' is another number in YAML; give it in digits"),
         (BILLION, "recipe.yaml, line 3: *a repeats another value; write it out"),
         ("model: &a {b: *a}", "recipe.yaml, line 1: *a repeats another value; write it out"),
         ("model: " + "[" * 99_999, "recipe.yaml, line 1: nested more than 16 deep"),

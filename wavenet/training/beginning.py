@@ -13,9 +13,11 @@ import yaml
 
 from wavenet.storage.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from wavenet.storage.files import atomic_write, claimed, is_temporary
+from wavenet.storage.object_store import is_url
 from wavenet.storage.paths import is_inside
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.devices import is_writer
+from wavenet.values.text import short
 
 logger = logging.getLogger("wavenet")
 
@@ -26,6 +28,15 @@ OWN_FOLDERS = ("model", "checkpoints", "logs", "samples")
 CHECKPOINT_FILES = (CONFIG_NAME, WEIGHTS_NAME)
 
 LOCK_NAME = ".lock"
+
+
+def local_folder(out: str | Path) -> Path:
+    """Return the folder of a run; ConfigError for a URL, which would make a folder ``s3:`` here."""
+    if is_url(str(out)):
+        raise ConfigError(
+            f"out={short(str(out))} is a URL; name a folder of this machine, and copy it afterwards"
+        )
+    return Path(out)
 
 
 @contextlib.contextmanager

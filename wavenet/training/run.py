@@ -20,7 +20,13 @@ from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
 from wavenet.storage.checkpoint import CONFIG_NAME, read_config
-from wavenet.training.beginning import alone, require_place, undone_unless, write_settings
+from wavenet.training.beginning import (
+    alone,
+    local_folder,
+    require_place,
+    undone_unless,
+    write_settings,
+)
 from wavenet.training.checkpoints import (
     FOLDER,
     Checkpoint,
@@ -123,8 +129,9 @@ def train(
         WriteError: if a file cannot be written.
         KeyboardInterrupt: for ctrl-C before the first step; later, the result is ``interrupted``.
     """
-    with alone(Path(out)):
-        return _train(config, Path(out), recipe, resume, progress)
+    where = local_folder(out)
+    with alone(where):
+        return _train(config, where, recipe, resume, progress)
 
 
 def fit(
@@ -166,7 +173,7 @@ def fit(
         ValueError: as ``train``, and for a corpus at another sample rate than the model's.
         TrainingError, WriteError, KeyboardInterrupt: as ``train``.
     """
-    given, where = config or TrainingConfig(), Path(out)
+    given, where = config or TrainingConfig(), local_folder(out)
     name = "corpus" if isinstance(data, Corpus) else str(data)
     config = replace(given, model=model.config.to_dict(), corpus=name, init_from=None)
     extras = Extras(tuple(loggers), tuple(callbacks), optimizer).with_recipe(config, where)
@@ -175,7 +182,9 @@ def fit(
         check_sizes(config, model.config)
         make_fabric(config)  # refuses its settings before a corpus is decoded
         start_hash = weights_hash(model)
-        corpus = data if isinstance(data, Corpus) else _open(config, model.sample_rate, progress)
+        corpus = (
+            data if isinstance(data, Corpus) else open_corpus(config, model.sample_rate, progress)
+        )
         if corpus.sample_rate != model.sample_rate:
             raise ConfigError(
                 f"data is at {corpus.sample_rate} Hz and the model at {model.sample_rate} Hz; "
@@ -198,7 +207,7 @@ def _train(
     check_sizes(config, model_config)
     extras = Extras().with_recipe(config, out)
     make_fabric(config)  # likewise
-    corpus = _open(config, model_config.sample_rate, progress)
+    corpus = open_corpus(config, model_config.sample_rate, progress)
     _report(corpus)
     if start is not None:
         start, corpus = add_speakers(start, corpus, config)
@@ -329,7 +338,12 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
     return start.config
 
 
-def _open(config: TrainingConfig, sample_rate: int, progress: Progress) -> Corpus:
+def open_corpus(config: TrainingConfig, sample_rate: int, progress: Progress = iter) -> Corpus:
+    """Open the corpus of a run: a folder, a manifest, a known corpus, or one in a store.
+
+    Raises:
+        ValueError: if it cannot be used.
+    """
     if is_stored(config.corpus):
         store = Store(config.corpus, config.cache, config.cache_gb)
         return store.open(sample_rate, config.trim_db)
