@@ -91,3 +91,9 @@ def test_windows_that_hardly_overlap_have_no_inverse() -> None:
 def test_wrong_lengths_are_named(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CausalSTFT(**arguments)
+
+
+def test_the_transform_and_its_inverse_are_mapped_over_rows_by_vmap() -> None:
+    chain, x = Chain(CausalSTFT(16, 4), CausalISTFT(16, 4)), torch.randn(3, 1, 32)
+    rows = torch.func.vmap(lambda row: chain(row[None])[0])(x)
+    torch.testing.assert_close(rows, chain(x))

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from tests.causal_blocks import BLOCKS
 from tests.configurations import CONFIGURATIONS
-from wavenet import MelConfig, WaveNet
+from wavenet import Causal, MelConfig, WaveNet
 from wavenet.features import mel_filterbank
 from wavenet.nn import CausalISTFT, CausalSTFT, FrameLift, MelRefinement, Snake
 from wavenet.nn.linear_prediction import LinearPrediction
+from wavenet.testing.probe import outputs_of
 
 MODULES = BLOCKS | {
     "stft": CausalSTFT(16, 4),
@@ -101,6 +102,31 @@ def test_reset_parameters_draws_a_model_whatever_its_memory_contained(name: str)
         torch.manual_seed(1)
         one.reset_parameters()
     require_equal(empty, model)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_model_on_the_meta_device_computes_the_shape_of_its_params(name: str) -> None:
+    model = WaveNet(CONFIGURATIONS[name])
+    used = [one for one in model.conditions.values() if one.used]
+    given = {one.name: one.example(2, 16) for one in used}
+    x = torch.zeros(2, 1, 16)
+    expected = model(x, conditions=given).shape
+    on_meta = {key: value.to("meta") for key, value in given.items()}
+    assert model.to("meta")(x.to("meta"), conditions=on_meta).shape == expected
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_block_on_the_meta_device_computes_the_shapes_of_its_outputs(name: str) -> None:
+    module = MODULES[name]
+    if not isinstance(module, Causal) or isinstance(module, WaveNet):
+        return
+    n = 8 * module.step
+    given = [torch.randn(2, module.in_channels, n)]
+    if module.cond_channels is not None:
+        given.append(torch.randn(2, module.cond_channels, n))
+    made = copy.deepcopy(module).to("meta")(*(one.to("meta") for one in given))
+    shapes = [one.shape for one in outputs_of(module(*given))]
+    assert [(one.shape, one.is_meta) for one in outputs_of(made)] == [(s, True) for s in shapes]
 
 
 def test_the_filterbank_is_computed_on_the_cpu_and_moved_to_the_default_device() -> None:

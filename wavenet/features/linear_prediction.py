@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from wavenet.features import mel_filterbank
 from wavenet.features.mel_config import MelConfig
+from wavenet.values.autocast import without_autocast
 from wavenet.values.computed_buffers import ComputedBuffers
 
 WHITE_NOISE = 1e-4
@@ -80,7 +81,7 @@ class MelPredictor(ComputedBuffers):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """``[B, M, F]`` to ``[B, order + 2, F]``, no gradient through the lag."""
-        with torch.autocast(log_mel.device.type, enabled=False):
+        with without_autocast(log_mel.device):
             # Solved in float64: the spectrum of speech spans 60 dB and more.
             magnitude = self._magnitude(log_mel.double())
             power = torch.einsum("km,bmf->bfk", self.to_power.double(), magnitude.square())

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from wavenet.features.mel_config import MelConfig
+from wavenet.values.autocast import without_autocast
 
 __all__ = ["MelConfig", "log_mel", "log_mel_rows", "mel_filterbank"]
 
@@ -138,7 +139,7 @@ def log_mel_rows(
 def _rows_of_section(x: Tensor, config: MelConfig, filterbank: Tensor | None) -> Tensor:
     """Compute `[..., M, F]` of the frames that fit into `x [..., n_fft + (F - 1) hop]`."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         if filterbank is None:
             filterbank = mel_filterbank(config, dtype=dtype)
         require_filterbank(filterbank, config)

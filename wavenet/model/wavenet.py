@@ -20,7 +20,6 @@ computes it all the same, the engines and the training window do not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -48,6 +47,7 @@ from wavenet.nn.causal import require_causal, stream_child
 from wavenet.nn.exact import difference
 from wavenet.nn.hooks import has_hooks
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
+from wavenet.values.autocast import without_autocast
 from wavenet.values.computed_buffers import ComputedBuffers
 
 
@@ -427,10 +427,3 @@ def _weights(modules: Iterable[object]) -> int:
     """Values of the weights, without biases."""
     weights = (getattr(module, "weight", None) for module in modules)
     return sum(weight.numel() for weight in weights if weight is not None)
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Every operation in the type that its tensors have; ``meta``, say, knows no autocast."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)

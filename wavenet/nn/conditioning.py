@@ -294,6 +294,7 @@ class SpeakerEmbedding(nn.Module):
             ValueError: if an index is out of range.
         """
         n = self.table.num_embeddings
-        if not torch.compiler.is_compiling() and bool(((speaker < 0) | (speaker >= n)).any()):
+        known = not (torch.compiler.is_compiling() or speaker.is_meta)
+        if known and bool(((speaker < 0) | (speaker >= n)).any()):
             raise ValueError(f"speaker={speaker.tolist()} must be within 0 to {n - 1}")
         return self.table(speaker).unsqueeze(-1)

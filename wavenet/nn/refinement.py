@@ -42,6 +42,7 @@ from wavenet.features.mel_config import MelConfig
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
 from wavenet.nn.stft import check_state, overlap_sum, overlaps_enough, transform_type
+from wavenet.values.autocast import without_autocast
 from wavenet.values.computed_buffers import ComputedBuffers
 from wavenet.values.size_limits import MAX_REFINEMENT_PASSES, check_at_most
 
@@ -225,7 +226,7 @@ class MelRefinement(ComputedBuffers, Causal):
         signal = torch.cat([state[1], x], dim=-1)
         windows = signal[:, 0].unfold(-1, self.mel.win_samples, self.step).to(work)
         inner, made = tuple(part.to(work) for part in state[2:]), []
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             in_nats = targets.to(work) * (1.0 if self.mel.log == "ln" else math.log(10))
             wanted = self._wanted(in_nats, frames.shape[-1])
             weights = _Weights(*(getattr(self, name).to(work) for name in _Weights._fields))

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.state import State
+from wavenet.values.autocast import without_autocast
 from wavenet.values.computed_buffers import ComputedBuffers
 
 SMALLEST_OVERLAP = 0.05
@@ -129,7 +130,7 @@ class CausalSTFT(ComputedBuffers, Causal):
         signal = torch.cat([state[0], x], dim=-1)
         n_frames = x.shape[-1] // self.hop_samples
         frames = signal[:, 0].unfold(-1, self.win_samples, self.hop_samples)[:, :n_frames]
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             frames = frames.to(transform_type(x.dtype))
             spectrum = torch.fft.rfft(frames * self.window.to(frames.dtype), n=self.n_fft)
         return spectrum, (signal[..., signal.shape[-1] - self.history_samples :],)
@@ -233,14 +234,16 @@ class CausalISTFT(ComputedBuffers, Causal):
         """
         rows, n_frames, hop = spectrum.shape[0], spectrum.shape[1], self.hop_samples
         check_state(self, state, [(rows, self.overlap - 1, hop)])
-        with torch.autocast(spectrum.device.type, enabled=False):
+        with without_autocast(spectrum.device):
             frames = torch.fft.irfft(spectrum, n=self.n_fft)[..., : self.win_samples]
         frames = frames * self.window.to(frames.dtype)
         missing = self.overlap * hop - self.win_samples
         parts = F.pad(frames, (0, missing)) if missing else frames
         parts = parts.reshape(rows, n_frames, self.overlap, hop)
+        # Not into the padded state: under vmap it may lack the rows that the frames have.
         sums = F.pad(state[0].to(frames.dtype), (0, 0, 0, n_frames))
-        for i in range(self.overlap):
+        sums = sums + F.pad(parts[:, :, 0], (0, 0, 0, self.overlap - 1))
+        for i in range(1, self.overlap):
             sums[:, i : i + n_frames] += parts[:, :, i]
         y = sums[:, :n_frames] * self.inverse_overlap.to(sums.dtype)
         return y.reshape(rows, 1, n_frames * hop), (sums[:, n_frames:],)

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from wavenet.model import Hidden, WaveNet
 from wavenet.model.exact import model_difference
-from wavenet.model.wavenet import without_autocast
 from wavenet.nn import LiftedFrames
 from wavenet.nn.steps import SAMPLES_PER_STEP
 from wavenet.training.window.forward import skip_sum_of
+from wavenet.values.autocast import without_autocast
 
 
 def hidden_of_window(
