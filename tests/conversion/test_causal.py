@@ -687,3 +687,16 @@ def test_a_layer_over_the_last_axis_of_transposed_columns_stays_over_channels(
 def test_a_number_keeps_its_side(function: Callable[[Tensor], Tensor]) -> None:
     module = Applied(function).double()
     assert difference(module, causal(module), 40) < EXACT
+
+
+def test_a_causal_block_inside_and_a_lazy_layer_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"^0 \(CausalConv1d, kernel 3\) is a causal block al"):
+        causal(nn.Sequential(CausalConv1d(1, 2, 3), nn.ReLU()))
+    network = nn.Sequential(nn.Conv1d(1, 2, 3), nn.LazyConv1d(3, 1))
+    message = "^1 is a LazyConv1d that has no weights yet; run the network once"
+    with pytest.raises(ValueError, match=message):
+        causal(network)
+    with pytest.raises(ValueError, match=message):
+        wavenet.receptive_field(network, input_shape=(1, 1, 40))
+    network(torch.zeros(1, 1, 40))
+    assert causal(network).past == 2

@@ -24,7 +24,7 @@ from wavenet.conversion.tracing import ShortTensors, Tracer, describe
 from wavenet.conversion.verification import prepare_comparison
 from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.delay import Delay
-from wavenet.nn.hooks import scripted, unwrapped
+from wavenet.nn.hooks import unreadable, unwrapped
 from wavenet.values.text import short
 
 __all__ = ["CausalNetwork", "Refusal", "causal"]
@@ -79,12 +79,18 @@ def causal(
         raise TypeError(f"module is a {type(module).__name__}; pass an nn.Module")
     if axes not in _AXES:
         raise ValueError(f"axes={short(axes)} must be one of {', '.join(_AXES)}")
-    found = scripted(module)
+    found = unreadable(module)
     if found is not None:
         raise Refusal(found)
     original, module = module, _copy(unwrapped(module)).eval()
     names = {part: name for name, part in module.named_modules()}
     for part, name in names.items():
+        if isinstance(part, Causal):
+            found = f"{name} ({describe(part)})" if name else type(part).__name__
+            raise Refusal(
+                f"{found} is a causal block already; put causal blocks together by wavenet.Chain, "
+                "and by Residual and Parallel of wavenet.nn"
+            )
         if foreign_hooks(part):
             raise Refusal(
                 f"{name or 'module'} ({describe(part)}) has forward hooks, which may "
@@ -142,8 +148,6 @@ def _traced(
 
 def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]) -> Signal:
     """Run the module; return its output."""
-    if isinstance(module, Causal):
-        raise Refusal(f"{type(module).__name__} is a causal block already")
     inputs = _inputs(module)
     if len(inputs) > 1:
         raise Refusal(

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
+from torch.nn.parameter import is_lazy
 
 _WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """Names under which torch.compile, activation checkpointing and FSDP1 keep the wrapped module."""
@@ -65,9 +66,18 @@ def _is_watched(module: nn.Module) -> bool:
     )
 
 
-def scripted(module: nn.Module) -> str | None:
-    """Describe the first part that is TorchScript, whose code runs in none of torch's functions."""
+def unreadable(module: nn.Module) -> str | None:
+    """Describe the first part that is TorchScript, or a lazy one that was never run.
+
+    The code of TorchScript runs in none of torch's functions; the other has no weights.
+    """
     for name, part in module.named_modules():
+        own = (*part._parameters.values(), *part._buffers.values())
+        if any(is_lazy(tensor) for tensor in own):
+            return (
+                f"{name or 'module'} is a {type(part).__name__} that has no weights yet; run the "
+                "network once on an input"
+            )
         if isinstance(part, torch.jit.ScriptModule):
             return (
                 f"{name or 'module'} is a {type(part).__name__} of TorchScript, whose code cannot "

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from wavenet.nn.causal import Causal
-from wavenet.nn.hooks import scripted
+from wavenet.nn.hooks import unreadable
 
 
 def words(text: str) -> frozenset[str]:
@@ -151,9 +151,10 @@ def private_copy(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose hooks are its own; the parameters' memory is shared.
 
     Raises:
-        ValueError: if the module cannot be copied, or is TorchScript, on which there are no hooks.
+        ValueError: if the module cannot be copied, is TorchScript, on which there are no hooks, or
+            has lazy parts without weights.
     """
-    found = scripted(module)
+    found = unreadable(module)
     if found is not None:
         raise ValueError(found)
     memo: dict[int, Any] = {}
