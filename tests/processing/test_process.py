@@ -319,6 +319,17 @@ def test_a_batch_norm_in_training_mode_is_refused() -> None:
     assert int(chain.blocks[1].num_batches_tracked) == 0
 
 
+def test_a_processor_refuses_a_list_in_one_line() -> None:
+    block = CausalConv1d(1, 1, 3)
+    processor = Processor(block, block.init_state(1))
+    for chunk in ([0.0], torch.zeros(1, 1, 4), [0.0]):
+        if isinstance(chunk, Tensor):
+            assert processor(chunk).shape == (1, 1, 4)
+        else:
+            with pytest.raises(TypeError, match="x is a list; give a tensor"):
+                processor(chunk)
+
+
 def test_what_process_cannot_run_is_said_in_one_line() -> None:
     block = CausalConv1d(1, 1, 3)
     with pytest.raises(TypeError, match="module is a Conv1d, which is no Causal block"):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from wavenet import Causal, CausalConv1d, Chain, DilatedStack, GatedResidualBlock
 from wavenet.nn import GRU, State
+from wavenet.nn.memoryless import Memoryless
 from wavenet.testing import ContractError, check_causal
 
 
@@ -447,3 +448,17 @@ def test_what_is_no_causal_block_is_refused() -> None:
 @pytest.mark.parametrize("seed", [4, 6, 8, 9])
 def test_a_recurrent_block_behind_a_relu_keeps_the_contract_whatever_is_drawn(seed: int) -> None:
     check_causal(Chain(nn.ReLU(), GRU(1, 2)), seed=seed)
+
+
+class Constant(Memoryless):
+    """Ones, whatever x is."""
+
+    in_channels = 1
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        return torch.ones_like(x), self.keep(x, state)
+
+
+def test_an_output_that_depends_on_nothing_breaks_the_contract() -> None:
+    with pytest.raises(ContractError, match="past is 0, but the gradient of x is zero"):
+        check_causal(Constant())

@@ -113,7 +113,8 @@ class Executor:
     def run(self, x: Tensor, cond: Tensor | None) -> Any:
         """Process a chunk ``[B, in_channels, T]``; see ``Processor``."""
         if (
-            x.shape == self._shape
+            isinstance(x, Tensor)
+            and x.shape == self._shape
             and cond is None
             and x.dtype is _FLOAT32
             and x.is_cpu

@@ -39,7 +39,9 @@ def _reaches_first(probe: Probe) -> bool:
     x.requires_grad_()
     y = outputs_of(block.stream(x, probe.fresh_state(1), cond)[0])
     total = torch.stack([(part[0, :, -1] @ probe.randn(part.shape[1])) for part in y]).sum()
-    (gradient,) = torch.autograd.grad(total, x)
+    if not total.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
     return bool(gradient[..., 0].any())
 
 
@@ -80,6 +82,8 @@ def _reach(probe: Probe) -> int:
         part[i, :, at] @ probe.randn(part.shape[1]) for part in y for i, at in enumerate(watched)
     )
     assert isinstance(total, Tensor)
+    if not total.requires_grad:
+        return -1
     (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
     reach = -1
     for i, at in enumerate(watched):
