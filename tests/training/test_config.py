@@ -200,6 +200,10 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("--max_stesp 3", "unrecognized arguments: --max-stesp 3"),
         ("--max-step 3", "unrecognized arguments: --max-step 3"),  # no guessing from a beginning
         ("--max-steps many", '"max_steps": Expected a int. Got value: many'),
+        ("--max-steps 1_0", "argument --max-steps: 1_0 is no number"),
+        ("--window-s=1_0.5", "argument --window-s: 1_0.5 is no number"),
+        ("--seed 1:30", "argument --seed: 1:30 is no number"),
+        ("--model.stacks \u0663", "argument --model.stacks: \u0663 is no number"),
         ("--max-steps", "argument --max-steps: expected one argument"),
         (
             "--model.mel.hop-samples 3",

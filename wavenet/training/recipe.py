@@ -11,6 +11,8 @@ from typing import Any
 
 from wavenet.training.config import ConfigError, TrainingConfig, shown
 from wavenet.training.model_keys import model_keys
+from wavenet.values.integers import fits_float, is_number
+from wavenet.values.numerals import number_of
 
 logger = logging.getLogger("wavenet")
 
@@ -55,6 +57,7 @@ def parse_training(arguments: Sequence[str]) -> tuple[TrainingConfig, str | None
     except (jsonargparse.ArgumentError, OverflowError, RecursionError) as error:
         message = " ".join(str(error).split()).replace("<class '", "").replace("'>", "")
         raise ConfigError(_shortened(hyphened(message))) from None
+    _check_numbers(given, parsed)
     if not isinstance(parsed.setdefault("model", {}), dict):
         raise ConfigError(_shortened(f'"model": Expected a dict. Got value: {parsed["model"]}'))
     parsed.pop("config")
@@ -195,6 +198,20 @@ def _check_keys(given: list[str]) -> None:
                 f"{hyphened(argument)}: give {'.'.join(keys[:2])} as a whole: "
                 f"{whole} '{{key: value, ...}}'"
             )
+
+
+def _check_numbers(given: list[str], parsed: dict[str, Any]) -> None:
+    """Raise ConfigError for a number that is not one of ASCII digits: to Python 1_0 is 10."""
+    for i, argument in enumerate(given):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--"):
+            continue
+        found: Any = parsed
+        for key in name.removeprefix("--").split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        text = value if equals else "".join(given[i + 1 : i + 2])
+        if number_of(text) is None and is_number(found) and fits_float(found):
+            raise ConfigError(f"argument {hyphened(name)}: {shown(text)} is no number")
 
 
 def _names_of_model_keys() -> list[str]:
