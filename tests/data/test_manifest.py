@@ -100,6 +100,14 @@ def test_a_part_after_the_end_of_a_file_is_skipped_and_a_rounded_end_is_not(
     )
 
 
+def test_a_file_that_is_listed_by_two_paths_is_refused(tmp_path: Path) -> None:
+    for other in (f"{tmp_path}/a.wav", f"../{tmp_path.name}/a.wav"):
+        with pytest.raises(CorpusError, match="line 3: .* is the same file as 'a.wav'; remove one"):
+            read_manifest(write_csv(tmp_path, "path", "a.wav", other))
+        found = read_manifest(write_csv(tmp_path, "path,start,end", "a.wav,0,1", f"{other},1,2"))
+        assert len(found.recordings) == 2
+
+
 def test_parts_far_into_a_long_file_differ_by_the_millisecond(tmp_path: Path) -> None:
     lines = ["path,start,end", "a.wav,12345.671,12345.772", "a.wav,12345.672,12345.773"]
     listing = find_corpus(str(write_csv(tmp_path, *lines)))
@@ -119,6 +127,10 @@ def test_parts_far_into_a_long_file_differ_by_the_millisecond(tmp_path: Path) ->
         ),
         (["path,speeker", "a.wav,b"], "line 1: 'speeker' is unknown; did you mean 'speaker'?"),
         (["path,start", "a.wav,soon"], "line 2: start='soon' must be a time in seconds"),
+        (
+            ["path,speaker", "a.wav, ann"],
+            "line 2: speaker=' ann' begins or ends with a space; drop",
+        ),
         (["path,start", "a.wav,1_0"], "line 2: start='1_0' must be a time in seconds"),
         (["path,start", "a.wav,-1"], "line 2: start='-1' must be a time in seconds"),
         (["path,end", "a.wav,nan"], "line 2: end='nan' must be a time in seconds"),
@@ -156,6 +168,7 @@ def test_a_mistake_in_a_csv_manifest_is_one_line_that_names_it(
         ('{"path": "a.wav"', "list.jsonl, line 1: not JSON: "),
         ('{"path": "a.wav"}\n["b.wav"]', 'line 2: give an object, such as {"path": "a.wav"}'),
         ('{"path": 3}', "line 1: path is 3; name a file"),
+        ('{"path": "a.wav", "path": "b.wav"}', "line 1: 'path' is given twice; remove one of them"),
         ('{"path": "a.wav", "start": true}', "line 1: start=True must be a time in seconds"),
         ('{"path": "a.wav", "ende": 3}', "line 1: 'ende' is unknown; did you mean 'end'?"),
         ('{"path": "a.wav"}\n\udcff', "list.jsonl, line 2: not UTF-8 (invalid start byte); save"),

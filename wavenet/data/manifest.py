@@ -60,10 +60,17 @@ def in_order(path: Path, named: Iterable[tuple[str, Recording]]) -> tuple[Record
         CorpusError: if there is none, or two have the same name.
     """
     found: dict[str, Recording] = {}
+    spelled: dict[tuple[str, float, float | None], str] = {}
     for where, recording in named:
         if recording.name in found:
             raise CorpusError(
                 f"{where}: {short(recording.name)} is listed twice; remove one of them"
+            )
+        part = os.path.abspath(recording.path), recording.start_s, recording.end_s
+        if spelled.setdefault(part, recording.name) != recording.name:
+            raise CorpusError(
+                f"{where}: {short(recording.name)} is the same file as {short(spelled[part])}; "
+                "remove one of them"
             )
         found[recording.name] = recording
     if not found:
@@ -124,15 +131,30 @@ def _jsonl_rows(
         if not content.strip():
             continue
         try:
-            row = json.loads(content)
+            row = json.loads(content, object_pairs_hook=_of_distinct_keys)
         except ValueError as error:
             raise CorpusError(f"{path}, line {line}: not JSON: {error}") from None
+        except KeyError as error:
+            name = short(error.args[0])
+            raise CorpusError(
+                f"{path}, line {line}: {name} is given twice; remove one of them"
+            ) from None
         except RecursionError:
             raise CorpusError(f"{path}, line {line}: nested too deeply; keep it flat") from None
         if not isinstance(row, dict):
             raise CorpusError(f'{path}, line {line}: give an object, such as {{"path": "a.wav"}}')
         _require_columns(f"{path}, line {line}", list(row), columns)
         yield line, row
+
+
+def _of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of a JSON text; KeyError for a key that is given twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise KeyError(name)
+        found[name] = value
+    return found
 
 
 def _require_columns(where: str, names: list[str], known: tuple[str, ...]) -> None:
@@ -161,6 +183,8 @@ def _recording(where: str, folder: Path, row: Mapping[str, Any]) -> Recording:
         raise CorpusError(f"{where}: features is {short(features)}; name a file, or leave it out")
     for key, text in (("path", path), ("speaker", speaker), ("features", features)):
         require_text(where, key, text)
+    if isinstance(speaker, str) and speaker != speaker.strip():
+        raise CorpusError(f"{where}: speaker={short(speaker)} begins or ends with a space; drop it")
     start_s, end_s = (_seconds(where, key, row.get(key)) for key in ("start", "end"))
     start_s = start_s or 0.0
     if end_s is not None and not start_s < end_s:
