@@ -6,11 +6,13 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 import torch
 
+import wavenet
 from wavenet.audio import AudioError, read_audio
 from wavenet.audio.sink import signals_deferred
 from wavenet.audio.writing import open_writer
@@ -90,3 +92,10 @@ def test_several_channels_and_floats_beyond_full_scale(tmp_path: Path) -> None:
         open_writer(tmp_path / "a.ogg", 48000, formats=formats),
     ):
         pass
+
+
+@pytest.mark.parametrize("sample_rate", [0, 2**31, 2**40, True, 16000.0])
+def test_a_rate_that_no_header_holds_is_refused(tmp_path: Path, sample_rate: Any) -> None:
+    with pytest.raises(ValueError, match="give a positive integer below 2\\*\\*31, in Hz"):
+        wavenet.audio.write_audio(tmp_path / "a.wav", torch.zeros(9), sample_rate)
+    assert not list(tmp_path.iterdir())

@@ -314,6 +314,8 @@ def test_a_kept_filterbank_is_used_and_one_of_another_shape_refused() -> None:
 
 
 def test_wrong_signals_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"x is a ndarray; give a tensor.*torch\.from_numpy"):
+        log_mel(np.zeros(100, np.float32), MelConfig())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"x is torch\.int16; give floats"):
         log_mel(torch.zeros(100, dtype=torch.int16), MelConfig())
     with pytest.raises(ValueError, match=r"x has shape \[2, 0\]"):
@@ -352,3 +354,9 @@ def test_empty_bands_cause_a_warning() -> None:
         warnings.simplefilter("error")
         for preset in PRESETS:
             mel_filterbank(MelConfig.preset(preset))
+
+
+def test_no_signals_have_no_mels() -> None:
+    config = MelConfig()
+    for n in (1, 4000):
+        assert log_mel(torch.zeros(0, n), config).shape == (0, 80, config.frames(n))

@@ -337,6 +337,8 @@ def test_what_process_cannot_run_is_said_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"x has shape \(\), expected \[B, 1, T\]"):
         list(wavenet.process(block, torch.zeros(4)))
     array = torch.zeros(1, 1, 4).numpy()
+    with pytest.raises(TypeError, match=r"a chunk is torch.int16; give floats in \[-1, 1\]"):
+        list(wavenet.process(amplifier(), [torch.zeros(1, 1, 8, dtype=torch.int16)]))
     with pytest.raises(TypeError, match=r"x is a ndarray; give a tensor.*torch\.from_numpy"):
         list(wavenet.process(block, [array]))  # type: ignore[list-item]
 

@@ -21,9 +21,9 @@ class AudioError(ValueError):
 
 
 def require_rate(name: str, rate: int) -> int:
-    """Return the rate as a Python integer; raise ValueError unless it is positive, in Hz."""
-    if not is_integer(rate) or rate < 1:
-        raise ValueError(f"{name} is {rate!r}; give a positive integer, in Hz")
+    """Return the rate as a Python integer; raise ValueError unless headers can hold it, in Hz."""
+    if not is_integer(rate) or not 0 < rate < 2**31:
+        raise ValueError(f"{name} is {rate!r}; give a positive integer below 2**31, in Hz")
     return int(rate)
 
 

@@ -143,6 +143,9 @@ def _rows_of_section(x: Tensor, config: MelConfig, filterbank: Tensor | None) ->
         if filterbank is None:
             filterbank = mel_filterbank(config, dtype=dtype)
         require_filterbank(filterbank, config)
+        if not x.numel():  # no rows, of which the FFT is an error
+            n_frames = (x.shape[-1] - config.n_fft) // config.hop_samples + 1
+            return x.new_zeros((*x.shape[:-1], config.n_mels, n_frames), dtype=dtype)
         spectrum = torch.stft(
             x.reshape(-1, x.shape[-1]).to(dtype),
             config.n_fft,
@@ -186,6 +189,9 @@ def _mirrored(x: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _require_signal(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        found = type(x).__name__
+        raise TypeError(f"x is a {found}; give a tensor, such as torch.from_numpy(array)")
     if not x.is_floating_point():
         raise TypeError(f"x is {x.dtype}; give floats in [-1, 1], such as int16 / 32768")
     if x.ndim == 0 or x.shape[-1] == 0:

@@ -224,6 +224,8 @@ class Executor:
 
 def _as_floats(x: Tensor) -> Tensor:
     """Return x as contiguous float32 on the CPU: itself, where it is that."""
+    if not x.is_floating_point():
+        raise TypeError(f"a chunk is {x.dtype}; give floats in [-1, 1], such as int16 / 32768")
     if x.dtype is not torch.float32 or not x.is_cpu:
         x = x.detach().to("cpu", torch.float32)
     return x.contiguous()
