@@ -215,6 +215,19 @@ def test_an_entry_that_is_not_as_it_was_written_is_made_again(
 # --- where it lies ---
 
 
+def test_samples_that_were_cut_in_the_file_are_not_read_by_an_older_map(
+    folder: Path, tmp_path: Path
+) -> None:
+    first, _ = open_corpus(folder, tmp_path / "cache")
+    whole = [part.samples.copy() for part in first.utterances]
+    (entry,) = entries(tmp_path / "cache")
+    (entry / SAMPLES_NAME).write_bytes(b"")  # the same file, mapped by this process
+    again, n_decoded = open_corpus(folder, tmp_path / "cache")
+    assert n_decoded == 3
+    for part, samples in zip(again.utterances, whole, strict=True):
+        assert np.array_equal(part.samples, samples)
+
+
 def test_the_folder_is_as_given_or_that_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

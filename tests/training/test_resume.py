@@ -145,6 +145,23 @@ def test_two_checkpoints_are_kept_and_a_run_that_is_complete_stays_as_it_is(
     assert_same_end(whole, finished)
 
 
+@pytest.mark.parametrize("damage", ["no folder", "no weights", "cut"])
+def test_a_model_that_was_removed_or_damaged_is_written_again(
+    config: TrainingConfig, whole: Path, finished: Path, damage: str, caplog: Any
+) -> None:
+    weights = finished / "model" / "model.safetensors"
+    if damage == "no folder":
+        shutil.rmtree(finished / "model")
+    elif damage == "no weights":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:100])
+    train(config, finished, resume=True)
+    for name in ("model.safetensors", "config.json"):
+        assert (finished / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
+    assert f"{finished}/model is no whole model; it is written again" in caplog.text
+
+
 def test_with_nothing_to_resume_it_begins(
     tmp_path: Path, config: TrainingConfig, whole: Path
 ) -> None:

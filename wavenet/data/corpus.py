@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -259,9 +260,15 @@ class Corpus:
         return replace(self, utterances=(train,)), replace(self, utterances=(valid,))
 
 
-@functools.lru_cache(maxsize=8)
 def map_samples(path: str | Path) -> np.memmap[Any, np.dtype[np.int16]]:
-    """Map the samples in a file, int16 ``[T]``; once per process."""
+    """Map the samples in a file, int16 ``[T]``; once per process, unless the file has changed."""
+    found = os.stat(path)
+    return _map_unchanged(str(path), (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=8)
+def _map_unchanged(path: str, facts: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.int16]]:
+    """Map a file; a map of one that was cut since ends the process at the first read (SIGBUS)."""
     return np.memmap(path, SAMPLE_TYPE, mode="r")
 
 

@@ -13,6 +13,7 @@ import torch
 
 from wavenet.data import Corpus
 from wavenet.data.corpora import LAYOUTS
+from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.storage.sharing import without_local_paths
 from wavenet.training.config import TrainingConfig
@@ -41,6 +42,14 @@ class Export:
         if is_writer():
             found = {**self.provenance, "steps": step, "validation_bits_per_sample": bits}
             model.save(self.folder, provenance=found)
+
+    def is_whole(self) -> bool:
+        """Return whether the model can be loaded."""
+        try:
+            load_wavenet(self.folder)
+        except (ValueError, OSError):
+            return False
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""

@@ -21,8 +21,7 @@ MOST_VALUES = 20_000
 LONGEST_NUMBER = 400
 """Digits of a number; more than a float can resolve, fewer than Python refuses to convert."""
 
-_GROUPED = re.compile(r"[-+]?[0-9][0-9.]*[_:][0-9_.:]*")
-"""What YAML 1.1 takes for a number with its digits in groups: 1_0 is 10, and 1:30 is 90."""
+_RESOLVER = yaml.resolver.Resolver()
 _NEVER_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -94,7 +93,7 @@ class _Checker:
         text = event.value
         if _NEVER_TEXT.search(text):
             self._refuse(event, f"{short(text)} holds a character that is no text; remove it")
-        if event.implicit[0] and _GROUPED.fullmatch(text):
+        if event.implicit[0] and _is_grouped(text):
             self._refuse(event, f"{short(text)} is another number in YAML; give it in digits alone")
         if len(text) > LONGEST_NUMBER and event.implicit[0] and re.match(r"[-+.]?\d", text):
             self._refuse(event, f"{short(text)} has {len(text)} characters; give a number")
@@ -117,3 +116,11 @@ class _Checker:
 
     def _refuse(self, event: yaml.Event, reason: str) -> None:
         raise PlainYamlError(f"line {event.start_mark.line + 1}: {reason}")
+
+
+def _is_grouped(text: str) -> bool:
+    """Return true for what YAML 1.1 takes for a number of groups: 1_0 is 10, and 1:30 is 90."""
+    if len(text) > LONGEST_NUMBER or not re.search("[_:]", text):
+        return False
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
+    return tag.endswith((":int", ":float"))

@@ -297,6 +297,7 @@ def _run(job: _Job) -> TrainingResult:
             else:
                 write_settings(config, out)
                 outputs.checkpoints.load(trainer, last.path)
+                trainer.restore_model()
                 logger.info("going on from step %d: %s", step, last.path)
             interrupted = trainer.train(batches, fixed)
             steps = trainer.global_step

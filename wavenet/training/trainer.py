@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from wavenet.training.schedule import Schedule, make_optimizer
 from wavenet.training.throughput import Throughput
 from wavenet.training.time_limit import TimeLimit
 from wavenet.training.trainer_settings import TrainerSettings
+
+logger = logging.getLogger("wavenet")
 
 Batch = dict[str, Tensor]
 
@@ -273,6 +276,13 @@ class Trainer:
         """Write the model, unless a loss so far or a weight is not finite."""
         if self.is_sound:
             self.outputs.export.save(self.learnt, step=self.global_step, bits=bits)
+
+    def restore_model(self) -> None:
+        """Write the model of a resumed run again if it was removed, or is damaged."""
+        export = self.outputs.export
+        if self.is_global_zero and not export.is_whole():
+            logger.warning("%s is no whole model; it is written again", export.folder)
+            self.export_model(export.bits if export.step == self.global_step else None)
 
     def decay_over(self, first: int, last: int) -> None:
         """Let the learning rate fall from step ``first`` on, and the run end after ``last``."""
