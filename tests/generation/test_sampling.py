@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,18 @@ def test_rounded_weights_are_heard_and_near(weights: str) -> None:
 
 
 # --- conditioning -------------------------------------------------------------------------------
+
+
+def test_a_speaker_is_found_in_either_form_of_unicode() -> None:
+    names = ("Zo\u00eb", "Rene\u0301")  # composed, and decomposed as folders of macOS are
+    sizes = {"layers_per_stack": 2, "stacks": 1, "residual_channels": 4, "skip_channels": 4}
+    config = wavenet.WaveNetConfig(**sizes, speakers=2, speaker_names=names)  # type: ignore[arg-type]
+    model = wavenet.WaveNet(config).eval()
+    for index, name in enumerate(names):
+        expected = generate(model, n_samples=9, speaker=index, seed=0)
+        for form in ("NFC", "NFD"):
+            spelled = unicodedata.normalize(form, name)  # type: ignore[arg-type]
+            assert torch.equal(generate(model, n_samples=9, speaker=spelled, seed=0), expected)
 
 
 def test_a_speaker_may_be_an_index_a_name_a_list_or_a_tensor() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -190,6 +191,8 @@ class Speaker(Condition):
             raise ValueError(f"speaker={value} must be an index or a name, or one for each row")
         indices = []
         for one in given:
+            if isinstance(one, str) and one not in names:  # macOS decomposes accents in file names
+                one = next((name for name in names if _composed(name) == _composed(one)), one)
             if isinstance(one, str) and one not in names:
                 known = (
                     f"one of {', '.join(names)}" if names else "an index, the model has no names"
@@ -207,3 +210,8 @@ class Speaker(Condition):
     def example(self, rows: int, n_frames: int) -> Tensor:
         """Return the first speaker for every row."""
         return torch.zeros(rows, dtype=torch.int64)
+
+
+def _composed(text: str) -> str:
+    """Return text with each accent and its letter as one character, where Unicode has it."""
+    return unicodedata.normalize("NFC", text)
