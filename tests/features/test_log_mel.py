@@ -320,6 +320,11 @@ def test_wrong_signals_are_refused() -> None:
         log_mel(torch.zeros(100, dtype=torch.int16), MelConfig())
     with pytest.raises(ValueError, match=r"x has shape \[2, 0\]"):
         log_mel(torch.zeros(2, 0), MelConfig())
+    for x, found in ((np.zeros(100, "float32"), "ndarray"), ([0.0] * 100, "list")):
+        with pytest.raises(TypeError, match=f"x is a {found}; give a tensor, such as"):
+            log_mel(x, MelConfig())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="config='hifigan' is no MelConfig; give one, such as"):
+        log_mel(torch.zeros(100), "hifigan")  # type: ignore[arg-type]
 
 
 # --- filters ---

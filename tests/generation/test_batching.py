@@ -169,6 +169,16 @@ def test_an_utterance_without_an_end_is_refused() -> None:
         list(generate_queue(model, [Utterance(seed=0)], engine="eager"))
 
 
+def test_what_is_no_utterance_and_what_is_no_model_are_named() -> None:
+    model = WaveNet(WaveNetConfig(**SIZES, residual_channels=5)).eval()
+    with pytest.raises(TypeError, match="utterance 1 is a dict, expected an Utterance"):
+        list(generate_queue(model, [Utterance(n_samples=1), {"n_samples": 3}], engine="eager"))  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="model='mine' is a name; load it"):
+        generate_queue("mine", [])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model='mine' is a name; load it"):
+        BatchedVocoder("mine", [], SamplingOptions())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "make", [EagerEngine, pytest.param(CpuEngine, marks=needs_numba)], ids=["eager", "cpu"]
 )

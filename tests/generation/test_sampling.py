@@ -445,6 +445,18 @@ PRIME = torch.zeros(4)
         ("plain", {"duration_s": True}, "duration_s=True must be a positive number of seconds"),
         ("plain", {"n_samples": 5, "top_p": 0}, "top_p must be in (0, 1]"),
         ("plain", {"n_samples": 5, "noise_shaping": 1.5}, "noise_shaping=1.5 must be from -1 to 1"),
+        (
+            "plain",
+            {"n_samples": 5, "temperature": "0.9"},
+            "temperature='0.9' must be a number, such as 0.9",
+        ),
+        ("plain", {"n_samples": 5, "temperature": [1.0, 2.0]}, "temperature=[1.0, 2.0] must be"),
+        (
+            "plain",
+            {"n_samples": 5, "top_p": "0.9"},
+            "top_p='0.9' must be a number, such as 0.9",
+        ),
+        ("plain", {"duration_s": "1"}, "duration_s='1' must be a positive number of seconds"),
         ("plain", {"n_samples": 5, "top_p": 1.1}, "top_p must be in (0, 1]"),
         ("speakers", {"n_samples": 5, "speaker": 0, "top_p": 0.9}, "needs classes and gaussian"),
         ("plain", {"n_samples": 5, "engine": "fast"}, "engine='fast' is unknown; choose one of "),
@@ -508,6 +520,31 @@ def test_a_state_of_another_model_or_beside_a_prime_is_refused() -> None:
         generate(model, n_samples=3, state=state, seed=[1, 2, 3])
     with pytest.raises(ValueError, match="state does not fit this model of 2 rows; give what"):
         generate(build("speakers"), n_samples=3, speaker=0, state=state)
+    _, of_one_row = generate(model, n_samples=3, return_state=True)
+    with pytest.raises(ValueError, match="disagree on the number of rows: seed 2, state 1; give"):
+        generate(model, n_samples=3, state=of_one_row, seed=[1, 2])
+
+
+def test_lengths_and_seeds_are_also_arrays_and_tensors() -> None:
+    model, lengths, seeds = build("plain"), [5, 3], [7, 4]
+    expected = generate(model, n_samples=lengths, seed=seeds)
+    for make in (np.array, torch.tensor):
+        assert torch.equal(generate(model, n_samples=make(lengths), seed=make(seeds)), expected)
+    for one in (np.array(7), torch.tensor(7)):
+        assert torch.equal(generate(model, n_samples=5, seed=one), expected[:1])
+    with pytest.raises(
+        ValueError, match=r"n_samples=tensor\(\[5\., 3\.\]\) must be an integer, or"
+    ):
+        generate(model, n_samples=torch.tensor([5.0, 3.0]))
+    with pytest.raises(ValueError, match="seed=.* must be an integer, or one for each row"):
+        generate(model, n_samples=5, seed=torch.zeros(2, 2, dtype=torch.long))
+
+
+def test_what_is_no_model_is_named() -> None:
+    with pytest.raises(TypeError, match=r"model='prompts-16k' is a name; load it: wavenet\.load\("):
+        generate("prompts-16k", n_samples=5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="model is a Linear, expected a WaveNet"):
+        generate(torch.nn.Linear(1, 1), n_samples=5)  # type: ignore[call-overload]
 
 
 def test_arguments_are_checked_before_the_first_chunk_is_asked_for() -> None:

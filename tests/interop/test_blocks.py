@@ -213,6 +213,8 @@ def test_arguments_that_do_not_fit_are_refused(
 def test_a_module_that_is_no_block_is_sent_to_causal(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"wavenet\.causal\(module\) makes one"):
         wavenet.export(nn.Conv1d(1, 1, 3), tmp_path / "a.pt2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="block is a str, not a Causal"):
+        wavenet.export("my-voice/model", tmp_path / "a.pt2")  # type: ignore[arg-type]
 
 
 def test_a_block_that_torch_cannot_trace_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -461,6 +461,16 @@ def test_settings_that_make_no_model_are_named(values: dict[str, Any], message: 
     assert "\n" not in str(caught.value)
 
 
+def test_settings_of_another_type_than_their_class_are_named() -> None:
+    for given, name in (({"mel": "hifigan"}, "MelConfig"), ({"mel": {"n_mels": 4}}, "MelConfig")):
+        with pytest.raises(ValueError, match=rf"mel=.* must be a {name}; names and plain values"):
+            WaveNetConfig(**given)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"features=\{'channels': 3\} must be a FeatureConfig"):
+        WaveNetConfig(features={"channels": 3})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="config='tiny' is no WaveNetConfig; make one, such as"):
+        WaveNet("tiny")  # type: ignore[arg-type]
+
+
 # --- wrong calls --------------------------------------------------------------------------------
 
 

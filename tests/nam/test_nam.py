@@ -314,6 +314,12 @@ def test_simple_networks_are_written_for_the_oldest_players_too(tmp_path: Path) 
     assert content["weights"][-1] == content["config"]["head_scale"]
 
 
+def test_a_model_of_another_kind_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"model is a Linear, expected a model of wavenet\.nam"):
+        write_nam(tmp_path / "a.nam", torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_simple_network_is_also_written_in_the_newer_version(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wavenet.values.integers import is_integer
+from wavenet.values.integers import is_integer, is_number
 from wavenet.values.text import short
 
 STEP = 1 / 32768
@@ -101,14 +101,19 @@ class Distribution(ABC):
                 f"uniforms must be [B, U, T] = {list(expected)} for {self.name}, "
                 f"got {list(uniforms.shape)}"
             )
-        if not 1e-30 <= temperature <= 1e30:  # what float32 can divide and multiply by
-            raise ValueError(f"temperature must be above 0, such as 0.9 or 1.0, got {temperature}")
+        # What float32 can divide and multiply by.
+        if not (is_number(temperature) and 1e-30 <= temperature <= 1e30):
+            raise ValueError(
+                f"temperature must be above 0, such as 0.9 or 1.0, got {short(temperature)}"
+            )
         if top_p is not None and not self.has_classes:
             raise ValueError(
                 f"top_p={top_p} needs classes and {self.name} has none: lower temperature instead"
             )
-        if top_p is not None and not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], or None for all classes, got {top_p}")
+        if top_p is not None and not (is_number(top_p) and 0 < top_p <= 1):
+            raise ValueError(
+                f"top_p must be in (0, 1], or None for all classes, got {short(top_p)}"
+            )
         return self._sample(params, uniforms.to(params.dtype), temperature, top_p)
 
     @abstractmethod

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from wavenet.features.mel_config import MelConfig
 from wavenet.values.autocast import without_autocast
+from wavenet.values.text import short
 
 __all__ = ["MelConfig", "log_mel", "log_mel_rows", "mel_filterbank"]
 
@@ -90,10 +91,10 @@ def log_mel(x: Tensor, config: MelConfig, filterbank: Tensor | None = None) -> T
         under autocast.
 
     Raises:
-        TypeError: x is not floating point.
+        TypeError: x is no tensor or not floating point, or config no `MelConfig`.
         ValueError: no samples, or a filterbank of another shape.
     """
-    _require_signal(x)
+    _require_signal(x, config)
     return log_mel_rows(x, config, 0, config.frames(x.shape[-1]), filterbank)
 
 
@@ -122,7 +123,7 @@ def log_mel_rows(
     Raises:
         TypeError, ValueError: as `log_mel`, and for a count below 1.
     """
-    _require_signal(x)
+    _require_signal(x, config)
     if count < 1:
         raise ValueError(f"count is {count}; request at least one frame")
     last = config.frames(x.shape[-1]) - 1
@@ -188,10 +189,15 @@ def _mirrored(x: Tensor, start: int, stop: int) -> Tensor:
     return torch.cat((mirror[..., :before], x[..., max(start, 0) : stop], mirror[..., before:]), -1)
 
 
-def _require_signal(x: Tensor) -> None:
+def _require_signal(x: Tensor, config: MelConfig) -> None:
     if not isinstance(x, Tensor):
-        found = type(x).__name__
-        raise TypeError(f"x is a {found}; give a tensor, such as torch.from_numpy(array)")
+        raise TypeError(
+            f"x is a {type(x).__name__}; give a tensor, such as torch.from_numpy(array)"
+        )
+    if not isinstance(config, MelConfig):
+        raise TypeError(
+            f"config={short(config)} is no MelConfig; give one, such as MelConfig.preset('hifigan')"
+        )
     if not x.is_floating_point():
         raise TypeError(f"x is {x.dtype}; give floats in [-1, 1], such as int16 / 32768")
     if x.ndim == 0 or x.shape[-1] == 0:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.prompts import Prompt
@@ -18,7 +19,9 @@ from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import require_known
 from wavenet.nn import flatten_state
+from wavenet.nn.hooks import unwrapped
 from wavenet.values.integers import as_integer, is_number
+from wavenet.values.text import short
 
 
 class GenerateArguments(TypedDict, total=False):
@@ -42,6 +45,14 @@ class GenerateArguments(TypedDict, total=False):
 
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
+
+
+def require_wavenet(model: object) -> None:
+    """Raise TypeError unless this is a model that generates, also one wrapped by torch.compile."""
+    if isinstance(model, str | PathLike):
+        raise TypeError(f"model={short(model)} is a name; load it: wavenet.load({short(model)})")
+    if not (isinstance(model, nn.Module) and isinstance(unwrapped(model), WaveNet)):
+        raise TypeError(f"model is a {type(model).__name__}, expected a WaveNet")
 
 
 def condition_rows(model: WaveNet, given: Mapping[str, Any]) -> dict[str, list[Tensor]]:
@@ -91,9 +102,9 @@ def count_rows(
         "prime": 1 if primes is None else len(primes),
         "state": 1 if state is None else len(state.time),
     }
-    many = {name: n for name, n in counts.items() if n != 1}
-    if len(set(many.values())) > 1 or (state is not None and many and "state" not in many):
-        found = ", ".join(f"{name} {n}" for name, n in counts.items() if n != 1)
+    many = {name: n for name, n in counts.items() if n != 1 or (state and name == "state")}
+    if len(set(many.values())) > 1:
+        found = ", ".join(f"{name} {n}" for name, n in many.items())
         raise ValueError(f"arguments disagree on the number of rows: {found}; give one, or equals")
     return max(counts.values())
 
@@ -111,7 +122,7 @@ def row_lengths(
         raise ValueError(f"duration_s={duration_s} and n_samples={n_samples}: give only one")
     if duration_s is not None:
         if not is_number(duration_s) or not 0 < duration_s < math.inf:
-            raise ValueError(f"duration_s={duration_s!r} must be a positive number of seconds")
+            raise ValueError(f"duration_s={short(duration_s)} must be a positive number of seconds")
         if duration_s * model.sample_rate >= 2**63:
             raise ValueError(f"duration_s={duration_s} is more samples than 64 bits can count")
         n_samples = [max(1, round(duration_s * model.sample_rate))]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import condition_rows, of_one_row
+from wavenet.generation.arguments import condition_rows, of_one_row, require_wavenet
 from wavenet.generation.engines.base import Engine
 from wavenet.generation.options import Sampling, SamplingOptions
 from wavenet.generation.randomness import integers, row_seeds
@@ -64,6 +64,7 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         chunk_samples: int = 2048,
         n_samples: Sequence[int] | None = None,
     ) -> None:
+        require_wavenet(model)
         batch_size = as_integer("batch_size", batch_size)
         chunk_samples = as_integer("chunk_samples", chunk_samples)
         if model.config.local is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import condition_rows, of_one_row, row_lengths
+from wavenet.generation.arguments import condition_rows, of_one_row, require_wavenet, row_lengths
 from wavenet.generation.batching import Batch
 from wavenet.generation.options import Sampling, SamplingOptions
 from wavenet.generation.randomness import row_seeds
@@ -82,6 +82,7 @@ def generate_queue(
     Raises:
         ValueError: as ``generate``; for a wrong utterance, when it is taken.
     """
+    require_wavenet(model)
     rows = as_integer("rows", rows)
     chunk_samples = as_integer("chunk_samples", chunk_samples)
     options = SamplingOptions(
@@ -115,6 +116,8 @@ def _row_of(
     model: WaveNet, sampling: Sampling, number: int, one: Utterance, refine: int | None
 ) -> Row:
     """Make the row that generates an utterance."""
+    if not isinstance(one, Utterance):
+        raise TypeError(f"utterance {number} is a {type(one).__name__}, expected an Utterance")
     given = condition_rows(model, named_conditions(one.mel, one.speaker, one.conditions))
     mels = given.pop("mel", None)
     if mels is not None and len(mels) != 1:

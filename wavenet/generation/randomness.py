@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wavenet.values.integers import is_integer
+from wavenet.values.text import short
 
 _DRAWS_PER_COUNTER = 4
 _AHEAD = 4096
@@ -161,7 +162,7 @@ def integers(name: str, value: object) -> list[int]:
     given = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else [plain]
     whole = [int(one) for one in given if is_integer(one)]
     if not given or len(whole) < len(given):
-        raise ValueError(f"{name}={value!r} must be an integer, or one for each row")
+        raise ValueError(f"{name}={short(value)} must be an integer, or one for each row")
     return whole
 
 

@@ -22,6 +22,7 @@ from wavenet.generation.arguments import (
     condition_rows,
     count_rows,
     prime_rows,
+    require_wavenet,
     row_lengths,
 )
 from wavenet.generation.engines.base import Engine, GenerationState
@@ -117,6 +118,7 @@ def generate(
 
     Raises:
         ValueError: if an argument is missing, contradicts another or does not fit the model.
+        TypeError: if model is none that generates.
     """
     options = SamplingOptions(
         speaker=speaker,
@@ -216,6 +218,7 @@ def _stream(
     model: WaveNet, options: SamplingOptions, content: _Content, chunk_samples: int
 ) -> SampleStream:
     """Check a request, prepare its conditioning and its beginning, and give it to an engine."""
+    require_wavenet(model)
     state = content.state
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")

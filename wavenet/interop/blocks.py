@@ -84,7 +84,8 @@ def export(
         WriteError: as ``atomic_write``.
         ModuleNotFoundError: for ``.onnx`` without the packages of the extra ``onnx``.
     """
-    inside = unwrapped(block)  # of torch.compile: the export traces the block itself
+    # Of torch.compile: the export traces the block itself.
+    inside = unwrapped(block) if isinstance(block, nn.Module) else block
     block = inside if isinstance(inside, Causal) else block
     if not isinstance(block, Causal):
         raise TypeError(

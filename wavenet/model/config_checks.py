@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from wavenet.distributions import make_distribution
-from wavenet.model.feature_config import set_integer
+from wavenet.features.mel_config import MelConfig
+from wavenet.model.feature_config import FeatureConfig, set_integer
 from wavenet.nn.steps import SAMPLES_PER_STEP
 from wavenet.values.integers import is_integer
 from wavenet.values.size_limits import (
@@ -83,6 +84,13 @@ def _check_memory(config: WaveNetConfig) -> None:
 
 def _check_features(config: WaveNetConfig) -> None:
     """Raise ValueError unless there is one kind of features at most, at the model's rate."""
+    kinds = (("mel", config.mel, MelConfig), ("features", config.features, FeatureConfig))
+    for name, value, kind in kinds:
+        if not isinstance(value, kind | None):
+            raise ValueError(
+                f"{name}={short(value)} must be a {kind.__name__}; names and plain values are for "
+                "WaveNetConfig.from_dict"
+            )
     if config.mel is not None and config.features is not None:
         raise ValueError("mel and features are both set; a model takes one of them")
     if config.mel is not None and config.mel.sample_rate != config.sample_rate:

@@ -49,6 +49,7 @@ from wavenet.nn.hooks import has_hooks
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
 from wavenet.values.autocast import without_autocast
 from wavenet.values.computed_buffers import ComputedBuffers
+from wavenet.values.text import short
 
 
 class WaveNet(ComputedBuffers, Shared, Causal):
@@ -85,6 +86,11 @@ class WaveNet(ComputedBuffers, Shared, Causal):
 
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__()
+        if not isinstance(config, WaveNetConfig):
+            raise TypeError(
+                f"config={short(config)} is no WaveNetConfig; make one, such as "
+                "WaveNetConfig.preset('tiny')"
+            )
         self.config = config
         self.licences: Mapping[str, str] = {}
         self.distribution: Distribution = make_distribution(

@@ -57,11 +57,14 @@ def write_nam(
         version: of the format, 0.5.4 or 0.7.0; default, the older one if it can describe the model.
 
     Raises:
+        TypeError: if model is no model of ``wavenet.nam``.
         ValueError: if a weight is not finite, or the version unknown or too old for the model.
         WriteError: if the file cannot be written.
     """
     if version is not None and version not in VERSIONS:
         raise ValueError(f"version={version!r} cannot be written; choose {' or '.join(VERSIONS)}")
+    if not isinstance(model, NamModel | NamWaveNet | NamContainer):
+        raise TypeError(f"model is a {type(model).__name__}, expected a model of wavenet.nam")
     known = {**model.metadata, **(metadata or {})}
     if isinstance(model, NamContainer):
         if version == PLAIN_VERSION:
