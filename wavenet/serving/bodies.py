@@ -27,8 +27,12 @@ async def spooled(request: Request, limits: Limits) -> AsyncIterator[Path]:
     """Keep the body in a file: an ``.npz`` or, whatever it is, ``.audio``.
 
     Raises:
-        RequestError: for an empty body, a large one, and one that does not arrive in time.
+        RequestError: for a form, an empty body, a large one, and one that does not arrive in time.
     """
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise RequestError(
+            415, "the body is a form; send the file itself, as curl --data-binary @FILE does"
+        )
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
         raise _too_large(limits)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from wavenet.serving.limits import RequestError
 
+NOT_FINITE = "the mel gives no finite samples; check its unit, natural logarithms"
+
 
 class Output(AsyncIterator[Tensor]):
     """An iterator of samples ``[n]``, as they are made.
@@ -41,11 +43,7 @@ class Output(AsyncIterator[Tensor]):
     def put(self, samples: Tensor, ended: bool) -> None:
         """Hand over samples; called by the worker. Those that are not finite end the request."""
         if not bool(samples.isfinite().all()):
-            self.fail(
-                RequestError(
-                    422, "the mel gives no finite samples; check its unit, natural logarithms"
-                )
-            )
+            self.fail(RequestError(422, NOT_FINITE))
             self.cancel()
             return
         with self._lock:

@@ -21,7 +21,7 @@ from wavenet.processing.files import process_file
 from wavenet.serving.bodies import require_audio, spooled
 from wavenet.serving.limits import RequestError
 from wavenet.serving.service import Service
-from wavenet.serving.settings import FORMATS
+from wavenet.serving.settings import FORMATS, query_of
 from wavenet.serving.sockets import Socket, binary, pop_type, samples_of
 
 _LARGEST_CHUNK = 1 << 16
@@ -33,7 +33,7 @@ async def process(service: Service, request: Request) -> Response:
     Raises:
         RequestError: for whatever cannot be answered.
     """
-    query = dict(request.query_params)
+    query = query_of(request)
     model = _model(service, query.pop("model", None))
     suffix = query.pop("format", "wav")
     if suffix not in ("wav", "flac") or query:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from starlette.requests import Request
 from torch import Tensor
 
 from wavenet.features.mel_config import MelConfig
@@ -55,6 +56,16 @@ class Settings:
                 max(1, round(n_samples / self.speed)), made.shape[1] * config.hop_samples
             )
         return made, n_samples
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """Return the query of a request; RequestError (400) for a name that is given twice."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            raise RequestError(400, f"{name[:40]!r} is given twice; drop one of them")
+        found[name] = value
+    return found
 
 
 def read_settings(given: Mapping[str, Any], model: WaveNet, *, live: bool = False) -> Settings:

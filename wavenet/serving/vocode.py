@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable
 
 import torch
@@ -18,9 +19,9 @@ from wavenet.evaluation.without_network import synthesize_without_network
 from wavenet.nn.refine import refine
 from wavenet.serving.bodies import encoded_audio, read_mel, spooled
 from wavenet.serving.limits import RequestError
-from wavenet.serving.output import Output
+from wavenet.serving.output import NOT_FINITE, Output
 from wavenet.serving.service import Service
-from wavenet.serving.settings import FORMATS, Settings, read_settings
+from wavenet.serving.settings import FORMATS, Settings, query_of, read_settings
 
 logger = logging.getLogger("wavenet")
 
@@ -37,7 +38,7 @@ async def vocode(service: Service, request: Request) -> Response:
     Raises:
         RequestError: for whatever cannot be answered.
     """
-    settings = read_settings(request.query_params, service.model)
+    settings = read_settings(query_of(request), service.model)
     mel, n_samples = await _mel_of(service, request, settings)
     chunked = settings.format == "pcm"
     most = round(_READY_S * service.model.sample_rate) if chunked else None
@@ -56,7 +57,7 @@ async def baseline(service: Service, request: Request) -> Response:
     Raises:
         RequestError: for whatever cannot be answered.
     """
-    query = dict(request.query_params)
+    query = query_of(request)
     system = query.pop("system", "")
     if system not in BASELINES:
         raise RequestError(400, f"system={system[:40]!r} must be one of {', '.join(BASELINES)}")
@@ -66,7 +67,7 @@ async def baseline(service: Service, request: Request) -> Response:
     settings = read_settings(query, service.model)
     mel, n_samples = await _mel_of(service, request, settings)
     async with service.heavy():
-        made = await asyncio.to_thread(_without_network, service, system, mel, n_samples, settings)
+        made = await asyncio.to_thread(_finite_copy, service, system, mel, n_samples, settings)
     return await _file(made, service, settings)
 
 
@@ -87,6 +88,20 @@ def load_baselines(service: Service) -> None:
             except Exception as error:  # noqa: BLE001 - a request for it will say so again
                 what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
                 logger.warning("serve: %s cannot be made: %s", system, what)
+
+
+def _finite_copy(
+    service: Service, system: str, mel: Tensor, n_samples: int, settings: Settings
+) -> Tensor:
+    """Return ``_without_network``; RequestError (422) for a mel of another unit."""
+    base = math.e if service.mel.log == "ln" else 10.0
+    magnitudes = torch.tensor(base, dtype=torch.float64) ** mel.double()
+    if not bool(magnitudes.isfinite().all()):
+        raise RequestError(422, NOT_FINITE)
+    made = _without_network(service, system, mel, n_samples, settings)
+    if not bool(made.isfinite().all()):
+        raise RequestError(422, NOT_FINITE)
+    return made
 
 
 def _without_network(
