@@ -30,6 +30,7 @@ from wavenet.features.mel_warping import MelWarp, change_speed
 from wavenet.serving import vocode
 from wavenet.serving.limits import Limits, RequestError
 from wavenet.serving.output import Output
+from wavenet.serving.settings import Settings, read_settings
 from wavenet.serving.vocode import BASELINES, ChunkedAnswer
 
 SPOKEN = ["--seed", "7", "--temperature", "0.8", "--speaker", "bob"]
@@ -130,6 +131,11 @@ def test_a_wrong_request_gets_one_line(
     status, message = served.error("POST", f"/vocode?{query}", given)
     assert status == expected[0]
     assert message.startswith(expected[1])
+
+
+def test_null_in_json_leaves_a_setting_out(voice: WaveNet) -> None:
+    given = {"seed": 5, "temperature": None, "speaker": None, "refine": None}
+    assert read_settings(given, voice, live=True) == Settings(seed=5)
 
 
 def test_a_form_is_refused_with_what_to_send_instead(served: Server, body: Path) -> None:

@@ -69,7 +69,7 @@ def query_of(request: Request) -> dict[str, str]:
 
 
 def read_settings(given: Mapping[str, Any], model: WaveNet, *, live: bool = False) -> Settings:
-    """Read settings, strictly; text is converted as JSON's numbers are.
+    """Read settings, strictly; text is converted as JSON's numbers are, and null is left out.
 
     Args:
         given: names and values.
@@ -83,7 +83,9 @@ def read_settings(given: Mapping[str, Any], model: WaveNet, *, live: bool = Fals
     for name in given:
         if name not in known:
             raise RequestError(400, f"{str(name)[:40]!r} is unknown; known are {', '.join(known)}")
-    values = {name: _READERS[name](name, value) for name, value in given.items()}
+    values = {
+        name: _READERS[name](name, value) for name, value in given.items() if value is not None
+    }
     try:
         for name in ("pitch", "formant", "speed"):
             require_factor(name, values.get(name, 1.0))
