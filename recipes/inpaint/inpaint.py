@@ -198,7 +198,12 @@ def main() -> None:
     parser.add_argument("--steps", type=integer, default=500)
     parser.add_argument("--seed", type=integer, default=0)
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    if options.steps < 1:
+        parser.error(f"--steps {options.steps} must be at least 1")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out}: {error.strerror}; choose another folder")
     torch.manual_seed(options.seed)
     paths = sorted((REPOSITORY / "samples" / "prompts-en").glob("*.flac"))
     files = [read_audio(path, SAMPLE_RATE)[0] for path in paths]

@@ -403,6 +403,17 @@ def test_a_damaged_index_is_one_line(
         Store(str(tmp_path / "store"), tmp_path / "cache").open(RATE)
 
 
+@pytest.mark.parametrize("command", ["inspect", "shard"])
+def test_a_folder_of_shards_is_named_where_recordings_are_needed(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    shards = store.removeprefix("file://")
+    assert main([command, shards, *([str(tmp_path / "out")] if command == "shard" else [])]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "holds shards, which `wavenet train` alone reads; name the folder that" in error
+
+
 def test_a_store_without_a_corpus_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"nowhere/{INDEX_NAME} cannot be read: .* check the URL"):
         Store(f"file://{tmp_path}/nowhere", tmp_path / "cache").open(RATE)

@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -548,3 +549,25 @@ def test_the_demo_trains_speaks_draws_and_says_where(repository: Path, tmp_path:
         assert all(key in values or key in report["unavailable"] for key in ("pesq", "stoi"))
         assert values["log_mel_l1"]["mean"] > 0
     assert (tmp_path / "out" / "notes.txt").is_file()
+
+
+@pytest.mark.parametrize("recipe", ["inpaint", "segment"])
+def test_a_mistake_in_the_steps_or_the_folder_is_no_traceback(
+    recipe: str,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = repository / "recipes" / recipe / f"{recipe}.py"
+    (tmp_path / "a file").write_text("")
+    for given, message in (
+        (["--steps", "0", "--out", str(tmp_path / "out")], "--steps 0 must be at least 1"),
+        (["--out", str(tmp_path / "a file")], "a file: File exists; choose another folder"),
+    ):
+        monkeypatch.setattr(sys, "argv", [script.name, *given])
+        with pytest.raises(SystemExit) as exit_of:
+            runpy.run_path(str(script), run_name="__main__")
+        assert exit_of.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

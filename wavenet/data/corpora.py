@@ -27,6 +27,7 @@ from wavenet.data.recordings import (
     list_folder,
     tell_of_files_beside,
 )
+from wavenet.data.shard_index import INDEX_NAME
 from wavenet.storage.download import DownloadError, Published, check, download
 from wavenet.storage.files import locked
 from wavenet.storage.object_store import is_url
@@ -151,7 +152,15 @@ def find_corpus(corpus: str, *, root: str | Path = "corpora", download: bool = F
             f"({' or '.join(MANIFEST_SUFFIXES)}), or one of {', '.join(LAYOUTS)}"
             + (f"; did you mean {near[0]}?" if near else "")
         )
-    return list_audio(corpus)
+    try:
+        return list_audio(corpus)
+    except CorpusError as error:
+        if not (Path(corpus) / INDEX_NAME).is_file():
+            raise
+        raise CorpusError(
+            f"corpus={short(corpus)} holds shards, which `wavenet train` alone reads; name the "
+            "folder that they were written from"
+        ) from error
 
 
 def _find_named(name: str, asked: tuple[str, ...], root: Path, download: bool) -> Listing:
