@@ -186,6 +186,8 @@ def test_a_callback_ends_a_run_and_logs_numbers(tones: Path, tmp_path: Path) -> 
         (EpochCounter(), "EpochCounter overrides on_train_epoch_end, which training does not call"),
         (LearningRateMonitor(), "LearningRateMonitor needs Lightning's Trainer"),
         (ModelCheckpoint(), "ModelCheckpoint needs Lightning's Trainer"),
+        (print, "<built-in function print> is no object with a hook; the hooks are on_train_start"),
+        (Rates, "Rates'> is no object with a hook"),
     ],
 )
 def test_a_callback_that_cannot_work_is_refused_before_anything_is_written(
@@ -194,6 +196,32 @@ def test_a_callback_that_cannot_work_is_refused_before_anything_is_written(
     out = tmp_path / "run"
     with pytest.raises(ConfigError, match=message) as caught:
         fit(small_model(), tones, out, TrainingConfig(**BRIEF), callbacks=[callback])
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "prompts-16k"}, "model='prompts-16k' is a name; load it: wavenet.load"),
+        ({"model": torch.nn.Linear(1, 1)}, "model is a Linear, expected a WaveNet"),
+        ({"config": BRIEF}, "config is a dict; give a TrainingConfig"),
+        ({"config": {}}, "config is a dict; give a TrainingConfig"),
+        ({"loggers": ["csv"]}, "loggers: 'csv' is no logger; give objects, such as"),
+        ({"loggers": [CSVLogger]}, "CSVLogger'> is no logger; give objects"),
+        (
+            {"optimizer": torch.optim.SGD(torch.nn.Linear(1, 1).parameters())},
+            "optimizer is a SGD; give what makes one of the parameters, such as functools.partial",
+        ),
+    ],
+)
+def test_an_argument_of_another_kind_is_named_before_anything_is_written(
+    given: dict[str, Any], message: str, tones: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    usual = {"model": small_model(), "config": TrainingConfig(**BRIEF)}
+    with pytest.raises((TypeError, ConfigError), match=message) as caught:
+        fit(data=tones, out=out, **usual | given)
     assert "\n" not in str(caught.value)
     assert not out.exists()
 

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from lightning.pytorch.callbacks import Callback, Timer
 
 from wavenet.training.config import ConfigError
+from wavenet.values.text import short
 
 HOOKS = (
     "on_train_start",
@@ -53,6 +54,11 @@ def check_callbacks(callbacks: Sequence[object]) -> None:
     """Raise ConfigError, in one line, for a callback that cannot work."""
     for callback in callbacks:
         kind = type(callback)
+        if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
+            raise ConfigError(
+                f"callbacks: {short(callback)} is no object with a hook; the hooks are "
+                f"{', '.join(HOOKS)}"
+            )
         if kind in WORKING:
             continue
         if kind.__module__.split(".")[0] in ("lightning", "pytorch_lightning"):

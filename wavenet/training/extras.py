@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from wavenet.training.callbacks import check_callbacks
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.schedule import OptimizerFactory
+from wavenet.values.text import short
 
 MODULES = {"loggers": "lightning.pytorch.loggers", "callbacks": "lightning.pytorch.callbacks"}
 BASES: dict[str, type] = {"loggers": Logger, "callbacks": Callback}
@@ -42,8 +43,10 @@ class Extras:
         """Add those that a configuration names.
 
         Raises:
-            ConfigError: for a path or arguments that make none, or a callback that cannot work.
+            ConfigError: for a path or arguments that make none, a logger or an optimizer of another
+                kind, or a callback that cannot work.
         """
+        self._check_kinds()
         made = {
             key: [_make(key, entry, out / "logs") for entry in getattr(config, key)]
             for key in MODULES
@@ -51,6 +54,19 @@ class Extras:
         callbacks = (*made["callbacks"], *self.callbacks)
         check_callbacks(callbacks)
         return Extras((*made["loggers"], *self.loggers), callbacks, self.optimizer)
+
+    def _check_kinds(self) -> None:
+        for logger in self.loggers:
+            if isinstance(logger, type) or not hasattr(logger, "log_metrics"):
+                raise ConfigError(
+                    f"loggers: {short(logger)} is no logger; give objects, such as "
+                    "lightning.pytorch.loggers.CSVLogger(folder)"
+                )
+        if self.optimizer is not None and not callable(self.optimizer):
+            raise ConfigError(
+                f"optimizer is a {type(self.optimizer).__name__}; give what makes one of the "
+                "parameters, such as functools.partial(torch.optim.AdamW, lr=1e-3)"
+            )
 
 
 def _make(key: str, entry: str | dict[str, Any], folder: Path) -> Any:

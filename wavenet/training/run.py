@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
 from wavenet.data.corpus import Progress
 from wavenet.data.stored_corpus import Store, is_stored
+from wavenet.generation.arguments import require_wavenet
 from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
@@ -170,10 +171,14 @@ def fit(
         progress: wraps the recordings that are decoded, to show progress.
 
     Raises:
+        TypeError: if model is no ``WaveNet``, or config no ``TrainingConfig``.
         ValueError: as ``train``, and for a corpus at another sample rate than the model's.
         TrainingError, WriteError, KeyboardInterrupt: as ``train``.
     """
-    given, where = config or TrainingConfig(), local_folder(out)
+    require_wavenet(model)
+    given, where = TrainingConfig() if config is None else config, local_folder(out)
+    if not isinstance(given, TrainingConfig):
+        raise TypeError(f"config is a {type(given).__name__}; give a TrainingConfig")
     name = "corpus" if isinstance(data, Corpus) else str(data)
     config = replace(given, model=model.config.to_dict(), corpus=name, init_from=None)
     extras = Extras(tuple(loggers), tuple(callbacks), optimizer).with_recipe(config, where)
