@@ -321,6 +321,15 @@ class MakesNotANumber(Right):
         return y * torch.nan, after
 
 
+class Constant(Memoryless):
+    """Ones, whatever x is."""
+
+    in_channels = 1
+
+    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
+        return torch.ones_like(x), self.keep(x, state)
+
+
 WRONG: list[tuple[Callable[[], Causal], str]] = [
     (LooksAhead, r"output 0 of two streams taken in turns"),
     (LooksAheadWithinItsStep, r"output 0 before input sample 1 depends on samples from 1 on"),
@@ -354,6 +363,7 @@ WRONG: list[tuple[Callable[[], Causal], str]] = [
     (WarmsUpWithTheFirstColumnAlone, r"warm_state with 2 columns of cond"),
     (RemembersItsInputByReference, r"tensor 0 of the state is a view of x or of cond, .*clone it"),
     (MakesNotANumber, r"relative difference nan"),
+    (Constant, "past is 0, but the gradient of x is zero"),
 ]
 
 
@@ -448,17 +458,3 @@ def test_what_is_no_causal_block_is_refused() -> None:
 @pytest.mark.parametrize("seed", [4, 6, 8, 9])
 def test_a_recurrent_block_behind_a_relu_keeps_the_contract_whatever_is_drawn(seed: int) -> None:
     check_causal(Chain(nn.ReLU(), GRU(1, 2)), seed=seed)
-
-
-class Constant(Memoryless):
-    """Ones, whatever x is."""
-
-    in_channels = 1
-
-    def stream(self, x: Tensor, state: State, cond: Tensor | None = None) -> tuple[Tensor, State]:
-        return torch.ones_like(x), self.keep(x, state)
-
-
-def test_an_output_that_depends_on_nothing_breaks_the_contract() -> None:
-    with pytest.raises(ContractError, match="past is 0, but the gradient of x is zero"):
-        check_causal(Constant())
