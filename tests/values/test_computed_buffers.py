@@ -92,6 +92,7 @@ def test_a_model_made_on_the_meta_device_equals_the_one_whose_weights_it_loads(n
     require_equal(assigned, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_reset_parameters_draws_a_model_whatever_its_memory_contained(name: str) -> None:
     model = WaveNet(CONFIGURATIONS[name])
@@ -104,6 +105,7 @@ def test_reset_parameters_draws_a_model_whatever_its_memory_contained(name: str)
     require_equal(empty, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_a_model_on_the_meta_device_computes_the_shape_of_its_params(name: str) -> None:
     model = WaveNet(CONFIGURATIONS[name])
