@@ -25,8 +25,9 @@ from wavenet.data import WindowPlan, Windows
 from wavenet.storage.files import atomic_write
 from wavenet.storage.object_store import is_url
 from wavenet.training.config import TrainingConfig
+from wavenet.training.corpus import open_corpus
 from wavenet.training.recipe import parse_training
-from wavenet.training.run import VALIDATION_SEED, constant_bits, open_corpus
+from wavenet.training.run import VALIDATION_SEED, constant_bits
 
 SMOOTHED = 5
 """At most so many logged training steps make a point: each of them alone is a few windows."""

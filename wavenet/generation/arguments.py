@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavenet.generation.engines.base import GenerationState
 from wavenet.generation.prompts import Prompt
@@ -19,7 +18,6 @@ from wavenet.generation.randomness import integers
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import require_known
 from wavenet.nn import flatten_state
-from wavenet.nn.hooks import unwrapped
 from wavenet.values.integers import as_integer, is_number
 from wavenet.values.text import short
 
@@ -45,14 +43,6 @@ class GenerateArguments(TypedDict, total=False):
 
 
 STATE_REMEDY = "give what generate(..., return_state=True) of the same model returned"
-
-
-def require_wavenet(model: object) -> None:
-    """Raise TypeError unless this is a model that generates, also one wrapped by torch.compile."""
-    if isinstance(model, str | PathLike):
-        raise TypeError(f"model={short(model)} is a name; load it: wavenet.load({short(model)})")
-    if not (isinstance(model, nn.Module) and isinstance(unwrapped(model), WaveNet)):
-        raise TypeError(f"model is a {type(model).__name__}, expected a WaveNet")
 
 
 def condition_rows(model: WaveNet, given: Mapping[str, Any]) -> dict[str, list[Tensor]]:
@@ -102,7 +92,9 @@ def count_rows(
         "prime": 1 if primes is None else len(primes),
         "state": 1 if state is None else len(state.time),
     }
-    many = {name: n for name, n in counts.items() if n != 1 or (state and name == "state")}
+    many = {
+        name: n for name, n in counts.items() if n != 1 or (state is not None and name == "state")
+    }
     if len(set(many.values())) > 1:
         found = ", ".join(f"{name} {n}" for name, n in many.items())
         raise ValueError(f"arguments disagree on the number of rows: {found}; give one, or equals")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import condition_rows, of_one_row, require_wavenet
+from wavenet.generation.arguments import condition_rows, of_one_row
 from wavenet.generation.engines.base import Engine
 from wavenet.generation.options import Sampling, SamplingOptions
 from wavenet.generation.randomness import integers, row_seeds
@@ -21,6 +21,7 @@ from wavenet.generation.rows import AudioChunk, Row, joined
 from wavenet.model import WaveNet
 from wavenet.model.built_in_conditions import LocalFeatures
 from wavenet.model.conditioner import named_conditions
+from wavenet.model.exact import require_wavenet
 from wavenet.values.integers import as_integer
 
 _UNIT = 256

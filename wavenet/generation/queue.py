@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wavenet.generation.arguments import condition_rows, of_one_row, require_wavenet, row_lengths
+from wavenet.generation.arguments import condition_rows, of_one_row, row_lengths
 from wavenet.generation.batching import Batch
 from wavenet.generation.options import Sampling, SamplingOptions
 from wavenet.generation.randomness import row_seeds
@@ -16,6 +16,7 @@ from wavenet.generation.refining import passes_of
 from wavenet.generation.rows import Row
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import named_conditions
+from wavenet.model.exact import require_wavenet
 from wavenet.values.integers import as_integer
 
 

@@ -22,7 +22,6 @@ from wavenet.generation.arguments import (
     condition_rows,
     count_rows,
     prime_rows,
-    require_wavenet,
     row_lengths,
 )
 from wavenet.generation.engines.base import Engine, GenerationState
@@ -33,6 +32,7 @@ from wavenet.generation.randomness import UniformSource, integers, row_seeds
 from wavenet.generation.refining import RefinedRows
 from wavenet.model import WaveNet
 from wavenet.model.conditioner import named_conditions
+from wavenet.model.exact import require_wavenet
 from wavenet.nn import flatten_state, unflatten_state
 from wavenet.values.integers import as_integer
 

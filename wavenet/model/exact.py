@@ -1,8 +1,9 @@
-"""Check that a model is exactly the ``WaveNet`` of this package, part by part; see ``nn.exact``."""
+"""Checks that a model is a ``WaveNet``, and exactly this package's, part by part (``nn.exact``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os import PathLike
 
 from torch import nn
 
@@ -10,11 +11,21 @@ from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference
+from wavenet.nn.hooks import unwrapped
 from wavenet.nn.residual import stack_differences
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
+from wavenet.values.text import short
 
 HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
 """Classes of the modules of ``WaveNet.head``."""
+
+
+def require_wavenet(model: object) -> None:
+    """Raise TypeError unless this is a ``WaveNet``, also one wrapped by torch.compile."""
+    if isinstance(model, str | PathLike):
+        raise TypeError(f"model={short(model)} is a name; load it: wavenet.load({short(model)})")
+    if not (isinstance(model, nn.Module) and isinstance(unwrapped(model), WaveNet)):
+        raise TypeError(f"model is a {type(model).__name__}, expected a WaveNet")
 
 
 def model_difference(

@@ -13,13 +13,12 @@ from wavenet.training import lightning_import  # noqa: F401  # isort: skip  (bef
 from lightning.fabric.loggers import Logger
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from wavenet.data import Corpus, WindowPlan, Windows, find_corpus, read_cached
+from wavenet.data import Corpus, WindowPlan, Windows
 from wavenet.data.corpus import Progress
-from wavenet.data.stored_corpus import Store, is_stored
-from wavenet.generation.arguments import require_wavenet
 from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
+from wavenet.model.exact import require_wavenet
 from wavenet.storage.checkpoint import CONFIG_NAME, read_config
 from wavenet.training.beginning import (
     alone,
@@ -37,6 +36,7 @@ from wavenet.training.checkpoints import (
 )
 from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.constant import constant_bits
+from wavenet.training.corpus import open_corpus, report
 from wavenet.training.devices import is_writer, make_fabric, quiet_lightning
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export, dependencies, provenance, weights_hash
@@ -195,7 +195,7 @@ def fit(
                 f"data is at {corpus.sample_rate} Hz and the model at {model.sample_rate} Hz; "
                 "resample one of them"
             )
-        _report(corpus)
+        report(corpus)
         learner, corpus = add_speakers(model.train(), corpus, config)
         return _run(_Job(learner, corpus, config, where, extras, resume, start_hash))
 
@@ -213,7 +213,7 @@ def _train(
     extras = Extras().with_recipe(config, out)
     make_fabric(config)  # likewise
     corpus = open_corpus(config, model_config.sample_rate, progress)
-    _report(corpus)
+    report(corpus)
     if start is not None:
         start, corpus = add_speakers(start, corpus, config)
     elif config.speakers_by_folder:
@@ -342,40 +342,6 @@ def _continued(start: WaveNet, config: TrainingConfig) -> WaveNetConfig:
                 f"for {key}={wanted[key]}; drop the key or start from another model"
             )
     return start.config
-
-
-def open_corpus(config: TrainingConfig, sample_rate: int, progress: Progress = iter) -> Corpus:
-    """Open the corpus of a run: a folder, a manifest, a known corpus, or one in a store.
-
-    Raises:
-        ValueError: if it cannot be used.
-    """
-    if is_stored(config.corpus):
-        store = Store(config.corpus, config.cache, config.cache_gb)
-        return store.open(sample_rate, config.trim_db)
-    listing = find_corpus(config.corpus, root=config.corpus_root, download=config.download)
-    if config.trim_db is not None and any(one.features for one in listing.recordings):
-        raise ConfigError(
-            f"trim_silence={config.trim_silence} would shift recordings against their features; "
-            "set it to false"
-        )
-    return read_cached(
-        listing,
-        sample_rate,
-        cache=config.cache,
-        trim_db=config.trim_db,
-        progress=progress,
-    )
-
-
-def _report(corpus: Corpus) -> None:
-    """Log what will be trained on, and what was left out."""
-    n_files, minutes = len(corpus.utterances), corpus.duration_s / 60
-    logger.info("corpus: %d files, %.1f minutes at %d Hz", n_files, minutes, corpus.sample_rate)
-    if corpus.skipped:
-        total = n_files + len(corpus.skipped)
-        shown = "; ".join(corpus.skipped[:3]) + ("; ..." if len(corpus.skipped) > 3 else "")
-        logger.warning("left out %d of %d files: %s", len(corpus.skipped), total, shown)
 
 
 def _last_checkpoint(out: Path) -> Checkpoint | None:
