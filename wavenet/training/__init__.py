@@ -10,14 +10,27 @@ from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from wavenet.training.muon import Muon
     from wavenet.training.run import TrainingResult, fit, train
 
-__all__ = ["ConfigError", "TrainingConfig", "TrainingError", "TrainingResult", "fit", "train"]
+__all__ = [
+    "ConfigError",
+    "Muon",
+    "TrainingConfig",
+    "TrainingError",
+    "TrainingResult",
+    "fit",
+    "train",
+]
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Import what needs Lightning when it is first asked for."""
+        """Import what needs torch or Lightning when it is first asked for."""
+        if name == "Muon":
+            from wavenet.training import muon
+
+            return muon.Muon
         if name in ("TrainingResult", "fit", "train"):
             from wavenet.training import run
 

@@ -81,7 +81,9 @@ class TrainingConfig:
         max_steps: make this many optimiser steps.
         minutes: train for about this many minutes, and make at most max_steps; the learning rate
             falls over the last decay_fraction of them, which must be below 1. 0: until max_steps.
-        learning_rate: set the peak learning rate of Adam.
+        optimizer: adam, or muon, which makes the momentum of weight matrices orthogonal and trains
+            all other parameters with Adam; it needs fewer steps.
+        learning_rate: set the peak learning rate; updates of both have about the same size.
         warmup_steps: raise the learning rate over this many steps; then it falls as a cosine to 0.
         decay: shape of the decay of the learning rate to 0: cosine or linear.
         decay_fraction: share of the steps, or of ``minutes``, at the end, over which it decays; 0
@@ -129,6 +131,7 @@ class TrainingConfig:
     batch_size: int = 8
     max_steps: int = 10_000
     minutes: float = 0.0
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     decay: Literal["cosine", "linear"] = "cosine"
@@ -186,6 +189,9 @@ class TrainingConfig:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} must be at least 0 and less than 1"
                 )
+        for name, choices in (("decay", ("cosine", "linear")), ("optimizer", ("adam", "muon"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}={getattr(self, name)!r} must be {' or '.join(choices)}")
         for name in ("drop_mel", "drop_speaker", "augment", "decay_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must lie within 0 to 1")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from wavenet.training.config import TrainingConfig
+from wavenet.training.muon import Muon, split_parameters
 
 OptimizerFactory = Callable[[Sequence[torch.nn.Parameter]], torch.optim.Optimizer]
 """Makes an optimizer of the parameters that are trained; its learning rate is the peak."""
@@ -53,9 +54,11 @@ class Schedule:
 def make_optimizer(
     model: torch.nn.Module, config: TrainingConfig, factory: OptimizerFactory | None = None
 ) -> torch.optim.Optimizer:
-    """Return Adam (Kingma and Ba 2015), or what a factory makes, of the trained parameters."""
+    """Return what a factory makes of the trained parameters; Muon or Adam (Kingma and Ba 2015)."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if factory is not None:
         return factory(trained)
     betas = 0.9, config.adam_beta2
+    if config.optimizer == "muon":
+        return Muon(*split_parameters(model), lr=config.learning_rate, betas=betas)
     return torch.optim.Adam(trained, lr=config.learning_rate, betas=betas)
