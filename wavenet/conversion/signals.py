@@ -69,6 +69,16 @@ class Timing:
     shift: int = 0
     start: int = 0
 
+    def waiting(self, samples: int) -> Timing:
+        """Return the timing of the signal that many samples later."""
+        shift = self.shift + samples
+        return Timing(self.rate, shift, max(0, shift))
+
+    def at_rate(self, factor: Fraction) -> Timing:
+        """Return the timing behind a change of the sample rate; the shift has to stay whole."""
+        shift = int(self.shift * factor)
+        return Timing(self.rate * factor, shift, max(0, shift))
+
 
 class Signal(Tensor):
     """A tensor without values, which notes what is done to it.
