@@ -169,6 +169,12 @@ def test_a_trimmed_transposed_convolution_needs_no_delay() -> None:
     assert difference(module, block, 30) < EXACT
 
 
+def weight(*shape: int) -> Tensor:
+    """The same numbers at every call."""
+    n = torch.Size(shape).numel()
+    return torch.linspace(-1, 1.5, n, dtype=torch.float64).view(shape).sin()
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -193,6 +199,27 @@ def test_a_trimmed_transposed_convolution_needs_no_delay() -> None:
         lambda x: x.abs().sqrt().to(x) + x.tanh().type_as(x),
         lambda x: x - (4 * x).to(torch.int32).to(x.dtype),
         lambda x: (x > 0).to(x) + (x > 0.2).double(),
+        lambda x: torch.stack([x, x.tanh(), 2 * x], dim=0).mean(dim=0),
+        lambda x: torch.stack([x, x.tanh()], 2).transpose(1, 2).sum(2),
+        lambda x: torch.stack([x[:, :2], x[:, 2:]], -1).permute(3, 0, 1, 2).flatten(0, 0)[1],
+        lambda x: x.view(x.shape[0], 2, 2, -1).transpose(1, 2).reshape(x.shape),
+        lambda x: x.unflatten(1, (2, 2)).amax(2),
+        lambda x: (x.view(len(x), 2, 2, -1) * x[:, :2].unsqueeze(2)).flatten(1, 2),
+        lambda x: (x.view(len(x), 2, 2, -1) + x.mean(1)[:, None, None]).chunk(2, 2)[1].squeeze(2),
+        lambda x: x.view(len(x), 2, 2, -1)[:, :, 1] - x.view(len(x), 2, 2, -1).unbind(1)[0],
+        lambda x: F.softmax(x.view(len(x), 2, 2, -1), dim=2).reshape(x.shape),
+        lambda x: torch.cat([x.view(len(x), 2, 2, -1)] * 2, dim=2).flatten(1, 2),
+        lambda x: x.mT.unflatten(-1, (2, 2)).transpose(-1, -2).flatten(2).mT,
+        lambda x: torch.tensor_split(x, [1, 3], dim=1)[1] + x.unbind(1)[0][:, None],
+        lambda x: x.repeat(1, 2, 1) + x.mean(1, keepdim=True).expand(-1, 8, -1),
+        lambda x: x.mean(1, keepdim=True).expand(x.shape[0], 3, x.shape[2]) * x[:, [2, 0, 1]],
+        lambda x: x.flip(1) + torch.flip(x, dims=(-2,)) + x.roll(1, 1) + x.cumsum(dim=1),
+        lambda x: torch.diff(x, dim=1) + x[:, 1:] * x.argmax(1, keepdim=True),
+        lambda x: torch.diff(x),
+        lambda x: torch.einsum("oc,bct->bot", weight(3, 4), x),
+        lambda x: torch.einsum("bct,hdc->bhdt", x, weight(2, 3, 4)).flatten(1, 2),
+        lambda x: weight(3, 4) @ x + torch.matmul(x.mT, weight(4, 3)).mT,
+        lambda x: x.index_select(1, torch.tensor([3, 1])),
     ],
 )
 def test_a_function_of_torch_is_followed(function: Callable[[Tensor], Tensor]) -> None:
@@ -483,6 +510,11 @@ def test_a_module_that_returns_its_input_is_a_delay_of_nothing() -> None:
     assert block.past == 0
 
 
+def _changed_channel(x: Tensor) -> Tensor:
+    x.unflatten(1, (2, 2)).unbind(1)[0].mul_(2)
+    return x + 1
+
+
 def _changed_view(x: Tensor) -> Tensor:
     x[:, :2].mul_(2)
     return x + 1
@@ -547,7 +579,20 @@ def test_a_layer_without_a_counterpart_is_named(layer: nn.Module, message: str) 
         (lambda x: F.dropout(x, 0.5), "draws at random in evaluation mode"),
         (lambda x: F.dropout1d(x, 0.5), "evaluation mode, too; use nn.Dropout1d"),
         (lambda x: F.dropout1d(x.mT, 0.5, False), "drops whole channels, but its input is not"),
-        (lambda x: x.flip(-1), "calls flip"),
+        (lambda x: x.flip(-1), "calls flip along time"),
+        (lambda x: x.roll(1, -1), "calls roll along time"),
+        (lambda x: x.flip(1, 2), "calls flip along time"),
+        (lambda x: x.roll(1), "calls roll along time"),
+        (lambda x: x.repeat(1, 1, 2), "calls repeat along time"),
+        (lambda x: x @ x.mT, "calls matmul other than of its channels with a matrix"),
+        (lambda x: x @ torch.ones(7, 7), "calls matmul other than of its channels"),
+        (lambda x: torch.einsum("bct,bdt->bcd", x, x), "calls einsum other than of one signal"),
+        (lambda x: torch.einsum("bct,ts->bcs", x, torch.ones(3, 3)), "einsum over time"),
+        (lambda x: torch.einsum("bct->bc", x), "calls einsum over time"),
+        (lambda x: torch.stack([x, x], 1), "returns 4 axes; a block returns"),
+        (lambda x: x.transpose(1, 2).reshape(-1, 4), "mixes time with other axes"),
+        (lambda x: x[:, [0, 1], None][:, 0, [1]], "is indexed by several tensors or lists"),
+        (_changed_channel, "part of another one"),
         (lambda x: x - x.mean(-1, keepdim=True), "computes mean over time"),
         (lambda x: x[..., -1], "takes the sample of one time"),
         (lambda x: x[..., -8:], "takes a number of samples at one end"),

@@ -169,6 +169,8 @@ def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]
         raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}") from error
     if isinstance(output, Signal):
         tracer.require_fresh(output)
+        if len(output.axes) > 3:
+            raise tracer.refusal(f"returns {len(output.axes)} axes; a block returns [B, C, T]")
         return output
     raise tracer.refusal(f"returns a {type(output).__name__}; a block returns one signal")
 
@@ -282,5 +284,5 @@ def _keep_whole(tracer: Tracer, module: nn.Module, first: int, x: Signal, output
     if not (pointwise and loose and sources == {x.value} and output.timing == x.timing):
         return
     layout = (x.axes, output.axes)
-    node = module if layout == (CANONICAL, CANONICAL) else InLayout(module, *layout)
+    node = module if layout == (CANONICAL, CANONICAL) else InLayout(module, *layout, [x.groups])
     output.value = tracer.note(node, x.value, channels=output.channels)

@@ -5,7 +5,7 @@ They take one signal ``[B, C, T]`` or several of the same time, and have no stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,18 +148,29 @@ class InLayout(nn.Module):
 
     Args:
         module: pointwise in time.
-        before: axes that it takes.
+        before: axes that it takes; see ``Signal``.
         after: axes of what it returns.
+        groups: of each signal, sizes of its axes of channels; default, one such axis at most.
     """
 
-    def __init__(self, module: nn.Module, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        before: tuple[str, ...],
+        after: tuple[str, ...],
+        groups: Sequence[tuple[int, ...]] = (),
+    ) -> None:
         super().__init__()
-        self.module, self.before, self.after = module, before, after
+        self.module, self.before, self.after, self.groups = module, before, after, tuple(groups)
 
     def forward(self, *signals: Tensor) -> Tensor:
         """``[B, C, T]`` to ``[B, C', T]``."""
-        y = self.module(*(to_layout(signal, self.before) for signal in signals))
-        return from_layout(y, self.after)
+        groups = self.groups or ((-1,) * ("C" in self.before),) * len(signals)
+        given = zip(signals, groups, strict=True)
+        return from_layout(
+            self.module(*(to_layout(signal, self.before, sizes) for signal, sizes in given)),
+            self.after,
+        )
 
 
 class Function(nn.Module):
@@ -223,15 +234,16 @@ def _is_reshaped(value: Tensor, source: Tensor) -> bool:
     return value.numel() == source.numel() and value.is_contiguous() and source.is_contiguous()
 
 
-def to_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
-    """``[B, C, T]`` with its axes in another order; without C, of one channel, ``[B, T]``."""
-    order = axes if "C" in axes else ("C", *axes)
-    moved = signal.permute([CANONICAL.index(axis) for axis in order])
-    return moved if "C" in axes else moved[0]
+def to_layout(signal: Tensor, axes: tuple[str, ...], groups: tuple[int, ...]) -> Tensor:
+    """``[B, C, T]`` with its channels in groups and its axes in another order."""
+    channels = (axis for axis in axes if axis not in "BT")
+    ordered = ("B", *channels, "T")
+    grouped = signal.reshape(signal.shape[0], *groups, signal.shape[-1])
+    return grouped.permute([ordered.index(axis) for axis in axes])
 
 
 def from_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
     """The inverse of ``to_layout``."""
-    if "C" not in axes:
-        signal, axes = signal[None], ("C", *axes)
-    return signal.permute([axes.index(axis) for axis in CANONICAL])
+    ordered = ("B", *(axis for axis in axes if axis not in "BT"), "T")
+    moved = signal.permute([axes.index(axis) for axis in ordered])
+    return moved.reshape(moved.shape[0], -1, moved.shape[-1])
