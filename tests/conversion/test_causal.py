@@ -485,6 +485,47 @@ def test_processing_compiles_a_converted_network(name: str) -> None:
     assert float((torch.cat(pieces, dim=-1) - whole).abs().max()) < 1e-4
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.stack([x, 3 * x.tanh()]).mean(0),
+        lambda x: x.view(len(x), 2, 2, -1).transpose(1, 2).reshape(x.shape).flip(1),
+        lambda x: torch.einsum("oc,bct->bot", weight(3, 4).float(), x),
+        lambda x: (x - weight(4, 1).float()) / (2 + weight(4, 1).float()),
+        lambda x: (x.mT @ weight(4, 3).float()).mT[:, [2, 0]] + x.mean(1, keepdim=True),
+        lambda x: x[:, :1] - x * x[:, 1:2],
+    ],
+)
+def test_processing_compiles_sums_of_channels(function: Callable[[Tensor], Tensor]) -> None:
+    pytest.importorskip("numba", reason="the extra audio is not installed")
+    block = causal(Applied(function)).eval()
+    processor = Processor(block, block.init_state(1))
+    assert processor.compiled
+    x = torch.randn(1, 2, 24)
+    pieces = torch.cat([processor(piece) for piece in x.split(8, dim=-1)], dim=-1)
+    with torch.no_grad():
+        assert float((pieces - block(x)).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda x: torch.maximum(x, x.flip(1)), "the function maximum"),
+        (lambda x: 1 / (x + weight(4, 1).float()), "the function __rdiv__"),
+        (lambda x: x.softmax(1), "the function softmax"),
+        (lambda x: x.view(len(x), 2, 2, -1).amax(2), "the function amax"),
+    ],
+)
+def test_other_functions_are_named_and_run(function: Callable[[Tensor], Tensor], name: str) -> None:
+    pytest.importorskip("numba", reason="the extra audio is not installed")
+    block = causal(Applied(function)).eval()
+    with pytest.warns(UserWarning, match=f"process: {name} is not compiled"):
+        processor = Processor(block, block.init_state(1))
+    x = torch.randn(1, 2, 24)
+    with torch.no_grad():
+        assert torch.allclose(processor(x), block(x), atol=1e-5)
+
+
 def test_processing_compiles_an_onset() -> None:
     pytest.importorskip("numba", reason="the extra audio is not installed")
     block = wavenet.Chain(Onset(2, 3), CausalConv1d(2, 2, 2))

@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
-from wavenet.nn.graph import ADD, CONV, MULTIPLY, SUBTRACT, Buffer, Graph, NotCompilable
+from wavenet.nn.graph import (
+    ADD,
+    CONV,
+    MAX_DENSE,
+    MULTIPLY,
+    SUBTRACT,
+    Buffer,
+    Graph,
+    NotCompilable,
+)
 
 CANONICAL = ("B", "C", "T")
 """Order of the axes of a signal."""
@@ -40,12 +49,20 @@ class _Arithmetic(nn.Module):
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """Append a copy of the first signal, and the operation with the second."""
-        first, second = buffers
-        if (first.channels, first.rate) != (second.channels, second.rate):
-            raise NotCompilable(f"a {type(self).__name__} of different channels")
+        n = max(one.channels for one in buffers)
+        first, second = (_widened(graph, one, n) for one in buffers)
         y = graph.copy(first)
         graph.add(self._operation, second, y)
         return (y,)
+
+
+def _widened(graph: Graph, x: Buffer, channels: int) -> Buffer:
+    """Return a buffer of as many channels: x itself, or its one channel repeated."""
+    if x.channels == channels:
+        return x
+    y, ones = graph.buffer(channels, x.rate), np.ones((channels, 1, 1), np.float32)
+    graph.add(CONV, x, y, weight=ones, bias=np.zeros(channels, np.float32))
+    return y
 
 
 class Sum(_Arithmetic):
@@ -172,6 +189,24 @@ class InLayout(nn.Module):
             self.after,
         )
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append what the function inside computes, see ``Function``."""
+        if not isinstance(self.module, Function):
+            raise NotCompilable(type(self.module).__name__)
+        self.module.require_affine()
+        return (lower_affine(self, graph, buffers),)
+
+
+_SUMS = (
+    "add", "__add__", "__radd__", "sub", "__sub__", "rsub", "__rsub__", "subtract", "neg",
+    "__neg__", "negative", "mean", "sum", "stack", "cat", "concat", "flip", "roll", "cumsum",
+    "diff", "repeat", "tile", "expand", "permute", "transpose", "swapaxes", "swapdims", "select",
+    "narrow", "__getitem__", "index_select", "einsum", "matmul", "__matmul__", "linear",
+)  # fmt: skip
+"""Functions whose results are sums of their arguments, or of these times constants."""
+_SCALED = ("mul", "__mul__", "__rmul__", "multiply")
+_DIVIDED = ("div", "__truediv__", "divide")
+
 
 class Function(nn.Module):
     """A function of torch that takes every column by itself.
@@ -217,9 +252,42 @@ class Function(nn.Module):
         args, kwargs = tree_map(given, self.arguments)
         return self.function(*args, **kwargs)
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append 1x1 convolutions, if the function is a sum of the signals times constants."""
+        self.require_affine()
+        return (lower_affine(self, graph, buffers),)
+
+    def require_affine(self) -> None:
+        """Raise NotCompilable unless it is a sum of the signals times constants, and a constant."""
+        name = str(getattr(self.function, "__name__", self.function))
+        slots = [one for one in tree_flatten(self.arguments)[0] if isinstance(one, Slot)]
+        first = isinstance(next(iter(self.arguments[0]), None), Slot)
+        scaled = len(slots) == 1 and (name in _SCALED or (first and name in _DIVIDED))
+        if name not in _SUMS and not scaled:
+            raise NotCompilable(f"the function {name}")
+
     def extra_repr(self) -> str:
         """The name of the function."""
         return str(getattr(self.function, "__name__", self.function))
+
+
+def lower_affine(module: nn.Module, graph: Graph, buffers: tuple[Buffer, ...]) -> Buffer:
+    """Append 1x1 convolutions of what a module makes of every channel alone; it must be affine."""
+    zeros = [torch.zeros(1, one.channels, 1) for one in buffers]
+    with torch.no_grad():
+        constant = module(*zeros)
+        y, bias = graph.buffer(constant.shape[1], buffers[0].rate), constant[0, :, 0].numpy()
+        for i, one in enumerate(buffers):
+            if one.channels * y.channels > MAX_DENSE:
+                raise NotCompilable(f"a function of {one.channels} channels")
+            given = [of.expand(one.channels, -1, -1) for of in zeros]
+            given[i] = torch.eye(one.channels)[:, :, None]
+            rows = (module(*given) - constant)[..., 0].T[:, :, None].numpy()
+            first = i == 0
+            graph.add(
+                CONV, one, y, weight=rows, bias=bias if first else 0 * bias, accumulate=not first
+            )
+    return y
 
 
 class _Constant:

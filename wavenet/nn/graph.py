@@ -165,6 +165,8 @@ class Graph:
             for part in module.children():
                 buffers = self.module(part, buffers)
             return buffers
+        if len(buffers) != 1:
+            raise NotCompilable(f"a {kind.__name__} of {len(buffers)} signals")
         (x,) = buffers
         if isinstance(module, nn.Conv1d) and module.kernel_size == module.stride == (1,):
             return (self.projection(module, x),)
