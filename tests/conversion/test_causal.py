@@ -466,7 +466,7 @@ def test_a_receptive_field_is_told_layer_by_layer_where_layers_follow_each_other
     assert branched.samples == 1 + 2 * 2 * (1 + 2)
 
 
-@pytest.mark.parametrize("name", ["WaveNet", "HiFi-GAN", "enhancement U-Net"])
+@pytest.mark.parametrize("name", ["WaveNet", "HiFi-GAN", "enhancement U-Net", "RNNoise"])
 def test_processing_compiles_a_converted_network(name: str) -> None:
     pytest.importorskip("numba", reason="the extra audio is not installed")
     case = NETWORKS[name]
@@ -494,6 +494,7 @@ def test_processing_compiles_a_converted_network(name: str) -> None:
         lambda x: (x - weight(4, 1).float()) / (2 + weight(4, 1).float()),
         lambda x: (x.mT @ weight(4, 3).float()).mT[:, [2, 0]] + x.mean(1, keepdim=True),
         lambda x: x[:, :1] - x * x[:, 1:2],
+        lambda x: F.glu(x, 1) + F.glu(x, dim=-2),
     ],
 )
 def test_processing_compiles_sums_of_channels(function: Callable[[Tensor], Tensor]) -> None:

@@ -24,6 +24,7 @@ from wavenet.nn.graph import (
     Graph,
     NotCompilable,
 )
+from wavenet.nn.hooks import may_differ
 
 CANONICAL = ("B", "C", "T")
 """Order of the axes of a signal."""
@@ -190,10 +191,11 @@ class InLayout(nn.Module):
         )
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
-        """Append what the function inside computes, see ``Function``."""
-        if not isinstance(self.module, Function):
+        """Append what the function inside computes, see ``Function``, or ``nn.Linear``."""
+        if isinstance(self.module, Function):
+            self.module.require_affine()
+        elif type(self.module) is not nn.Linear or may_differ(self.module):
             raise NotCompilable(type(self.module).__name__)
-        self.module.require_affine()
         return (lower_affine(self, graph, buffers),)
 
 

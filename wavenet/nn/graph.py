@@ -172,6 +172,8 @@ class Graph:
             return (self.projection(module, x),)
         if kind is nn.BatchNorm1d:
             return (self.batch_norm(module, x).target,)
+        if isinstance(module, nn.GLU) and kind is nn.GLU and module.dim in (1, -2):
+            return (self.glu(x),)
         return (self.activation(module, x),)
 
     def check(self, module: nn.Module) -> None:
@@ -218,6 +220,16 @@ class Graph:
         y = self.buffer(x.channels, x.rate)
         kernel = ungrouped(scale[:, None, None], x.channels)
         return self.add(CONV, x, y, weight=kernel, bias=shift.float().cpu().numpy())
+
+    def glu(self, x: Buffer) -> Buffer:
+        """Append the first half of the channels times the sigmoid of the second."""
+        n = x.channels // 2
+        half, gate = self.buffer(n, x.rate), self.buffer(n, x.rate)
+        for first, y in ((0, half), (n, gate)):
+            rows = np.eye(n, x.channels, first, dtype=np.float32)[:, :, None]
+            self.add(CONV, x, y, weight=rows, bias=np.zeros(n, np.float32))
+        self.add(MULTIPLY, self.activation(nn.Sigmoid(), gate), half)
+        return half
 
     def activation(self, module: nn.Module, x: Buffer) -> Buffer:
         """Append an activation, which writes to a new buffer."""

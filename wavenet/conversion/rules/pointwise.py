@@ -137,6 +137,8 @@ def _module(call: Call, *, by_column: bool) -> nn.Module:
     if name in _WITH_NUMBER and isinstance(number, int | float) and not call.kwargs:
         return _WITH_NUMBER[name](number)
     kwargs = {key: value for key, value in call.kwargs.items() if key != "inplace"}
+    if call.name == "glu" and canonical:
+        return nn.GLU(dim=1)
     activation = _ACTIVATIONS.get(call.name)
     if activation is not None and not others and not by_column:
         return activation(**kwargs)
