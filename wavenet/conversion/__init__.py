@@ -166,7 +166,8 @@ def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         sizes = ", ".join(str(channels) if axis == "C" else axis for axis in axes)
-        raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}") from error
+        remedy = f"pass in_channels if the network takes other than {channels}"
+        raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}; {remedy}") from error
     if isinstance(output, Signal):
         tracer.require_fresh(output)
         if len(output.axes) > 3:
