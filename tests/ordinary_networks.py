@@ -663,6 +663,21 @@ class SubPixel(nn.Module):
         return y.view(b, 2, c // 2, t).permute(0, 1, 3, 2).reshape(b, 2, -1)
 
 
+class ShuffleUnit(nn.Module):
+    """The unit of ShuffleNet (Zhang et al. 2018), with the mean of two dilations of each group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([LeftPadded(6, 6, 3, dilation=d, groups=2) for d in (1, 2)])
+        self.mix = nn.Parameter(torch.randn(2, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.stack([conv(x) for conv in self.convs]).mean(0)
+        b, c, t = y.shape
+        groups = torch.einsum("gdc,bgct->bgdt", self.mix, torch.relu(y).view(b, 2, c // 2, t))
+        return x + groups.transpose(1, 2).reshape(b, c, t)
+
+
 class SelfAttention(nn.Module):
     """A transformer's layer."""
 
@@ -735,6 +750,7 @@ NETWORKS: dict[str, Case] = {
     "effects TCN, cropped on the left": Case(lambda: CroppedTCN(centred=False)),
     "effects TCN, cropped on both sides": Case(lambda: CroppedTCN(centred=True)),
     "ResNet": Case(resnet, delay=True, everywhere=False),
+    "ShuffleNet": Case(lambda: nn.Sequential(ShuffleUnit(), ShuffleUnit())),
     "squeeze and excitation": Case(SqueezeExcitation, refused="computes mean over time"),
     "sub-pixel upsampling": Case(SubPixel, refused="mixes time with other axes"),
     "self-attention": Case(SelfAttention, refused="attention .* over time"),
@@ -744,4 +760,4 @@ NETWORKS: dict[str, Case] = {
         refused=r"1 \(InstanceNorm1d\) normalizes over time",
     ),
 }
-"""By name; 39 of them."""
+"""By name; 40 of them."""

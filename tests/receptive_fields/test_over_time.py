@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wavenet.receptive_fields import receptive_field
+from wavenet.receptive_fields import gradient, receptive_field
 
 parts = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("over_time.py"))))
 
@@ -149,3 +149,29 @@ def test_random_networks_by_formula_by_gradient_and_by_their_own_gradient() -> N
             n_causal, plainly = n_causal + 1, plainly + bool(inputs)
     assert by_formula >= N_NETWORKS // 4
     assert plainly >= 0.8 * n_causal  # the yardstick has something to say of most of them
+
+
+class CentredByValue(nn.Module):
+    """Subtracts the mean over time of what it has upsampled, and asks for a value meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv1d(1, 1, 64, 64), nn.ConvTranspose1d(1, 1, 64, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.up(self.down(x))
+        return y - y.mean(-1, keepdim=True) if float(y.sum()) != 0.25 else y
+
+
+def test_one_output_that_depends_on_the_whole_input_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    positions = []
+    original = gradient._input_range
+    monkeypatch.setattr(
+        gradient, "_input_range", lambda *args: positions.append(1) or original(*args)
+    )
+    field = receptive_field(CentredByValue(), input_shape=(1, 1, 640))
+    assert (field.look_back, field.look_ahead) == (math.inf, math.inf)
+    assert field.method == "gradient"
+    assert len(positions) <= 4  # one at each length, not one for each output of a period

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from wavenet.conversion import blocks, recurrent
 from wavenet.conversion.adoption import foreign_hooks
+from wavenet.conversion.blocks import outside_blocks
 from wavenet.conversion.joins import CANONICAL, InLayout
 from wavenet.conversion.network import CausalNetwork, Node
-from wavenet.conversion.recurrent import forward_of
 from wavenet.conversion.rules import RULES
 from wavenet.conversion.signals import Refusal, Signal
 from wavenet.conversion.tracing import ShortTensors, Tracer, describe
@@ -46,9 +47,9 @@ def causal(
     is noted: convolutions and transposed ones (padded on the left, on both sides, or not at all,
     and trimmed by slices), pooling, upsampling, batch norm by its running statistics, layer norm
     over channels, activations and whatever else takes every sample by itself, LSTM and GRU,
-    sums, products, channels that are joined or taken apart. The result is a copy; the module
-    stays as it is. Both are then compared on a short random signal, so that what the note does not
-    show, as a division by the length, is refused.
+    causal blocks of this package or of your own, sums, products, channels that are joined or taken
+    apart. The result is a copy; the module stays as it is. Both are then compared on a short random
+    signal, so that what the note does not show, as a division by the length, is refused.
 
     >>> net = nn.Sequential(nn.ConstantPad1d((2, 0), 0), nn.Conv1d(1, 8, 3), nn.ReLU())
     >>> block = causal(net)
@@ -83,14 +84,10 @@ def causal(
     if found is not None:
         raise Refusal(found)
     original, module = module, _copy(unwrapped(module)).eval()
+    if isinstance(module, Causal):
+        raise Refusal(f"{type(module).__name__} is a causal block already; it streams as it is")
     names = {part: name for name, part in module.named_modules()}
     for part, name in names.items():
-        if isinstance(part, Causal):
-            found = f"{name} ({describe(part)})" if name else type(part).__name__
-            raise Refusal(
-                f"{found} is a causal block already; put causal blocks together by wavenet.Chain, "
-                "and by Residual and Parallel of wavenet.nn"
-            )
         if foreign_hooks(part):
             raise Refusal(
                 f"{name or 'module'} ({describe(part)}) has forward hooks, which may "
@@ -127,7 +124,10 @@ def _traced(
     Raises:
         Refusal: see ``causal``.
     """
-    exact = any(isinstance(part, nn.RNNBase) for part in names)
+    exact = any(
+        part.unbounded if isinstance(part, Causal) else isinstance(part, nn.RNNBase)
+        for part in names
+    )
 
     def run(*, delay: bool, early: bool) -> tuple[Tracer, Signal]:
         tracer = Tracer(names, RULES, delay=delay, exact=exact, early=early)
@@ -166,9 +166,12 @@ def _run(tracer: Tracer, module: nn.Module, channels: int, axes: tuple[str, ...]
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         sizes = ", ".join(str(channels) if axis == "C" else axis for axis in axes)
-        raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}") from error
+        remedy = f"pass in_channels if the network takes other than {channels}"
+        raise tracer.refusal(f"cannot be run on [{sizes}]: {reason}; {remedy}") from error
     if isinstance(output, Signal):
         tracer.require_fresh(output)
+        if len(output.axes) > 3:
+            raise tracer.refusal(f"returns {len(output.axes)} axes; a block returns [B, C, T]")
         return output
     raise tracer.refusal(f"returns a {type(output).__name__}; a block returns one signal")
 
@@ -199,10 +202,9 @@ def _network(tracer: Tracer, output: Signal, channels: int) -> CausalNetwork:
     for old in sorted(needed):
         node = tracer.nodes[old - 1]
         nodes.append(Node(node.name, node.module, tuple(order[one] for one in node.inputs)))
-    lag = max(0, timing.shift + min(output.excess, 0))
-    return CausalNetwork(
-        nodes, channels, delay=Fraction(lag) / timing.rate, first_column=timing.shift
-    )
+    lag = Fraction(max(0, timing.shift + min(output.excess, 0))) / timing.rate
+    delay = lag + tracer.delays[value]
+    return CausalNetwork(nodes, channels, delay=delay, first_column=timing.shift)
 
 
 def _copy(module: nn.Module) -> nn.Module:
@@ -230,20 +232,24 @@ def _first_channels(module: nn.Module) -> int:
 def _watched(tracer: Tracer, root: nn.Module) -> Iterator[None]:
     """Within, the tracer is told which module runs."""
     handles = []
-    parts = [part for part in root.modules() if part is not root]
+    parts = [part for part in dict.fromkeys(outside_blocks(root)) if part is not root]
     for part in parts:
         enter, leave = _enter(tracer), _leave(tracer)
         handles.append(part.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
         handles.append(part.register_forward_hook(leave, with_kwargs=True))
-    recurrent = [part for part in root.modules() if isinstance(part, nn.RNNBase)]
-    for part in recurrent:
-        vars(part)["forward"] = forward_of(tracer, part)
+    replaced = [part for part in parts if isinstance(part, nn.RNNBase | Causal)]
+    for part in replaced:
+        vars(part)["forward"] = (
+            blocks.forward_of(tracer, part)
+            if isinstance(part, Causal)
+            else recurrent.forward_of(tracer, part)
+        )
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-        for part in recurrent:
+        for part in replaced:
             del vars(part)["forward"]
 
 
@@ -279,5 +285,5 @@ def _keep_whole(tracer: Tracer, module: nn.Module, first: int, x: Signal, output
     if not (pointwise and loose and sources == {x.value} and output.timing == x.timing):
         return
     layout = (x.axes, output.axes)
-    node = module if layout == (CANONICAL, CANONICAL) else InLayout(module, *layout)
+    node = module if layout == (CANONICAL, CANONICAL) else InLayout(module, *layout, [x.groups])
     output.value = tracer.note(node, x.value, channels=output.channels)

@@ -5,16 +5,26 @@ They take one signal ``[B, C, T]`` or several of the same time, and have no stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
-from wavenet.nn.graph import ADD, CONV, MULTIPLY, SUBTRACT, Buffer, Graph, NotCompilable
+from wavenet.nn.graph import (
+    ADD,
+    CONV,
+    MAX_DENSE,
+    MULTIPLY,
+    SUBTRACT,
+    Buffer,
+    Graph,
+    NotCompilable,
+)
+from wavenet.nn.hooks import may_differ
 
 CANONICAL = ("B", "C", "T")
 """Order of the axes of a signal."""
@@ -40,12 +50,20 @@ class _Arithmetic(nn.Module):
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """Append a copy of the first signal, and the operation with the second."""
-        first, second = buffers
-        if (first.channels, first.rate) != (second.channels, second.rate):
-            raise NotCompilable(f"a {type(self).__name__} of different channels")
+        n = max(one.channels for one in buffers)
+        first, second = (_widened(graph, one, n) for one in buffers)
         y = graph.copy(first)
         graph.add(self._operation, second, y)
         return (y,)
+
+
+def _widened(graph: Graph, x: Buffer, channels: int) -> Buffer:
+    """Return a buffer of as many channels: x itself, or its one channel repeated."""
+    if x.channels == channels:
+        return x
+    y, ones = graph.buffer(channels, x.rate), np.ones((channels, 1, 1), np.float32)
+    graph.add(CONV, x, y, weight=ones, bias=np.zeros(channels, np.float32))
+    return y
 
 
 class Sum(_Arithmetic):
@@ -148,18 +166,48 @@ class InLayout(nn.Module):
 
     Args:
         module: pointwise in time.
-        before: axes that it takes.
+        before: axes that it takes; see ``Signal``.
         after: axes of what it returns.
+        groups: of each signal, sizes of its axes of channels; default, one such axis at most.
     """
 
-    def __init__(self, module: nn.Module, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        before: tuple[str, ...],
+        after: tuple[str, ...],
+        groups: Sequence[tuple[int, ...]] = (),
+    ) -> None:
         super().__init__()
-        self.module, self.before, self.after = module, before, after
+        self.module, self.before, self.after, self.groups = module, before, after, tuple(groups)
 
     def forward(self, *signals: Tensor) -> Tensor:
         """``[B, C, T]`` to ``[B, C', T]``."""
-        y = self.module(*(to_layout(signal, self.before) for signal in signals))
-        return from_layout(y, self.after)
+        groups = self.groups or ((-1,) * ("C" in self.before),) * len(signals)
+        given = zip(signals, groups, strict=True)
+        return from_layout(
+            self.module(*(to_layout(signal, self.before, sizes) for signal, sizes in given)),
+            self.after,
+        )
+
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append what the function inside computes, see ``Function``, or ``nn.Linear``."""
+        if isinstance(self.module, Function):
+            self.module.require_affine()
+        elif type(self.module) is not nn.Linear or may_differ(self.module):
+            raise NotCompilable(type(self.module).__name__)
+        return (lower_affine(self, graph, buffers),)
+
+
+_SUMS = (
+    "add", "__add__", "__radd__", "sub", "__sub__", "rsub", "__rsub__", "subtract", "neg",
+    "__neg__", "negative", "mean", "sum", "stack", "cat", "concat", "flip", "roll", "cumsum",
+    "diff", "repeat", "tile", "expand", "permute", "transpose", "swapaxes", "swapdims", "select",
+    "narrow", "__getitem__", "index_select", "einsum", "matmul", "__matmul__", "linear",
+)  # fmt: skip
+"""Functions whose results are sums of their arguments, or of these times constants."""
+_SCALED = ("mul", "__mul__", "__rmul__", "multiply")
+_DIVIDED = ("div", "__truediv__", "divide")
 
 
 class Function(nn.Module):
@@ -206,9 +254,42 @@ class Function(nn.Module):
         args, kwargs = tree_map(given, self.arguments)
         return self.function(*args, **kwargs)
 
+    def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+        """Append 1x1 convolutions, if the function is a sum of the signals times constants."""
+        self.require_affine()
+        return (lower_affine(self, graph, buffers),)
+
+    def require_affine(self) -> None:
+        """Raise NotCompilable unless it is a sum of the signals times constants, and a constant."""
+        name = str(getattr(self.function, "__name__", self.function))
+        slots = [one for one in tree_flatten(self.arguments)[0] if isinstance(one, Slot)]
+        first = isinstance(next(iter(self.arguments[0]), None), Slot)
+        scaled = len(slots) == 1 and (name in _SCALED or (first and name in _DIVIDED))
+        if name not in _SUMS and not scaled:
+            raise NotCompilable(f"the function {name}")
+
     def extra_repr(self) -> str:
         """The name of the function."""
         return str(getattr(self.function, "__name__", self.function))
+
+
+def lower_affine(module: nn.Module, graph: Graph, buffers: tuple[Buffer, ...]) -> Buffer:
+    """Append 1x1 convolutions of what a module makes of every channel alone; it must be affine."""
+    zeros = [torch.zeros(1, one.channels, 1) for one in buffers]
+    with torch.no_grad():
+        constant = module(*zeros)
+        y, bias = graph.buffer(constant.shape[1], buffers[0].rate), constant[0, :, 0].numpy()
+        for i, one in enumerate(buffers):
+            if one.channels * y.channels > MAX_DENSE:
+                raise NotCompilable(f"a function of {one.channels} channels")
+            given = [of.expand(one.channels, -1, -1) for of in zeros]
+            given[i] = torch.eye(one.channels)[:, :, None]
+            rows = (module(*given) - constant)[..., 0].T[:, :, None].numpy()
+            first = i == 0
+            graph.add(
+                CONV, one, y, weight=rows, bias=bias if first else 0 * bias, accumulate=not first
+            )
+    return y
 
 
 class _Constant:
@@ -223,15 +304,16 @@ def _is_reshaped(value: Tensor, source: Tensor) -> bool:
     return value.numel() == source.numel() and value.is_contiguous() and source.is_contiguous()
 
 
-def to_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
-    """``[B, C, T]`` with its axes in another order; without C, of one channel, ``[B, T]``."""
-    order = axes if "C" in axes else ("C", *axes)
-    moved = signal.permute([CANONICAL.index(axis) for axis in order])
-    return moved if "C" in axes else moved[0]
+def to_layout(signal: Tensor, axes: tuple[str, ...], groups: tuple[int, ...]) -> Tensor:
+    """``[B, C, T]`` with its channels in groups and its axes in another order."""
+    channels = (axis for axis in axes if axis not in "BT")
+    ordered = ("B", *channels, "T")
+    grouped = signal.reshape(signal.shape[0], *groups, signal.shape[-1])
+    return grouped.permute([ordered.index(axis) for axis in axes])
 
 
 def from_layout(signal: Tensor, axes: tuple[str, ...]) -> Tensor:
     """The inverse of ``to_layout``."""
-    if "C" not in axes:
-        signal, axes = signal[None], ("C", *axes)
-    return signal.permute([axes.index(axis) for axis in CANONICAL])
+    ordered = ("B", *(axis for axis in axes if axis not in "BT"), "T")
+    moved = signal.permute([axes.index(axis) for axis in ordered])
+    return moved.reshape(moved.shape[0], -1, moved.shape[-1])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.nn.causal import Causal, UnboundedPastError, common_period, is_causal, stream_child
-from wavenet.nn.graph import Buffer, Graph, NotCompilable
+from wavenet.nn.graph import Buffer, Graph
 from wavenet.nn.state import State
 
 
@@ -23,6 +23,7 @@ class Node:
     Attributes:
         name: unique, without dots.
         module: a causal block of one signal, or a module pointwise in time of one or several.
+            Where a block returns several, a ``Select`` is the only module that takes them.
         inputs: the signals that it takes: 0 is the network's input, i + 1 what node i returns.
     """
 
@@ -187,14 +188,11 @@ class CausalNetwork(Causal):
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """Append the operations of node after node."""
-        values = [buffers[0]]
+        values = [buffers]
         for i, module in enumerate(self.nodes.values()):
-            given = tuple(values[value] for value in self._inputs[i])
-            written = graph.module(module, given)
-            if len(written) != 1:
-                raise NotCompilable(f"a node of {len(written)} outputs")
-            values.append(written[0])
-        return (values[-1],)
+            given = [buffer for value in self._inputs[i] for buffer in values[value]]
+            values.append(graph.module(module, tuple(given)))
+        return values[-1]
 
 
 def _at(oldest: tuple[int, ...], n: int, period: int) -> int:

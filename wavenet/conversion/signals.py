@@ -11,7 +11,9 @@ Of every signal are known
 - the shift: column j of the module's signal is column ``j + shift`` of the value. A window that
   looks ahead adds to it, and zeros that are put in front subtract from it;
 - the start: columns of the value before the module's first one, for which the network had no input;
-- the axes, as the module has them: ``BCT``, ``BTC``, ``TBC``, or without C.
+- the axes, as the module has them: ``BCT``, ``BTC``, ``TBC``, without C, or with several axes of
+  channels, C, D and so on in this order, as ``BCDT``. The channels of the value are then in the
+  order of these axes, the last one fastest.
 
 The output lags behind the input by the shift less the columns that are missing at the end.
 """
@@ -19,7 +21,8 @@ The output lags behind the input by the shift less the columns that are missing 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -42,7 +45,8 @@ OTHER_AXES = "or pass axes='BTC' if the module itself takes [B, T, C]"
 
 VIEWS = (
     "transpose", "swapaxes", "swapdims", "permute", "get mT", "squeeze", "unsqueeze", "view",
-    "reshape", "chunk", "split", "narrow", "__getitem__",
+    "reshape", "flatten", "unflatten", "chunk", "split", "tensor_split", "unbind", "narrow",
+    "expand", "__getitem__",
 )  # fmt: skip
 """Functions whose results share the memory of what they take."""
 
@@ -68,6 +72,16 @@ class Timing:
     rate: Fraction = Fraction(1)
     shift: int = 0
     start: int = 0
+
+    def waiting(self, samples: int) -> Timing:
+        """Return the timing of the signal that many samples later."""
+        shift = self.shift + samples
+        return Timing(self.rate, shift, max(0, shift))
+
+    def at_rate(self, factor: Fraction) -> Timing:
+        """Return the timing behind a change of the sample rate; the shift has to stay whole."""
+        shift = int(self.shift * factor)
+        return Timing(self.rate * factor, shift, max(0, shift))
 
 
 class Signal(Tensor):
@@ -105,8 +119,16 @@ class Signal(Tensor):
 
     @property
     def channels(self) -> int:
-        """C, 1 where there is no such axis."""
-        return int(self.shape[self.axes.index("C")]) if "C" in self.axes else 1
+        """Channels of the value, 1 where there is no such axis."""
+        return math.prod(
+            int(n) for axis, n in zip(self.axes, self.shape, strict=True) if axis not in "BT"
+        )
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Sizes of the axes of channels, -1 if there is one alone."""
+        found = [int(n) for axis, n in zip(self.axes, self.shape, strict=True) if axis not in "BT"]
+        return tuple(found) if len(found) != 1 else (-1,)
 
     def sharing(self) -> Iterator[Signal]:
         """The other signals that may have numbers of this one in their memory."""
@@ -185,6 +207,16 @@ class Call:
     def argument(self, index: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or its name."""
         return self.args[index] if len(self.args) > index else self.kwargs.get(name, default)
+
+
+def lettered(axes: Iterable[str | None]) -> tuple[str, ...]:
+    """Return axes with their channels named C, D, ... in order.
+
+    Args:
+        axes: B, T, and anything else for channels, such as None for a new axis.
+    """
+    names = iter("CDEFGH")
+    return tuple(axis if axis in ("B", "T") else next(names) for axis in axes)
 
 
 Rule = Callable[[Call], Any]

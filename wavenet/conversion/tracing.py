@@ -66,7 +66,9 @@ class Tracer:
 
     Attributes:
         nodes: what the signals pass.
-        values: channels of every value.
+        channels: of every value.
+        delays: of every value, the longest by which blocks of the module declare to lag, in samples
+            of the network's input.
         owners: the modules that are running, the innermost last.
         entries: of each of them but the first: the number of nodes when it began to run, that of
             cuts, the signals that it got, and their values.
@@ -90,6 +92,7 @@ class Tracer:
         self.nodes: list[Node] = []
         self.loose: set[int] = set()
         self.channels: list[int] = []
+        self.delays: list[Fraction] = []
         self.owners: list[nn.Module] = []
         self.entries: list[tuple[int, int, list[Signal], list[int]]] = []
         self.cuts = 0
@@ -104,6 +107,7 @@ class Tracer:
     ) -> Signal:
         """Return the signal that the module takes, with its axes in this order."""
         self.channels.append(channels)
+        self.delays.append(Fraction(0))
         sizes = {"B": BATCH, "C": channels, "T": NOMINAL_SAMPLES}
         shape = torch.empty([sizes[axis] for axis in axes], device="meta", dtype=dtype)
         return self._signal(shape, 0, Timing(), axes)
@@ -147,7 +151,14 @@ class Tracer:
 
     # --- notes ------------------------------------------------------------------------------------
 
-    def note(self, module: nn.Module, *inputs: int, channels: int, loose: bool = False) -> int:
+    def note(
+        self,
+        module: nn.Module,
+        *inputs: int,
+        channels: int,
+        loose: bool = False,
+        delay: Fraction = Fraction(0),
+    ) -> int:
         """Append a node; return its value.
 
         Args:
@@ -155,6 +166,7 @@ class Tracer:
             inputs: values.
             channels: that it returns.
             loose: whether it stands for a function that a module calls.
+            delay: that a causal block of the module declares, in samples of the network's input.
         """
         name = self.names.get(self.owner, "").replace(".", "_") or type(self.owner).__name__
         if isinstance(module, Delay | Onset):
@@ -166,6 +178,7 @@ class Tracer:
             unique = f"{name}_{i}"
         self.nodes.append(Node(unique, module, inputs))
         self.channels.append(channels)
+        self.delays.append(max(self.delays[one] for one in inputs) + delay)
         if loose:
             self.loose.add(len(self.nodes))
         return len(self.nodes)

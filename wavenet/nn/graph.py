@@ -37,6 +37,8 @@ from wavenet.nn.hooks import may_differ, without_compiler
 # From COPY on: each sample by itself.
 CONV, DECIMATE, INTERLEAVE, GATE, COPY, ADD, SUBTRACT, MULTIPLY = range(8)
 NORMALIZE, LSTM, GRU = 8, 9, 31  # activations and the kernel's layer have 10 to 30
+_UNCHANGED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+"""Modules that return their input in evaluation mode."""
 MAX_DENSE = 1 << 22
 """Largest number of weights of one dense convolution; zeros between its groups count."""
 
@@ -163,9 +165,15 @@ class Graph:
             for part in module.children():
                 buffers = self.module(part, buffers)
             return buffers
+        if len(buffers) != 1:
+            raise NotCompilable(f"a {kind.__name__} of {len(buffers)} signals")
         (x,) = buffers
         if isinstance(module, nn.Conv1d) and module.kernel_size == module.stride == (1,):
             return (self.projection(module, x),)
+        if kind is nn.BatchNorm1d:
+            return (self.batch_norm(module, x).target,)
+        if isinstance(module, nn.GLU) and kind is nn.GLU and module.dim in (1, -2):
+            return (self.glu(x),)
         return (self.activation(module, x),)
 
     def check(self, module: nn.Module) -> None:
@@ -203,9 +211,29 @@ class Graph:
         self.add(CONV, x, y, weight=weight, bias=bias, accumulate=accumulate)
         return y
 
+    def batch_norm(self, module: Any, x: Buffer) -> Operation:
+        """Append a batch norm by its running statistics: a 1x1 convolution, diagonal."""
+        scale = torch.rsqrt(module.running_var + module.eps)
+        scale = (scale if module.weight is None else scale * module.weight).detach()
+        shift = -module.running_mean * scale
+        shift = shift if module.bias is None else shift + module.bias.detach()
+        y = self.buffer(x.channels, x.rate)
+        kernel = ungrouped(scale[:, None, None], x.channels)
+        return self.add(CONV, x, y, weight=kernel, bias=shift.float().cpu().numpy())
+
+    def glu(self, x: Buffer) -> Buffer:
+        """Append the first half of the channels times the sigmoid of the second."""
+        n = x.channels // 2
+        half, gate = self.buffer(n, x.rate), self.buffer(n, x.rate)
+        for first, y in ((0, half), (n, gate)):
+            rows = np.eye(n, x.channels, first, dtype=np.float32)[:, :, None]
+            self.add(CONV, x, y, weight=rows, bias=np.zeros(n, np.float32))
+        self.add(MULTIPLY, self.activation(nn.Sigmoid(), gate), half)
+        return half
+
     def activation(self, module: nn.Module, x: Buffer) -> Buffer:
         """Append an activation, which writes to a new buffer."""
-        if class_of(module) in (nn.Identity, nn.Dropout):
+        if class_of(module) in _UNCHANGED:
             return x
         found = activation_of(module)
         if found is None or may_differ(module):

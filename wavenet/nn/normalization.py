@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.nn.causal import check_positive
-from wavenet.nn.graph import CONV, NORMALIZE, Buffer, Graph, ungrouped
+from wavenet.nn.graph import NORMALIZE, Buffer, Graph
 from wavenet.nn.memoryless import Memoryless
 from wavenet.nn.state import State
 
@@ -181,12 +181,6 @@ class BatchNorm(_Normalization):
 
     def lower(self, graph: Graph, buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
         """Append a 1x1 convolution, diagonal."""
-        (x,), weight, bias = buffers, self.weight, self.bias
-        mean, scale = self.running_mean, torch.rsqrt(self.running_var + self.eps)
-        scale = scale if weight is None else scale * weight.detach()
-        shift = -mean * scale if bias is None else bias.detach() - mean * scale
-        y = graph.buffer(self.out_channels, x.rate)
-        kernel = ungrouped(scale[:, None, None], self.in_channels)
-        operation = graph.add(CONV, x, y, weight=kernel, bias=shift.float().cpu().numpy())
+        operation = graph.batch_norm(self, buffers[0])
         graph.memories.append([operation])
-        return (y,)
+        return (operation.target,)

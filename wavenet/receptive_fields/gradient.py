@@ -62,6 +62,7 @@ def supports(
     *,
     spread: int | None = None,
     middle: Fraction = _MIDDLE,
+    until_whole: bool = False,
 ) -> list[Support]:
     """Back-propagate from outputs in the middle, and find the inputs with a gradient.
 
@@ -72,6 +73,8 @@ def supports(
         counts: how many neighbouring outputs to measure in each dimension.
         spread: largest number of outputs to measure, evenly spaced.
         middle: centre of these outputs, as a fraction of all.
+        until_whole: whether one that depends on the first input and on the last is the last that is
+            measured: no other can depend on more.
 
     Returns:
         One ``Support`` per dimension.
@@ -88,8 +91,10 @@ def supports(
             at = centre if axis is None else centre | {axis: n}
             index = tuple(at.get(a, slice(None)) for a in range(output.ndim))
             ends.append(_input_range(run, output[index].sum(), input_axis))
+            if until_whole and ends[-1] == (0, run.x.shape[input_axis] - 1):
+                break
         first, last = zip(*ends, strict=True)
-        found.append(Support(tuple(positions), first, last))
+        found.append(Support(tuple(positions[: len(ends)]), first, last))
     return found
 
 

@@ -207,10 +207,12 @@ class Growth:
         sizes = {name: tuple(tensor.shape) for name, tensor in run.outputs.items()}
         if self._axes is None:
             self._axes = self._axes_of_outputs(shape, sizes)
-        columns = {
-            name: supports(run, tensor, self._axes[name], _counts(run, tensor, self._axes[name]))
-            for name, tensor in run.outputs.items()
-        }
+        columns = {}
+        for name, tensor in run.outputs.items():
+            axes = self._axes[name]
+            columns[name] = supports(
+                run, tensor, axes, _counts(run, tensor, axes), until_whole=True
+            )
         return Dependencies(shape, sizes, columns, self._axes, run.extent, run.picks)
 
     def _output_sizes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -95,6 +95,8 @@ def _numbers(growth: Growth, found: Dependencies) -> dict[str, list[Numbers]]:
     """The numbers of each output; where two lengths leave the stride open, of further ones."""
     strides: dict[str, list[Fraction | None]] = {n: [None] * len(c) for n, c in found.axes.items()}
     numbers = _with_strides(growth, found, strides)
+    if _strides_known(numbers):
+        return numbers
     for extra, sizes in growth.sizes_of_longer(found):
         for name, axes in found.axes.items():
             for d, axis in enumerate(axes):
@@ -102,9 +104,15 @@ def _numbers(growth: Growth, found: Dependencies) -> dict[str, list[Numbers]]:
                     gained = sizes[name][axis] - found.sizes[name][axis]
                     strides[name][d] = Fraction(extra, gained) if gained > 0 else None
         numbers = _with_strides(growth, found, strides)
-        if all(row[3] is not None for rows in numbers.values() for row in rows):
+        if _strides_known(numbers):
             break
     return numbers
+
+
+def _strides_known(numbers: dict[str, list[Numbers]]) -> bool:
+    """Return whether every output has a stride, but for those that depend on all of the input."""
+    rows = [row for of_output in numbers.values() for row in of_output]
+    return all(row[3] is not None or row[1] == row[2] == math.inf for row in rows)
 
 
 def _with_strides(

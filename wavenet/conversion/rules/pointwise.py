@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,15 @@ from wavenet.conversion.joins import (
     Slot,
     Sum,
 )
-from wavenet.conversion.signals import OTHER_AXES, Call, Rule, Signal, is_torchs, place_of_inplace
+from wavenet.conversion.signals import (
+    OTHER_AXES,
+    Call,
+    Rule,
+    Signal,
+    is_torchs,
+    lettered,
+    place_of_inplace,
+)
 from wavenet.nn.causal import Causal
 from wavenet.nn.normalization import BatchNorm, LayerNorm, RMSNorm
 
@@ -70,7 +79,8 @@ _DROPOUTS: dict[str, type[nn.Module]] = {
 }
 _OVER_AN_AXIS = {
     "mean": 1, "sum": 1, "var": 1, "std": 1, "amax": 1, "amin": 1, "softmax": 1, "log_softmax": 1,
-    "logsumexp": 1, "glu": 1, "norm": 2, "normalize": 2,
+    "logsumexp": 1, "prod": 1,
+    "argmax": 1, "argmin": 1, "glu": 1, "norm": 2, "normalize": 2,
 }  # fmt: skip
 """Place of the argument ``dim``."""
 
@@ -86,7 +96,7 @@ def elementwise(call: Call) -> Signal:
         sizes = dict(zip(reversed(axes), reversed(tensor.shape), strict=False))
         if tensor.ndim > len(axes) or sizes.get("T", 1) != 1 or sizes.get("B", 1) != 1:
             raise tracer.refusal(f"calls {call.name} with a tensor along time or rows")
-    return _noted(call, _module(call, by_column=False), axes)
+    return noted(call, _module(call, by_column=False), axes)
 
 
 def over_channels(call: Call) -> Signal:
@@ -96,11 +106,12 @@ def over_channels(call: Call) -> Signal:
     dims = call.argument(at, "dim", {"glu": -1, "normalize": 1}.get(call.name))
     dims = range(len(axes)) if dims is None else dims
     names = {axes[dim] for dim in ([dims] if isinstance(dims, int) else dims)}
-    if names != {"C"}:
+    if names & {"B", "T"}:
         along = "time" if "T" in names else "rows of the batch"
         raise tracer.refusal(f"computes {call.name} over {along}, later samples included")
-    after = axes if result.ndim == len(axes) else tuple(axis for axis in axes if axis != "C")
-    return _noted(call, _module(call, by_column=True), after)
+    kept = result.ndim == len(axes)
+    after = axes if kept else lettered(axis for axis in axes if axis not in names)
+    return noted(call, _module(call, by_column=True), after)
 
 
 def _constants(call: Call) -> list[Tensor]:
@@ -116,7 +127,9 @@ def _module(call: Call, *, by_column: bool) -> nn.Module:
     if is_torchs(owner) and len(signals) == 1 and as_it_is:
         return owner
     others = [value for value in call.args if not isinstance(value, Signal)]
-    if len(signals) == 2 and len(call.args) == 2 and not call.kwargs and call.name in _JOINS:
+    alike = len(signals[0].axes) <= 3 or len({one.groups for one in signals}) == 1
+    two = len(signals) == len(call.args) == 2 and not call.kwargs
+    if two and alike and call.name in _JOINS:
         return _JOINS[call.name]()
     name = call.name.strip("_").removeprefix("i" if call.name.startswith("__i") else "")
     name = {"radd": "add", "rmul": "mul"}.get(name, name)
@@ -124,13 +137,15 @@ def _module(call: Call, *, by_column: bool) -> nn.Module:
     if name in _WITH_NUMBER and isinstance(number, int | float) and not call.kwargs:
         return _WITH_NUMBER[name](number)
     kwargs = {key: value for key, value in call.kwargs.items() if key != "inplace"}
+    if call.name == "glu" and canonical:
+        return nn.GLU(dim=1)
     activation = _ACTIVATIONS.get(call.name)
     if activation is not None and not others and not by_column:
         return activation(**kwargs)
-    return _function(call, kwargs)
+    return function_of(call, kwargs)
 
 
-def _function(call: Call, kwargs: dict[str, Any]) -> nn.Module:
+def function_of(call: Call, kwargs: dict[str, Any]) -> nn.Module:
     """Return the function itself, out of place, with the axes as they are in the module."""
     found = iter(range(len(call.signals)))
 
@@ -148,13 +163,14 @@ def _function(call: Call, kwargs: dict[str, Any]) -> nn.Module:
     return Function(function, *tree_map(stored, (args, kwargs)))
 
 
-def _noted(call: Call, module: nn.Module, after: tuple[str, ...]) -> Signal:
+def noted(call: Call, module: nn.Module, after: tuple[str, ...]) -> Signal:
     """Note a module that takes the call's signals, in whatever order of axes."""
     tracer, result, before = call.tracer, call.result(), call.signals[0].axes
-    channels = int(result.shape[after.index("C")]) if "C" in after else 1
+    sizes = zip(after, result.shape, strict=True)
+    channels = math.prod(int(n) for axis, n in sizes if axis not in "BT")
     loose = module is not tracer.owner
     if isinstance(module, Function) and (before, after) != (CANONICAL, CANONICAL):
-        module = InLayout(module, before, after)
+        module = InLayout(module, before, after, [one.groups for one in call.signals])
     of_zeros = tracer.early and (not tracer.exact or _keeps_zeros(module, call.signals))
     values, timing = tracer.aligned(call.signals, of_zeros=of_zeros)
     value = tracer.note(module, *values, channels=channels, loose=loose)
@@ -183,7 +199,7 @@ def dropout(call: Call) -> Signal:
     if "1d" in call.name and axes != CANONICAL:
         raise call.tracer.refusal("drops whole channels, but its input is not [B, C, T]")
     module = owner if is_torchs(owner) else kind(call.argument(1, "p", 0.5))
-    return _noted(call, module, axes)
+    return noted(call, module, axes)
 
 
 def batch_norm(call: Call) -> Signal:
@@ -199,7 +215,7 @@ def batch_norm(call: Call) -> Signal:
     owner = tracer.owner if getattr(tracer.owner, "weight", None) is weight else None
     given = {"weight": weight, "bias": bias}
     tracer.tasks.append(lambda: adopt(block, owner, given))
-    return _noted(call, block, x.axes)
+    return noted(call, block, x.axes)
 
 
 def layer_norm(call: Call) -> Signal:
@@ -225,7 +241,7 @@ def layer_norm(call: Call) -> Signal:
         block.to(weight.device, weight.dtype)
     owner = tracer.owner
     tracer.tasks.append(lambda: adopt(block, owner, given))
-    return _noted(call, block, x.axes)
+    return noted(call, block, x.axes)
 
 
 def linear(call: Call) -> Signal:
@@ -238,14 +254,14 @@ def linear(call: Call) -> Signal:
         raise tracer.refusal("takes its weight from a signal")
     if type(owner) is not nn.Linear or owner._forward_pre_hooks:
         slot = Slot(0)
-        return _noted(call, Function(call.function, (slot, *call.args[1:]), call.kwargs), x.axes)
+        return noted(call, Function(call.function, (slot, *call.args[1:]), call.kwargs), x.axes)
     conv = nn.Conv1d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
     conv.to(weight.device, weight.dtype).requires_grad_(weight.requires_grad)
     with torch.no_grad():
         conv.weight.copy_(weight[:, :, None])
         if conv.bias is not None:
             conv.bias.copy_(bias)
-    return _noted(call, conv, x.axes)
+    return noted(call, conv, x.axes)
 
 
 def _over_time(what: str, remedy: str) -> Rule:

@@ -9,9 +9,18 @@ import torch
 from torch import Tensor
 
 from wavenet.conversion.joins import Channels, Concatenation
-from wavenet.conversion.rules.pointwise import elementwise
+from wavenet.conversion.rules.channels import channels
+from wavenet.conversion.rules.pointwise import elementwise, function_of, noted
 from wavenet.conversion.rules.windows import decimate, shifted
-from wavenet.conversion.signals import LONGEST_CONSTANT, NOMINAL_SAMPLES, Call, Rule, Signal, Timing
+from wavenet.conversion.signals import (
+    LONGEST_CONSTANT,
+    NOMINAL_SAMPLES,
+    Call,
+    Rule,
+    Signal,
+    Timing,
+    lettered,
+)
 
 _SHORTEST_SHARE = 64
 """More than the nominal length divided by this is a share of the signal, or its other end."""
@@ -30,13 +39,22 @@ def unchanged(call: Call) -> Signal:
     return _alias(call, x, result, x.axes)
 
 
+def _moved(call: Call, x: Signal, order: list[int]) -> Signal:
+    """Return the signal with its axes in another order, its channels too."""
+    axes = tuple(x.axes[dim] for dim in order)
+    after = lettered(axes)
+    if axes == after:
+        return _alias(call, x, call.result(), after)
+    return noted(call, function_of(call, call.kwargs), after)
+
+
 def transpose(call: Call) -> Signal:
     """``transpose(dim0, dim1)``."""
     (x,) = call.signals
-    axes = list(x.axes)
+    order = list(range(len(x.axes)))
     first, second = call.argument(1, "dim0"), call.argument(2, "dim1")
-    axes[first], axes[second] = axes[second], axes[first]
-    return _alias(call, x, call.result(), tuple(axes))
+    order[first], order[second] = order[second], order[first]
+    return _moved(call, x, order)
 
 
 def permute(call: Call) -> Signal:
@@ -44,40 +62,51 @@ def permute(call: Call) -> Signal:
     (x,) = call.signals
     dims = call.kwargs.get("dims", call.args[1:])
     dims = dims[0] if len(dims) == 1 and isinstance(dims[0], Sequence) else dims
-    return _alias(call, x, call.result(), tuple(x.axes[dim] for dim in dims))
+    return _moved(call, x, list(dims))
 
 
 def swap_last(call: Call) -> Signal:
     """``x.mT``."""
     (x,) = call.signals
-    return _alias(call, x, call.result(), (*x.axes[:-2], x.axes[-1], x.axes[-2]))
+    n = len(x.axes)
+    return _moved(
+        Call(call.tracer, Tensor.transpose, (x, -2, -1), {}), x, [*range(n - 2), n - 1, n - 2]
+    )
 
 
 def squeeze(call: Call) -> Signal:
     """``squeeze(dim)`` of one channel."""
-    (x,), dim = call.signals, call.argument(1, "dim")
-    if x.channels != 1 or "C" not in x.axes or (dim is not None and x.axes[dim] != "C"):
-        return unchanged(call)
-    return _alias(call, x, call.result(), tuple(axis for axis in x.axes if axis != "C"))
+    (x,), dim, result = call.signals, call.argument(1, "dim"), call.result()
+    sizes = list(enumerate(zip(x.axes, x.shape, strict=True)))
+    chosen = range(len(x.axes)) if dim is None else [dim % len(x.axes)]
+    gone = {i for i, (axis, n) in sizes if n == 1 and axis not in "BT" and i in chosen}
+    return _alias(call, x, result, lettered(x.axes[i] for i, _ in sizes if i not in gone))
 
 
 def unsqueeze(call: Call) -> Signal:
-    """``unsqueeze(dim)`` of ``[B, T]``."""
+    """``unsqueeze(dim)``: an axis of one channel."""
     (x,), dim = call.signals, call.argument(1, "dim")
-    if "C" in x.axes:
-        raise call.tracer.refusal("makes a tensor of four axes; signals are [B, C, T] here")
-    axes = list(x.axes)
-    axes.insert(dim % (len(axes) + 1), "C")
-    return _alias(call, x, call.result(), tuple(axes))
+    axes: list[str | None] = list(x.axes)
+    axes.insert(dim % (len(axes) + 1), None)
+    return _alias(call, x, call.result(), lettered(axes))
 
 
 def reshape(call: Call) -> Signal:
-    """``view`` and ``reshape`` that leave ``[B, C, T]`` as it is, or drop or add one channel."""
+    """``view``, ``reshape``, ``flatten`` and ``unflatten`` of channels beside each other."""
     (x,), result = call.signals, call.result()
     if result.shape == x.shape:
         return _alias(call, x, result, x.axes)
-    if x.channels == 1 and result.ndim == 2 and result.shape[-1] == x.shape[-1]:
-        return _alias(call, x, result, ("B", "T"))
+    n, shape = len(x.axes), tuple(x.shape)
+    for first in range(n + 1):
+        for last in range(n, first - 1, -1):
+            outer = shape[:first], shape[last:]
+            room = len(result.shape) - first - (n - last)
+            split = len(result.shape) - (n - last)
+            same = room >= 0 and outer == (result.shape[:first], result.shape[split:])
+            if same and not set(x.axes[first:last]) & {"B", "T"}:
+                axes = (*x.axes[:first], *[None] * room, *x.axes[last:])
+                if {"B", "T"} <= set(axes):
+                    return _alias(call, x, result, lettered(axes))
     raise call.tracer.refusal(
         f"calls {call.name}, which mixes time with other axes; signals are [B, C, T] here"
     )
@@ -86,15 +115,26 @@ def reshape(call: Call) -> Signal:
 def pieces(call: Call) -> tuple[Signal, ...]:
     """``chunk`` and ``split`` of channels."""
     (x,), results = call.signals, call.result()
-    dim, at = call.argument(2, "dim", 0), 0
+    dim, at = call.argument(1 if call.name == "unbind" else 2, "dim", 0), 0
     if x.axes[dim] == "T":
         raise call.tracer.refusal(f"calls {call.name} along time; pieces depend on the length")
-    if x.axes[dim] != "C":
+    if x.axes[dim] == "B":
         raise call.tracer.refusal(f"calls {call.name} over the rows of the batch")
     parts = []
+    if call.name == "unbind":
+        return tuple(
+            noted(one, function_of(one, {}), lettered(a for a in x.axes if a != x.axes[dim]))
+            for one in (
+                Call(call.tracer, torch.select, (x, dim, i), {}) for i in range(len(results))
+            )
+        )
     for result in results:
         n = int(result.shape[dim])
-        parts.append(_channels(call, x, result, at, n, x.axes))
+        if len(x.axes) > 3:
+            one = Call(call.tracer, torch.narrow, (x, dim, at, n), {})
+            parts.append(noted(one, function_of(one, {}), x.axes))
+        else:
+            parts.append(_channels(call, x, result, at, n, x.axes))
         at += n
     return tuple(parts)
 
@@ -109,22 +149,41 @@ def _channels(
 
 
 def item(call: Call) -> Signal:
-    """``x[...]``: slices of channels, and of time if they count from both ends."""
+    """``x[...]``: channels, and slices of time that count from both ends."""
     x, index = call.args
     index = list(index) if isinstance(index, tuple) else [index]
-    if any(entry is None or isinstance(entry, Tensor | list) for entry in index):
-        raise call.tracer.refusal("is indexed by tensors, lists or None; use slices")
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        index[at : at + 1] = [slice(None)] * (len(x.axes) - len(index) + 1)
-    index += [slice(None)] * (len(x.axes) - len(index))
-    taken = dict(zip(x.axes, index, strict=True))
-    if taken["B"] != slice(None):
-        raise call.tracer.refusal("takes some rows of the batch")
-    plain, entry = x, taken.get("C", slice(None))
-    if entry != slice(None):
-        x = _one_axis(call, plain, "C", entry)
-    return _in_time(call, x, taken["T"])
+    n_taken = sum(entry is not None and entry is not Ellipsis for entry in index)
+    rest = [slice(None)] * (len(x.axes) - n_taken)
+    at = next((i for i, entry in enumerate(index) if entry is Ellipsis), None)
+    index[len(index) if at is None else at : None if at is None else at + 1] = rest
+    axes, after, in_time = iter(x.axes), list[str | None](), slice(None)
+    for i, entry in enumerate(index):
+        axis = None if entry is None else next(axes)
+        if axis == "B" and not _is_all(entry):
+            raise call.tracer.refusal("takes some rows of the batch")
+        if axis == "T":
+            in_time, index[i] = entry, slice(None)
+        after += [] if axis not in ("B", "T") and isinstance(entry, int) else [axis]
+    others = [entry for entry in index if isinstance(entry, Tensor | list)]
+    if others and (len(others) > 1 or any(isinstance(entry, int) for entry in index)):
+        raise call.tracer.refusal("is indexed by several tensors or lists; use slices")
+    if not all(_is_all(entry) for entry in index):
+        x = _at_channels(call, x, index, lettered(after))
+    return _in_time(call, x, in_time)
+
+
+def _is_all(entry: Any) -> bool:
+    return isinstance(entry, slice) and entry == slice(None)
+
+
+def _at_channels(call: Call, x: Signal, index: list[Any], after: tuple[str, ...]) -> Signal:
+    """Return the channels of an index, which has all of the time."""
+    if len(x.axes) == len(index) == 3 or x.axes == ("B", "T"):
+        entry = index[x.axes.index("C")] if "C" in x.axes else None
+        if isinstance(entry, int | slice):
+            return _one_axis(call, x, "C", entry)
+    one = Call(call.tracer, Tensor.__getitem__, (x, tuple(index)), {})
+    return noted(one, function_of(one, {}), after)
 
 
 def _one_axis(call: Call, x: Signal, axis: str, entry: Any) -> Signal:
@@ -168,9 +227,11 @@ def narrow(call: Call) -> Signal:
     (x,) = call.signals
     dim, start, length = (call.argument(i + 1, k) for i, k in enumerate(("dim", "start", "length")))
     entry = slice(start % int(x.shape[dim]), start % int(x.shape[dim]) + length)
-    if x.axes[dim] == "C":
+    if x.axes[dim] == "T":
+        return _in_time(call, x, entry)
+    if x.axes == ("B", "C", "T"):
         return _one_axis(call, x, "C", entry)
-    return _in_time(call, x, entry)
+    return channels(call)
 
 
 def join(call: Call) -> Signal:
@@ -183,8 +244,10 @@ def join(call: Call) -> Signal:
         raise tracer.refusal("joins signals with axes in different orders")
     if axes[dim] == "T":
         return _behind_zeros(call, list(tensors), result)
-    if axes[dim] != "C" or len(signals) != len(tensors):
+    if axes[dim] == "B" or len(signals) != len(tensors):
         raise tracer.refusal("joins signals with tensors that are none, or over the batch")
+    if len(axes) > 3:
+        return noted(call, function_of(call, call.kwargs), axes)
     values, timing = tracer.aligned(signals, of_zeros=True)
     n = sum(one.channels for one in signals)
     value = tracer.note(Concatenation(), *values, channels=n, loose=True)
@@ -238,8 +301,8 @@ def _rules() -> dict[str, Rule]:
     rules |= dict.fromkeys(_TOLD, plainly)
     rules |= dict.fromkeys(_SAME, unchanged)
     rules |= dict.fromkeys(("transpose", "swapaxes", "swapdims"), transpose)
-    rules |= dict.fromkeys(("chunk", "split"), pieces)
-    rules |= dict.fromkeys(("view", "reshape"), reshape)
+    rules |= dict.fromkeys(("chunk", "split", "tensor_split", "unbind"), pieces)
+    rules |= dict.fromkeys(("view", "reshape", "flatten", "unflatten"), reshape)
     rules |= dict.fromkeys(("cat", "concat"), join)
     rules |= dict.fromkeys(("new_zeros", "zeros_like"), zeros)
     return rules | {

@@ -160,6 +160,14 @@ def decimate(call: Call, x: Signal, first: int, stride: int) -> Signal:
     return _noted(call, block, value, timing)
 
 
+def difference(call: Call) -> Signal:
+    """``diff`` along time: ``x[..., 1:] - x[..., :-1]``."""
+    x = _signal(call)
+    value, timing = _window(call, x, 2, 1, 0)
+    block = _depthwise(call, torch.tensor([-1.0, 1.0]), x.channels, stride=1)
+    return _noted(call, block, value, timing)
+
+
 def _depthwise(call: Call, taps: Tensor, channels: int, *, stride: int) -> CausalConv1d:
     block = CausalConv1d(channels, channels, len(taps), stride=stride, groups=channels, bias=False)
     values = constant(taps.expand(channels, 1, -1), call.tracer.owners[0])
