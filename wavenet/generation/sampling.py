@@ -218,7 +218,7 @@ def _stream(
     model: WaveNet, options: SamplingOptions, content: _Content, chunk_samples: int
 ) -> SampleStream:
     """Check a request, prepare its conditioning and its beginning, and give it to an engine."""
-    require_wavenet(model)
+    model = require_wavenet(model)
     state = content.state
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")
