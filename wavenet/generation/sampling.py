@@ -21,6 +21,7 @@ from wavenet.generation.arguments import (
     check_state,
     condition_rows,
     count_rows,
+    empty_rows,
     prime_rows,
     row_lengths,
 )
@@ -141,7 +142,10 @@ def generate(
         raise ValueError(
             f"return_state=True needs rows of one length, got n_samples={chunks.n_samples}"
         )
-    samples = torch.cat(list(chunks), dim=1)
+    samples, made = empty_rows(chunks.n_samples), 0
+    for chunk in chunks:
+        samples[:, made : made + chunk.shape[1]] = chunk
+        made += chunk.shape[1]
     return (samples, chunks.state()) if return_state else samples
 
 
