@@ -17,6 +17,7 @@ from wavenet.model import ARCHITECTURE, WaveNet
 from wavenet.model.from_checkpoint import from_checkpoint, mel_difference
 from wavenet.storage.checkpoint import CheckpointError, read_config
 from wavenet.storage.hub import resolve
+from wavenet.values.devices import require_device
 from wavenet.values.text import short
 
 Loaded: TypeAlias = WaveNet | nam.NamWaveNet | nam.NamModel
@@ -101,6 +102,7 @@ def load(
         FormatError: if a ``.nam`` file cannot be read.
         CheckpointError: if there is no checkpoint, it is damaged, was written in a format this
             package does not know, or does not fit ``sample_rate`` or ``mel``.
+        ValueError: if there is no such device.
     """
     found, _ = read_model(folder, device=device, revision=revision)
     if sample_rate not in (None, found.sample_rate):
@@ -151,6 +153,7 @@ def read_model(
 
     Of several sizes it is the one named ``submodel`` (``NamContainer.choose``), or the largest.
     """
+    device = require_device(device)
     if nam.is_nam(folder):
         if revision is not None:
             raise ValueError(f"revision={revision!r} of {folder}: a file has no revisions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import gc
 import math
 import os
 import struct
@@ -285,6 +286,17 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_of_the_new(
     assert "nothing was written: File too large" in one_line(caught, path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+def test_a_disk_without_a_free_byte_is_one_error_and_no_callback_fails_later(
+    tmp_path: Path, suffix: str, files_of_at_most: Limit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(AudioError, match="written: File too large"), files_of_at_most(0):
+        write_audio(path, GRID, 16000)
+    gc.collect()
+    assert (*capfd.readouterr(), os.listdir(tmp_path)) == ("", "", [])
 
 
 def test_missing_folders_are_made_but_not_in_place_of_a_file(tmp_path: Path) -> None:

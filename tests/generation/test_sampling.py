@@ -109,6 +109,14 @@ def test_torchs_default_dtype_changes_nothing(name: str, engine: str) -> None:
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("n_samples", [10**15, 2**62])
+def test_more_samples_than_the_memory_holds_are_refused_before_any_is_made(n_samples: int) -> None:
+    with pytest.raises(ValueError, match=f"n_samples={n_samples} of 2 rows are more than the mem"):
+        generate(build("plain"), n_samples=n_samples, batch_size=2)
+    chunks = stream(build("plain"), n_samples=n_samples, chunk_samples=3)
+    assert next(chunks).shape == (1, 3)
+
+
 @each_config
 def test_the_same_seed_gives_the_same_samples_and_another_one_others(name: str) -> None:
     model, given = build(name), request(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrizations
 import wavenet
 from wavenet.data import WindowPlan
 from wavenet.distributions import Gaussian, register_distribution
+from wavenet.generation import Utterance, generate_queue
 from wavenet.generation.options import engine_class
 from wavenet.model.exact import model_difference
 from wavenet.nn import GatedResidualBlock, State
@@ -203,3 +205,21 @@ def test_parametrized_weights_are_known() -> None:
     found = wavenet.generate(model, n_samples=50, seed=1)
     expected = wavenet.generate(model, n_samples=50, seed=1, engine="stream")
     torch.testing.assert_close(found, expected, rtol=0, atol=2 / 32768)
+
+
+def test_a_compiled_model_generates_by_the_fast_engines_and_is_not_compiled_for_it() -> None:
+    def refusing(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        raise AssertionError("compiled")
+
+    model = plain()
+    expected = wavenet.generate(model, n_samples=50, seed=1)
+    wrapped: Any = torch.compile(model, backend=refusing)
+    in_place = copy.deepcopy(model)
+    in_place.compile(backend=refusing)
+    in_place.stack.compile(backend=refusing)
+    for compiled in (wrapped, in_place):
+        chunks = wavenet.stream(compiled, n_samples=50, seed=1)
+        assert type(chunks.engine) is engine_class("auto", model)
+        assert torch.cat(list(chunks), dim=1).equal(expected)
+        queue = generate_queue(compiled, [Utterance(n_samples=50, seed=1)])
+        assert next(queue)[1].equal(expected[0])

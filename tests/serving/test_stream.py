@@ -71,6 +71,16 @@ def test_a_mel_is_spoken_as_generate_does(served: Server, voice: WaveNet, refine
     assert np.abs(samples[:800] - alone[:800]).max() < 1e-3
 
 
+def test_refine_as_null_is_refine_left_out(served: Server) -> None:
+    latencies = []
+    given: list[dict[str, Any]] = [{}, {"refine": None}, {"refine": 0}]
+    for settings in given:
+        socket, facts = begun(served, "/stream", speaker="ann", **settings)
+        socket.close()
+        latencies.append(facts["latency_samples"])
+    assert len(set(latencies)) == 1
+
+
 @pytest.mark.parametrize("refine", [0, 2])
 @pytest.mark.parametrize("taken", ["mel", "audio"])
 def test_samples_come_within_the_stated_latency(

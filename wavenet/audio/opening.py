@@ -21,6 +21,8 @@ from wavenet.audio.standard_error import silenced_standard_error
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_536_000
 """Limits of plausible sample rates: a second at 1 Hz would be resampled to a model's 16,000."""
 
+_A_FOLDER = "cannot be read: Is a directory; name an audio file inside it"
+
 LARGEST_PIPE_BYTES = 1 << 32
 """Largest size of a pipe, which is copied to a temporary file: it must not fill the disk."""
 
@@ -29,6 +31,12 @@ _UNKNOWN_LENGTH = 1 << 62
 # In a WAV from a pipe the length is the largest possible one, signed or unsigned.
 _WAV_PLACEHOLDER = 0x7FFFF000
 _COPIED_AT_ONCE = 1 << 20
+
+
+def require_no_folder(path: str | os.PathLike[str]) -> None:
+    """Raise AudioError for a folder: a check before others, of which it explains some."""
+    if os.path.isdir(path):
+        raise AudioError(f"{path}: {_A_FOLDER}")
 
 
 def open_audio(path: str | os.PathLike[str]) -> Any:
@@ -97,6 +105,8 @@ def _seekable(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
             raise AudioError(f"{path}: a device or a terminal; name an audio file or a pipe")
         with open(path, "rb") as raw:
             empty = not raw.read(1)
+    except IsADirectoryError:
+        raise AudioError(f"{path}: {_A_FOLDER}") from None
     except OSError as error:
         raise AudioError(f"{path}: cannot be read: {error.strerror}; check the path") from error
     if empty:

@@ -134,16 +134,23 @@ class AudioWriter:
         container, self._subtype = kind
         self._path, self._sink = path, Sink(raw)
         self._waiting: list[Tensor] = []
+        self._file: Any = None
         refusal = f"{container} cannot hold {channels} channels at {sample_rate} Hz"
-        with self._explained(f"{refusal}; use another sample rate or extension"):
-            self._file = import_soundfile().SoundFile(
-                self._sink,
-                "w",
-                sample_rate,
-                channels=channels,
-                subtype=self._subtype,
-                format=container,
-            )
+        try:
+            with self._explained(f"{refusal}; use another sample rate or extension"):
+                self._file = import_soundfile().SoundFile(
+                    self._sink,
+                    "w",
+                    sample_rate,
+                    channels=channels,
+                    subtype=self._subtype,
+                    format=container,
+                )
+        except OSError:
+            if self._file is not None:  # it tries its header once more, while `raw` is open
+                with signals_deferred():
+                    self._file.close()
+            raise
 
     def write(self, samples: Tensor) -> None:
         """Append samples `[T]`, or `[T, channels]`, in [-1, 1].

@@ -35,6 +35,7 @@ def add_arguments(mel: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write a mel, and print its size."""
     from wavenet.audio.blocks import count_samples, read_blocks
+    from wavenet.audio.opening import require_no_folder
     from wavenet.features import mel_filterbank
     from wavenet.features.acoustic_configs import read_mel_config
     from wavenet.features.mel_files import mel_blocks, require_npz, write_mel
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from wavenet.storage.files import require_writable
     from wavenet.storage.paths import require_other_file
 
+    require_no_folder(options.source)
     require_npz(options.out)
     require_other_file(options.out, options.source)
     require_writable(options.out)

@@ -229,24 +229,11 @@ def device(text: str) -> torch.device:
     Raises:
         ValueError: no such name, or none here.
     """
-    import torch
+    from wavenet.values.devices import COUNTS, require_device
 
-    try:
-        found = torch.device(text)
-    except RuntimeError:
-        raise ValueError(f"--device={short(text)} is no device; give cpu, cuda or cuda:0") from None
-    counts: dict[str, Callable[[], int]] = {
-        "cpu": lambda: 1,
-        "cuda": torch.cuda.device_count,
-        "mps": lambda: int(torch.backends.mps.is_available()),
-        "xpu": torch.xpu.device_count,
-    }
-    if found.type not in counts:
-        raise ValueError(f"--device={text}: models run on {', '.join(counts)}; leave --device out")
-    n_devices = counts[found.type]()
-    if (found.index or 0) >= n_devices:
-        kind = {"cpu": "CPU", "cuda": "CUDA GPUs"}.get(found.type, f"{found.type.upper()} devices")
-        raise ValueError(f"--device={text}: found {n_devices} {kind} here; leave --device out")
+    found = require_device(text, "--device")
+    if found.type not in COUNTS:
+        raise ValueError(f"--device={text}: models run on {', '.join(COUNTS)}; leave --device out")
     return found
 
 

@@ -48,12 +48,14 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from wavenet.audio import audio_info
+    from wavenet.audio.opening import require_no_folder
     from wavenet.audio.writing import require_extension
     from wavenet.cli.nam_models import load_model
     from wavenet.nn import with_fast_tanh
     from wavenet.processing.files import FORMATS, process_file
 
     source, target = Path(options.source), Path(options.target)
+    require_no_folder(source)
     require_extension(target, FORMATS)
     require_other_file(target, source, options.model)
     require_writable(target)

@@ -137,6 +137,18 @@ def row_lengths(
     return lengths
 
 
+def empty_rows(n_samples: list[int]) -> Tensor:
+    """Return ``[B, T]`` without values; ValueError for more than the memory holds."""
+    shape = len(n_samples), max(n_samples)
+    try:
+        return torch.empty(shape, dtype=torch.float32)
+    except RuntimeError as error:  # of the allocator, or as the size in bytes has no 64 bits
+        raise ValueError(
+            f"n_samples={shape[1]} of {shape[0]} rows are more than the memory holds; ask for "
+            "less, or for chunks: wavenet.stream"
+        ) from error
+
+
 def check_state(model: WaveNet, state: GenerationState) -> None:
     """Raise ValueError unless the state is of this model's shapes."""
     rows = len(state.time)

@@ -65,7 +65,7 @@ class BatchedVocoder(Iterator[list[AudioChunk]]):
         chunk_samples: int = 2048,
         n_samples: Sequence[int] | None = None,
     ) -> None:
-        require_wavenet(model)
+        model = require_wavenet(model)
         batch_size = as_integer("batch_size", batch_size)
         chunk_samples = as_integer("chunk_samples", chunk_samples)
         if model.config.local is None:

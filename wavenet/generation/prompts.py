@@ -11,6 +11,7 @@ from torch import Tensor
 from wavenet.generation.threads import one_thread
 from wavenet.model import WaveNet
 from wavenet.nn import State
+from wavenet.nn.hooks import uncompiled
 
 PIECE_SAMPLES = 4096
 """Of a prompt that pass through the model at once: some 40 MB for the larger presets."""
@@ -57,6 +58,13 @@ def process_prompt(
         frames: conditioning ``[C, F]`` from the first sample on; None for none.
         prompt: None for silence alone.
     """
+    with uncompiled():
+        return _processed(model, frames, prompt)
+
+
+def _processed(
+    model: WaveNet, frames: Tensor | None, prompt: Prompt | None
+) -> tuple[Tensor, State]:
     like = model.input_projection.weight
     with one_thread():  # the lift, too: its product is small, and threads would wait for each other
         held = _conditioning(model, frames, 0, 1)

@@ -83,7 +83,7 @@ def generate_queue(
     Raises:
         ValueError: as ``generate``; for a wrong utterance, when it is taken.
     """
-    require_wavenet(model)
+    model = require_wavenet(model)
     rows = as_integer("rows", rows)
     chunk_samples = as_integer("chunk_samples", chunk_samples)
     options = SamplingOptions(

@@ -21,6 +21,7 @@ from wavenet.generation.arguments import (
     check_state,
     condition_rows,
     count_rows,
+    empty_rows,
     prime_rows,
     row_lengths,
 )
@@ -141,7 +142,10 @@ def generate(
         raise ValueError(
             f"return_state=True needs rows of one length, got n_samples={chunks.n_samples}"
         )
-    samples = torch.cat(list(chunks), dim=1)
+    samples, made = empty_rows(chunks.n_samples), 0
+    for chunk in chunks:
+        samples[:, made : made + chunk.shape[1]] = chunk
+        made += chunk.shape[1]
     return (samples, chunks.state()) if return_state else samples
 
 
@@ -218,7 +222,7 @@ def _stream(
     model: WaveNet, options: SamplingOptions, content: _Content, chunk_samples: int
 ) -> SampleStream:
     """Check a request, prepare its conditioning and its beginning, and give it to an engine."""
-    require_wavenet(model)
+    model = require_wavenet(model)
     state = content.state
     if state is not None and not isinstance(state, GenerationState):
         raise ValueError(f"state is a {type(state).__name__}; {STATE_REMEDY}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from os import PathLike
+from typing import cast
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference
-from wavenet.nn.hooks import unwrapped
+from wavenet.nn.hooks import unwrapped, without_compiler
 from wavenet.nn.residual import stack_differences
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
 from wavenet.values.text import short
@@ -20,12 +21,16 @@ HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
 """Classes of the modules of ``WaveNet.head``."""
 
 
-def require_wavenet(model: object) -> None:
-    """Raise TypeError unless this is a ``WaveNet``, also one wrapped by torch.compile."""
+def require_wavenet(model: object) -> WaveNet:
+    """Return the ``WaveNet`` that this is, without torch.compile's wrapper; else raise TypeError.
+
+    The wrapper changes no value, and the fast engines read the weights of the module inside.
+    """
     if isinstance(model, str | PathLike):
         raise TypeError(f"model={short(model)} is a name; load it: wavenet.load({short(model)})")
     if not (isinstance(model, nn.Module) and isinstance(unwrapped(model), WaveNet)):
         raise TypeError(f"model is a {type(model).__name__}, expected a WaveNet")
+    return cast(WaveNet, without_compiler(model))
 
 
 def model_difference(

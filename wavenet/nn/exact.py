@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import parametrize
 
-from wavenet.nn.hooks import has_hooks
+from wavenet.nn.hooks import may_differ
 
 HOOKED = "has forward hooks"
 
@@ -36,6 +36,6 @@ def difference(module: nn.Module | None, expected: type[nn.Module], name: str) -
     """
     if module is None or class_of(module) is not expected:
         return f"{name} is a {type(module).__name__}, not a {expected.__name__}"
-    if has_hooks(module):
+    if may_differ(module):
         return f"{name} {HOOKED}"
     return None
