@@ -68,6 +68,12 @@ class Utterance:
         """Length of the recording."""
         return len(self.samples)
 
+    @functools.cached_property
+    def peak(self) -> int:
+        """Largest magnitude of the samples, of 32768: all of them are read, once in a process."""
+        samples = self.samples[:]
+        return max(-int(samples.min()), int(samples.max()))
+
     def audio(self, first: int, stop: int) -> Tensor:
         """Samples ``first .. stop - 1`` in [-1, 1], float32, with silence outside the recording."""
         out = torch.empty(stop - first)
