@@ -14,6 +14,7 @@ from wavenet.nn.exact import HOOKED, difference
 from wavenet.nn.hooks import unwrapped
 from wavenet.nn.residual import stack_differences
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
+from wavenet.values.meta_device import require_values
 from wavenet.values.text import short
 
 HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
@@ -21,11 +22,17 @@ HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
 
 
 def require_wavenet(model: object) -> None:
-    """Raise TypeError unless this is a ``WaveNet``, also one wrapped by torch.compile."""
+    """Check that this is a ``WaveNet`` with weights, also one wrapped by torch.compile.
+
+    Raises:
+        TypeError: if it is anything else.
+        ValueError: if it is on the meta device.
+    """
     if isinstance(model, str | PathLike):
         raise TypeError(f"model={short(model)} is a name; load it: wavenet.load({short(model)})")
     if not (isinstance(model, nn.Module) and isinstance(unwrapped(model), WaveNet)):
         raise TypeError(f"model is a {type(model).__name__}, expected a WaveNet")
+    require_values(model, "model")
 
 
 def model_difference(

@@ -12,6 +12,7 @@ from torch import nn
 
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, read_config, write_checkpoint
+from wavenet.values.meta_device import require_values
 from wavenet.values.text import short
 
 if TYPE_CHECKING:
@@ -71,12 +72,13 @@ class Shared(nn.Module):
 
         Raises:
             ValueError: for a model that ``config.json`` cannot describe, as a part of it is
-                defined elsewhere: it would load as another one.
+                defined elsewhere: it would load as another one; or for one on the meta device.
         """
         from wavenet.model.exact import unsaved_difference
         from wavenet.model.wavenet import WaveNet
 
         assert isinstance(self, WaveNet)
+        require_values(self, "model")
         found = unsaved_difference(self)
         if found is not None:
             raise ValueError(

@@ -172,7 +172,8 @@ def fit(
 
     Raises:
         TypeError: if model is no ``WaveNet``, or config no ``TrainingConfig``.
-        ValueError: as ``train``, and for a corpus at another sample rate than the model's.
+        ValueError: as ``train``, for a corpus at another sample rate than the model's, and for a
+            model on the meta device.
         TrainingError, WriteError, KeyboardInterrupt: as ``train``.
     """
     require_wavenet(model)
