@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from os import PathLike
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
 from wavenet.model.wavenet import WaveNet
@@ -52,10 +54,22 @@ def model_difference(
     return next((text for text in found if not (any_hooks and text.endswith(HOOKED))), None)
 
 
+def require_savable(model: WaveNet) -> None:
+    """Raise ValueError for a model without values, or that ``config.json`` cannot describe."""
+    require_values(model, "model")
+    found = unsaved_difference(model)
+    if found is not None:
+        raise ValueError(
+            f"{found}: config.json cannot describe this model, and it would load as another one; "
+            "keep it with torch.save(model.state_dict(), path)"
+        )
+
+
 def unsaved_difference(model: WaveNet) -> str | None:
     """Return how a model differs from the one that its configuration describes, or None.
 
-    Hooks and parametrizations are not part of a configuration: weights are saved as they are.
+    Hooks and parametrizations are not part of a configuration: the weights that they compute are
+    saved (``saved_tensors``).
     """
     found = model_difference(model, any_distribution=True, any_hooks=True)
     if found is not None:
@@ -63,7 +77,23 @@ def unsaved_difference(model: WaveNet) -> str | None:
     described = make_distribution(model.config.distribution, model.config.distribution_size)
     if type(described) is not type(model.distribution) or described != model.distribution:
         return f"the distribution is {model.distribution}, but {described} in the configuration"
-    return None
+    with torch.device("meta"):
+        known = WaveNet(model.config).state_dict().keys()
+    others = sorted(saved_tensors(model).keys() ^ known)
+    return f"{others[0]} is a tensor of one of model and configuration alone" if others else None
+
+
+@torch.no_grad()
+def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a model with the value of each parametrized tensor in its own place."""
+    tensors = dict(model.state_dict())
+    for path, part in model.named_modules():
+        if not isinstance(part, parametrize.ParametrizationList):
+            continue
+        owner, _, name = path.rpartition(".parametrizations.")
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(f"{path}.")}
+        tensors[f"{owner}.{name}"] = part()
+    return tensors
 
 
 def _differences(model: WaveNet, any_distribution: bool) -> Iterator[str | None]:

@@ -12,7 +12,6 @@ from torch import nn
 
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, read_config, write_checkpoint
-from wavenet.values.meta_device import require_values
 from wavenet.values.text import short
 
 if TYPE_CHECKING:
@@ -74,22 +73,16 @@ class Shared(nn.Module):
             ValueError: for a model that ``config.json`` cannot describe, as a part of it is
                 defined elsewhere: it would load as another one; or for one on the meta device.
         """
-        from wavenet.model.exact import unsaved_difference
+        from wavenet.model.exact import require_savable, saved_tensors
         from wavenet.model.wavenet import WaveNet
 
         assert isinstance(self, WaveNet)
-        require_values(self, "model")
-        found = unsaved_difference(self)
-        if found is not None:
-            raise ValueError(
-                f"{found}: config.json cannot describe this model, and it would load as another "
-                "one; keep it with torch.save(model.state_dict(), path)"
-            )
+        require_savable(self)
         write_checkpoint(
             folder,
             architecture=ARCHITECTURE,
             config=self.config.to_dict(),
-            tensors=self.state_dict(),
+            tensors=saved_tensors(self),
             provenance=provenance,
             licences=self.licences,
         )
