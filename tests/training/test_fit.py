@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.nn.utils.parametrizations import weight_norm
 
 import wavenet
 from wavenet.data import Corpus, find_corpus, read_cached
@@ -295,3 +297,70 @@ def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_saved(
     brief = TrainingConfig(**{**BRIEF, "max_steps": 1, "batch_size": 1})
     with pytest.raises(TrainingError, match=r"Counts could not be read again; let state_dict\(\)"):
         fit(small_model(), tones, tmp_path, brief, callbacks=[Counts(np.float64(9))])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (lambda parameters: None, "optimizer made a NoneType; let it return a torch.optim.Opt"),
+        (torch.optim.LBFGS, "optimizer made a LBFGS, whose step needs a closure; choose one that"),
+    ],
+)
+def test_an_optimizer_that_the_loop_cannot_use_is_refused(
+    optimizer: Any, message: str, tones: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(small_model(), tones, tmp_path / "run", TrainingConfig(**BRIEF), optimizer=optimizer)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_parameters_to_train_is_refused(tones: Path, tmp_path: Path) -> None:
+    model = small_model().requires_grad_(False)
+    with pytest.raises(ConfigError, match="model has no parameters to train: requires_grad is"):
+        fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF))
+
+
+def test_normalized_weights_are_trained_and_written_as_plain_ones(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = small_model()
+    for block in model.stack.blocks:
+        weight_norm(block.conv)
+    fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF, ema_decay=0.0))
+    again = wavenet.load(tmp_path / "run" / "model")
+    assert again.state_dict().keys() == small_model().state_dict().keys()
+    x = torch.rand(1, 1, 40) * 2 - 1
+    assert torch.equal(again(x), model.eval()(x))
+
+
+def test_a_model_that_cannot_be_written_is_refused_before_training(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = small_model()
+    model.register_buffer("level", torch.ones(1))
+    with pytest.raises(ValueError, match=r"level is a tensor of one .* config.json cannot desc"):
+        fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_makes_gradients_where_the_caller_has_switched_them_off(
+    tones: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, off in (("a", torch.no_grad()), ("b", nullcontext()), ("c", torch.inference_mode())):
+        model = small_model()
+        with off:
+            fit(model, tones, tmp_path / name, TrainingConfig(**BRIEF))
+        found.append(model.state_dict())
+    for name, tensor in found[1].items():
+        assert torch.equal(tensor, found[0][name])
+        assert torch.equal(tensor, found[2][name])
+
+
+def test_of_a_compiled_model_the_model_inside_is_trained(tones: Path, tmp_path: Path) -> None:
+    model, other = small_model(), small_model()
+    compiled: Any = torch.compile(model)
+    fit(compiled, tones, tmp_path / "a", TrainingConfig(**BRIEF))
+    fit(other, tones, tmp_path / "b", TrainingConfig(**BRIEF))
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
