@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from os import PathLike
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
-from wavenet.nn.exact import HOOKED, difference
+from wavenet.nn.exact import HOOKED, difference, saved_tensors
 from wavenet.nn.hooks import unwrapped
 from wavenet.nn.residual import stack_differences
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
@@ -81,19 +80,6 @@ def unsaved_difference(model: WaveNet) -> str | None:
         known = WaveNet(model.config).state_dict().keys()
     others = sorted(saved_tensors(model).keys() ^ known)
     return f"{others[0]} is a tensor of one of model and configuration alone" if others else None
-
-
-@torch.no_grad()
-def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a model with the value of each parametrized tensor in its own place."""
-    tensors = dict(model.state_dict())
-    for path, part in model.named_modules():
-        if not isinstance(part, parametrize.ParametrizationList):
-            continue
-        owner, _, name = path.rpartition(".parametrizations.")
-        tensors = {key: value for key, value in tensors.items() if not key.startswith(f"{path}.")}
-        tensors[f"{owner}.{name}"] = part()
-    return tensors
 
 
 def _differences(model: WaveNet, any_distribution: bool) -> Iterator[str | None]:

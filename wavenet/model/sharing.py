@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from wavenet.nn.exact import saved_tensors
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, read_config, write_checkpoint
 from wavenet.values.text import short
@@ -73,7 +74,7 @@ class Shared(nn.Module):
             ValueError: for a model that ``config.json`` cannot describe, as a part of it is
                 defined elsewhere: it would load as another one; or for one on the meta device.
         """
-        from wavenet.model.exact import require_savable, saved_tensors
+        from wavenet.model.exact import require_savable
         from wavenet.model.wavenet import WaveNet
 
         assert isinstance(self, WaveNet)
