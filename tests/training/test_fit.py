@@ -6,17 +6,19 @@ import csv
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import wavenet
 from wavenet.data import Corpus, find_corpus, read_cached
+from wavenet.model.conditioner import Condition, Recording, register_condition
 from wavenet.training import ConfigError, TrainingConfig, fit, train
 from wavenet.training.callbacks import HOOKS
 from wavenet.training.errors import TrainingError
@@ -364,3 +366,66 @@ def test_of_a_compiled_model_the_model_inside_is_trained(tones: Path, tmp_path: 
     fit(other, tones, tmp_path / "b", TrainingConfig(**BRIEF))
     for name, tensor in other.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+
+
+class Numbers(Condition):
+    """Two numbers of a recording, through an encoder with a dropout and a normalization."""
+
+    name: ClassVar[str] = "numbers"
+    encoder: ClassVar[str] = "numbers_encoder"
+
+    def make_encoder(self, channels: int) -> nn.Module:
+        normalized = (nn.Linear(2, channels), nn.BatchNorm1d(channels), nn.Dropout(0.5))
+        return nn.Sequential(*normalized, nn.Unflatten(1, (channels, 1)))
+
+    def example(self, rows: int, n_frames: int) -> Tensor:
+        return torch.ones(rows, 2)
+
+    def of_recording(self, recording: Recording) -> Tensor:
+        return torch.tensor([recording.n_samples / 8000, 3.0])
+
+
+register_condition(Numbers)
+
+
+class EndsAfter:
+    """Ends a run as a crash does, without its last checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("ended")
+
+
+def numbers_model(seed: int = 0) -> wavenet.WaveNet:
+    """Return a new model; what is drawn after that depends on the seed."""
+    model = small_model(conditions=("numbers",), cond_channels=4)
+    torch.manual_seed(seed)
+    return model
+
+
+def test_a_condition_with_dropout_and_statistics_is_trained_the_same_after_a_resume(
+    tones: Path, tmp_path: Path
+) -> None:
+    config = TrainingConfig(**BRIEF, checkpoint_every=1)
+    fit(numbers_model(), tones, tmp_path / "whole", config)
+    ends = [EndsAfter(2)]
+    with pytest.raises(RuntimeError, match="ended"):
+        fit(numbers_model(1), tones, tmp_path / "parts", config, callbacks=ends)
+    fit(numbers_model(2), tones, tmp_path / "parts", config, resume=True)
+    whole, parts = (wavenet.load(tmp_path / name / "model") for name in ("whole", "parts"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_an_averaged_model_has_the_statistics_of_the_trained_one(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = numbers_model()
+    fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF))
+    learnt = dict(wavenet.load(tmp_path / "run" / "model").named_buffers())
+    assert learnt["numbers_encoder.1.num_batches_tracked"] == 3
+    for name, found in model.named_buffers():
+        assert torch.equal(found, learnt[name])
