@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,28 @@ def test_a_section_is_the_same_part_of_the_whole_recording(seed: int) -> None:
         assert torch.equal(part.audio(first, stop), expected.audio(first, stop))
 
 
+class CountedSamples(np.ndarray):
+    """Samples that note how many are read at once."""
+
+    read: ClassVar[list[int]] = []
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        CountedSamples.read.append(np.size(part))
+        return part
+
+
+def test_of_a_long_recording_a_window_reads_a_section_once_its_peak_is_known() -> None:
+    samples = noise(100_000).samples
+    assert isinstance(samples, np.ndarray)
+    utterance = Utterance("a", samples.view(CountedSamples), "")
+    expected = AugmentedUtterance(utterance, drawn(0), 0, 400, np.random.Philox(key=0))
+    CountedSamples.read.clear()
+    found = AugmentedUtterance(utterance, drawn(0), 0, 400, np.random.Philox(key=0))
+    assert torch.equal(found.audio(0, 400), expected.audio(0, 400))
+    assert 0 < sum(CountedSamples.read) < 2000
+
+
 def test_draws_lie_within_the_documented_ranges_and_reach_both_signs() -> None:
     found = [drawn(seed) for seed in range(200)]
     coefficients = [c for each in found for c in (*each.zeros, *each.poles)]
@@ -116,8 +140,9 @@ def test_the_filter_is_the_rational_one() -> None:
         response[n] -= sum(a[k] * response[n - 1 - k] for k in range(2) if n > k)
     impulse = np.zeros(400, np.int16)
     impulse[100] = 16384
-    found = Augmentation(1.0, 0.0, 1, b, a).section(impulse, 0, 400)
-    plain = Augmentation(1.0, 0.0, 1, (0, 0), (0, 0)).section(impulse, 0, 400)
+    recording = Utterance("a", impulse, "")
+    found = Augmentation(1.0, 0.0, 1, b, a).section(recording, 0, 400)
+    plain = Augmentation(1.0, 0.0, 1, (0, 0), (0, 0)).section(recording, 0, 400)
     expected = np.convolve(plain, response)[:400] / np.linalg.norm(response)
     assert np.abs(found - expected).max() < 1e-6
 

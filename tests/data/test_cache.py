@@ -332,7 +332,7 @@ def test_a_process_killed_while_it_decodes_leaves_nothing_that_is_taken(
 ) -> None:
     cache, said = tmp_path / "cache", tmp_path / "said"
     process = start_python(said, OPEN, str(folder), str(cache), "60")
-    while not list(cache.glob(".*.part-*")):
+    while not (list(cache.glob(".*.part-*")) and said.read_text()):
         assert process.is_alive()
         time.sleep(0.01)
     process.kill()

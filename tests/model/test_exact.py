@@ -223,3 +223,23 @@ def test_a_compiled_model_generates_by_the_fast_engines_and_is_not_compiled_for_
         assert torch.cat(list(chunks), dim=1).equal(expected)
         queue = generate_queue(compiled, [Utterance(n_samples=50, seed=1)])
         assert next(queue)[1].equal(expected[0])
+
+
+def test_parametrized_weights_are_saved_by_their_values(tmp_path: Path) -> None:
+    model = plain()
+    block: Any = model.stack.blocks[0]
+    parametrizations.weight_norm(block.conv)
+    parametrizations.spectral_norm(model.head[1])
+    model.eval().save(tmp_path / "model")
+    again = wavenet.load(tmp_path / "model")
+    assert torch.equal(again.stack.blocks[0].conv.weight, block.conv.weight)
+    found = wavenet.generate(again, n_samples=50, seed=1, engine="stream")
+    assert torch.equal(found, wavenet.generate(model, n_samples=50, seed=1, engine="stream"))
+
+
+def test_a_tensor_that_the_configuration_has_not_is_not_saved(tmp_path: Path) -> None:
+    model = plain()
+    model.register_buffer("level", torch.ones(1))
+    with pytest.raises(ValueError, match="level is a tensor of one of model and configuration"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from state_memory import stray_bytes
+from torch.nn.utils.parametrizations import weight_norm
 
 import wavenet
 from wavenet.cli.main import main
@@ -42,7 +43,7 @@ from wavenet.nam.config import (
     PointwiseConfig,
     PostHeadConfig,
 )
-from wavenet.nam.layer import FILMS
+from wavenet.nam.layer import FILMS, NamLayer
 from wavenet.nam.weights import tensors_in_order
 from wavenet.nn import flatten_state
 from wavenet.processing import Processor
@@ -472,6 +473,27 @@ def test_the_package_itself_agrees_both_ways(name: str, tmp_path: Path) -> None:
     loaded = init_from_nam(json.loads((tmp_path / "ours.nam").read_text())).eval()
     with torch.no_grad():
         require_close(loaded(x, pad_start=True), expected)
+
+
+def test_weights_that_are_normalized_are_saved_as_plain_ones(tmp_path: Path) -> None:
+    model = NamWaveNet(preset("nano")).eval()
+    weight_norm(model.arrays[0].rechannel)
+    for part in model.modules():
+        if isinstance(part, NamLayer):
+            weight_norm(part.conv)
+    model.save(tmp_path / "model")
+    write_nam(tmp_path / "amp.nam", model)
+    x = torch.randn(1, 1, 500)
+    assert torch.equal(wavenet.load(tmp_path / "model")(x), model(x))
+    assert torch.equal(read_nam(tmp_path / "amp.nam")(x), model(x))
+
+
+def test_a_model_on_the_meta_device_is_not_written(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        model = NamWaveNet(preset("nano"))
+    with pytest.raises(ValueError, match="model is on the meta device, where"):
+        write_nam(tmp_path / "amp.nam", model)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

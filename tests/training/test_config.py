@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
+import yaml
 
 from wavenet.model.config import WaveNetConfig
 from wavenet.training import ConfigError, TrainingConfig
@@ -177,6 +179,51 @@ def test_values_on_the_command_line_are_as_plain_as_those_of_a_recipe(value: str
     """They are no mapping then, but the text that they are."""
     with pytest.raises(ConfigError, match='"trainer": Expected a dict'):
         parse_training(["--trainer", value])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("max_steps", "2", "max_steps='2' must be an integer"),
+        ("max_steps", 2.5, "max_steps=2.5 must be an integer"),
+        ("seed", True, "seed=True must be an integer"),
+        ("window_s", "0.5", "window_s='0.5' must be a number"),
+        ("trim_silence", "-50", "trim_silence='-50' must be false or negative, in dB"),
+        ("compile", "no", "compile='no' must be true or false"),
+        ("decay", "step", "decay='step' must be cosine or linear"),
+        ("corpus", 3, "corpus=3 must be text"),
+        ("init_from", 3, "init_from=3 must be text"),
+        ("trainer", 3, "trainer=3 must be settings by name"),
+        ("loggers", "a.B", "loggers='a.B' must be a list"),
+        ("drop_conditions", {"level": "1"}, "drop_conditions: level='1' must lie within 0 to 1"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(**{key: value})  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_and_paths_are_kept_as_plain_values() -> None:
+    """As they are in a checkpoint, in ``config.yaml`` and in a model's provenance."""
+    given: dict[str, Any] = {
+        "corpus": Path("wavs"),
+        "max_steps": np.int64(7),
+        "learning_rate": np.logspace(-3, -2, 2)[0],
+        "model": {"stacks": np.int64(1), "mel": {"f_max_hz": np.float64(7600)}},
+        "trainer": {"devices": np.int64(1)},
+        "loggers": ("a.B",),
+    }
+    expected = TrainingConfig(
+        corpus="wavs",
+        max_steps=7,
+        learning_rate=0.001,
+        model={"stacks": 1, "mel": {"f_max_hz": 7600.0}},
+        trainer={"devices": 1},
+        loggers=["a.B"],
+    )
+    found = TrainingConfig(**given)
+    assert found == expected
+    assert yaml.safe_dump(asdict(found)) == yaml.safe_dump(asdict(expected))
 
 
 def test_a_name_that_no_file_has_is_refused() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import wavenet
 from wavenet.data import Corpus, find_corpus, read_cached
+from wavenet.model.conditioner import Condition, Recording, register_condition
 from wavenet.training import ConfigError, TrainingConfig, fit, train
 from wavenet.training.callbacks import HOOKS
 from wavenet.training.errors import TrainingError
@@ -295,3 +299,133 @@ def test_a_state_that_could_not_be_read_again_is_refused_when_it_is_saved(
     brief = TrainingConfig(**{**BRIEF, "max_steps": 1, "batch_size": 1})
     with pytest.raises(TrainingError, match=r"Counts could not be read again; let state_dict\(\)"):
         fit(small_model(), tones, tmp_path, brief, callbacks=[Counts(np.float64(9))])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (lambda parameters: None, "optimizer made a NoneType; let it return a torch.optim.Opt"),
+        (torch.optim.LBFGS, "optimizer made a LBFGS, whose step needs a closure; choose one that"),
+    ],
+)
+def test_an_optimizer_that_the_loop_cannot_use_is_refused(
+    optimizer: Any, message: str, tones: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(small_model(), tones, tmp_path / "run", TrainingConfig(**BRIEF), optimizer=optimizer)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_parameters_to_train_is_refused(tones: Path, tmp_path: Path) -> None:
+    model = small_model().requires_grad_(False)
+    with pytest.raises(ConfigError, match="model has no parameters to train: requires_grad is"):
+        fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF))
+
+
+def test_normalized_weights_are_trained_and_written_as_plain_ones(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = small_model()
+    for block in model.stack.blocks:
+        weight_norm(block.conv)
+    fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF, ema_decay=0.0))
+    again = wavenet.load(tmp_path / "run" / "model")
+    assert again.state_dict().keys() == small_model().state_dict().keys()
+    x = torch.rand(1, 1, 40) * 2 - 1
+    assert torch.equal(again(x), model.eval()(x))
+
+
+def test_a_model_that_cannot_be_written_is_refused_before_training(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = small_model()
+    model.register_buffer("level", torch.ones(1))
+    with pytest.raises(ValueError, match=r"level is a tensor of one .* config.json cannot desc"):
+        fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_makes_gradients_where_the_caller_has_switched_them_off(
+    tones: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, off in (("a", torch.no_grad()), ("b", nullcontext()), ("c", torch.inference_mode())):
+        model = small_model()
+        with off:
+            fit(model, tones, tmp_path / name, TrainingConfig(**BRIEF))
+        found.append(model.state_dict())
+    for name, tensor in found[1].items():
+        assert torch.equal(tensor, found[0][name])
+        assert torch.equal(tensor, found[2][name])
+
+
+def test_of_a_compiled_model_the_model_inside_is_trained(tones: Path, tmp_path: Path) -> None:
+    model, other = small_model(), small_model()
+    compiled: Any = torch.compile(model)
+    fit(compiled, tones, tmp_path / "a", TrainingConfig(**BRIEF))
+    fit(other, tones, tmp_path / "b", TrainingConfig(**BRIEF))
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+class Numbers(Condition):
+    """Two numbers of a recording, through an encoder with a dropout and a normalization."""
+
+    name: ClassVar[str] = "numbers"
+    encoder: ClassVar[str] = "numbers_encoder"
+
+    def make_encoder(self, channels: int) -> nn.Module:
+        normalized = (nn.Linear(2, channels), nn.BatchNorm1d(channels), nn.Dropout(0.5))
+        return nn.Sequential(*normalized, nn.Unflatten(1, (channels, 1)))
+
+    def example(self, rows: int, n_frames: int) -> Tensor:
+        return torch.ones(rows, 2)
+
+    def of_recording(self, recording: Recording) -> Tensor:
+        return torch.tensor([recording.n_samples / 8000, 3.0])
+
+
+register_condition(Numbers)
+
+
+class EndsAfter:
+    """Ends a run as a crash does, without its last checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("ended")
+
+
+def numbers_model(seed: int = 0) -> wavenet.WaveNet:
+    """Return a new model; what is drawn after that depends on the seed."""
+    model = small_model(conditions=("numbers",), cond_channels=4)
+    torch.manual_seed(seed)
+    return model
+
+
+def test_a_condition_with_dropout_and_statistics_is_trained_the_same_after_a_resume(
+    tones: Path, tmp_path: Path
+) -> None:
+    config = TrainingConfig(**BRIEF, checkpoint_every=1)
+    fit(numbers_model(), tones, tmp_path / "whole", config)
+    ends = [EndsAfter(2)]
+    with pytest.raises(RuntimeError, match="ended"):
+        fit(numbers_model(1), tones, tmp_path / "parts", config, callbacks=ends)
+    fit(numbers_model(2), tones, tmp_path / "parts", config, resume=True)
+    whole, parts = (wavenet.load(tmp_path / name / "model") for name in ("whole", "parts"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_an_averaged_model_has_the_statistics_of_the_trained_one(
+    tones: Path, tmp_path: Path
+) -> None:
+    model = numbers_model()
+    fit(model, tones, tmp_path / "run", TrainingConfig(**BRIEF))
+    learnt = dict(wavenet.load(tmp_path / "run" / "model").named_buffers())
+    assert learnt["numbers_encoder.1.num_batches_tracked"] == 3
+    for name, found in model.named_buffers():
+        assert torch.equal(found, learnt[name])

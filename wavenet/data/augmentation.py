@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from wavenet.data.corpus import Utterance
+from wavenet.data.shards import StoredSamples
 
 RATES = (0.75, 1.35)
 """Smallest and largest resampling rate; logarithms of rates are drawn uniformly."""
@@ -76,18 +77,18 @@ class Augmentation:
         """Number of samples that a recording of n_samples has afterwards."""
         return max(1, math.floor(n_samples / self.rate))
 
-    def section(self, samples: np.ndarray, first: int, stop: int) -> FloatArray:
+    def section(self, utterance: Utterance, first: int, stop: int) -> FloatArray:
         """Return samples ``first .. stop - 1`` of the result, before dither and rounding.
 
         Args:
-            samples: of the whole recording, int16 ``[T]``.
+            utterance: the recording.
             first: in the altered recording; may be negative.
             stop: after the last sample.
         """
         response = self._impulse_response()
         before = len(response) - 1
-        y = resampled(samples, self.rate, first - before, stop)
-        peak = max(1.0, float(np.abs(samples.astype(np.int32)).max())) / 32768
+        y = resampled(utterance.samples, self.rate, first - before, stop)
+        peak = max(1, utterance.peak) / 32768
         scale = self.sign * 10 ** (self.peak_db / 20) / (peak * float(np.linalg.norm(response)))
         return np.convolve(y, response * scale, mode="valid")
 
@@ -126,7 +127,7 @@ class AugmentedUtterance:
         self.n_samples = augmentation.length(len(utterance.samples))
         self.first = max(0, first)
         stop = min(stop, self.n_samples)
-        values = augmentation.section(utterance.samples[:], self.first, stop) * 32768
+        values = augmentation.section(utterance, self.first, stop) * 32768
         values += _dither(random, self.first, len(values))
         self._values = (np.clip(np.rint(values), -32768, 32767) / 32768).astype(np.float32)
 
@@ -196,7 +197,9 @@ def _dither(random: np.random.Philox, first: int, count: int) -> FloatArray:
     return noise
 
 
-def resampled(samples: np.ndarray, rate: float, first: int, stop: int) -> FloatArray:
+def resampled(
+    samples: np.ndarray | StoredSamples, rate: float, first: int, stop: int
+) -> FloatArray:
     """Return ``x(rate n)`` for n from first to stop - 1, in [-1, 1], of int16 samples x ``[T]``.
 
     Band-limited interpolation (Smith 1984) by a sinc under a Kaiser window; x is silent outside.

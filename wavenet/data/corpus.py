@@ -8,11 +8,8 @@ read, or is digital silence throughout, is skipped and reported; the rest is use
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import os
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,17 +23,9 @@ from wavenet.audio import AudioError
 from wavenet.data.audiofolder import list_audio
 from wavenet.data.recordings import CorpusError, Listing, Recording, decode_all
 from wavenet.data.shards import SAMPLE_TYPE, Shards, StoredSamples
+from wavenet.data.splitting import copies, overlapping, ranks
 
 _STEP = np.float32(1 / 32768)
-
-_GLANCE = 64
-"""Samples in the middle, by which most recordings of one length are distinguished."""
-
-OVERLAP_S = 0.1
-"""Tolerance of parts of one file that overlap, for rounded manifests: more is one recording."""
-
-_PART = re.compile(r"(.*)@(\d[\d.]*(?:e-\d+)?)-(\d[\d.]*(?:e-\d+)?)?", re.DOTALL)
-"""Name of a part of a file: the file's name, start and end in seconds."""
 
 Progress = Callable[[Sequence[Recording]], Iterable[Recording]]
 """Wrapper of the recordings that are read, to show progress."""
@@ -67,6 +56,12 @@ class Utterance:
     def n_samples(self) -> int:
         """Length of the recording."""
         return len(self.samples)
+
+    @functools.cached_property
+    def peak(self) -> int:
+        """Largest magnitude of the samples, of 32768: all of them are read, once in a process."""
+        samples = self.samples[:]
+        return max(-int(samples.min()), int(samples.max()))
 
     def audio(self, first: int, stop: int) -> Tensor:
         """Samples ``first .. stop - 1`` in [-1, 1], float32, with silence outside the recording."""
@@ -230,11 +225,11 @@ class Corpus:
             raise ValueError(
                 f"validation_fraction={validation_fraction} must be between 0 and 1, such as 0.05"
             )
-        copies = _copies(self.utterances)
-        if len(copies) == 1:
+        copied = copies(self.utterances)
+        if len(copied) == 1:
             return self._split_one(validation_fraction)
-        ranks = _ranks([*copies, *_overlapping(self.utterances)])
-        levels = sorted(set(ranks.values()))
+        rank_of = ranks([*copied, *overlapping(self.utterances)])
+        levels = sorted(set(rank_of.values()))
         if len(levels) == 1:
             raise CorpusError(
                 f"{self.utterances[0].name} and the other recordings overlap, so that none of them "
@@ -242,8 +237,8 @@ class Corpus:
             )
         n = sum(level < validation_fraction for level in levels)
         highest = levels[min(max(n, 1), len(levels) - 1) - 1]
-        train = tuple(u for u in self.utterances if ranks[u.name] > highest)
-        valid = tuple(u for u in self.utterances if ranks[u.name] <= highest)
+        train = tuple(u for u in self.utterances if rank_of[u.name] > highest)
+        valid = tuple(u for u in self.utterances if rank_of[u.name] <= highest)
         return replace(self, utterances=train), replace(self, utterances=valid)
 
     def _split_one(self, validation_fraction: float) -> tuple[Corpus, Corpus]:
@@ -281,72 +276,3 @@ def _mapped_utterance(
 def _address(array: np.ndarray) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
-
-
-def _ranks(groups: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Return a number in [0, 1) for each name; those of one group share their highest.
-
-    So a copy that is added later may move a recording to training, but never from training to
-    validation. Groups with a name in common are one.
-    """
-    whole: dict[str, set[str]] = {}
-    for names in groups:
-        if len(names) > 1:
-            joined = set(names).union(*(whole.get(name, ()) for name in names))
-            whole |= dict.fromkeys(joined, joined)
-    ranks: dict[str, float] = {}
-    for names in groups:
-        if names[0] not in ranks:
-            together = whole.get(names[0], names)
-            ranks |= dict.fromkeys(together, max(map(_unit_hash, together)))
-    return ranks
-
-
-def _copies(utterances: Iterable[Utterance]) -> list[list[str]]:
-    """Return the names of every recording and its copies.
-
-    Reading all of a large corpus would take minutes: only recordings of equal length and with equal
-    samples in the middle are compared as a whole.
-    """
-    alike: dict[tuple[int, bytes], list[Utterance]] = defaultdict(list)
-    copies: dict[bytes, list[str]] = defaultdict(list)
-    for each in utterances:
-        if isinstance(each.samples, StoredSamples):
-            copies[each.samples.digest.encode()].append(each.name)
-            continue
-        middle = len(each.samples) // 2
-        glance = each.samples[middle : middle + _GLANCE].tobytes()
-        alike[len(each.samples), glance].append(each)
-    for number, candidates in enumerate(alike.values()):
-        for each in candidates:
-            whole = each.samples[:] if len(candidates) > 1 else each.samples[:0]
-            digest = hashlib.sha256(whole.tobytes()).digest()
-            copies[number.to_bytes(8, "big") + digest].append(each.name)
-    return list(copies.values())
-
-
-def _overlapping(utterances: Sequence[Utterance]) -> list[list[str]]:
-    """Return the names of parts of one file that overlap, one after another."""
-    parts: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for each in utterances:
-        match = _PART.fullmatch(each.name)
-        if match is not None:
-            file, start, end = match.groups()
-            parts[file].append((float(start), float(end or math.inf), each.name))
-    for each in utterances:
-        if each.name in parts:  # the whole file beside parts of it
-            parts[each.name].append((0.0, math.inf, each.name))
-    found: list[list[str]] = []
-    for of_file in parts.values():
-        until = -math.inf
-        for start, end, name in sorted(of_file):
-            if min(until, end) - start <= min(OVERLAP_S, (end - start) / 2):
-                found.append([])
-            found[-1].append(name)
-            until = max(until, end)
-    return [names for names in found if len(names) > 1]
-
-
-def _unit_hash(name: str) -> float:
-    """Return a number in [0, 1) that depends on the name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

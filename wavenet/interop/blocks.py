@@ -27,6 +27,7 @@ from wavenet.nn.causal import Causal, check_positive
 from wavenet.nn.hooks import unwrapped
 from wavenet.nn.state import State, flatten_state, map_state
 from wavenet.storage.files import atomic_write
+from wavenet.values.meta_device import require_values
 from wavenet.values.text import printable
 
 SUFFIXES = (".onnx", ".pt2")
@@ -78,8 +79,8 @@ def export(
 
     Raises:
         TypeError: if block is no causal block.
-        ValueError: for another suffix, a chunk that is no multiple of ``block.step``, or a block
-            in another type than float32 for ``.onnx``.
+        ValueError: for another suffix, a chunk that is no multiple of ``block.step``, a block on
+            the meta device, or one in another type than float32 for ``.onnx``.
         ExportError: a ValueError, if torch cannot export the block.
         WriteError: as ``atomic_write``.
         ModuleNotFoundError: for ``.onnx`` without the packages of the extra ``onnx``.
@@ -92,6 +93,7 @@ def export(
             f"block is a {type(block).__name__}, not a Causal; wavenet.causal(module) makes one of "
             "an ordinary module"
         )
+    require_values(block, "block")
     target = Path(file)
     if target.suffix not in SUFFIXES:
         raise ValueError(f"file={str(file)!r} ends in neither {' nor '.join(SUFFIXES)}; rename it")

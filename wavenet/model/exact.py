@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import cast
 
+import torch
 from torch import nn
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
-from wavenet.nn.exact import HOOKED, difference
+from wavenet.nn.exact import HOOKED, difference, saved_tensors
 from wavenet.nn.hooks import unwrapped, without_compiler
 from wavenet.nn.residual import stack_differences
 from wavenet.nn.steps import SAMPLES_PER_STEP, Pairs, StepOutputs
+from wavenet.values.meta_device import require_values
 from wavenet.values.text import short
 
 HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
@@ -22,14 +24,19 @@ HEAD = (nn.ReLU, nn.Conv1d, nn.ReLU, nn.Conv1d)
 
 
 def require_wavenet(model: object) -> WaveNet:
-    """Return the ``WaveNet`` that this is, without torch.compile's wrapper; else raise TypeError.
+    """Return the ``WaveNet`` that this is, without torch.compile's wrapper.
 
     The wrapper changes no value, and the fast engines read the weights of the module inside.
+
+    Raises:
+        TypeError: if it is anything else.
+        ValueError: if it is on the meta device.
     """
     if isinstance(model, str | PathLike):
         raise TypeError(f"model={short(model)} is a name; load it: wavenet.load({short(model)})")
     if not (isinstance(model, nn.Module) and isinstance(unwrapped(model), WaveNet)):
         raise TypeError(f"model is a {type(model).__name__}, expected a WaveNet")
+    require_values(model, "model")
     return cast(WaveNet, without_compiler(model))
 
 
@@ -50,10 +57,22 @@ def model_difference(
     return next((text for text in found if not (any_hooks and text.endswith(HOOKED))), None)
 
 
+def require_savable(model: WaveNet) -> None:
+    """Raise ValueError for a model without values, or that ``config.json`` cannot describe."""
+    require_values(model, "model")
+    found = unsaved_difference(model)
+    if found is not None:
+        raise ValueError(
+            f"{found}: config.json cannot describe this model, and it would load as another one; "
+            "keep it with torch.save(model.state_dict(), path)"
+        )
+
+
 def unsaved_difference(model: WaveNet) -> str | None:
     """Return how a model differs from the one that its configuration describes, or None.
 
-    Hooks and parametrizations are not part of a configuration: weights are saved as they are.
+    Hooks and parametrizations are not part of a configuration: the weights that they compute are
+    saved (``saved_tensors``).
     """
     found = model_difference(model, any_distribution=True, any_hooks=True)
     if found is not None:
@@ -61,7 +80,10 @@ def unsaved_difference(model: WaveNet) -> str | None:
     described = make_distribution(model.config.distribution, model.config.distribution_size)
     if type(described) is not type(model.distribution) or described != model.distribution:
         return f"the distribution is {model.distribution}, but {described} in the configuration"
-    return None
+    with torch.device("meta"):
+        known = WaveNet(model.config).state_dict().keys()
+    others = sorted(saved_tensors(model).keys() ^ known)
+    return f"{others[0]} is a tensor of one of model and configuration alone" if others else None
 
 
 def _differences(model: WaveNet, any_distribution: bool) -> Iterator[str | None]:

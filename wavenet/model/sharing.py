@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from wavenet.nn.exact import saved_tensors
 from wavenet.storage import hub
 from wavenet.storage.checkpoint import CheckpointError, read_config, write_checkpoint
 from wavenet.values.text import short
@@ -71,23 +72,18 @@ class Shared(nn.Module):
 
         Raises:
             ValueError: for a model that ``config.json`` cannot describe, as a part of it is
-                defined elsewhere: it would load as another one.
+                defined elsewhere: it would load as another one; or for one on the meta device.
         """
-        from wavenet.model.exact import unsaved_difference
+        from wavenet.model.exact import require_savable
         from wavenet.model.wavenet import WaveNet
 
         assert isinstance(self, WaveNet)
-        found = unsaved_difference(self)
-        if found is not None:
-            raise ValueError(
-                f"{found}: config.json cannot describe this model, and it would load as another "
-                "one; keep it with torch.save(model.state_dict(), path)"
-            )
+        require_savable(self)
         write_checkpoint(
             folder,
             architecture=ARCHITECTURE,
             config=self.config.to_dict(),
-            tensors=self.state_dict(),
+            tensors=saved_tensors(self),
             provenance=provenance,
             licences=self.licences,
         )

@@ -12,6 +12,7 @@ from torch import nn
 from wavenet.nam.model import NamModel
 from wavenet.nam.network import NamWaveNet
 from wavenet.nam.values import FormatError, short
+from wavenet.nn.exact import saved_tensors
 from wavenet.storage.checkpoint import write_checkpoint
 from wavenet.storage.settings import to_dict
 
@@ -95,7 +96,7 @@ class NamContainer:
         parts = nn.ModuleList(one.model for one in self.submodels)
         facts = self.description()
         facts["provenance"].update(provenance or {})
-        write_checkpoint(folder, tensors=parts.state_dict(), **facts)
+        write_checkpoint(folder, tensors=saved_tensors(parts), **facts)
 
     def description(self) -> dict[str, Any]:
         """Return architecture, configuration and origin, as ``config.json`` has them."""

@@ -23,6 +23,7 @@ from wavenet.nam.lowering import lower_network
 from wavenet.nam.model import FromSilence
 from wavenet.nn import Causal, CausalConv1d, Chain, State
 from wavenet.nn.causal import stream_child
+from wavenet.nn.exact import saved_tensors
 from wavenet.nn.graph import Buffer, Graph
 from wavenet.storage.checkpoint import write_checkpoint
 from wavenet.storage.settings import to_dict
@@ -181,7 +182,7 @@ class NamWaveNet(FromSilence):
         """
         facts = self.description()
         facts["provenance"].update(provenance or {})
-        write_checkpoint(folder, tensors=self.state_dict(), **facts)
+        write_checkpoint(folder, tensors=saved_tensors(self), **facts)
 
     def description(self) -> dict[str, Any]:
         """Return architecture, configuration and origin, as ``config.json`` has them."""

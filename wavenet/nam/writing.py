@@ -29,6 +29,7 @@ from wavenet.nam.simple import NamSequential
 from wavenet.nam.weights import flat
 from wavenet.storage.files import atomic_write
 from wavenet.storage.json_files import finite_only
+from wavenet.values.meta_device import require_values
 
 PLAIN_VERSION = "0.5.4"
 VERSION = "0.7.0"
@@ -58,7 +59,8 @@ def write_nam(
 
     Raises:
         TypeError: if model is no model of ``wavenet.nam``.
-        ValueError: if a weight is not finite, or the version unknown or too old for the model.
+        ValueError: if a weight is not finite or on the meta device, or the version unknown or too
+            old for the model.
         WriteError: if the file cannot be written.
     """
     if version is not None and version not in VERSIONS:
@@ -132,6 +134,7 @@ def describe(
     model: NamWaveNet | NamModel, metadata: dict[str, Any], version: str | None = None
 ) -> dict[str, Any]:
     """Return the content of the file as JSON values; raises as ``write_nam``."""
+    require_values(model, "model")
     weights = model.flat() if isinstance(model, NamModel) else flat(model)
     if not bool(weights.isfinite().all()):
         raise ValueError("the model has weights that are not finite; it cannot be exported")

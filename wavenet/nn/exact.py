@@ -7,7 +7,8 @@ that would be silently wrong. So a fast path checks first, and leaves other modu
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from wavenet.nn.hooks import may_differ
@@ -39,3 +40,16 @@ def difference(module: nn.Module | None, expected: type[nn.Module], name: str) -
     if may_differ(module):
         return f"{name} {HOOKED}"
     return None
+
+
+@torch.no_grad()
+def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a network with the value of each parametrized tensor in its own place."""
+    tensors = dict(model.state_dict())
+    for path, part in model.named_modules():
+        if not isinstance(part, parametrize.ParametrizationList):
+            continue
+        owner, _, name = path.rpartition(".parametrizations.")
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(f"{path}.")}
+        tensors[f"{owner}.{name}"] = part()
+    return tensors

@@ -39,6 +39,7 @@ MAX_CONFIG_BYTES = 4 << 20
 MAX_HEADER_BYTES = 16 << 20
 """Largest header of ``model.safetensors`` that is read; 1000 layers have 700 kB."""
 FLOATS = ("F16", "BF16", "F32", "F64")
+INTEGERS = ("BOOL", "U8", "I8", "I16", "I32", "I64")
 """Dtypes of stored tensors, by safetensors' names."""
 LICENCE_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "ATTRIBUTION")
 LICENCE_FILES = tuple(
@@ -262,10 +263,12 @@ def _require_tensors(path: Path, expected: Mapping[str, Tensor]) -> None:
                     f"{path}: {name} has shape {shape}, but the configuration asks for "
                     f"{tuple(expected[name].shape)}"
                 )
-            if found[name].get_dtype() not in FLOATS:
+            counts = not expected[name].is_floating_point()  # such as batches of a normalization
+            types = INTEGERS if counts else FLOATS
+            if found[name].get_dtype() not in types:
                 raise CheckpointError(
-                    f"{path}: {name} is of type {found[name].get_dtype()}, expected floats: "
-                    f"{', '.join(FLOATS)}"
+                    f"{path}: {name} is of type {found[name].get_dtype()}, expected "
+                    f"{'integers' if counts else 'floats'}: {', '.join(types)}"
                 )
 
 

@@ -44,6 +44,7 @@ from wavenet.testing.probe import (
     shapes_of,
     stream_in_pieces,
 )
+from wavenet.values.meta_device import require_values
 
 _ROUNDED = 2
 """Times that what rounding may be is measured."""
@@ -71,6 +72,7 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
     Raises:
         ContractError: if a part of the contract is broken; the message names it.
         TypeError: if the module is no ``Causal``.
+        ValueError: if it is on the meta device.
     """
     module = cast(Causal, unwrapped(module)) if isinstance(module, nn.Module) else module
     if not isinstance(module, Causal):
@@ -78,6 +80,7 @@ def check_causal(module: Causal, *, seed: int = 0, device: torch.device | str = 
             f"check_causal takes a Causal block, not {type(module).__name__}; derive it from "
             "wavenet.nn.Causal and define past, init_state and stream"
         )
+    require_values(module, "module")
     with through_states(), uncompiled():
         _check(module, seed, torch.device(device))
 

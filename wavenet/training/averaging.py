@@ -24,7 +24,7 @@ class Average:
         decay: in [0, 1): the average spans about the last ``1 / (1 - decay)`` steps.
 
     Attributes:
-        model: a copy with the averaged weights; its buffers are those of the beginning.
+        model: a copy with the averaged weights, and the buffers of the last step.
         updates: how many weights were included.
     """
 
@@ -38,4 +38,6 @@ class Average:
         n = self.updates
         share = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), share)
+        for own, found in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(found)  # such as the statistics of a batch normalization
         self.updates += 1

@@ -4,10 +4,10 @@
 SHA-256: a file that is torn, or has one bit wrong, is known and passed over. It is written beside,
 flushed and renamed. The last two are kept. Nothing is unpickled.
 
-Windows are numbered, the learning rate is a function of the step, and nothing else is random in a
-step: a resumed run ends with the same bits. The keys are those of Lightning's Trainer, which wrote
-older checkpoints: where weights are averaged, ``state_dict`` is the average and
-``current_model_state`` what is trained.
+Windows are numbered, the learning rate is a function of the step, and what else is drawn in a step
+depends on the seed and the step alone: a resumed run ends with the same bits. The keys are those of
+Lightning's Trainer, which wrote older checkpoints: where weights are averaged, ``state_dict`` is
+the average and ``current_model_state`` what is trained.
 """
 
 from __future__ import annotations

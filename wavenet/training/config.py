@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
+import os
 import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
+
+from wavenet.values.integers import is_integer, is_number
+from wavenet.values.text import short
 
 if not TYPE_CHECKING:
     pass  # jsonargparse runs whatever is below `if TYPE_CHECKING`, and this imports torch
@@ -26,6 +32,19 @@ MOST = {
 
 NO_FILE_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that ``os.fsencode`` refuses: a NUL, and halves of characters."""
+
+DECAYS = ("cosine", "linear")
+
+_TYPES: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (is_integer, "an integer"),
+    float: (is_number, "a number"),
+    str: (lambda value: isinstance(value, str), "text"),
+    dict: (lambda value: isinstance(value, dict), "settings by name"),
+    list: (lambda value: isinstance(value, list), "a list"),
+    type(None): (lambda value: value is None or isinstance(value, str), "text"),
+}
+"""Test and name of the values that a key takes, by the type of its default."""
 
 
 class ConfigError(ValueError):
@@ -153,7 +172,7 @@ class TrainingConfig:
     trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._require_values()
+        self._set_plain_values()
         counts = ("batch_size", "max_steps", "validation_windows")
         for name in (*counts, "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
@@ -161,9 +180,12 @@ class TrainingConfig:
         for name, most in MOST.items():
             if getattr(self, name) > most:
                 raise ConfigError(f"{name}={shown(getattr(self, name))} must be at most {most}")
-        if self.trim_silence is not False and not -math.inf < self.trim_silence < 0:
+        if self.decay not in DECAYS:
+            raise ConfigError(f"decay={short(self.decay)} must be {' or '.join(DECAYS)}")
+        silence = self.trim_silence
+        if silence is not False and not (is_number(silence) and -math.inf < silence < 0):
             raise ConfigError(
-                f"trim_silence={self.trim_silence} must be false or negative, in dB, such as -50"
+                f"trim_silence={short(silence)} must be false or negative, in dB, such as -50"
             )
         for name in ("window_s", "learning_rate", "listen_s", "cache_gb"):
             if not 0 < getattr(self, name) < math.inf:
@@ -201,8 +223,8 @@ class TrainingConfig:
                     f"drop_conditions: {name} has a setting of its own; use drop_{name}"
                 )
         for name, share in self.drop.items():
-            if not 0 <= share <= 1:
-                raise ConfigError(f"drop_conditions: {name}={share} must lie within 0 to 1")
+            if not is_number(share) or not 0 <= share <= 1:
+                raise ConfigError(f"drop_conditions: {name}={short(share)} must lie within 0 to 1")
         if self.seed >= 2**63:
             raise ConfigError(f"seed={self.seed} must be less than 2**63")
         if not 0 < self.validation_fraction < 1:
@@ -210,12 +232,22 @@ class TrainingConfig:
                 f"validation_fraction={self.validation_fraction} must lie between 0 and 1"
             )
 
-    def _require_values(self) -> None:
-        """Raise ConfigError for a key without a value, and for a name that no file can have."""
+    def _set_plain_values(self) -> None:
+        """Replace numbers of other libraries and paths by plain values, and check their types.
+
+        Raises:
+            ConfigError: for a key without a value or with one of another type, and for a name that
+                no file can have.
+        """
         for each in fields(self):
-            value = getattr(self, each.name)
+            value = _plain(getattr(self, each.name))
+            object.__setattr__(self, each.name, value)
             if value is None and each.name != "init_from":
                 raise ConfigError(f"{each.name} has no value; give one, or drop the key")
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            is_of_type, expected = _TYPES[type(default)]
+            if not is_of_type(value) and each.name != "trim_silence":  # false or a number
+                raise ConfigError(f"{each.name}={short(value)} must be {expected}")
             if isinstance(value, str) and NO_FILE_NAME.search(value):
                 raise ConfigError(
                     f"{each.name}={shown(value)} holds a character that no name of a file has; "
@@ -249,6 +281,19 @@ class TrainingConfig:
             settings["mel"] = read_mel_config(settings["mel"], option="model.mel")
             settings.setdefault("sample_rate", settings["mel"].sample_rate)
         return WaveNetConfig.from_dict(settings)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a recipe holds it: numpy's numbers as Python's, paths as text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str | os.PathLike):
+        return str.__str__(os.fspath(value))
+    if is_integer(value):
+        return operator.index(value)
+    return float(value) if is_number(value) else value
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from wavenet.training import lightning_import  # noqa: F401  # isort: skip  (before Lightning)
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers import Logger
@@ -92,6 +93,18 @@ def make_fabric(
             "use bf16-mixed"
         )
     return fabric
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, *words: int) -> Iterator[None]:
+    """Within, what torch draws on the CPU and on this device depends on these numbers alone."""
+    seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+    is_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if is_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if is_cuda:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+        yield
 
 
 def summed(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -18,7 +19,8 @@ from wavenet.data.corpus import Progress
 from wavenet.loading import load_wavenet
 from wavenet.model import WaveNet
 from wavenet.model.config import PRESETS, WaveNetConfig
-from wavenet.model.exact import require_wavenet
+from wavenet.model.exact import require_savable, require_wavenet
+from wavenet.nn.hooks import unwrapped
 from wavenet.storage.checkpoint import CONFIG_NAME, read_config
 from wavenet.training.beginning import (
     alone,
@@ -158,7 +160,8 @@ def fit(
 
     Args:
         model: trained in place, unless it learns speakers that it does not know: then a copy is.
-            ``out/model`` has the average of its weights.
+            ``out/model`` has the average of its weights. Of one that ``torch.compile`` has wrapped
+            the model itself is trained; ``config.compile`` compiles training.
         data: folder of audio, manifest or named corpus, as ``TrainingConfig.corpus``; or a corpus.
         out: folder that gets the model, logs and checkpoints.
         config: all other settings; those of model, corpus and first weights are not used.
@@ -172,10 +175,13 @@ def fit(
 
     Raises:
         TypeError: if model is no ``WaveNet``, or config no ``TrainingConfig``.
-        ValueError: as ``train``, and for a corpus at another sample rate than the model's.
+        ValueError: as ``train``, for a corpus at another sample rate than the model's, for a model
+            on the meta device, and for one that ``WaveNet.save`` refuses.
         TrainingError, WriteError, KeyboardInterrupt: as ``train``.
     """
     require_wavenet(model)
+    model = cast(WaveNet, unwrapped(model))
+    require_savable(model)
     given, where = TrainingConfig() if config is None else config, local_folder(out)
     if not isinstance(given, TrainingConfig):
         raise TypeError(f"config is a {type(given).__name__}; give a TrainingConfig")
@@ -284,6 +290,7 @@ def _run(job: _Job) -> TrainingResult:
         full_disk_in_one_line(out),
         short_memory_in_one_line(config),
         store_failure_in_one_line(),
+        torch.inference_mode(False),  # gradients, whatever the caller has switched off
         TrainerSettings.of(config).torch_settings(),
     ):
         loggers = (_tensorboard(out, step, config), *extras.loggers)

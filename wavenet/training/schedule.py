@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 
-from wavenet.training.config import TrainingConfig
+from wavenet.training.config import ConfigError, TrainingConfig
 from wavenet.training.muon import Muon, split_parameters
 
 OptimizerFactory = Callable[[Sequence[torch.nn.Parameter]], torch.optim.Optimizer]
@@ -54,11 +55,34 @@ class Schedule:
 def make_optimizer(
     model: torch.nn.Module, config: TrainingConfig, factory: OptimizerFactory | None = None
 ) -> torch.optim.Optimizer:
-    """Return what a factory makes of the trained parameters; Muon or Adam (Kingma and Ba 2015)."""
+    """Return what a factory makes of the trained parameters; Muon or Adam (Kingma and Ba 2015).
+
+    Raises:
+        ConfigError: if no parameter is trained, or a factory makes no optimizer of this loop.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ConfigError(
+            "model has no parameters to train: requires_grad is false for all of them; call "
+            "model.requires_grad_(True)"
+        )
     if factory is not None:
-        return factory(trained)
+        return _checked(factory(trained))
     betas = 0.9, config.adam_beta2
     if config.optimizer == "muon":
         return Muon(*split_parameters(model), lr=config.learning_rate, betas=betas)
     return torch.optim.Adam(trained, lr=config.learning_rate, betas=betas)
+
+
+def _checked(made: object) -> torch.optim.Optimizer:
+    """Return what a factory made, if it is an optimizer whose step needs no closure."""
+    name = type(made).__name__
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ConfigError(f"optimizer made a {name}; let it return a torch.optim.Optimizer")
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ConfigError(
+            f"optimizer made a {name}, whose step needs a closure; choose one that does not, such "
+            "as torch.optim.AdamW"
+        )
+    return made

@@ -81,8 +81,8 @@ def check_sizes(config: TrainingConfig, model: WaveNetConfig) -> None:
         raise ConfigError(
             f"{_furthest(config, model, list(_USUAL))} makes a training step need at least "
             f"{_gigabytes(needed)} of memory where there are {_gigabytes(device_bytes)}: windows "
-            f"of {_count(_window_samples(config, model))} samples behind a receptive field of "
-            f"{_count(_past(model) + 1)}; lower it"
+            f"of {_count(_window_samples(config, model))} samples and the {_count(_past(model))} "
+            "before them that the layers reach; lower it"
         )
 
 
@@ -163,6 +163,7 @@ def _window_samples(config: TrainingConfig, model: WaveNetConfig) -> int:
 
 
 def _past(model: WaveNetConfig) -> int:
+    """Reach of the layers in samples, without that of a predictor before them."""
     layers = (model.kernel_size - 1) * (2**model.layers_per_stack - 1) * model.stacks
     return layers * model.samples_per_step
 

@@ -19,7 +19,7 @@ from wavenet.training.averaging import Average
 from wavenet.training.checkpoints import Checkpoints
 from wavenet.training.conditioning import bits_of
 from wavenet.training.config import TrainingConfig
-from wavenet.training.devices import average_gradients, summed
+from wavenet.training.devices import average_gradients, seeded, summed
 from wavenet.training.errors import TrainingError
 from wavenet.training.export import Export
 from wavenet.training.extras import Extras
@@ -152,9 +152,12 @@ class Trainer:
         if self.time_limit is not None:
             self.time_limit.start()
         self.call("on_train_start")
+        rank = self.fabric.global_rank
         while self.global_step < self.max_steps and not self.should_stop:
             self._between_steps()
-            self._step(batches)
+            # Dropout in the encoder of a condition draws; nothing of this package does.
+            with seeded(self.fabric.device, self.config.seed, self.global_step, rank):
+                self._step(batches)
             self.bar.update()
             if self.global_step % validate_every == 0:
                 self.validate(windows, logged_at=self.global_step - 1)
