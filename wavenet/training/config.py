@@ -34,6 +34,7 @@ NO_FILE_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that ``os.fsencode`` refuses: a NUL, and halves of characters."""
 
 DECAYS = ("cosine", "linear")
+OPTIMIZERS = ("adam", "muon")
 
 _TYPES: dict[type, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
@@ -180,8 +181,6 @@ class TrainingConfig:
         for name, most in MOST.items():
             if getattr(self, name) > most:
                 raise ConfigError(f"{name}={shown(getattr(self, name))} must be at most {most}")
-        if self.decay not in DECAYS:
-            raise ConfigError(f"decay={short(self.decay)} must be {' or '.join(DECAYS)}")
         silence = self.trim_silence
         if silence is not False and not (is_number(silence) and -math.inf < silence < 0):
             raise ConfigError(
@@ -211,9 +210,11 @@ class TrainingConfig:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} must be at least 0 and less than 1"
                 )
-        for name, choices in (("decay", ("cosine", "linear")), ("optimizer", ("adam", "muon"))):
+        for name, choices in (("decay", DECAYS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be {' or '.join(choices)}")
+                raise ConfigError(
+                    f"{name}={short(getattr(self, name))} must be {' or '.join(choices)}"
+                )
         for name in ("drop_mel", "drop_speaker", "augment", "decay_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must lie within 0 to 1")
