@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from os import PathLike
 from typing import cast
 
-import torch
 from torch import nn
 
 from wavenet.distributions import KNOWN_DISTRIBUTIONS, make_distribution
+from wavenet.model.shapes import described_tensors
 from wavenet.model.wavenet import WaveNet
 from wavenet.nn import FrameLift, LinearPrediction
 from wavenet.nn.exact import HOOKED, difference, saved_tensors
@@ -80,9 +80,7 @@ def unsaved_difference(model: WaveNet) -> str | None:
     described = make_distribution(model.config.distribution, model.config.distribution_size)
     if type(described) is not type(model.distribution) or described != model.distribution:
         return f"the distribution is {model.distribution}, but {described} in the configuration"
-    with torch.device("meta"):
-        known = WaveNet(model.config).state_dict().keys()
-    others = sorted(saved_tensors(model).keys() ^ known)
+    others = sorted(saved_tensors(model).keys() ^ described_tensors(model.config).keys())
     return f"{others[0]} is a tensor of one of model and configuration alone" if others else None
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from wavenet.features.mel_config import MelConfig
 from wavenet.model import WaveNet
-from wavenet.model.config import ADDED_KEYS, FeatureConfig, WaveNetConfig
+from wavenet.model.config import ADDED_KEYS, WaveNetConfig
+from wavenet.model.shapes import described_tensors
 from wavenet.storage.checkpoint import CheckpointError, load_weights, read_licences, weights_bytes
 
 LEAST_LAYER_BYTES = 256
@@ -58,39 +56,12 @@ def _require_affordable(config: WaveNetConfig, folder: Path) -> None:
     n_bytes = weights_bytes(folder)
     n_layers, wanted = config.layers_per_stack * config.stacks, math.inf
     if n_layers * LEAST_LAYER_BYTES <= max(n_bytes, 2**14):
-        filters = 0
-        if config.mel is not None:
-            filters = config.mel.n_mels * (config.mel.n_fft // 2 + 1)
-            same = FeatureConfig(channels=config.mel.n_mels, hop_samples=config.mel.hop_samples)
-            plain = {"linear_prediction": 0, "pitch_taps": 0}  # they need the mel, and no memory
-            config = config.replace(mel=None, features=same, **plain)
-        with torch.device("meta"), _NothingDrawn():
-            parts = WaveNet(config).state_dict().values()
-        wanted = 4 * (filters + sum(part.numel() for part in parts))
+        wanted = 4 * sum(part.numel() for part in described_tensors(config).values())
     if wanted > 4 * n_bytes + 2**20:
         raise CheckpointError(
             f"{folder}: config.json describes a model that is far larger than the {n_bytes} bytes "
             "of its weights; the two do not belong together"
         )
-
-
-class _NothingDrawn(TorchFunctionMode):
-    """Modules are made without drawing their parameters, on a device that has no memory for them.
-
-    On the meta device torch answers a draw, ``arange`` and some arithmetic by rules written in
-    Python, and imports its compiler to do so. That takes longer than all the rest of loading a
-    model in a new process, so nothing there computes what is not read.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
-        return given["tensor"] if func is nn.init.normal_ else func(*args, **given)
 
 
 def mel_difference(own: MelConfig | None, other: MelConfig) -> str:
