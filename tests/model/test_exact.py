@@ -21,6 +21,7 @@ from wavenet.generation import Utterance, generate_queue
 from wavenet.generation.options import engine_class
 from wavenet.model.exact import model_difference
 from wavenet.nn import GatedResidualBlock, State
+from wavenet.nn.exact import saved_tensors
 from wavenet.processing import Processor
 from wavenet.training.loss import window_log_prob
 from wavenet.training.window import skip_sum_of
@@ -223,6 +224,13 @@ def test_a_compiled_model_generates_by_the_fast_engines_and_is_not_compiled_for_
         assert torch.cat(list(chunks), dim=1).equal(expected)
         queue = generate_queue(compiled, [Utterance(n_samples=50, seed=1)])
         assert next(queue)[1].equal(expected[0])
+
+
+def test_a_parametrized_tensor_of_the_module_itself_is_saved_in_its_own_place() -> None:
+    layer = parametrizations.weight_norm(nn.Linear(3, 2))
+    saved = saved_tensors(layer)
+    assert saved.keys() == {"weight", "bias"}
+    assert torch.equal(saved["weight"], layer.weight)
 
 
 def test_parametrized_weights_are_saved_by_their_values(tmp_path: Path) -> None:

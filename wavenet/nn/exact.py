@@ -49,7 +49,7 @@ def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
     for path, part in model.named_modules():
         if not isinstance(part, parametrize.ParametrizationList):
             continue
-        owner, _, name = path.rpartition(".parametrizations.")
+        owner, _, name = f".{path}".rpartition(".parametrizations.")
         tensors = {key: value for key, value in tensors.items() if not key.startswith(f"{path}.")}
-        tensors[f"{owner}.{name}"] = part()
+        tensors[f"{owner}.{name}".removeprefix(".")] = part()
     return tensors

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from wavenet.values.integers import is_integer, is_number
 from wavenet.values.text import short
@@ -33,8 +33,8 @@ MOST = {
 NO_FILE_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """Characters that ``os.fsencode`` refuses: a NUL, and halves of characters."""
 
-DECAYS = ("cosine", "linear")
-OPTIMIZERS = ("adam", "muon")
+Decay = Literal["cosine", "linear"]
+OptimizerName = Literal["adam", "muon"]
 
 _TYPES: dict[type, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
@@ -151,10 +151,10 @@ class TrainingConfig:
     batch_size: int = 8
     max_steps: int = 10_000
     minutes: float = 0.0
-    optimizer: Literal["adam", "muon"] = "adam"
+    optimizer: OptimizerName = "adam"
     learning_rate: float = 2e-3
     warmup_steps: int = 100
-    decay: Literal["cosine", "linear"] = "cosine"
+    decay: Decay = "cosine"
     decay_fraction: float = 1.0
     adam_beta2: float = 0.999
     gradient_clip: float = 1.0
@@ -210,7 +210,8 @@ class TrainingConfig:
                 raise ConfigError(
                     f"{name}={getattr(self, name)} must be at least 0 and less than 1"
                 )
-        for name, choices in (("decay", DECAYS), ("optimizer", OPTIMIZERS)):
+        for name, kind in (("decay", Decay), ("optimizer", OptimizerName)):
+            choices = get_args(kind)
             if getattr(self, name) not in choices:
                 raise ConfigError(
                     f"{name}={short(getattr(self, name))} must be {' or '.join(choices)}"

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from wavenet.model import WaveNet
+
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
 """Coefficients of the quintic iteration of Jordan et al. 2024, "Muon"."""
 
@@ -146,8 +148,6 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     Matrices have at least ``FEWEST`` rows and columns. Embeddings are none, and neither are the
     first and the last layer of a ``WaveNet``: Adam trains them (Jordan et al. 2024).
     """
-    from wavenet.model import WaveNet
-
     apart: set[nn.Parameter] = set()
     for module in model.modules():
         if isinstance(module, nn.Embedding):
